@@ -1,0 +1,75 @@
+/**
+ * What the cart sink is configured by: one frozen object, read once.
+ *
+ * Derived limits live here too, because they only make sense together: whatever a database session may hold a lock for
+ * has to end before the group gives the partition to a successor, or a stopped owner would block it for ever.
+ */
+import {
+  ConfigurationError,
+  commonVariables,
+  integer,
+  port,
+  postgresUrl,
+  readEnvironment,
+  text,
+  topicVariables,
+} from '#service/environment.ts';
+
+export const cartSinkVariables = {
+  ...commonVariables,
+  ...topicVariables,
+  port: port('PORT', 'Port to listen on', '3003'),
+  cartDatabaseUrl: postgresUrl('CART_DATABASE_URL', 'Database of the carts'),
+  consumerGroup: text('CONSUMER_GROUP', 'Consumer group; a new one consumes the topics from their start', 'cart-sink'),
+  sessionTimeoutMs: integer(
+    'SESSION_TIMEOUT_MS',
+    'Milliseconds without a heartbeat after which Kafka gives the partitions of a sink to others; the broker sets bounds (6,000 and more by default)',
+    { min: 2_000, max: 300_000, fallback: '10000' },
+  ),
+  cartPoolSize: integer('CART_POOL_SIZE', 'Database connections of the cart API', { min: 1, max: 100, fallback: '10' }),
+  sinkConcurrency: integer(
+    'SINK_CONCURRENCY',
+    'Partitions applied at the same time, each with a database connection of its own beside the cart API',
+    { min: 1, max: 32, fallback: '2' },
+  ),
+  batchMaxRecords: integer('BATCH_MAX_RECORDS', 'Most records applied in one database transaction', {
+    min: 1,
+    max: 10_000,
+    fallback: '1000',
+  }),
+  batchMaxBytes: integer('BATCH_MAX_BYTES', 'Most bytes of records applied in one database transaction', {
+    min: 1_024,
+    max: 64 * 1024 * 1024,
+    fallback: String(2 * 1024 * 1024),
+  }),
+  fetchMaxWaitMs: integer(
+    'FETCH_MAX_WAIT_MS',
+    'Longest time in milliseconds that a fetch waits at the broker for the first record; a rebalance may take that much longer',
+    { min: 10, max: 500, fallback: '250' },
+  ),
+  lagIntervalMs: integer('LAG_INTERVAL_MS', 'Milliseconds between two looks at the lag and the ends of the topics', {
+    min: 100,
+    max: 60_000,
+    fallback: '5000',
+  }),
+};
+
+export type CartSinkConfig = ReturnType<typeof readCartSinkConfig>;
+
+/** @throws ConfigurationError listing all problems */
+export function readCartSinkConfig(env: Readonly<Record<string, string | undefined>>) {
+  const config = readEnvironment(cartSinkVariables, env);
+  if (config.ordersTopic === config.replayTopic) {
+    throw new ConfigurationError([`REPLAY_TOPIC must not be the live topic, ${config.ordersTopic}`]);
+  }
+  const { sessionTimeoutMs } = config;
+  return Object.freeze({
+    ...config,
+    /** Three heartbeats a session, as Kafka's own clients: two may be lost. */
+    heartbeatIntervalMs: Math.floor(sessionTimeoutMs * 0.3),
+    /** A stopped owner's session is ended by the server before its successor, one Kafka session later, needs the row. */
+    idleInTransactionTimeoutMs: Math.floor(sessionTimeoutMs * 0.5),
+    lockTimeoutMs: Math.floor(sessionTimeoutMs * 0.5),
+    statementTimeoutMs: Math.floor(sessionTimeoutMs * 0.7),
+  });
+}

@@ -1,0 +1,147 @@
+/**
+ * One owned partition: every fetch is checked against what comes next, cut into chunks, decoded, and applied in order.
+ *
+ * Guarantees: fetches of a partition are applied one after the other, none before it was shown to continue the last
+ * (I11); the position moves only when the carts database has committed. After a failure, or under another owner, the
+ * partition takes nothing more: a new assignment has to read from the database where it stands.
+ */
+
+import { UnknownSchemaError } from '#schemas/codec.ts';
+import type { ReliableResult } from './apply-reliably.ts';
+import type { Batch, SinkEntry } from './batch.ts';
+import { OffsetWentBackError, RecordsLostError, SinkDefectError, UnknownEventSchemaError } from './errors.ts';
+import { judgeFetch } from './offset-continuity.ts';
+import { type KafkaRecord, parseEntry } from './parked.ts';
+import type { Ownership } from './partition-owner.ts';
+import { type ChunkLimits, countChunk } from './split-batch.ts';
+
+export interface FetchedRecords {
+  readonly firstOffset: bigint;
+  readonly lastOffset: bigint;
+  /** Empty when the fetch held only control or aborted records. */
+  readonly records: readonly KafkaRecord[];
+}
+
+export type PartitionEnd = { readonly kind: 'stale-owner' } | { readonly kind: 'failed'; readonly error: unknown };
+
+export interface PartitionConsumer {
+  readonly ownership: Ownership;
+  /** The next offset to apply: what the database holds. */
+  position(): bigint;
+  /** When the newest applied order was committed in the orders database, in µs since 1970; undefined before the first. */
+  lastCommittedAt(): bigint | undefined;
+  /** Applies a fetch after those before it. `passed` hears of every offset that the database has gone past. */
+  consume(fetched: FetchedRecords, passed: (lastOffset: bigint) => void, signal: AbortSignal): Promise<void>;
+}
+
+export interface PartitionOptions {
+  readonly ownership: Ownership;
+  readonly consumerGroup: string;
+  readonly live: boolean;
+  readonly limits: ChunkLimits;
+  readonly apply: (batch: Batch, signal: AbortSignal) => Promise<ReliableResult>;
+  readonly readEarliest: () => Promise<bigint>;
+  readonly onApplied: (batch: Batch, result: ReliableResult & { kind: 'applied' }) => void;
+  /** Told once; the partition is closed from then on. Halts come as `failed` with a HaltError. */
+  readonly onEnd: (end: PartitionEnd) => void;
+}
+
+export function createPartitionConsumer(options: PartitionOptions): PartitionConsumer {
+  const { ownership, consumerGroup } = options;
+  const { topic, partition } = ownership;
+  let position = ownership.nextOffset;
+  let maxRecords = options.limits.maxRecords;
+  let committedAt: bigint | undefined;
+  let closed = false;
+  let tail: Promise<void> = Promise.resolve();
+
+  const end = (reason: PartitionEnd): void => {
+    closed = true;
+    options.onEnd(reason);
+  };
+
+  const checkContinuity = async (first: bigint): Promise<void> => {
+    const verdict = judgeFetch(position, first);
+    if (verdict === 'continues') return;
+    const lost = { topic, partition, group: consumerGroup, expected: position };
+    if (verdict === 'went-back') throw new OffsetWentBackError({ ...lost, fetched: first });
+    const earliest = await options.readEarliest();
+    if (earliest > position) throw new RecordsLostError({ ...lost, earliest, lastCommitLsn: ownership.lastCommitLsn });
+  };
+
+  const parse = (record: KafkaRecord): SinkEntry => {
+    try {
+      return parseEntry(record);
+    } catch (error) {
+      const at = { topic, partition, offset: record.offset };
+      if (error instanceof UnknownSchemaError) throw new UnknownEventSchemaError(at, error);
+      throw new SinkDefectError(at, error);
+    }
+  };
+
+  /** Returns false when nothing may follow. */
+  const applyChunk = async (
+    records: readonly KafkaRecord[],
+    nextOffset: bigint,
+    signal: AbortSignal,
+  ): Promise<boolean> => {
+    const entries = records.map(parse);
+    const newest = entries.findLast((entry) => entry.kind === 'order')?.event;
+    const batch: Batch = {
+      consumerGroup,
+      topic,
+      partition,
+      ownerEpoch: ownership.ownerEpoch,
+      expectedOffset: position,
+      nextOffset,
+      entries,
+      lastPosition: newest ?? null,
+      live: options.live,
+    };
+    const result = await options.apply(batch, signal);
+    if (result.kind === 'too-slow') {
+      maxRecords = Math.max(1, Math.floor(records.length / 2));
+      return true;
+    }
+    if (result.kind === 'stale-owner') end(result);
+    // Interrupted: should the database have gone on after all, then the next batch finds no row, as a stale owner does.
+    if (result.kind !== 'applied') return false;
+    position = nextOffset;
+    committedAt = newest?.committedAt ?? committedAt;
+    maxRecords = Math.min(options.limits.maxRecords, maxRecords * 2);
+    options.onApplied(batch, result);
+    return true;
+  };
+
+  const consumeNow: PartitionConsumer['consume'] = async ({ firstOffset, lastOffset, records }, passed, signal) => {
+    await checkContinuity(firstOffset);
+    let done = 0;
+    while (!closed && !signal.aborted && position <= lastOffset) {
+      const count = countChunk(records, done, { ...options.limits, maxRecords });
+      const chunk = records.slice(done, done + count);
+      const isLast = done + count === records.length;
+      const nextOffset = (isLast ? lastOffset : chunk.at(-1)!.offset) + 1n;
+      if (!(await applyChunk(chunk, nextOffset, signal))) return;
+      if (position !== nextOffset) continue;
+      done += count;
+      passed(nextOffset - 1n);
+    }
+  };
+
+  return {
+    ownership,
+    position: () => position,
+    lastCommittedAt: () => committedAt,
+    consume: (fetched, passed, signal) => {
+      tail = tail.then(async () => {
+        if (closed || signal.aborted) return;
+        try {
+          await consumeNow(fetched, passed, signal);
+        } catch (error) {
+          if (!closed) end({ kind: 'failed', error });
+        }
+      });
+      return tail;
+    },
+  };
+}

@@ -1,0 +1,169 @@
+/**
+ * Why the sink halts (I11), each with the positions that a person needs and the command that repairs it.
+ *
+ * Guarantees: after one of these nothing more is consumed until a person has looked; carts are served on. Leaves to
+ * retry-policy.ts: everything that passes by itself.
+ */
+import { formatPosition, type Position } from '#schemas/position.ts';
+import { HaltError } from '#service/halt.ts';
+
+interface Place {
+  readonly topic: string;
+  readonly partition: number;
+}
+
+const at = ({ topic, partition }: Place): string => `${topic}[${partition}]`;
+
+const place = ({ topic, partition }: Place) => ({ topic, partition: String(partition) });
+
+const quote = (value: string): string => `'${value.replaceAll("'", "''")}'`;
+
+/** The statement by which a person lets the partition go on at `offset`, after having judged what lies between. */
+function continueAt(group: string, { topic, partition }: Place, offset: bigint): string {
+  return (
+    `UPDATE consumer_offsets SET next_offset = ${offset} WHERE consumer_group = ${quote(group)} ` +
+    `AND topic = ${quote(topic)} AND partition = ${partition};`
+  );
+}
+
+/** Records that were never applied are gone from Kafka: deleted by retention, by hand, or with their topic. */
+export class RecordsLostError extends HaltError {
+  readonly code = 'RECORDS_LOST';
+
+  constructor(lost: Place & { group: string; expected: bigint; earliest: bigint; lastCommitLsn: string | null }) {
+    const from = lost.lastCommitLsn ?? '0/0';
+    super(
+      `${at(lost)} begins at offset ${lost.earliest}, but ${lost.expected} is to be consumed next: the records between ` +
+        `were never applied. To close the gap, run in the carts database: ` +
+        `${continueAt(lost.group, lost, lost.earliest)} then restart the sinks and run: ` +
+        `npm run replay -- --from-lsn ${from}`,
+      {
+        ...place(lost),
+        expectedOffset: String(lost.expected),
+        earliestOffset: String(lost.earliest),
+        lastCommitLsn: from,
+      },
+    );
+  }
+}
+
+/** More was consumed than the partition ever held: another cluster, or the topic was deleted and created anew. */
+export class OffsetBeyondEndError extends HaltError {
+  readonly code = 'OFFSET_BEYOND_END';
+
+  constructor(
+    beyond: Place & { group: string; expected: bigint; highWatermark: bigint; lastCommitLsn: string | null },
+  ) {
+    const from = beyond.lastCommitLsn ?? '0/0';
+    super(
+      `${at(beyond)} ends at offset ${beyond.highWatermark}, but everything before ${beyond.expected} was consumed: this ` +
+        `is another cluster, or the topic was deleted and created anew. Point KAFKA_BROKERS at the right cluster; or, to ` +
+        `go on with this topic from its start, run in the carts database: ${continueAt(beyond.group, beyond, 0n)} then ` +
+        `restart the sinks and run: npm run replay -- --from-lsn ${from}`,
+      {
+        ...place(beyond),
+        expectedOffset: String(beyond.expected),
+        highWatermark: String(beyond.highWatermark),
+        lastCommitLsn: from,
+      },
+    );
+  }
+}
+
+/** Kafka gave records that were consumed already: its client jumped back because the offset was out of range. */
+export class OffsetWentBackError extends HaltError {
+  readonly code = 'OFFSET_WENT_BACK';
+
+  constructor(back: Place & { group: string; expected: bigint; fetched: bigint }) {
+    super(
+      `${at(back)} was read from offset ${back.fetched}, but ${back.expected} is to be consumed next: the offset was out ` +
+        `of range, so the topic was probably deleted and created anew. To go on with it from its start (applied orders ` +
+        `are skipped), run in the carts database: ${continueAt(back.group, back, 0n)} then restart the sinks`,
+      { ...place(back), expectedOffset: String(back.expected), fetchedOffset: String(back.fetched) },
+    );
+  }
+}
+
+/** A record was written with a schema that this program does not have. Parking it would lose an order. */
+export class UnknownEventSchemaError extends HaltError {
+  readonly code = 'UNKNOWN_SCHEMA';
+
+  constructor(record: Place & { offset: bigint }, cause: Error) {
+    super(
+      `the record at ${at(record)} offset ${record.offset} can't be read yet: ${cause.message}`,
+      {
+        ...place(record),
+        offset: String(record.offset),
+      },
+      { cause },
+    );
+  }
+}
+
+/** The sink itself failed on records that it could read. Trying again would fail again, going on would lose them. */
+export class SinkDefectError extends HaltError {
+  readonly code = 'SINK_DEFECT';
+
+  constructor(batch: Place & { offset: bigint }, cause: unknown) {
+    super(
+      `applying ${at(batch)} from offset ${batch.offset} on failed by a defect: ` +
+        `${cause instanceof Error ? cause.message : String(cause)}. Deploy a version that can apply it, then restart`,
+      { ...place(batch), offset: String(batch.offset) },
+      { cause },
+    );
+  }
+}
+
+/** The topic is kept in a way that loses events without a trace, so that no gap in it could be noticed. */
+export class TopicRefusedError extends HaltError {
+  readonly code = 'TOPIC_REFUSED';
+
+  constructor(topic: string, problems: readonly string[]) {
+    super(problems.join('; '), { topic });
+  }
+}
+
+/** An order that the ledger does not have lies at or before the furthest one applied: two histories are in one topic. */
+export class PositionWentBackError extends HaltError {
+  readonly code = 'POSITION_WENT_BACK';
+
+  constructor(batch: Place & { consumerGroup: string }, { applied, found }: { applied: Position; found: Position }) {
+    super(
+      `${at(batch)} holds an order at position ${formatPosition(found)} that was never applied, after ` +
+        `${formatPosition(applied)} was: something else writes to this topic, or it belongs to another database. Find the ` +
+        `other writer; if the orders that follow are to be applied, run in the carts database: UPDATE consumer_offsets ` +
+        `SET last_timeline = NULL, last_commit_lsn = NULL, last_ordinal = NULL WHERE consumer_group = ` +
+        `${quote(batch.consumerGroup)} AND topic = ${quote(batch.topic)} AND partition = ${batch.partition}; then ` +
+        `restart the sinks`,
+      { ...place(batch), appliedPosition: formatPosition(applied), foundPosition: formatPosition(found) },
+    );
+  }
+}
+
+/** The live topic was started anew, and nobody has told the sink. */
+export class GenerationChangedError extends HaltError {
+  readonly code = 'GENERATION_CHANGED';
+
+  constructor(batch: Place & { consumerGroup: string }, { applied, found }: { applied: number; found: number }) {
+    super(
+      `${at(batch)} goes on with generation ${found}, but ${applied} was applied: the live topic was started anew and ` +
+        `orders may lie in between. Find out why; then accept it by running in the carts database: UPDATE ` +
+        `consumer_offsets SET generation = ${found}, last_timeline = NULL, last_commit_lsn = NULL, last_ordinal = NULL ` +
+        `WHERE consumer_group = ${quote(batch.consumerGroup)} AND topic = ${quote(batch.topic)}; then restart the sinks`,
+      { ...place(batch), appliedGeneration: String(applied), foundGeneration: String(found) },
+    );
+  }
+}
+
+/**
+ * A COMMIT was sent and its outcome is not known: the batch is applied, or it is not. Not a halt. Read the settled
+ * offset before anything else: the server may still be working on the COMMIT when this is thrown.
+ */
+export class CommitOutcomeUnknownError extends Error {
+  readonly code = 'COMMIT_OUTCOME_UNKNOWN';
+  override readonly name = 'CommitOutcomeUnknownError';
+
+  constructor(batch: Place & { nextOffset: bigint }, cause: unknown) {
+    super(`it is not known whether ${at(batch)} was applied up to offset ${batch.nextOffset}`, { cause });
+  }
+}

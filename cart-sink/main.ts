@@ -1,0 +1,121 @@
+/**
+ * The process of the cart sink: the cart API, and beside it the pipeline that takes ordered goods out of carts.
+ *
+ * The API listens at once and outlives every trouble of the pipeline. Each has a pool of its own, so that a backlog
+ * never makes a shopper wait for a connection.
+ */
+import { join } from 'node:path';
+import process from 'node:process';
+import { createDatabase } from '#service/database.ts';
+import { createHaltState } from '#service/halt.ts';
+import { createLogger } from '#service/logger.ts';
+import { createMetrics } from '#service/metrics.ts';
+import { migrate } from '#service/migrate.ts';
+import { type RunningService, runService } from '#service/shutdown.ts';
+import { applyBatch } from './apply-batch.ts';
+import { readCartSinkConfig } from './config.ts';
+import { createPipeline, type Pipeline } from './pipeline.ts';
+import { formatReadiness } from './readiness.ts';
+import { retryPassing } from './retry-passing.ts';
+import { createCartServer } from './server.ts';
+import { createSinkReporter } from './sink-reporter.ts';
+
+const SERVICE = 'cart-sink';
+const MIGRATIONS = join(import.meta.dirname, 'migrations');
+/** A cart request is a few short statements; whoever waits longer is better told to come back. */
+const CART_STATEMENT_TIMEOUT_MS = 5_000;
+const CART_LOCK_TIMEOUT_MS = 3_000;
+const CART_IDLE_TIMEOUT_MS = 5_000;
+const CONNECT_TIMEOUT_MS = 3_000;
+const ACQUIRE_TIMEOUT_MS = 3_000;
+
+async function start(stopping: AbortSignal): Promise<RunningService> {
+  const config = readCartSinkConfig(process.env);
+  const logger = createLogger(SERVICE, config.logLevel);
+  const metrics = createMetrics(SERVICE);
+  const halt = createHaltState(metrics, logger);
+  const reporter = createSinkReporter(metrics, logger);
+  const connection = {
+    url: config.cartDatabaseUrl,
+    connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    acquireTimeoutMs: ACQUIRE_TIMEOUT_MS,
+    logger,
+  };
+  const cartDatabase = createDatabase({
+    ...connection,
+    applicationName: 'tillstream-cart-api',
+    poolSize: config.cartPoolSize,
+    statementTimeoutMs: CART_STATEMENT_TIMEOUT_MS,
+    lockTimeoutMs: CART_LOCK_TIMEOUT_MS,
+    idleInTransactionTimeoutMs: CART_IDLE_TIMEOUT_MS,
+  });
+  const sinkDatabase = createDatabase({
+    ...connection,
+    applicationName: 'tillstream-cart-sink',
+    // One more than batches at a time: taking partitions over must not wait for them.
+    poolSize: config.sinkConcurrency + 1,
+    statementTimeoutMs: config.statementTimeoutMs,
+    lockTimeoutMs: config.lockTimeoutMs,
+    idleInTransactionTimeoutMs: config.idleInTransactionTimeoutMs,
+  });
+
+  const closing = new AbortController();
+  let migrated = !config.migrate;
+  let pipeline: Pipeline | undefined;
+
+  const server = await createCartServer({
+    host: config.host,
+    port: config.port,
+    database: cartDatabase,
+    logger,
+    metrics,
+    isMigrated: () => migrated,
+    readiness: async () => {
+      const ping = cartDatabase.ping();
+      const databaseReachable = await ping.then(
+        () => true,
+        () => false,
+      );
+      return formatReadiness({
+        databaseReachable,
+        migrated,
+        pipeline: pipeline?.state() ?? 'starting',
+        topics: [config.ordersTopic, config.replayTopic],
+        partitions: (pipeline?.partitions() ?? []).map((one) => ({ ...one.ownership, nextOffset: one.position() })),
+        lag: pipeline?.lag() ?? [],
+        halt: halt.current(),
+      });
+    },
+  });
+  await server.listen();
+
+  const consume = async (): Promise<void> => {
+    if (config.migrate) {
+      await retryPassing(() => migrate({ databaseUrl: config.cartDatabaseUrl, directory: MIGRATIONS, logger }), {
+        signal: closing.signal,
+        random: Math.random,
+        onRetry: reporter.retrying,
+      });
+      migrated = true;
+    }
+    if (closing.signal.aborted) return;
+    pipeline = createPipeline({ config, database: sinkDatabase, applyBatch, halt, reporter, logger });
+  };
+  // A migration that fails for good ends the process, as an unhandled rejection does: there is nothing to serve.
+  const consuming = consume().catch((error) => {
+    if (!closing.signal.aborted) throw error;
+  });
+  stopping.addEventListener('abort', () => closing.abort());
+
+  return {
+    logger,
+    close: async () => {
+      closing.abort();
+      await consuming;
+      await Promise.all([server.close(), pipeline?.close()]);
+      await Promise.all([cartDatabase.close(), sinkDatabase.close()]);
+    },
+  };
+}
+
+await runService({ service: SERVICE, process, start });

@@ -1,0 +1,54 @@
+/**
+ * What a batch of orders takes out of carts: the rule of reduce-cart, folded over the orders in Kafka's sequence, since
+ * several of them may touch one line. Pure.
+ *
+ * Guarantees that the result is the one of applying the orders one after the other, with each line written once.
+ */
+import type { OrderPlaced } from '#schemas/order-placed.ts';
+import { type CartLine, type LineChange, type Removal, reduceCart } from './reduce-cart.ts';
+
+export interface BatchReduction {
+  /** Lines with something left, each once. */
+  readonly reduced: readonly LineChange[];
+  /** Lines that reached zero. */
+  readonly emptied: readonly string[];
+  readonly removals: readonly Removal[];
+}
+
+/** What makes a live line unique, as one key; neither part can hold the separator. */
+export function formatCartKey(line: { readonly userId: string; readonly sku: string }): string {
+  return `${line.userId}\n${line.sku}`;
+}
+
+/** `lines`: the live lines of the orders' users and SKUs, and those that items name. */
+export function reduceBatch(lines: readonly CartLine[], orders: readonly OrderPlaced[]): BatchReduction {
+  const live = new Map(lines.map((line) => [formatCartKey(line), line]));
+  const byId = new Map(lines.map((line) => [line.lineId, line]));
+  const reduced = new Map<string, LineChange>();
+  const emptied: string[] = [];
+  const removals: Removal[] = [];
+
+  for (const order of orders) {
+    const concerned = new Set<CartLine>();
+    for (const { sku, cartLineId } of order.items) {
+      const line = cartLineId === null ? live.get(formatCartKey({ userId: order.userId, sku })) : byId.get(cartLineId);
+      if (line !== undefined) concerned.add(line);
+    }
+    const reduction = reduceCart([...concerned], order);
+    for (const change of reduction.changes) {
+      const line = { ...byId.get(change.lineId)!, quantity: change.quantity };
+      if (change.quantity === 0) {
+        live.delete(formatCartKey(line));
+        byId.delete(line.lineId);
+        reduced.delete(line.lineId);
+        emptied.push(line.lineId);
+      } else {
+        live.set(formatCartKey(line), line);
+        byId.set(line.lineId, line);
+        reduced.set(line.lineId, change);
+      }
+    }
+    removals.push(...reduction.removals);
+  }
+  return { reduced: [...reduced.values()], emptied, removals };
+}

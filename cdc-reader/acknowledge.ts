@@ -1,0 +1,70 @@
+// Tells Postgres how far it may forget, and only after a look at the publication that is younger than what it tells:
+// a publication that was dropped, recreated or altered loses rows without an error, and an acknowledgement would move
+// past them (I7, I11). Guarantees: acknowledged is only what was requested before a look that found nothing changed.
+import { setTimeout as delay } from 'node:timers/promises';
+import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
+import { failpoint } from '#service/failpoint.ts';
+import { PublicationChangedError } from './errors.ts';
+
+/** Looks under load: ten a second cost nothing beside the stream, and hold back no more WAL than a blink writes. */
+const LOOK_EVERY_MS = 100;
+
+export interface Acknowledger {
+  /** Everything before `throughLsn` is in a committed checkpoint. */
+  request(throughLsn: Lsn): void;
+  /** Resolves when all that was requested is acknowledged. */
+  settled(): Promise<void>;
+  close(): void;
+}
+
+export function createAcknowledger(options: {
+  readFingerprint: () => Promise<string | null>;
+  publicationName: string;
+  expectedFingerprint: string;
+  acknowledge: (throughLsn: Lsn) => void;
+  onFailure: (error: Error) => void;
+}): Acknowledger {
+  let requested = LSN_ZERO;
+  let acknowledged = LSN_ZERO;
+  let running: Promise<void> | undefined;
+  let isClosed = false;
+
+  const lookAndAcknowledge = async (throughLsn: Lsn): Promise<void> => {
+    const found = await options.readFingerprint();
+    if (isClosed) return;
+    if (found !== options.expectedFingerprint) {
+      throw new PublicationChangedError(options.publicationName, throughLsn, found, options.expectedFingerprint);
+    }
+    await failpoint('reader.before-acknowledge');
+    options.acknowledge(throughLsn);
+    acknowledged = throughLsn;
+    await failpoint('reader.after-acknowledge');
+  };
+
+  const run = async (): Promise<void> => {
+    try {
+      while (requested > acknowledged && !isClosed) {
+        await lookAndAcknowledge(requested);
+        if (requested > acknowledged) await delay(LOOK_EVERY_MS, undefined, { ref: false });
+      }
+    } catch (error) {
+      if (!isClosed) options.onFailure(error as Error);
+      isClosed = true;
+    } finally {
+      running = undefined; // in the same turn as the loop's last look at `requested`, or a request would be missed
+    }
+  };
+
+  return {
+    request(throughLsn) {
+      requested = maxLsn(requested, throughLsn);
+      if (running === undefined && !isClosed) running = run();
+    },
+    async settled() {
+      while (running !== undefined) await running;
+    },
+    close() {
+      isClosed = true;
+    },
+  };
+}

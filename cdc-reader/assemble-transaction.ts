@@ -1,0 +1,254 @@
+// Turns the message stream into committed database transactions: begin, order rows, item rows, commit → one value from
+// which the events of all its orders can be read, in insertion order, any number of times. Guarantees: publish, count,
+// or halt; every change is an order, an item, counted under a named reason, or an error that names its position.
+// Memory is bounded: past `spillBytes` the rows move to a temporary file. Which transactions are published, and when,
+// is left to the pipeline.
+import type { Lsn } from '#schemas/lsn.ts';
+import type { OrderPlaced } from '#schemas/order-placed.ts';
+import { ColumnMissingError, ItemWithoutOrderError, OrderWithoutItemsError, StreamOrderError } from './errors.ts';
+import { buildOrderPlaced, type ItemRow, type OrderRow } from './order-event.ts';
+import { OrderIndex } from './order-index.ts';
+import { decodeTuple, type PgoutputMessage } from './postgres/pgoutput.ts';
+import { RowSpool } from './row-spool.ts';
+
+/** Why a change of a published table is not published. */
+export type IgnoredReason = 'other_table' | 'update' | 'delete' | 'truncate';
+
+/** One database transaction, whole. LSNs as BEGIN and COMMIT gave them; `committedAt` in microseconds since 1970. */
+export interface CommittedTransaction {
+  readonly commitLsn: Lsn;
+  readonly endLsn: Lsn;
+  readonly committedAt: bigint;
+  readonly orderCount: number;
+  /** Bytes of its rows as they came from Postgres. */
+  readonly rowBytes: number;
+  /** Its events by ordinal. @throws OrderWithoutItemsError, RowNotPublishableError */
+  events(stamp: { generation: number; timeline: number }): Iterable<OrderPlaced>;
+  /** Lets go of the temporary file, if there is one. */
+  close(): void;
+}
+
+export interface TransactionAssembler {
+  /** Takes the next message; gives the transaction when it was its COMMIT. */
+  accept(message: PgoutputMessage): CommittedTransaction | undefined;
+  /** Whether a transaction has begun and not yet committed in the stream. */
+  readonly isInTransaction: boolean;
+  close(): void;
+}
+
+interface OpenTransaction {
+  readonly commitLsn: Lsn;
+  readonly committedAt: bigint;
+  readonly rows: HeldRow[];
+  rowBytes: number;
+  spilled: Spilled | undefined;
+}
+
+/** A row keeps the shape its table had when it was written: one transaction may hold an ALTER TABLE. */
+interface HeldRow {
+  readonly relation: ContractRelation;
+  readonly tuple: Buffer;
+}
+
+interface Spilled {
+  readonly spool: RowSpool;
+  readonly index: OrderIndex;
+  /** A row's tag in the spool is its relation's place here. */
+  readonly relations: ContractRelation[];
+}
+
+interface ContractRelation {
+  readonly kind: 'orders' | 'items';
+  readonly columns: number;
+  readonly at: readonly number[];
+}
+
+interface OrderWithItems {
+  readonly order: OrderRow;
+  readonly items: ItemRow[];
+}
+
+const ORDER_COLUMNS = ['order_id', 'user_id', 'source', 'currency', 'total_cents', 'placed_at'] as const;
+const ITEM_COLUMNS = ['order_id', 'line_no', 'sku', 'quantity', 'unit_price_cents', 'cart_line_id'] as const;
+
+/**
+ * @param options.spillBytes how many bytes of rows one transaction may hold in memory.
+ * @param options.spillDirectory where the temporary file is made.
+ * @param options.onIgnored is told of each change that is not published.
+ */
+export function createTransactionAssembler(options: {
+  spillBytes: number;
+  spillDirectory: string;
+  onIgnored: (reason: IgnoredReason) => void;
+}): TransactionAssembler {
+  const relations = new Map<number, ContractRelation | 'other'>();
+  let open: OpenTransaction | undefined;
+
+  const addRow = (transaction: OpenTransaction, row: HeldRow): void => {
+    transaction.rowBytes += row.tuple.length;
+    if (transaction.spilled !== undefined) {
+      spill(transaction.commitLsn, transaction.spilled, row);
+      return;
+    }
+    transaction.rows.push(row);
+    if (transaction.rowBytes <= options.spillBytes) return;
+    const spilled = { spool: new RowSpool(options.spillDirectory), index: new OrderIndex(), relations: [] };
+    transaction.spilled = spilled;
+    for (const held of transaction.rows.splice(0)) spill(transaction.commitLsn, spilled, held);
+  };
+
+  return {
+    get isInTransaction() {
+      return open !== undefined;
+    },
+    accept(message) {
+      switch (message.kind) {
+        case 'begin':
+          if (open !== undefined) throw new StreamOrderError('BEGIN came inside a transaction');
+          open = {
+            commitLsn: message.commitLsn,
+            committedAt: message.committedAt,
+            rows: [],
+            rowBytes: 0,
+            spilled: undefined,
+          };
+          return undefined;
+        case 'relation':
+          relations.set(message.relationOid, parseRelation(message));
+          return undefined;
+        case 'insert': {
+          const relation = relations.get(message.relationOid);
+          if (open === undefined || relation === undefined) {
+            throw new StreamOrderError('a row came outside a transaction or before its RELATION message');
+          }
+          if (relation === 'other') options.onIgnored('other_table');
+          else addRow(open, { relation, tuple: message.tuple });
+          return undefined;
+        }
+        case 'update':
+        case 'delete':
+        case 'truncate':
+          options.onIgnored(message.kind);
+          return undefined;
+        case 'commit': {
+          if (open === undefined) throw new StreamOrderError('COMMIT came outside a transaction');
+          const transaction = open;
+          open = undefined;
+          return finishTransaction(transaction, message.endLsn);
+        }
+        default: // type, origin and message carry no rows
+          return undefined;
+      }
+    },
+    close() {
+      open?.spilled?.spool.close();
+      open = undefined;
+    },
+  };
+}
+
+function finishTransaction(transaction: OpenTransaction, endLsn: Lsn): CommittedTransaction {
+  const { commitLsn, committedAt, rowBytes, spilled } = transaction;
+  const held = spilled === undefined ? groupByOrder(transaction) : undefined;
+  return {
+    commitLsn,
+    endLsn,
+    committedAt,
+    rowBytes,
+    orderCount: held?.size ?? spilled!.index.size,
+    *events(stamp) {
+      const context = { ...stamp, commitLsn, committedAt };
+      let ordinal = 0;
+      for (const { order, items } of held?.values() ?? readSpilled(spilled!)) {
+        if (items.length === 0) throw new OrderWithoutItemsError(commitLsn, ordinal);
+        yield buildOrderPlaced(context, ordinal, order, items);
+        ordinal += 1;
+      }
+    },
+    close: () => spilled?.spool.close(),
+  };
+}
+
+function groupByOrder(transaction: OpenTransaction): Map<string, OrderWithItems> {
+  const orders = new Map<string, OrderWithItems>();
+  for (const { relation, tuple } of transaction.rows) {
+    if (relation.kind === 'orders') {
+      const order = readOrder(tuple, relation);
+      orders.set(order.orderId, { order, items: [] });
+    } else {
+      const item = readItem(tuple, relation);
+      const of = orders.get(item.orderId);
+      if (of === undefined) throw new ItemWithoutOrderError(transaction.commitLsn);
+      of.items.push(item);
+    }
+  }
+  return orders;
+}
+
+function spill(commitLsn: Lsn, { spool, index, relations }: Spilled, { relation, tuple }: HeldRow): void {
+  let tag = relations.indexOf(relation);
+  if (tag < 0) tag = relations.push(relation) - 1;
+  if (relation.kind === 'orders') {
+    const ordinal = index.add(readOrder(tuple, relation).orderId);
+    if (ordinal < 0) throw new StreamOrderError('an order was inserted twice in one transaction');
+    spool.addOrder(ordinal, { tag, tuple });
+  } else {
+    const ordinal = index.find(readItem(tuple, relation).orderId);
+    if (ordinal < 0) throw new ItemWithoutOrderError(commitLsn);
+    spool.addItem(ordinal, { tag, tuple });
+  }
+}
+
+function* readSpilled({ spool, relations }: Spilled): Generator<OrderWithItems> {
+  for (const { order, items } of spool.orders()) {
+    yield {
+      order: readOrder(order.tuple, relations[order.tag]!),
+      items: items.map((item) => readItem(item.tuple, relations[item.tag]!)),
+    };
+  }
+}
+
+function parseRelation(message: Extract<PgoutputMessage, { kind: 'relation' }>): ContractRelation | 'other' {
+  if (message.schema !== 'public') return 'other';
+  if (message.name === 'orders') return { kind: 'orders', ...columnsAt(message, ORDER_COLUMNS) };
+  if (message.name === 'order_items') return { kind: 'items', ...columnsAt(message, ITEM_COLUMNS) };
+  return 'other';
+}
+
+function columnsAt(
+  message: Extract<PgoutputMessage, { kind: 'relation' }>,
+  names: readonly string[],
+): { columns: number; at: readonly number[] } {
+  const at = names.map((name) => {
+    const index = message.columns.findIndex((column) => column.name === name);
+    if (index < 0) throw new ColumnMissingError(message.name, name);
+    return index;
+  });
+  return { columns: message.columns.length, at };
+}
+
+function readOrder(tuple: Buffer, relation: ContractRelation): OrderRow {
+  const values = decodeTuple(tuple, relation.columns);
+  const at = relation.at;
+  return {
+    orderId: values[at[0]!]!,
+    userId: values[at[1]!]!,
+    source: values[at[2]!]!,
+    currency: values[at[3]!]!,
+    totalCents: values[at[4]!]!,
+    placedAt: values[at[5]!]!,
+  };
+}
+
+function readItem(tuple: Buffer, relation: ContractRelation): ItemRow {
+  const values = decodeTuple(tuple, relation.columns);
+  const at = relation.at;
+  return {
+    orderId: values[at[0]!]!,
+    lineNo: values[at[1]!]!,
+    sku: values[at[2]!]!,
+    quantity: values[at[3]!]!,
+    unitPriceCents: values[at[4]!]!,
+    cartLineId: values[at[5]!] ?? null,
+  };
+}

@@ -1,0 +1,141 @@
+// The checkpoint: what the reader knows about everything it has published, written in the same Kafka transaction as
+// the events it covers. This module owns its form (JSON, LSNs as X/Y text, 64-bit numbers as decimal text) and the
+// arithmetic of `throughLsn`. Pure: reading and writing the topic is kafka/checkpoint-topic's, comparing it with the
+// world is continuity's.
+import { createHash, type Hash } from 'node:crypto';
+import { formatLsn, type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { CheckpointUnreadableError } from './errors.ts';
+import type { TimelineSwitch } from './postgres/timeline.ts';
+
+/**
+ * `intent`: a first start has begun, nothing is certain; `snapshot`: it is publishing the orders that existed;
+ * `streaming`: everything before `throughLsn` is published.
+ */
+export type CheckpointState = 'intent' | 'snapshot' | 'streaming';
+
+export interface LastPublished {
+  readonly commitLsn: Lsn;
+  /** The greatest ordinal of that transaction that is published. */
+  readonly ordinal: number;
+  readonly orderId: string;
+  /** SHA-256 over the ids of that transaction's orders by ordinal, hex (see hashOrderIds). */
+  readonly ordersHash: string;
+}
+
+export interface Checkpoint {
+  readonly state: CheckpointState;
+  readonly systemIdentifier: string;
+  readonly database: string;
+  readonly slotName: string;
+  readonly timeline: number;
+  readonly history: readonly TimelineSwitch[];
+  readonly generation: number;
+  /** How many partitions of the live topic are in use. */
+  readonly partitions: number;
+  readonly lastPublished: LastPublished | null;
+  /** Exclusive: every transaction with `commitLsn < throughLsn` is published, and nothing else but `partial`. */
+  readonly throughLsn: Lsn;
+  /** A huge transaction of which only the ordinals up to this one are published. */
+  readonly partial: { readonly commitLsn: Lsn; readonly ordinal: number } | null;
+  /** By partition, the offset from which the events of this checkpoint's own Kafka transaction, or later ones, lie. */
+  readonly nextOffsets: readonly bigint[];
+  readonly publicationFingerprint: string;
+}
+
+const VERSION = 1;
+
+/** What the pipeline does with a committed transaction: the one place where `throughLsn` decides. */
+export function publishFrom(
+  checkpoint: Checkpoint,
+  commitLsn: Lsn,
+): { kind: 'drop' } | { kind: 'publish'; ordinal: number } {
+  if (commitLsn < checkpoint.throughLsn) return { kind: 'drop' };
+  if (checkpoint.partial?.commitLsn === commitLsn) return { kind: 'publish', ordinal: checkpoint.partial.ordinal + 1 };
+  return { kind: 'publish', ordinal: 0 };
+}
+
+/** Whether the slot has been told of more than was ever published: then transactions are lost (I11). */
+export function isSlotAhead(checkpoint: Checkpoint, confirmedFlushLsn: Lsn): boolean {
+  return confirmedFlushLsn > checkpoint.throughLsn;
+}
+
+/** The hash of one transaction's order ids; feed the ids by ordinal, then call `digest('hex')`. */
+export function hashOrderIds(): Hash {
+  return createHash('sha256');
+}
+
+/** One id into the hash: lower case and separated, so that ids can't run into each other. */
+export function addOrderId(hash: Hash, orderId: string): void {
+  hash.update(orderId.toLowerCase()).update('\n');
+}
+
+export function formatCheckpoint(checkpoint: Checkpoint): Buffer {
+  const { lastPublished, partial } = checkpoint;
+  return Buffer.from(
+    JSON.stringify({
+      version: VERSION,
+      ...checkpoint,
+      history: checkpoint.history.map((entry) => ({ ...entry, endsAtLsn: formatLsn(entry.endsAtLsn) })),
+      lastPublished: lastPublished && { ...lastPublished, commitLsn: formatLsn(lastPublished.commitLsn) },
+      throughLsn: formatLsn(checkpoint.throughLsn),
+      partial: partial && { ...partial, commitLsn: formatLsn(partial.commitLsn) },
+      nextOffsets: checkpoint.nextOffsets.map(String),
+    }),
+  );
+}
+
+/** @throws CheckpointUnreadableError when the record isn't one of ours, or is of a newer version. */
+export function parseCheckpoint(record: Buffer): Checkpoint {
+  try {
+    const json = JSON.parse(record.toString('utf8'));
+    if (json.version !== VERSION) throw new Error(`its version is ${json.version}, this reader knows ${VERSION}`);
+    return {
+      state: oneOf(json.state, ['intent', 'snapshot', 'streaming']),
+      systemIdentifier: text(json.systemIdentifier),
+      database: text(json.database),
+      slotName: text(json.slotName),
+      timeline: integer(json.timeline),
+      history: list(json.history).map((entry) => ({
+        timeline: integer(entry.timeline),
+        endsAtLsn: parseLsn(text(entry.endsAtLsn)),
+      })),
+      generation: integer(json.generation),
+      partitions: integer(json.partitions),
+      lastPublished: json.lastPublished && {
+        commitLsn: parseLsn(text(json.lastPublished.commitLsn)),
+        ordinal: integer(json.lastPublished.ordinal),
+        orderId: text(json.lastPublished.orderId),
+        ordersHash: text(json.lastPublished.ordersHash),
+      },
+      throughLsn: parseLsn(text(json.throughLsn)),
+      partial: json.partial && {
+        commitLsn: parseLsn(text(json.partial.commitLsn)),
+        ordinal: integer(json.partial.ordinal),
+      },
+      nextOffsets: list(json.nextOffsets).map((offset) => BigInt(text(offset))),
+      publicationFingerprint: text(json.publicationFingerprint),
+    };
+  } catch (cause) {
+    throw new CheckpointUnreadableError(cause);
+  }
+}
+
+function text(value: unknown): string {
+  if (typeof value !== 'string') throw new Error(`expected text, found ${typeof value}`);
+  return value;
+}
+
+function integer(value: unknown): number {
+  if (!Number.isSafeInteger(value)) throw new Error(`expected an integer, found ${typeof value}`);
+  return value as number;
+}
+
+function list(value: unknown): Record<string, unknown>[] & unknown[] {
+  if (!Array.isArray(value)) throw new Error(`expected a list, found ${typeof value}`);
+  return value;
+}
+
+function oneOf<const T extends string>(value: unknown, allowed: readonly T[]): T {
+  if (!allowed.includes(value as T)) throw new Error(`expected one of ${allowed.join(', ')}`);
+  return value as T;
+}

@@ -1,0 +1,277 @@
+// Every reason for which the reader stops on purpose. A halt (DESIGN: I11, "publish, count, or halt") carries a literal
+// code, both positions where there are two, and what repairs it; the other errors are transient and end in a restart.
+import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
+import { HaltError } from '#service/halt.ts';
+
+/**
+ * What repairs a proven or possible gap: a live topic and slot of new names. The first start publishes every order of
+ * the database there, and the sinks' ledger, which is kept, skips those that were applied before.
+ */
+const START_OVER =
+  'If the gap is accepted: let the sinks drain the present topic, then set SLOT_NAME and ORDERS_TOPIC to new names for ' +
+  'reader and sinks and run `npm run cdc-reader`; its first start publishes every order, and the ledger skips what was applied.';
+
+function positions(found: Record<string, string | number | bigint>): Record<string, string> {
+  return Object.fromEntries(Object.entries(found).map(([name, value]) => [name, String(value)]));
+}
+
+function lsns(found: Record<string, Lsn>): Record<string, string> {
+  return Object.fromEntries(Object.entries(found).map(([name, value]) => [name, formatLsn(value)]));
+}
+
+export class RowNotPublishableError extends HaltError {
+  readonly code = 'ROW_NOT_PUBLISHABLE';
+  constructor(column: string, what: string, options?: ErrorOptions) {
+    super(
+      `${column} ${what}, so its order can't be made an event. The tables lack a CHECK of order-api's migrations: run \`npm run migrate\` and correct the row's writer.`,
+      { column },
+      options,
+    );
+  }
+}
+
+export class OrderWithoutItemsError extends HaltError {
+  readonly code = 'ORDER_WITHOUT_ITEMS';
+  constructor(commitLsn: Lsn, ordinal: number) {
+    super(
+      `The transaction at ${formatLsn(commitLsn)} inserted an order (ordinal ${ordinal}) without items. The constraint that refuses it is missing: run \`npm run migrate\`. ${START_OVER}`,
+      { ...lsns({ commitLsn }), ordinal: String(ordinal) },
+    );
+  }
+}
+
+export class ItemWithoutOrderError extends HaltError {
+  readonly code = 'ITEM_WITHOUT_ORDER';
+  constructor(commitLsn: Lsn) {
+    super(
+      `The transaction at ${formatLsn(commitLsn)} inserted an order item whose order it had not inserted before. The trigger that refuses it is missing: run \`npm run migrate\`. ${START_OVER}`,
+      lsns({ commitLsn }),
+    );
+  }
+}
+
+export class ColumnMissingError extends HaltError {
+  readonly code = 'COLUMN_MISSING';
+  constructor(table: string, column: string) {
+    super(
+      `The stream's table ${table} has no column ${column}: it was renamed, dropped, or left out by a column list of the publication. Bring it back, then start the reader again.`,
+      { table, column },
+    );
+  }
+}
+
+export class StreamOrderError extends HaltError {
+  readonly code = 'STREAM_OUT_OF_ORDER';
+  constructor(what: string) {
+    super(
+      `Postgres's stream is not what its protocol promises: ${what}. Please report it with the server's version; nothing was published past it.`,
+    );
+  }
+}
+
+export class CheckpointUnreadableError extends HaltError {
+  readonly code = 'CHECKPOINT_UNREADABLE';
+  constructor(cause: unknown) {
+    super(
+      `The newest record of the checkpoint topic can't be read (${cause instanceof Error ? cause.message : 'unknown'}). A newer reader wrote it, or something else did: run the newer reader. ${START_OVER}`,
+      {},
+      { cause },
+    );
+  }
+}
+
+export class CheckpointMissingError extends HaltError {
+  readonly code = 'CHECKPOINT_MISSING';
+  constructor(
+    config: { checkpointTopic: string; slotName: string },
+    slot: { confirmedFlushLsn: Lsn | null } | null,
+    liveOffsets: bigint,
+  ) {
+    const confirmedFlushLsn = slot === null ? 'no slot' : formatLsn(slot.confirmedFlushLsn ?? LSN_ZERO);
+    super(
+      `There is no checkpoint of ${config.slotName} in ${config.checkpointTopic}, although the slot stands at ${confirmedFlushLsn} and the live topic's ends add up to ${liveOffsets}: what was published can't be known. Check KAFKA_BROKERS, CHECKPOINT_TOPIC, SLOT_NAME and ORDERS_TOPIC. ${START_OVER}`,
+      { confirmedFlushLsn, liveOffsets: String(liveOffsets), checkpoint: 'none' },
+    );
+  }
+}
+
+export class SystemChangedError extends HaltError {
+  readonly code = 'SOURCE_CHANGED';
+  constructor(
+    found: { systemIdentifier: string; database: string },
+    expected: { systemIdentifier: string; database: string },
+  ) {
+    super(
+      `ORDER_DATABASE_URL leads to database ${found.database} of cluster ${found.systemIdentifier}, the checkpoint is of ${expected.database} of ${expected.systemIdentifier}; positions of two clusters can't be compared. Correct ORDER_DATABASE_URL or KAFKA_BROKERS, or, for a cluster that replaces the old one: ${START_OVER}`,
+      {
+        found: `${found.systemIdentifier}/${found.database}`,
+        expected: `${expected.systemIdentifier}/${expected.database}`,
+      },
+    );
+  }
+}
+
+export class SlotDroppedError extends HaltError {
+  readonly code = 'SLOT_DROPPED';
+  constructor(slotName: string, throughLsn: Lsn, flushLsn: Lsn) {
+    super(
+      `The slot ${slotName} does not exist, but everything before ${formatLsn(throughLsn)} was published through it; the server is at ${formatLsn(flushLsn)}. Orders committed in between may be unpublished. ${START_OVER}`,
+      lsns({ throughLsn, flushLsn }),
+    );
+  }
+}
+
+export class SlotInvalidatedError extends HaltError {
+  readonly code = 'SLOT_LOST';
+  constructor(slotName: string, throughLsn: Lsn | null, reason: string) {
+    super(
+      `Postgres has invalidated the slot ${slotName} (${reason}): the WAL from ${throughLsn === null ? 'its position' : formatLsn(throughLsn)} on is gone (see max_slot_wal_keep_size). ${START_OVER}`,
+      { throughLsn: throughLsn === null ? 'unknown' : formatLsn(throughLsn), reason },
+    );
+  }
+}
+
+export class SlotAheadError extends HaltError {
+  readonly code = 'SLOT_AHEAD';
+  constructor(slotName: string, confirmedFlushLsn: Lsn, throughLsn: Lsn) {
+    super(
+      `The slot ${slotName} is confirmed up to ${formatLsn(confirmedFlushLsn)}, published is only what lies before ${formatLsn(throughLsn)}: it was recreated, or advanced by another client, and the transactions in between are lost to it. ${START_OVER}`,
+      lsns({ confirmedFlushLsn, throughLsn }),
+    );
+  }
+}
+
+export class SlotForeignError extends HaltError {
+  readonly code = 'SLOT_FOREIGN';
+  constructor(slotName: string, plugin: string, database: string) {
+    super(
+      `The slot ${slotName} decodes database ${database} with ${plugin}; the reader needs its own database and pgoutput. Set SLOT_NAME to a name of its own.`,
+      { plugin, database },
+    );
+  }
+}
+
+export class PublicationChangedError extends HaltError {
+  readonly code = 'PUBLICATION_CHANGED';
+  constructor(publicationName: string, throughLsn: Lsn, found: string | null, expected: string) {
+    super(
+      `The publication ${publicationName} was ${found === null ? 'dropped' : 'altered or recreated'} since ${formatLsn(throughLsn)}: rows written meanwhile may be missing from the stream. ${START_OVER}`,
+      { throughLsn: formatLsn(throughLsn), found: found ?? 'none', expected },
+    );
+  }
+}
+
+export class ServerBehindError extends HaltError {
+  readonly code = 'SERVER_BEHIND';
+  constructor(flushLsn: Lsn, throughLsn: Lsn) {
+    super(
+      `The server's WAL ends at ${formatLsn(flushLsn)}, but everything before ${formatLsn(throughLsn)} was published: it was restored from an older backup, and events exist of orders that it never had. ${START_OVER}`,
+      lsns({ flushLsn, throughLsn }),
+    );
+  }
+}
+
+export class TimelineForkedError extends HaltError {
+  readonly code = 'TIMELINE_FORKED';
+  constructor(found: {
+    timeline: number;
+    recordedTimeline: number;
+    branchLsn: Lsn | null;
+    lastPublishedLsn: Lsn | null;
+  }) {
+    const last = found.lastPublishedLsn === null ? 'nothing' : formatLsn(found.lastPublishedLsn);
+    super(
+      found.branchLsn === null
+        ? `The server is on timeline ${found.timeline}, whose history does not contain timeline ${found.recordedTimeline} of the checkpoint (last published ${last}). ${START_OVER}`
+        : `The server's history left timeline ${found.recordedTimeline} at ${formatLsn(found.branchLsn)}, but the last published transaction is at ${last}, not before it: events exist of orders that this primary never had. ${START_OVER}`,
+      positions({
+        timeline: found.timeline,
+        recordedTimeline: found.recordedTimeline,
+        branchLsn: found.branchLsn === null ? 'none' : formatLsn(found.branchLsn),
+        lastPublishedLsn: last,
+      }),
+    );
+  }
+}
+
+export class ContentsDifferError extends HaltError {
+  readonly code = 'CONTENTS_DIFFER';
+  constructor(what: string, commitLsn: Lsn, throughLsn: Lsn) {
+    super(
+      `The database does not hold what was published from it: ${what} (at ${formatLsn(commitLsn)}; published through ${formatLsn(throughLsn)}). It was restored from a copy of its files, or is a clone of another shop's. ${START_OVER}`,
+      lsns({ commitLsn, throughLsn }),
+    );
+  }
+}
+
+export class LiveTopicMissingError extends HaltError {
+  readonly code = 'LIVE_TOPIC_MISSING';
+  constructor(topic: string, throughLsn: Lsn) {
+    super(
+      `The live topic ${topic} does not exist, although everything before ${formatLsn(throughLsn)} was published to it. Check ORDERS_TOPIC and KAFKA_BROKERS. ${START_OVER}`,
+      { topic, throughLsn: formatLsn(throughLsn) },
+    );
+  }
+}
+
+export class LiveTopicChangedError extends HaltError {
+  readonly code = 'LIVE_TOPIC_CHANGED';
+  constructor(what: string, found: Record<string, string | number | bigint>) {
+    super(
+      `The live topic is not the one that was published to: ${what}. It was recreated or truncated, or something else writes to it. ${START_OVER}`,
+      positions(found),
+    );
+  }
+}
+
+export class EventTooLargeError extends HaltError {
+  readonly code = 'EVENT_TOO_LARGE';
+  constructor(cause: Error, throughLsn: Lsn) {
+    super(
+      `An event behind ${formatLsn(throughLsn)} is larger than Kafka takes. ${cause.message}`,
+      lsns({ throughLsn }),
+      { cause },
+    );
+  }
+}
+
+/** Preflight found what only an operator can change; the reader waits and looks again. */
+export class PreflightError extends Error {
+  readonly code = 'PREFLIGHT';
+  readonly problems: readonly { code: string; problem: string; remedy: string }[];
+  constructor(problems: readonly { code: string; problem: string; remedy: string }[]) {
+    super(problems.map(({ problem, remedy }) => `${problem} ${remedy}`).join(' '));
+    this.name = 'PreflightError';
+    this.problems = problems;
+  }
+}
+
+/** Another reader is at work: this one stands by. */
+export class StandbyError extends Error {
+  readonly code = 'STANDBY';
+  constructor(why: string, options?: ErrorOptions) {
+    super(`Another reader is at work: ${why}.`, options);
+    this.name = 'StandbyError';
+  }
+}
+
+/** A first start began and did not end: it has to be done again, under its lock. */
+export class FirstStartUnfinishedError extends Error {
+  readonly code = 'FIRST_START_UNFINISHED';
+  constructor() {
+    super('The first start was interrupted; it is done again.');
+    this.name = 'FirstStartUnfinishedError';
+  }
+}
+
+/** The server ends ordinary sessions: it is being shut down, or someone ended this one. */
+export class SourceSessionEndedError extends Error {
+  readonly code = 'SOURCE_SESSION_ENDED';
+  constructor(options?: ErrorOptions) {
+    super(
+      'The session with the orders database has ended; the stream is given up so that a shutdown need not wait.',
+      options,
+    );
+    this.name = 'SourceSessionEndedError';
+  }
+}

@@ -1,0 +1,231 @@
+// The first start: no checkpoint, no slot, an empty live topic. Under an advisory lock of the database (there is no slot
+// yet to be the lock) it writes an intent, creates the slot with an exported snapshot, publishes the orders that the
+// snapshot sees, and writes the first streaming checkpoint. Guarantees: every order is in the snapshot or in the
+// stream, none in both. A crash in between leaves the intent: the next attempt makes a new slot and publishes what the
+// live topic does not hold yet. Any other mix of checkpoint, slot and topic halts (I11).
+import { formatLsn, LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
+import { failpoint } from '#service/failpoint.ts';
+import { addOrderId, type Checkpoint, formatCheckpoint, hashOrderIds, parseCheckpoint } from './checkpoint.ts';
+import type { CdcReaderConfig } from './config.ts';
+import {
+  CheckpointMissingError,
+  OrderWithoutItemsError,
+  SlotDroppedError,
+  StandbyError,
+  SystemChangedError,
+} from './errors.ts';
+import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka/connection.ts';
+import type { TransactionalProducer } from './kafka/transactional-producer.ts';
+import { readPublishedOrders } from './live-topic.ts';
+import { READER_FIRST_START } from './metrics.ts';
+import { buildOrderPlaced, parseTimestampMicros } from './order-event.ts';
+import { OrderIndex } from './order-index.ts';
+import { createSlot, dropSlot, readIdentity } from './postgres/slot.ts';
+import { readSnapshotOrders, type SnapshotOrder } from './postgres/snapshot.ts';
+import type { SourceSession } from './postgres/source-session.ts';
+import { SlotBusyError } from './postgres/stream-errors.ts';
+import { timelineOf } from './postgres/timeline.ts';
+import type { SourceIdentity } from './postgres/walsender.ts';
+import { type EventRecord, eventRecord } from './publish.ts';
+import type { StartContext } from './start-up.ts';
+
+/** Orders read from the snapshot, and published in one Kafka transaction, at a time. */
+const SNAPSHOT_BATCH = 1_000;
+
+/** @throws StandbyError while another reader does it; HaltErrors as described above */
+export async function runFirstStart({ config, lifeline, logger }: StartContext, source: SourceSession): Promise<void> {
+  if (!(await source.tryAdvisoryLock(`tillstream first start of ${config.slotName}`))) {
+    throw new StandbyError('it is doing the first start');
+  }
+  await using resources = new AsyncDisposableStack();
+  const kafka = await lifeline.open(
+    resources,
+    () => openKafka(config, logger),
+    (open) => open.close(),
+  );
+  const identity = await readIdentity({
+    databaseUrl: config.orderDatabaseUrl,
+    applicationName: config.applicationName,
+  });
+
+  const found = await readUnfinished(config, kafka, source, identity, 'settled');
+  if (found.kind === 'finished') return;
+  await kafka.ensureTopics(found.checkpoint);
+  const producer = await lifeline.open(
+    resources,
+    () => fence(config, logger),
+    (open) => open.close(),
+  );
+  const settled = await readUnfinished(config, kafka, source, identity, 'high_watermark');
+  if (settled.kind === 'finished') return;
+
+  const partitions = (await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS)).size;
+  const publication = await source.readPublication(config.publicationName);
+  const intent: Checkpoint = {
+    state: 'intent',
+    systemIdentifier: identity.systemIdentifier,
+    database: identity.database,
+    slotName: config.slotName,
+    timeline: identity.timeline,
+    history: identity.history,
+    generation: settled.checkpoint?.generation ?? 1,
+    partitions: settled.checkpoint?.partitions ?? partitions,
+    lastPublished: settled.checkpoint?.lastPublished ?? null,
+    throughLsn: LSN_ZERO,
+    partial: null,
+    nextOffsets: [],
+    publicationFingerprint: publication?.fingerprint ?? 'none',
+  };
+  await publishWith(producer, kafka, intent, []);
+  await failpoint('reader.intent-written');
+
+  if (settled.hasSlot) await dropUnfinishedSlot(config);
+  const slot = await lifeline.open(
+    resources,
+    () =>
+      createSlot({
+        databaseUrl: config.orderDatabaseUrl,
+        slotName: config.slotName,
+        applicationName: config.applicationName,
+        serverVersion: identity.serverVersion,
+      }),
+    (open) => open.close(),
+  );
+  await failpoint('reader.slot-created');
+  logger.info(
+    { event: READER_FIRST_START, consistentLsn: formatLsn(slot.consistentPoint) },
+    'The slot is created; publishing the orders that existed before it.',
+  );
+
+  const published =
+    settled.checkpoint === null
+      ? new OrderIndex()
+      : await readPublishedOrders(kafka.log, config.ordersTopic, READ_DEADLINE_MS);
+  const snapshot = readSnapshotOrders({
+    databaseUrl: config.orderDatabaseUrl,
+    applicationName: config.applicationName,
+    snapshotName: slot.snapshotName,
+    batchSize: SNAPSHOT_BATCH,
+  });
+  let checkpoint: Checkpoint = { ...intent, state: 'snapshot' };
+  const events = snapshotEvents(config, identity, slot.consistentPoint, checkpoint.partitions, checkpoint.generation);
+  for await (const orders of snapshot) {
+    lifeline.signal.throwIfAborted();
+    const { records, lastPublished } = events(orders.filter(({ order }) => published.find(order.order_id!) < 0));
+    if (lastPublished === null) continue;
+    checkpoint = { ...checkpoint, lastPublished };
+    await publishWith(producer, kafka, checkpoint, records);
+    await failpoint('reader.snapshot-published');
+  }
+
+  const ends = await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
+  const nextOffsets = Array.from({ length: checkpoint.partitions }, (_, p) => ends.get(p)?.highWatermark ?? 0n);
+  await publishWith(
+    producer,
+    kafka,
+    { ...checkpoint, state: 'streaming', throughLsn: slot.consistentPoint, nextOffsets },
+    [],
+  );
+  await failpoint('reader.first-start-done');
+}
+
+async function dropUnfinishedSlot({ orderDatabaseUrl, slotName, applicationName }: CdcReaderConfig): Promise<void> {
+  try {
+    await dropSlot({ databaseUrl: orderDatabaseUrl, slotName, applicationName });
+  } catch (error) {
+    if (error instanceof SlotBusyError) throw new StandbyError(error.message, { cause: error });
+    throw error;
+  }
+}
+
+type Unfinished =
+  | { readonly kind: 'finished' }
+  | { readonly kind: 'unfinished'; readonly checkpoint: Checkpoint | null; readonly hasSlot: boolean };
+
+async function readUnfinished(
+  config: CdcReaderConfig,
+  kafka: KafkaConnection,
+  source: SourceSession,
+  identity: SourceIdentity,
+  through: 'high_watermark' | 'settled',
+): Promise<Unfinished> {
+  const topics = await kafka.describeTopics();
+  const record = topics.checkpoint ? (await kafka.checkpointTopic.read(READ_DEADLINE_MS, through)).record : null;
+  const slot = await source.readSlot(config.slotName);
+  if (record === null) {
+    const liveOffsets = await kafka.countLiveOffsets();
+    if (slot !== null || liveOffsets > 0n) throw new CheckpointMissingError(config, slot, liveOffsets);
+    return { kind: 'unfinished', checkpoint: null, hasSlot: false };
+  }
+  const checkpoint = parseCheckpoint(record);
+  if (checkpoint.systemIdentifier !== identity.systemIdentifier || checkpoint.database !== identity.database) {
+    throw new SystemChangedError(identity, checkpoint);
+  }
+  if (checkpoint.state !== 'streaming') return { kind: 'unfinished', checkpoint, hasSlot: slot !== null };
+  if (slot !== null) return { kind: 'finished' };
+  throw new SlotDroppedError(config.slotName, checkpoint.throughLsn, (await source.readCurrentWal()).flushLsn);
+}
+
+async function publishWith(
+  producer: TransactionalProducer,
+  kafka: KafkaConnection,
+  checkpoint: Checkpoint,
+  records: readonly EventRecord[],
+): Promise<void> {
+  const transaction = await producer.begin();
+  await transaction.send([...records, kafka.checkpointTopic.record(formatCheckpoint(checkpoint))]);
+  await transaction.commit();
+}
+
+/**
+ * Events of the snapshot lie just before the consistent point: a transaction that commits right at it is streamed, and
+ * must have a greater position (I4). They have no BEGIN, so `committedAt` is the time at which the order was placed.
+ */
+function snapshotEvents(
+  config: CdcReaderConfig,
+  identity: SourceIdentity,
+  consistentPoint: Lsn,
+  partitions: number,
+  generation: number,
+): (orders: readonly SnapshotOrder[]) => { records: EventRecord[]; lastPublished: Checkpoint['lastPublished'] } {
+  const commitLsn = toLsn(consistentPoint - 1n);
+  const timeline = timelineOf(commitLsn, identity.timeline, identity.history);
+  const hash = hashOrderIds();
+  let ordinal = 0;
+  return (orders) => {
+    const records = orders.map(({ order, items }) => {
+      if (items.length === 0) throw new OrderWithoutItemsError(commitLsn, ordinal);
+      const context = { generation, timeline, commitLsn, committedAt: parseTimestampMicros(order.placed_at!) };
+      const event = buildOrderPlaced(context, ordinal, orderRow(order), items.map(itemRow));
+      ordinal += 1;
+      addOrderId(hash, event.orderId);
+      return eventRecord(config.ordersTopic, partitions, event);
+    });
+    const last = records.at(-1);
+    if (last === undefined) return { records, lastPublished: null };
+    const ordersHash = hash.copy().digest('hex');
+    return { records, lastPublished: { commitLsn, ordinal: last.ordinal, orderId: last.orderId, ordersHash } };
+  };
+}
+
+function orderRow(order: SnapshotOrder['order']): Parameters<typeof buildOrderPlaced>[2] {
+  return {
+    orderId: order.order_id!,
+    userId: order.user_id!,
+    source: order.source!,
+    currency: order.currency!,
+    totalCents: order.total_cents!,
+    placedAt: order.placed_at!,
+  };
+}
+
+function itemRow(item: SnapshotOrder['items'][number]): Parameters<typeof buildOrderPlaced>[3][number] {
+  return {
+    orderId: item.order_id!,
+    lineNo: item.line_no!,
+    sku: item.sku!,
+    quantity: item.quantity!,
+    unitPriceCents: item.unit_price_cents!,
+    cartLineId: item.cart_line_id ?? null,
+  };
+}

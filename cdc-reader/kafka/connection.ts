@@ -1,0 +1,106 @@
+// What one start needs of Kafka before it may publish: the topics, the log, and the checkpoint topic. Holds no
+// producer: that fences, and is a step of its own. Closing it cuts its connections.
+
+import { createConnections, createKafkaClient } from '#service/kafka-client.ts';
+import type { KafkaLog } from '#service/kafka-log.ts';
+import { createKafkaLog } from '#service/kafka-log.ts';
+import { describeTopics } from '#service/kafka-topics.ts';
+import type { Logger } from '#service/logger.ts';
+import type { Checkpoint } from '../checkpoint.ts';
+import type { CdcReaderConfig } from '../config.ts';
+import { LiveTopicMissingError } from '../errors.ts';
+import { type CheckpointTopic, createCheckpointTopic } from './checkpoint-topic.ts';
+import { ensureTopics, type TopicSpec } from './topics.ts';
+import { createTransactionalProducer, type TransactionalProducer } from './transactional-producer.ts';
+
+/** How long one read of the checkpoint or of a partition's end may go without progress. */
+export const READ_DEADLINE_MS = 10_000;
+
+export interface KafkaConnection {
+  readonly log: KafkaLog;
+  readonly checkpointTopic: CheckpointTopic;
+  /** Which of the two topics that hold our state exist. */
+  describeTopics(): Promise<{ checkpoint: boolean; live: boolean }>;
+  /**
+   * Creates what is missing, checks what is there; with a checkpoint, the live topic must be there.
+   * @throws LiveTopicMissingError, TopicMisconfiguredError, TopicMissingError
+   */
+  ensureTopics(checkpoint: Checkpoint | null): Promise<void>;
+  /** The sum of the live topic's high watermarks; 0 when nothing was ever published, or it does not exist. */
+  countLiveOffsets(): Promise<bigint>;
+  close(): Promise<void>;
+}
+
+/** A request to Kafka is given up after this; elections and restarts take less. */
+const REQUEST_TIMEOUT_MS = 30_000;
+
+/** Shuts every earlier reader of this slot out of Kafka, and gives the right to publish to this one. */
+export function fence(config: CdcReaderConfig, logger: Logger): Promise<TransactionalProducer> {
+  return createTransactionalProducer({
+    brokers: config.kafkaBrokers,
+    clientId: config.applicationName,
+    transactionalId: config.transactionalId,
+    transactionTimeoutMs: config.transactionTimeoutMs,
+    requestTimeoutMs: Math.min(config.transactionTimeoutMs, REQUEST_TIMEOUT_MS),
+    logger,
+  });
+}
+
+/** @throws KafkaAwayError */
+export async function openKafka(config: CdcReaderConfig, logger: Logger): Promise<KafkaConnection> {
+  const client = { brokers: config.kafkaBrokers, clientId: config.applicationName, logger };
+  const connections = createConnections(config.kafkaBrokers);
+  const kafka = createKafkaClient({ ...client, connections });
+  const log = await createKafkaLog(client).catch((error) => {
+    connections.close();
+    throw error;
+  });
+
+  const describe = async () => {
+    const admin = kafka.admin();
+    try {
+      await admin.connect();
+      const topics = await describeTopics(admin, [config.checkpointTopic, config.ordersTopic]);
+      return {
+        checkpoint: topics.get(config.checkpointTopic)!.exists,
+        live: topics.get(config.ordersTopic)!.exists,
+      };
+    } finally {
+      await admin.disconnect();
+    }
+  };
+
+  const common = { replicationFactor: config.topicReplication, minInsyncReplicas: config.topicMinInsyncReplicas };
+  const events = {
+    ...common,
+    partitions: config.topicPartitions,
+    retentionMs: config.topicRetentionMs,
+    cleanupPolicy: 'delete' as const,
+  };
+  const topics: readonly TopicSpec[] = [
+    { name: config.checkpointTopic, ...common, partitions: 1, retentionMs: -1, cleanupPolicy: 'compact' },
+    { name: config.ordersTopic, ...events },
+    { name: config.replayTopic, ...events },
+  ];
+
+  return {
+    log,
+    checkpointTopic: createCheckpointTopic({ log, topic: config.checkpointTopic, slotName: config.slotName }),
+    describeTopics: describe,
+    async ensureTopics(checkpoint) {
+      if (checkpoint !== null && !(await describe()).live) {
+        throw new LiveTopicMissingError(config.ordersTopic, checkpoint.throughLsn);
+      }
+      await ensureTopics({ kafka, topics, logger });
+    },
+    async countLiveOffsets() {
+      if (!(await describe()).live) return 0n;
+      const offsets = await log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
+      return [...offsets.values()].reduce((sum, { highWatermark }) => sum + highWatermark, 0n);
+    },
+    async close() {
+      connections.close();
+      await log.close();
+    },
+  };
+}

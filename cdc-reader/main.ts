@@ -1,0 +1,40 @@
+// The cdc-reader's process: health and metrics over HTTP, and the reader beside them.
+import process from 'node:process';
+import { createHaltState } from '#service/halt.ts';
+import { createHttpServer } from '#service/http-server.ts';
+import { createLogger } from '#service/logger.ts';
+import { createMetrics } from '#service/metrics.ts';
+import { runService } from '#service/shutdown.ts';
+import { readCdcReaderConfig } from './config.ts';
+import { createReaderMetrics } from './metrics.ts';
+import { createReader } from './reader.ts';
+
+const SERVICE = 'cdc-reader';
+
+await runService({
+  service: SERVICE,
+  process,
+  start: async () => {
+    const config = readCdcReaderConfig(process.env);
+    const logger = createLogger(SERVICE, config.logLevel);
+    const metrics = createMetrics(SERVICE);
+    const halts = createHaltState(metrics, logger);
+    const reader = createReader({ config, logger, metrics: createReaderMetrics(metrics), halts });
+    const server = await createHttpServer({
+      service: SERVICE,
+      host: config.host,
+      port: config.port,
+      logger,
+      metrics,
+      readiness: reader.readiness,
+    });
+    await server.listen();
+    return {
+      logger,
+      async close() {
+        await reader.close();
+        await server.close();
+      },
+    };
+  },
+});

@@ -1,0 +1,81 @@
+// What the reader tells about itself: the constant names of its log events, and its metrics. LSN distances are bytes
+// of WAL. Lag counts from what Kafka has committed, not from what was received.
+import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
+import type { Metrics } from '#service/metrics.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import type { Group } from './group-commit.ts';
+import type { PreparedTransaction } from './publish.ts';
+
+export const READER_STREAMING = 'reader.streaming';
+export const READER_STANDBY = 'reader.standby';
+export const READER_WAITING = 'reader.waiting';
+export const READER_PUBLISHED = 'reader.published';
+export const READER_RESTARTING = 'reader.restarting';
+export const READER_FIRST_START = 'reader.first-start';
+export const READER_PARTITIONS_ADDED = 'reader.partitions-added';
+
+export type ReaderMetrics = ReturnType<typeof createReaderMetrics>;
+
+export function createReaderMetrics(metrics: Metrics) {
+  const orders = metrics.counter('tillstream_reader_orders_published_total', 'Orders that Kafka has committed');
+  const transactions = metrics.counter(
+    'tillstream_reader_transactions_published_total',
+    'Database transactions with orders that Kafka has committed',
+  );
+  const kafkaTransactions = metrics.counter(
+    'tillstream_reader_kafka_transactions_total',
+    'Kafka transactions committed, those without events included',
+  );
+  const groupOrders = metrics.histogram(
+    'tillstream_reader_group_orders',
+    'Orders in one Kafka transaction',
+    [],
+    [1, 2, 5, 10, 50, 100, 500, 1_000, 2_000, 4_000, 10_000, 100_000, 1_000_000],
+  );
+  const publishSeconds = metrics.histogram('tillstream_reader_publish_seconds', 'Duration of one Kafka transaction');
+  const lagBytes = metrics.gauge(
+    'tillstream_reader_lag_bytes',
+    'WAL between what is published and what the server has',
+  );
+  const lagSeconds = metrics.gauge(
+    'tillstream_reader_lag_seconds',
+    'Age of the oldest commit that waits to be published; 0 when none does',
+  );
+  const throughGauge = metrics.gauge(
+    'tillstream_reader_through_lsn',
+    'Everything before this WAL position is published',
+  );
+  let throughLsn = LSN_ZERO;
+
+  return {
+    ignoredChanges: metrics.counter(
+      'tillstream_reader_ignored_changes_total',
+      'Changes of published tables that are not order inserts, by reason',
+      ['reason'],
+    ),
+    droppedTransactions: metrics.counter(
+      'tillstream_reader_dropped_transactions_total',
+      'Transactions received again after a restart, and dropped because they were published',
+    ),
+    waitingBytes: metrics.gauge('tillstream_reader_in_flight_bytes', 'Event bytes received and not yet published'),
+    restarts: metrics.counter('tillstream_reader_restarts_total', 'Starts after a failure, by reason', ['reason']),
+    streaming: metrics.gauge('tillstream_reader_streaming', '1 while this reader holds the slot and publishes'),
+    retainedBytes: metrics.gauge('tillstream_reader_retained_wal_bytes', 'WAL that the slot keeps on the server'),
+    lagSeconds,
+    published(checkpoint: Checkpoint): void {
+      kafkaTransactions.inc();
+      throughLsn = checkpoint.throughLsn;
+      throughGauge.set(Number(throughLsn));
+    },
+    publishedGroup(group: Group<PreparedTransaction>, seconds: number): void {
+      orders.inc(group.orders);
+      transactions.inc(group.transactions.length);
+      groupOrders.observe(group.orders);
+      publishSeconds.observe(seconds);
+    },
+    /** The server's WAL has come this far. */
+    receivedLsn(walEnd: Lsn): void {
+      lagBytes.set(walEnd > throughLsn ? Number(walEnd - throughLsn) : 0);
+    },
+  };
+}

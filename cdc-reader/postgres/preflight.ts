@@ -1,0 +1,171 @@
+// Whether this server, role, publication and pair of tables can feed the reader at all. Pure: facts in, all problems out
+// at once, each with its remedy, so that an operator mends everything in one go. Whether the slot and the log continue
+// where the checkpoint ended is another question (continuity), asked later and on the stream's own connection.
+
+import { type ContractColumns, contractSchema, contractTables } from './contract-tables.ts';
+import type { PublicationState } from './publication.ts';
+import { matchesSynchronousStandby } from './synchronous-standbys.ts';
+
+export interface TableFacts {
+  readonly maySelect: boolean;
+  /** `type` as format_type prints it, without length. */
+  readonly columns: readonly { readonly name: string; readonly type: string }[];
+}
+
+export interface PreflightFacts {
+  /** As `server_version_num`: 180004. */
+  readonly serverVersion: number;
+  readonly serverVersionName: string;
+  readonly walLevel: string;
+  readonly inRecovery: boolean;
+  readonly roleName: string;
+  readonly mayReplicate: boolean;
+  readonly slotExists: boolean;
+  readonly slots: { readonly used: number; readonly allowed: number };
+  readonly walSenders: { readonly used: number; readonly allowed: number };
+  readonly synchronousStandbyNames: string;
+  readonly publication: PublicationState | null;
+  readonly tables: Readonly<Record<keyof typeof contractTables, TableFacts | null>>;
+}
+
+export interface PreflightProblem {
+  readonly code: string;
+  readonly problem: string;
+  readonly remedy: string;
+}
+
+const OLDEST_VERSION = 140_000;
+
+type Names = { readonly publicationName: string; readonly applicationName: string };
+
+/** All that stands in the way; empty when nothing does. */
+export function findPreflightProblems(facts: PreflightFacts, names: Names): PreflightProblem[] {
+  return [...findServerProblems(facts, names), ...findPublicationProblems(facts, names), ...findTableProblems(facts)];
+}
+
+function* findServerProblems(facts: PreflightFacts, { applicationName }: Names): Generator<PreflightProblem> {
+  if (facts.serverVersion < OLDEST_VERSION) {
+    yield {
+      code: 'SERVER_TOO_OLD',
+      problem: `The orders database runs Postgres ${facts.serverVersionName}.`,
+      remedy: 'Upgrade it to Postgres 14 or newer.',
+    };
+  }
+  if (facts.walLevel !== 'logical') {
+    yield {
+      code: 'WAL_LEVEL',
+      problem: `wal_level is ${facts.walLevel}, so changes can't be decoded.`,
+      remedy: "Run ALTER SYSTEM SET wal_level = 'logical' and restart Postgres.",
+    };
+  }
+  if (facts.inRecovery) {
+    yield {
+      code: 'IN_RECOVERY',
+      problem: 'The orders database is a standby.',
+      remedy: 'Point ORDER_DATABASE_URL at the primary.',
+    };
+  }
+  if (!facts.mayReplicate) {
+    yield {
+      code: 'NO_REPLICATION_PRIVILEGE',
+      problem: `The role ${facts.roleName} may not replicate.`,
+      remedy: `Run ALTER ROLE ${facts.roleName} WITH REPLICATION as a superuser.`,
+    };
+  }
+  if (!facts.slotExists && facts.slots.used >= facts.slots.allowed) {
+    yield {
+      code: 'NO_FREE_SLOT',
+      problem: `All ${facts.slots.allowed} replication slots are in use, and the reader needs one.`,
+      remedy: 'Drop a slot that nobody needs (pg_drop_replication_slot), or raise max_replication_slots and restart.',
+    };
+  }
+  if (facts.walSenders.used >= facts.walSenders.allowed) {
+    yield {
+      code: 'NO_FREE_WAL_SENDER',
+      problem: `All ${facts.walSenders.allowed} WAL senders are in use, and the reader needs one.`,
+      remedy: 'Stop a replication connection that nobody needs, or raise max_wal_senders and restart Postgres.',
+    };
+  }
+  if (matchesSynchronousStandby(facts.synchronousStandbyNames, applicationName)) {
+    yield {
+      code: 'SYNCHRONOUS_STANDBY',
+      problem:
+        `synchronous_standby_names (${facts.synchronousStandbyNames}) covers the reader's application name ` +
+        `${applicationName}: COMMIT of every order would wait for Kafka.`,
+      remedy: 'Name the real standbys in synchronous_standby_names, without * and without the reader.',
+    };
+  }
+}
+
+function* findPublicationProblems(facts: PreflightFacts, { publicationName }: Names): Generator<PreflightProblem> {
+  const { publication } = facts;
+  if (publication === null) {
+    yield {
+      code: 'PUBLICATION_MISSING',
+      problem: `There is no publication ${publicationName}.`,
+      remedy: 'Start order-api once, or run "npm run migrate": its migrations create it.',
+    };
+    return;
+  }
+  if (!publication.inserts) {
+    yield {
+      code: 'PUBLICATION_WITHOUT_INSERTS',
+      problem: `The publication ${publicationName} does not publish inserts.`,
+      remedy: `Run ALTER PUBLICATION "${publicationName}" SET (publish = 'insert').`,
+    };
+  }
+  for (const [name, columns] of Object.entries(contractTables)) {
+    const table = publication.tables.find((one) => one.schema === contractSchema && one.name === name);
+    const hidden = Object.keys(columns).filter((column) => table?.columnList?.includes(column) === false);
+    const remedy = `Run ALTER PUBLICATION "${publicationName}" SET TABLE public.orders, public.order_items.`;
+    if (table === undefined) {
+      yield { code: 'TABLE_NOT_PUBLISHED', problem: `The publication ${publicationName} lacks ${name}.`, remedy };
+    } else if (table.hasRowFilter) {
+      yield { code: 'ROW_FILTER', problem: `The publication ${publicationName} filters the rows of ${name}.`, remedy };
+    } else if (hidden.length > 0) {
+      const problem = `The publication ${publicationName} leaves out columns of ${name}: ${hidden.join(', ')}.`;
+      yield { code: 'COLUMN_LIST', problem, remedy };
+    }
+  }
+}
+
+function* findTableProblems(facts: PreflightFacts): Generator<PreflightProblem> {
+  for (const [name, columns] of Object.entries(contractTables)) {
+    const table = facts.tables[name as keyof typeof contractTables];
+    if (table === null) {
+      yield {
+        code: 'TABLE_MISSING',
+        problem: `There is no table ${contractSchema}.${name}.`,
+        remedy: 'Start order-api once, or run "npm run migrate".',
+      };
+      continue;
+    }
+    if (!table.maySelect) {
+      yield {
+        code: 'NO_SELECT_PRIVILEGE',
+        problem: `The role ${facts.roleName} may not read ${name}.`,
+        remedy: `Run GRANT SELECT ON ${contractSchema}.${name} TO ${facts.roleName}.`,
+      };
+    }
+    yield* findColumnProblems(name, columns, table);
+  }
+}
+
+function* findColumnProblems(name: string, columns: ContractColumns, table: TableFacts): Generator<PreflightProblem> {
+  for (const [column, types] of Object.entries(columns)) {
+    const type = table.columns.find((one) => one.name === column)?.type;
+    if (type === undefined) {
+      yield {
+        code: 'COLUMN_MISSING',
+        problem: `${contractSchema}.${name} has no column ${column}.`,
+        remedy: 'Run "npm run migrate"; a column of the contract must keep its name.',
+      };
+    } else if (!types.includes(type)) {
+      yield {
+        code: 'COLUMN_TYPE',
+        problem: `${contractSchema}.${name}.${column} is of type ${type}.`,
+        remedy: `Change it to ${types[0]}.`,
+      };
+    }
+  }
+}

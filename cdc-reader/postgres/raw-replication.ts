@@ -1,0 +1,58 @@
+// The library in the only shape in which it loses nothing: no acknowledging of its own (it confirms what was received,
+// not what was processed), no flow control (it goes on past errors), none of its parsers (they lose digits), and started
+// by a command of ours (its own does not quote names). What is left to it is the connection and the copy protocol.
+
+import type { Socket } from 'node:net';
+import type pg from 'pg';
+import { LogicalReplicationService, type Pgoutput, PgoutputPlugin } from 'pg-logical-replication';
+
+/** What pg's connection offers beyond its published types. */
+export interface WalSenderConnection extends NodeJS.EventEmitter {
+  readonly stream: Socket;
+  endCopyFrom(): void;
+}
+
+/** The service for one connection; subscribing it twice would start where it last received, not where we are. */
+export function createRawService(config: pg.ClientConfig): LogicalReplicationService {
+  return new LogicalReplicationService(config, {
+    acknowledge: { auto: false, timeoutSeconds: 0 },
+    flowControl: { enabled: false },
+  });
+}
+
+/** Hands over each message's bytes, a view that is good until the next read, and starts the stream as it is told. */
+export class RawPgoutput extends PgoutputPlugin {
+  readonly #onBytes: (bytes: Buffer) => void;
+  readonly #startStream: (client: pg.Client) => Promise<unknown>;
+
+  constructor(onBytes: (bytes: Buffer) => void, startStream: (client: pg.Client) => Promise<unknown>) {
+    super({ protoVersion: 1, publicationNames: [] });
+    this.#onBytes = onBytes;
+    this.#startStream = startStream;
+  }
+
+  override start(client: pg.Client): Promise<unknown> {
+    return this.#startStream(client);
+  }
+
+  /** The library emits what this returns as an event that nobody listens to. */
+  override parse(bytes: Buffer): Pgoutput.Message {
+    this.#onBytes(bytes);
+    return undefined as unknown as Pgoutput.Message;
+  }
+}
+
+/** pg's connection of a client, which carries the socket. */
+export function connectionOf(client: pg.Client): WalSenderConnection {
+  return (client as unknown as { connection: WalSenderConnection }).connection;
+}
+
+/**
+ * The bytes for keeping. pg's protocol parser moves the rest of a read to the front of the buffer that earlier messages
+ * are views of: a row that waits for its COMMIT would change under its holder. Buffer.from costs twice as much.
+ */
+export function keepBytes(bytes: Buffer): Buffer {
+  const own = Buffer.allocUnsafe(bytes.length);
+  own.set(bytes);
+  return own;
+}

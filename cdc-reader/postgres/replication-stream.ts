@@ -1,0 +1,279 @@
+// One connection to the walsender and one START_REPLICATION, through the library that carries the protocol, without its
+// own acknowledging, flow control and parser (each loses rows). Guarantees: messages arrive in order and none while
+// paused; the server hears from us while paused; only what was acknowledged is confirmed (I7); every end of the stream
+// is one onFailure, and nothing thrown here or in a handler reaches the socket. A new object for each connection.
+
+import type pg from 'pg';
+import type { LogicalReplicationService } from 'pg-logical-replication';
+import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import type { Logger } from '#service/logger.ts';
+import { coalesceReads } from './coalesced-reads.ts';
+import { type PgoutputMessage, parsePgoutput } from './pgoutput.ts';
+import { connectionOf, createRawService, keepBytes, RawPgoutput, type WalSenderConnection } from './raw-replication.ts';
+import { formatForLibrary, StandbyStatus } from './standby-status.ts';
+import { ServerShuttingDownError, StreamLostError } from './stream-errors.ts';
+import {
+  explainSlotError,
+  formatStartReplication,
+  readSourceIdentity,
+  type SourceIdentity,
+  setCanonicalText,
+  walSenderConfig,
+} from './walsender.ts';
+
+export interface StreamHandlers {
+  /** In stream order. `tuple` of an insert is the handler's to keep. */
+  onMessage(message: PgoutputMessage): void;
+  /** In stream order with the messages: all that was sent before `walEnd` has been handed over. */
+  onKeepalive(keepalive: { walEnd: Lsn; replyRequested: boolean }): void;
+  /** Once, and nothing after it; the connection is closed by then. Not after close(). */
+  onFailure(error: Error): void;
+}
+
+export interface ReplicationStream {
+  readonly identity: SourceIdentity;
+  /** Stops handing over at once, and reading once the socket's buffer is full; the server still hears from us. */
+  pause(): void;
+  resume(): void;
+  /**
+   * Confirms everything before `throughLsn`, exactly: goes out at once, but at most every 100 ms.
+   * @throws RangeError when it goes back.
+   */
+  acknowledge(throughLsn: Lsn): void;
+  /** LSN_ZERO, which confirms nothing, until the first acknowledge(). */
+  readonly acknowledgedLsn: Lsn;
+  /** Sends the last acknowledgement, waits up to 1 s until the server has taken it and let go of the slot, disconnects. */
+  close(): Promise<void>;
+}
+
+export interface ReplicationStreamOptions {
+  readonly databaseUrl: string;
+  readonly slotName: string;
+  readonly publicationName: string;
+  readonly applicationName: string;
+  /** Set on this connection as `wal_sender_timeout`; 0 switches it off. */
+  readonly walSenderTimeoutMs: number;
+  readonly logger: Logger;
+  readonly handlers: StreamHandlers;
+}
+
+/** How long connecting and starting may take, in all. */
+const START_LIMIT_MS = 30_000;
+const CLOSE_LIMIT_MS = 1_000;
+const INSERT = 0x49;
+
+type StreamEvent =
+  | PgoutputMessage
+  | { readonly kind: 'keepalive'; readonly walEnd: Lsn; readonly replyRequested: boolean };
+
+/**
+ * Connects, takes the slot (which is the lock: one reader at a time) and returns the stream, paused.
+ * @throws SlotBusyError, SlotMissingError, SlotLostError, or what Postgres or the network said.
+ */
+export async function createReplicationStream(options: ReplicationStreamOptions): Promise<ReplicationStream> {
+  const connection = new StreamConnection(options);
+  await connection.start();
+  return connection;
+}
+
+class StreamConnection implements ReplicationStream {
+  readonly #options: ReplicationStreamOptions;
+  readonly #service: LogicalReplicationService;
+  readonly #status: StandbyStatus;
+  readonly #started = Promise.withResolvers<void>();
+  /** Settles when the server has ended the stream, for whatever reason. */
+  readonly #ended = Promise.withResolvers<void>();
+  /** What had been read when the stream was paused, in order. */
+  readonly #held: StreamEvent[] = [];
+  #state: 'starting' | 'streaming' | 'closing' | 'ended' = 'starting';
+  #isPaused = true;
+  #identity: SourceIdentity | undefined;
+  #connection: WalSenderConnection | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAtMs = Number.POSITIVE_INFINITY;
+
+  constructor(options: ReplicationStreamOptions) {
+    this.#options = options;
+    this.#status = new StandbyStatus(options.walSenderTimeoutMs, performance.now());
+    this.#service = createRawService(walSenderConfig(options.databaseUrl, options.applicationName));
+    this.#service.on('error', (error) => this.#fail(error));
+    this.#service.on('heartbeat', (walEnd, _sentAtMs, replyRequested) => {
+      this.#onKeepalive({ kind: 'keepalive', walEnd: parseLsn(walEnd), replyRequested });
+    });
+  }
+
+  get identity(): SourceIdentity {
+    return this.#identity!;
+  }
+
+  get acknowledgedLsn(): Lsn {
+    return this.#status.acknowledgedLsn;
+  }
+
+  async start(): Promise<void> {
+    const plugin = new RawPgoutput(
+      (bytes) => this.#onBytes(bytes),
+      (client) => this.#startStreaming(client),
+    );
+    this.#service.subscribe(plugin, this.#options.slotName).then(
+      () => this.#fail(new ServerShuttingDownError(undefined)),
+      (error: Error) => this.#fail(error),
+    );
+    await this.#started.promise;
+  }
+
+  pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    this.#status.listen(false, performance.now());
+    this.#connection?.stream.pause();
+  }
+
+  resume(): void {
+    if (!this.#isPaused || this.#state !== 'streaming') return;
+    this.#isPaused = false;
+    this.#status.listen(true, performance.now());
+    // Not from inside the caller: it may be a handler, or not be ready for a message yet.
+    setImmediate(() => this.#handOverHeld());
+  }
+
+  acknowledge(throughLsn: Lsn): void {
+    this.#status.acknowledge(throughLsn);
+    this.#sendStatusIfDue();
+  }
+
+  async close(): Promise<void> {
+    if (this.#state !== 'streaming') return;
+    this.#state = 'closing';
+    clearTimeout(this.#timer);
+    this.#held.length = 0;
+    const { stream } = this.#connection!;
+    let limit: NodeJS.Timeout | undefined;
+    const tooLong = new Promise<void>((resolve) => {
+      limit = setTimeout(resolve, CLOSE_LIMIT_MS);
+    });
+    // Postgres reads in order: once it has answered the end of the copy, it has taken the status and released the slot.
+    this.#writeStatus(this.#status.acknowledgedLsn, false);
+    this.#connection!.endCopyFrom();
+    stream.resume();
+    await Promise.race([this.#ended.promise, tooLong]);
+    const stopped = this.#service.stop();
+    await Promise.race([stopped, tooLong]);
+    this.#state = 'ended';
+    stream.destroy();
+    await stopped;
+    clearTimeout(limit);
+  }
+
+  /** Called by the library with its connected client; the promise lasts as long as the stream. */
+  async #startStreaming(client: pg.Client): Promise<unknown> {
+    const { slotName, publicationName, walSenderTimeoutMs } = this.#options;
+    const connection = connectionOf(client);
+    this.#connection = connection;
+    const limit = setTimeout(() => {
+      this.#fail(new StreamLostError(`Postgres did not start the stream of ${slotName} within ${START_LIMIT_MS} ms.`));
+    }, START_LIMIT_MS);
+    try {
+      await setCanonicalText(client);
+      await client.query(`SET wal_sender_timeout = ${Math.trunc(walSenderTimeoutMs)}`);
+      this.#identity = await readSourceIdentity(client);
+      coalesceReads(connection.stream);
+      connection.stream.on('data', () => this.#status.heard(performance.now()));
+      connection.once('replicationStart', () => {
+        clearTimeout(limit);
+        connection.stream.pause();
+        this.#state = 'streaming';
+        this.#sendStatusIfDue();
+        this.#started.resolve();
+      });
+      return await client.query(formatStartReplication(slotName, publicationName));
+    } catch (error) {
+      throw this.#state === 'starting' ? await explainSlotError(client, slotName, error) : error;
+    } finally {
+      clearTimeout(limit);
+    }
+  }
+
+  #onBytes(bytes: Buffer): void {
+    if (this.#state !== 'streaming') return;
+    try {
+      this.#handOver(parsePgoutput(bytes[0] === INSERT ? keepBytes(bytes) : bytes));
+    } catch (error) {
+      this.#fail(error as Error);
+    }
+  }
+
+  #onKeepalive(keepalive: StreamEvent & { kind: 'keepalive' }): void {
+    if (this.#state !== 'streaming') return;
+    this.#status.keepalive(keepalive, performance.now());
+    try {
+      this.#handOver(keepalive);
+    } catch (error) {
+      this.#fail(error as Error);
+    }
+    this.#sendStatusIfDue();
+  }
+
+  #handOver(event: StreamEvent): void {
+    if (this.#isPaused) this.#held.push(event);
+    else if (event.kind === 'keepalive') this.#options.handlers.onKeepalive(event);
+    else this.#options.handlers.onMessage(event);
+  }
+
+  #handOverHeld(): void {
+    try {
+      while (this.#state === 'streaming' && !this.#isPaused && this.#held.length > 0)
+        this.#handOver(this.#held.shift()!);
+    } catch (error) {
+      this.#fail(error as Error);
+    }
+    if (this.#state === 'streaming' && !this.#isPaused) this.#connection!.stream.resume();
+  }
+
+  #sendStatusIfDue(): void {
+    if (this.#state !== 'streaming') return;
+    const nowMs = performance.now();
+    let decision = this.#status.decide(nowMs);
+    if (decision.kind === 'send') {
+      this.#writeStatus(decision.throughLsn, decision.askReply);
+      decision = this.#status.decide(nowMs);
+    }
+    if (decision.kind === 'give-up') {
+      this.#fail(
+        decision.reason === 'server-shuts-down'
+          ? new ServerShuttingDownError(decision.walEnd)
+          : new StreamLostError(
+              `Postgres has been silent for ${Math.round(decision.silentMs)} ms although asked to answer.`,
+            ),
+      );
+    } else if (decision.kind === 'wait' && decision.untilMs !== this.#timerAtMs) {
+      clearTimeout(this.#timer);
+      this.#timerAtMs = decision.untilMs;
+      this.#timer = setTimeout(() => {
+        this.#timerAtMs = Number.POSITIVE_INFINITY;
+        this.#sendStatusIfDue();
+      }, decision.untilMs - nowMs);
+    }
+  }
+
+  #writeStatus(throughLsn: Lsn, askReply: boolean): void {
+    this.#status.sent(throughLsn, performance.now());
+    // Writes before it returns; its promise tells only that the library had not been stopped.
+    void this.#service.acknowledge(formatForLibrary(throughLsn), askReply);
+  }
+
+  #fail(error: Error): void {
+    const state = this.#state;
+    this.#ended.resolve();
+    if (state !== 'starting' && state !== 'streaming') return;
+    this.#state = 'ended';
+    clearTimeout(this.#timer);
+    this.#held.length = 0;
+    // Without this, a paused socket would keep its unread bytes and never close.
+    this.#connection?.stream.destroy();
+    void this.#service.stop().then(() => {
+      if (state === 'starting') this.#started.reject(error);
+      else this.#options.handlers.onFailure(error);
+    });
+  }
+}

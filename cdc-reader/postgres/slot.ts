@@ -1,0 +1,105 @@
+// The replication slot's beginning and end. Creating it exports a snapshot that sees exactly the transactions which the
+// stream will not deliver: the orders that were there before the first start. Guarantees: the snapshot stays as long as
+// the returned object is open. Streaming from the slot is replication-stream.ts's business.
+
+import pg from 'pg';
+import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import {
+  explainSlotError,
+  quoteIdentifier,
+  readSourceIdentity,
+  type SourceIdentity,
+  walSenderConfig,
+} from './walsender.ts';
+
+/** `consistentPoint` is where the stream begins: what committed before it is in the snapshot and not in the stream. */
+export interface NewSlot {
+  readonly consistentPoint: Lsn;
+  readonly snapshotName: string;
+  /** Lets go of the snapshot; the slot stays. */
+  close(): Promise<void>;
+}
+
+/** A slot of this name exists already. */
+export class SlotExistsError extends Error {
+  readonly code = 'SLOT_EXISTS';
+
+  constructor(slotName: string, options?: ErrorOptions) {
+    super(
+      `The replication slot ${slotName} exists already. If nobody reads from it, drop it: ` +
+        `SELECT pg_drop_replication_slot('${slotName}').`,
+      options,
+    );
+    this.name = 'SlotExistsError';
+  }
+}
+
+const DUPLICATE_OBJECT = '42710';
+
+/**
+ * Creates a logical slot for pgoutput, waiting for the transactions that run now. On Postgres 17 and newer it is a
+ * failover slot, which standbys may synchronise. @throws SlotExistsError
+ */
+export async function createSlot(options: {
+  databaseUrl: string;
+  slotName: string;
+  applicationName: string;
+  /** As `server_version_num`. */
+  serverVersion: number;
+}): Promise<NewSlot> {
+  const client = await connect(options);
+  try {
+    const { rows } = await client.query(formatCreateSlot(options.slotName, options.serverVersion));
+    return {
+      consistentPoint: parseLsn(rows[0].consistent_point),
+      snapshotName: rows[0].snapshot_name,
+      close: () => client.end(),
+    };
+  } catch (error) {
+    await client.end();
+    if ((error as { code?: unknown }).code !== DUPLICATE_OBJECT) throw error;
+    throw new SlotExistsError(options.slotName, { cause: error });
+  }
+}
+
+/** CREATE_REPLICATION_SLOT in the words of that server version: 15 brought the list of options, 17 failover. */
+export function formatCreateSlot(slotName: string, serverVersion: number): string {
+  const create = `CREATE_REPLICATION_SLOT ${quoteIdentifier(slotName)} LOGICAL pgoutput`;
+  if (serverVersion < 150_000) return `${create} EXPORT_SNAPSHOT`;
+  return `${create} (SNAPSHOT 'export'${serverVersion < 170_000 ? '' : ', FAILOVER true'})`;
+}
+
+/** Drops the slot. @throws SlotMissingError, SlotBusyError */
+export async function dropSlot(options: {
+  databaseUrl: string;
+  slotName: string;
+  applicationName: string;
+}): Promise<void> {
+  const client = await connect(options);
+  try {
+    await client.query(`DROP_REPLICATION_SLOT ${quoteIdentifier(options.slotName)}`);
+  } catch (error) {
+    throw await explainSlotError(client, options.slotName, error);
+  } finally {
+    await client.end();
+  }
+}
+
+async function connect(options: { databaseUrl: string; applicationName: string }): Promise<pg.Client> {
+  const client = new pg.Client(walSenderConfig(options.databaseUrl, options.applicationName));
+  // A command in flight fails by itself. While idle the connection only holds the snapshot, and whoever still needs that
+  // is told by Postgres that it is gone; without a listener the process would end.
+  client.on('error', () => undefined);
+  await client.connect();
+  return client;
+}
+
+/** Who the server is, asked on a connection of its own: the first start has no stream yet. */
+export async function readIdentity(options: { databaseUrl: string; applicationName: string }): Promise<SourceIdentity> {
+  const client = await connect(options);
+  try {
+    return await readSourceIdentity(client);
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,80 @@
+// The orders that were there before the stream began, read through the snapshot that the slot's creation exported.
+// Guarantees: exactly what the stream will not deliver; bounded memory, however many orders; values in the very text
+// that the stream gives (ISO dates in UTC, numbers with all digits, char(n) padded), so that one builder makes the
+// events of both.
+
+import databases, { DataTypeID, IsolationLevel, type Transaction } from '@databases/pg';
+import { fetchOrders } from '../sql/fetch-orders.ts';
+import { openOrdersCursor } from '../sql/open-orders-cursor.ts';
+import { readItemsOfOrders } from '../sql/read-items-of-orders.ts';
+import { setCanonicalText } from '../sql/set-canonical-text.ts';
+import { setSnapshot } from '../sql/set-snapshot.ts';
+
+/** Column → text, or null for NULL. */
+export type TextRow = Readonly<Record<string, string | null>>;
+
+/** The contract's columns of one order, and of its items by `line_no`. */
+export interface SnapshotOrder {
+  readonly order: TextRow;
+  readonly items: readonly TextRow[];
+}
+
+const asItCame = (text: string): string => text;
+
+/** The types of contract columns that pg would turn into something else than their text. */
+const textTypes = {
+  [DataTypeID.int2]: asItCame,
+  [DataTypeID.int4]: asItCame,
+  [DataTypeID.int8]: asItCame,
+  [DataTypeID.timestamptz]: asItCame,
+};
+
+/** Reads all orders of the snapshot by `placed_at` and `order_id`, in batches of at most `batchSize` orders. */
+export async function* readSnapshotOrders(options: {
+  databaseUrl: string;
+  applicationName: string;
+  snapshotName: string;
+  batchSize: number;
+}): AsyncGenerator<readonly SnapshotOrder[], void, undefined> {
+  const pool = databases.default({
+    connectionString: options.databaseUrl,
+    applicationName: options.applicationName,
+    bigIntMode: 'string',
+    types: textTypes,
+    poolSize: 1,
+    keepAlive: true,
+  });
+  const done = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<Transaction>();
+  const transaction = pool.tx(
+    async (tx) => {
+      begun.resolve(tx);
+      await done.promise;
+    },
+    { isolationLevel: IsolationLevel.REPEATABLE_READ, readOnly: true },
+  );
+  transaction.catch(begun.reject);
+  try {
+    const tx = await begun.promise;
+    await tx.query(setSnapshot(options.snapshotName));
+    await tx.query(setCanonicalText);
+    await tx.query(openOrdersCursor);
+    for (;;) {
+      const orders: TextRow[] = await tx.query(fetchOrders(options.batchSize));
+      if (orders.length === 0) return;
+      yield await addItems(tx, orders);
+    }
+  } finally {
+    done.resolve();
+    // A transaction that broke has told so already, by the query that failed.
+    await transaction.catch(() => undefined);
+    await pool.dispose();
+  }
+}
+
+async function addItems(tx: Transaction, orders: readonly TextRow[]): Promise<SnapshotOrder[]> {
+  const itemsOf = new Map<string, TextRow[]>(orders.map((order) => [order.order_id!, []]));
+  const items: TextRow[] = await tx.query(readItemsOfOrders([...itemsOf.keys()]));
+  for (const item of items) itemsOf.get(item.order_id!)!.push(item);
+  return orders.map((order) => ({ order, items: itemsOf.get(order.order_id!)! }));
+}

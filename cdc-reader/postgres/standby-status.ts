@@ -1,0 +1,124 @@
+// When to tell Postgres how far we are, what to tell it, and when to give a connection up. Pure: the clock is an argument.
+// Guarantees: what goes on the wire is exactly the acknowledged position, never more and never backwards (I7); a server
+// that asks is answered, at most every 100 ms; a server in fast shutdown is not kept waiting for what can't be
+// acknowledged. This is the one module that knows that the library sends one more than it is given.
+
+import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
+
+/** The least time between two statuses: a server in shutdown asks again as soon as it is answered. */
+const SHORTEST_INTERVAL_MS = 100;
+/** The longest silence of ours, whatever the server allows. */
+const LONGEST_INTERVAL_MS = 1_000;
+/** How long a server in shutdown may ask in vain. */
+const SHUTDOWN_PATIENCE_MS = 1_000;
+/** Silence in timeouts of the server's before it counts as gone; decoding a long transaction may take its time. */
+const SILENT_TIMEOUTS = 3;
+
+/**
+ * What happens next: `send` a status now (`askReply`: and let the server answer it), `give-up` the connection because
+ * the server waits in shutdown for `walEnd` or because it is silent, or `wait` until `untilMs` unless something happens.
+ */
+export type StatusDecision =
+  | { readonly kind: 'send'; readonly throughLsn: Lsn; readonly askReply: boolean }
+  | { readonly kind: 'give-up'; readonly reason: 'server-shuts-down'; readonly walEnd: Lsn }
+  | { readonly kind: 'give-up'; readonly reason: 'server-silent'; readonly silentMs: number }
+  | { readonly kind: 'wait'; readonly untilMs: number };
+
+/** The text to hand to the library's acknowledge(), which adds 1, so that `throughLsn` itself goes on the wire. */
+export function formatForLibrary(throughLsn: Lsn): string {
+  // The library adds 1 to the low half and knows the carry; "0/-1" is how 0/0, "nothing yet", gets through it.
+  return throughLsn === LSN_ZERO ? '0/-1' : formatLsn((throughLsn - 1n) as Lsn);
+}
+
+/** The state behind the decisions for one connection. All times are milliseconds of one monotonic clock. */
+export class StandbyStatus {
+  readonly #heartbeatMs: number;
+  readonly #timeoutMs: number;
+  #acknowledgedLsn: Lsn = LSN_ZERO;
+  #sentLsn: Lsn = LSN_ZERO;
+  #sentAtMs = Number.NEGATIVE_INFINITY;
+  /** The request that has not been answered yet. */
+  #askedAtMs: number | undefined;
+  /** The last request, answered or not, and since when requests have followed one another closely. */
+  #lastAskedAtMs = Number.NEGATIVE_INFINITY;
+  #askedFor: Lsn = LSN_ZERO;
+  #pressedSinceMs: number | undefined;
+  #heardAtMs: number;
+  #isListening = false;
+
+  /** @param walSenderTimeoutMs the connection's `wal_sender_timeout`; 0 switches the server's and our own limit off. */
+  constructor(walSenderTimeoutMs: number, nowMs: number) {
+    this.#timeoutMs = walSenderTimeoutMs;
+    // The server asks after half its timeout without a word. A quarter keeps it from ever asking while we are well.
+    this.#heartbeatMs =
+      walSenderTimeoutMs > 0 ? Math.min(LONGEST_INTERVAL_MS, walSenderTimeoutMs / 4) : LONGEST_INTERVAL_MS;
+    this.#heardAtMs = nowMs;
+  }
+
+  get acknowledgedLsn(): Lsn {
+    return this.#acknowledgedLsn;
+  }
+
+  /** @throws RangeError when `throughLsn` is before what was acknowledged already. */
+  acknowledge(throughLsn: Lsn): void {
+    if (throughLsn < this.#acknowledgedLsn) {
+      throw new RangeError(
+        `An acknowledgement never goes back: ${formatLsn(throughLsn)} is before ${formatLsn(this.#acknowledgedLsn)}.`,
+      );
+    }
+    this.#acknowledgedLsn = throughLsn;
+    if (throughLsn >= this.#askedFor) this.#pressedSinceMs = undefined;
+  }
+
+  /** Something came from the server. */
+  heard(nowMs: number): void {
+    this.#heardAtMs = nowMs;
+  }
+
+  /** Whether the socket is being read; while it is not, silence means nothing. */
+  listen(isListening: boolean, nowMs: number): void {
+    this.#isListening = isListening;
+    this.#heardAtMs = nowMs;
+  }
+
+  /** A keepalive came; what it says about a reply goes into the next decision. */
+  keepalive(keepalive: { walEnd: Lsn; replyRequested: boolean }, nowMs: number): void {
+    if (!keepalive.replyRequested) return;
+    // An ordinary request comes after half the timeout without a word from us, so two are never this close. A server in
+    // shutdown asks as soon as it is answered, again and again, until it has been told walEnd.
+    const isPressing = nowMs - this.#lastAskedAtMs < this.#heartbeatMs;
+    if (!isPressing || this.#acknowledgedLsn >= keepalive.walEnd) this.#pressedSinceMs = undefined;
+    this.#pressedSinceMs ??= nowMs;
+    this.#lastAskedAtMs = nowMs;
+    this.#askedAtMs ??= nowMs;
+    this.#askedFor = keepalive.walEnd;
+  }
+
+  /** A status with `throughLsn` was written to the socket. */
+  sent(throughLsn: Lsn, nowMs: number): void {
+    this.#sentLsn = throughLsn;
+    this.#sentAtMs = nowMs;
+    this.#askedAtMs = undefined;
+  }
+
+  decide(nowMs: number): StatusDecision {
+    const pressedMs = this.#pressedSinceMs === undefined ? 0 : this.#lastAskedAtMs - this.#pressedSinceMs;
+    if (pressedMs >= SHUTDOWN_PATIENCE_MS)
+      return { kind: 'give-up', reason: 'server-shuts-down', walEnd: this.#askedFor };
+    const silentMs = this.#isListening && this.#timeoutMs > 0 ? nowMs - this.#heardAtMs : 0;
+    if (silentMs > SILENT_TIMEOUTS * this.#timeoutMs) return { kind: 'give-up', reason: 'server-silent', silentMs };
+    const untilMs = this.#dueAtMs();
+    if (nowMs < untilMs) return { kind: 'wait', untilMs };
+    return { kind: 'send', throughLsn: this.#acknowledgedLsn, askReply: silentMs > this.#timeoutMs / 2 };
+  }
+
+  #dueAtMs(): number {
+    const earliestMs = this.#sentAtMs + SHORTEST_INTERVAL_MS;
+    if (this.#acknowledgedLsn > this.#sentLsn) return earliestMs;
+    const heartbeatAtMs = this.#sentAtMs + this.#heartbeatMs;
+    if (this.#askedAtMs === undefined) return heartbeatAtMs;
+    // What is asked for will often be acknowledged within milliseconds: an answer before that costs a round of 100 ms.
+    const answerAtMs = this.#acknowledgedLsn >= this.#askedFor ? 0 : this.#askedAtMs + SHORTEST_INTERVAL_MS;
+    return Math.min(heartbeatAtMs, Math.max(earliestMs, answerAtMs));
+  }
+}

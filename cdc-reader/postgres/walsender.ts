@@ -1,0 +1,111 @@
+// What is said to a walsender before the stream flows: the session's settings, who the server is, and START_REPLICATION.
+// Guarantees: values come as text in one canonical form (ISO dates, UTC, UTF-8); names are quoted; identity and history
+// are those of the very server that will stream; a refused slot is an error that tells which kind of refusal it was.
+
+import pg from 'pg';
+import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { readSlotState } from '../sql/read-slot-state.ts';
+import { SlotBusyError, SlotLostError, SlotMissingError } from './stream-errors.ts';
+import { parseTimelineHistory, type TimelineSwitch } from './timeline.ts';
+
+/** Who streams: `flushLsn` is the end of its flushed log when asked, `history` the ancestors of `timeline`, oldest first. */
+export interface SourceIdentity {
+  readonly systemIdentifier: string;
+  readonly database: string;
+  readonly timeline: number;
+  readonly flushLsn: Lsn;
+  readonly history: readonly TimelineSwitch[];
+  /** As `server_version_num`: 180004. */
+  readonly serverVersion: number;
+}
+
+const OBJECT_IN_USE = '55006';
+const NOT_IN_PREREQUISITE_STATE = '55000';
+const UNDEFINED_OBJECT = '42704';
+
+/** A connection that speaks the replication protocol and returns every value as the text that came. */
+export function walSenderConfig(
+  databaseUrl: string,
+  applicationName: string,
+): pg.ClientConfig & { replication: 'database' } {
+  return {
+    replication: 'database',
+    connectionString: databaseUrl,
+    application_name: applicationName,
+    connectionTimeoutMillis: 10_000,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+    types: { getTypeParser: () => (value: string) => value } as pg.CustomTypesConfig,
+  };
+}
+
+/** Text values of the stream and of snapshots have one form, whatever the server, role or database is set to. */
+export async function setCanonicalText(client: pg.ClientBase): Promise<void> {
+  await client.query("SET DateStyle = 'ISO, MDY'");
+  await client.query("SET TimeZone = 'UTC'");
+  await client.query("SET client_encoding = 'UTF8'");
+}
+
+/** Reads IDENTIFY_SYSTEM and the timeline's history on `client`, a walsender connection that does not stream yet. */
+export async function readSourceIdentity(client: pg.ClientBase): Promise<SourceIdentity> {
+  const system = await readRow(client, 'IDENTIFY_SYSTEM');
+  const timeline = Number(system.timeline);
+  // Timeline 1 has no ancestors, no history file, and an error for whoever asks.
+  const history = timeline === 1 ? '' : (await readRow(client, `TIMELINE_HISTORY ${timeline}`)).content!;
+  const version = await readRow(client, 'SHOW server_version_num');
+  return {
+    systemIdentifier: system.systemid!,
+    database: system.dbname!,
+    timeline,
+    flushLsn: parseLsn(system.xlogpos!),
+    history: parseTimelineHistory(history),
+    serverVersion: Number(version.server_version_num),
+  };
+}
+
+/** START_REPLICATION from where the slot was confirmed: 0/0 leaves the position to the server. */
+export function formatStartReplication(slotName: string, publicationName: string): string {
+  // pgoutput splits the list of publications as identifiers, so the name is quoted twice: as one, and as a string.
+  const publications = quoteLiteral(quoteIdentifier(publicationName));
+  return (
+    `START_REPLICATION SLOT ${quoteIdentifier(slotName)} LOGICAL 0/0 ` +
+    `(proto_version '1', publication_names ${publications})`
+  );
+}
+
+/**
+ * Turns the refusal of a slot into the error that names it, by SQLSTATE and by the slot's own state on the same server;
+ * Postgres's messages may be in any language. Other errors are returned as they are.
+ */
+export async function explainSlotError(client: pg.ClientBase, slotName: string, error: unknown): Promise<unknown> {
+  const code = (error as { code?: unknown }).code;
+  if (code === UNDEFINED_OBJECT) return new SlotMissingError(slotName, { cause: error });
+  if (code !== OBJECT_IN_USE && code !== NOT_IN_PREREQUISITE_STATE) return error;
+  const { text } = readSlotState(slotName).format({
+    escapeIdentifier: quoteIdentifier,
+    // A walsender connection has no extended protocol: the value goes into the text.
+    formatValue: (value) => ({ placeholder: pg.escapeLiteral(String(value)), value: null }),
+  });
+  const slot: Record<string, string | null> | undefined = (await client.query(text)).rows[0];
+  if (code === OBJECT_IN_USE) {
+    const pid = slot?.active_pid;
+    return new SlotBusyError(slotName, typeof pid === 'string' ? Number(pid) : undefined, { cause: error });
+  }
+  if (slot?.wal_status !== 'lost' && slot?.invalidation_reason == null) return error;
+  return new SlotLostError(slotName, slot.invalidation_reason ?? 'wal_removed', { cause: error });
+}
+
+/** An SQL identifier; the replication grammar knows no other quoting than doubling. */
+export function quoteIdentifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+function quoteLiteral(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+async function readRow(client: pg.ClientBase, command: string): Promise<Record<string, string>> {
+  const row: Record<string, string> | undefined = (await client.query(command)).rows[0];
+  if (row === undefined) throw new Error(`Postgres answered ${command} without a row.`);
+  return row;
+}

@@ -1,0 +1,266 @@
+// Publishing: events become Kafka records, and a group of database transactions becomes one Kafka transaction together
+// with the checkpoint that covers it (I5). Guarantees: a produce answer that does not go on where the last one ended
+// is seen before the commit (a topic recreated under a running producer goes unnoticed by Kafka's client); a database
+// transaction above the bounds goes out in several sends, and only past half of Kafka's transaction timeout with a
+// partial checkpoint. When to publish is the pipeline's.
+import { performance } from 'node:perf_hooks';
+import { encodeOrderPlaced } from '#schemas/codec.ts';
+import { formatLsn, type Lsn } from '#schemas/lsn.ts';
+import type { OrderPlaced } from '#schemas/order-placed.ts';
+import { failpoint } from '#service/failpoint.ts';
+import { orderPartition } from '#service/kafka-client.ts';
+import type { Logger } from '#service/logger.ts';
+import type { CommittedTransaction } from './assemble-transaction.ts';
+import { addOrderId, type Checkpoint, formatCheckpoint, hashOrderIds } from './checkpoint.ts';
+import type { CdcReaderConfig } from './config.ts';
+import { ContentsDifferError, EventTooLargeError, LiveTopicChangedError, RowNotPublishableError } from './errors.ts';
+import type { Group, Groupable } from './group-commit.ts';
+import { RecordTooLargeError } from './kafka/producer-errors.ts';
+import type { KafkaTransaction, OutgoingRecord } from './kafka/transactional-producer.ts';
+import { READER_PUBLISHED, type ReaderMetrics } from './metrics.ts';
+import type { ReaderSession } from './start-up.ts';
+
+/** Key, offset delta, lengths and attributes of a record beside its value, rounded up. */
+const RECORD_OVERHEAD_BYTES = 32;
+
+/** A database transaction ready to be published, as small as it can be held: encoded, or, if huge, still to be read. */
+export interface PreparedTransaction extends Groupable {
+  readonly commitLsn: Lsn;
+  readonly committedAt: bigint;
+  /** Undefined above the bounds: then its events are read while they are sent. */
+  readonly records: readonly EventRecord[] | undefined;
+  readonly fromOrdinal: number;
+  readonly events: () => Iterable<OrderPlaced>;
+  close(): void;
+}
+
+/** An event as a Kafka record, with what the checkpoint needs of it. */
+export interface EventRecord extends OutgoingRecord {
+  readonly orderId: string;
+  readonly ordinal: number;
+}
+
+/** @param fromOrdinal below it, the events were published by an earlier, partial checkpoint. */
+export function prepareTransaction(
+  transaction: CommittedTransaction,
+  events: () => Iterable<OrderPlaced>,
+  fromOrdinal: number,
+  config: Pick<CdcReaderConfig, 'groupMaxOrders' | 'groupMaxBytes' | 'ordersTopic'>,
+  partitions: number,
+): PreparedTransaction {
+  const { commitLsn, endLsn, committedAt, orderCount, rowBytes } = transaction;
+  const isHuge = orderCount > config.groupMaxOrders || rowBytes > config.groupMaxBytes || fromOrdinal > 0;
+  const common = {
+    isAlone: isHuge,
+    orders: orderCount,
+    endLsn,
+    commitLsn,
+    committedAt,
+    fromOrdinal,
+    events,
+    close: transaction.close,
+  };
+  if (isHuge) return { ...common, records: undefined, bytes: rowBytes };
+  const records: EventRecord[] = [];
+  let bytes = 0;
+  for (const event of events()) {
+    const record = eventRecord(config.ordersTopic, partitions, event);
+    records.push(record);
+    bytes += recordBytes(record);
+  }
+  transaction.close();
+  return { ...common, records, bytes };
+}
+
+/** Key and partition follow from the user, so that a user's orders stay in order in one partition (I4). */
+export function eventRecord(topic: string, partitions: number, event: OrderPlaced): EventRecord {
+  const { userId, orderId, ordinal } = event;
+  try {
+    const value = encodeOrderPlaced(event);
+    return { topic, partition: orderPartition(userId, partitions), key: userId, value, orderId, ordinal };
+  } catch (cause) {
+    const at = `the order at ${formatLsn(event.commitLsn)}:${ordinal}`;
+    throw new RowNotPublishableError(at, cause instanceof Error ? `(${cause.message})` : 'is refused', { cause });
+  }
+}
+
+function recordBytes(record: EventRecord): number {
+  return record.value.length + record.key.length + RECORD_OVERHEAD_BYTES;
+}
+
+export interface Publisher {
+  /** The newest checkpoint that Kafka has committed. */
+  readonly checkpoint: Checkpoint;
+  publishGroup(group: Group<PreparedTransaction>): Promise<void>;
+  /** Records progress without events. */
+  publishProgress(throughLsn: Lsn): Promise<void>;
+}
+
+export function createPublisher(options: {
+  config: CdcReaderConfig;
+  session: Pick<ReaderSession, 'producer' | 'checkpointTopic' | 'checkpoint' | 'nextOffsets'>;
+  metrics: ReaderMetrics;
+  logger: Logger;
+}): Publisher {
+  const { config, session, metrics, logger } = options;
+  const { producer, checkpointTopic } = session;
+  let checkpoint = session.checkpoint;
+  let nextOffsets = session.nextOffsets;
+
+  /** Sends, and looks whether every partition goes on where it ended; above is a duplicate marker, below another topic. */
+  const send = async (kafka: KafkaTransaction, records: readonly OutgoingRecord[], ends: bigint[]): Promise<void> => {
+    const counts = new Map<number, number>();
+    for (const { topic, partition } of records) {
+      if (topic === config.ordersTopic) counts.set(partition, (counts.get(partition) ?? 0) + 1);
+    }
+    for (const { topic, partition, baseOffset } of await kafka.send(records)) {
+      if (topic !== config.ordersTopic) continue;
+      const expected = ends[partition] ?? 0n;
+      if (baseOffset < expected) {
+        const what = 'a produce answer lies below the end of its partition';
+        throw new LiveTopicChangedError(what, { partition, baseOffset, expected });
+      }
+      ends[partition] = baseOffset + BigInt(counts.get(partition) ?? 0);
+    }
+  };
+
+  /** One Kafka transaction: what `fill` sends, and the checkpoint it gives, become visible together or not at all. */
+  const transact = async (
+    fill: (kafka: KafkaTransaction, send: (records: readonly OutgoingRecord[]) => Promise<void>) => Promise<Checkpoint>,
+  ): Promise<void> => {
+    const ends = [...nextOffsets];
+    const kafka = await producer.begin();
+    try {
+      const next = await fill(kafka, (records) => send(kafka, records, ends));
+      await failpoint('reader.before-commit');
+      await kafka.commit();
+      checkpoint = next;
+    } catch (error) {
+      // What ended the transaction is the news; an abort that fails too is settled by the next start's fencing.
+      await kafka.abort().catch((abortError) => logger.debug({ err: abortError }, 'The abort failed as well.'));
+      if (error instanceof RecordTooLargeError) throw new EventTooLargeError(error, checkpoint.throughLsn);
+      throw error;
+    }
+    // The commit marker takes one offset in every partition that was written to.
+    nextOffsets = ends.map((end, partition) => (end === nextOffsets[partition] ? end : end + 1n));
+    metrics.published(checkpoint);
+  };
+
+  const publishEncoded = async (group: Group<PreparedTransaction>): Promise<void> => {
+    const last = group.transactions.at(-1)!;
+    const hash = hashOrderIds();
+    for (const { orderId } of last.records!) addOrderId(hash, orderId);
+    const { orderId, ordinal } = last.records!.at(-1)!;
+    const next: Checkpoint = {
+      ...checkpoint,
+      lastPublished: { commitLsn: last.commitLsn, ordinal, orderId, ordersHash: hash.digest('hex') },
+      throughLsn: group.throughLsn,
+      partial: null,
+      nextOffsets,
+    };
+    const records: OutgoingRecord[] = group.transactions.flatMap((transaction) => transaction.records!);
+    records.push(checkpointTopic.record(formatCheckpoint(next)));
+    await transact(async (_, sendAll) => {
+      await failpoint('reader.before-send');
+      await sendAll(records);
+      return next;
+    });
+  };
+
+  // One huge database transaction: several sends, and where half of Kafka's transaction timeout is reached, a commit
+  // with a partial checkpoint (I5's one documented exception: before the broker aborts everything, again and again).
+  const publishHuge = async (transaction: PreparedTransaction, throughLsn: Lsn): Promise<void> => {
+    const hash = hashOrderIds();
+    const { commitLsn, fromOrdinal } = transaction;
+    const chunks = chunksOf(transaction, hash);
+    for (let chunk = chunks.next(); chunk.done !== true; ) {
+      const startedAt = performance.now();
+      await transact(async (_, sendAll) => {
+        for (;;) {
+          const { records, ordersHash } = chunk.value!;
+          const last = records.at(-1)!;
+          const { orderId, ordinal } = last;
+          chunk = chunks.next();
+          const isLast = chunk.done === true;
+          const isTimeUp = performance.now() - startedAt > config.transactionTimeoutMs / 2;
+          if (!isLast && !isTimeUp) {
+            await sendAll(records);
+            continue;
+          }
+          const next: Checkpoint = {
+            ...checkpoint,
+            lastPublished: { commitLsn, ordinal, orderId, ordersHash },
+            throughLsn: isLast ? throughLsn : checkpoint.throughLsn,
+            partial: isLast ? null : { commitLsn, ordinal },
+            nextOffsets,
+          };
+          await sendAll([...records, checkpointTopic.record(formatCheckpoint(next))]);
+          return next;
+        }
+      });
+      await failpoint('reader.after-partial');
+    }
+    if (fromOrdinal >= transaction.orders) await publishProgressTo(throughLsn);
+  };
+
+  function* chunksOf(
+    transaction: PreparedTransaction,
+    hash: ReturnType<typeof hashOrderIds>,
+  ): Generator<{ records: EventRecord[]; ordersHash: string }> {
+    let records: EventRecord[] = [];
+    let bytes = 0;
+    for (const event of transaction.events()) {
+      addOrderId(hash, event.orderId);
+      if (event.ordinal < transaction.fromOrdinal) {
+        if (event.ordinal === transaction.fromOrdinal - 1)
+          verifyPartial(transaction.commitLsn, hash.copy().digest('hex'));
+        continue;
+      }
+      const record = eventRecord(config.ordersTopic, checkpoint.partitions, event);
+      records.push(record);
+      bytes += recordBytes(record);
+      if (records.length < config.groupMaxOrders && bytes < config.groupMaxBytes) continue;
+      yield { records, ordersHash: hash.copy().digest('hex') };
+      records = [];
+      bytes = 0;
+    }
+    if (records.length > 0) yield { records, ordersHash: hash.copy().digest('hex') };
+  }
+
+  const verifyPartial = (commitLsn: Lsn, ordersHash: string): void => {
+    if (checkpoint.lastPublished?.ordersHash === ordersHash) return;
+    throw new ContentsDifferError('the partly published transaction is another one', commitLsn, checkpoint.throughLsn);
+  };
+
+  const publishProgressTo = (throughLsn: Lsn): Promise<void> => {
+    const next: Checkpoint = { ...checkpoint, throughLsn, partial: null, nextOffsets };
+    return transact(async (_, sendAll) => {
+      await sendAll([checkpointTopic.record(formatCheckpoint(next))]);
+      return next;
+    });
+  };
+
+  return {
+    get checkpoint() {
+      return checkpoint;
+    },
+    async publishGroup(group) {
+      const startedAt = performance.now();
+      const [first] = group.transactions;
+      if (first!.records === undefined) await publishHuge(first!, group.throughLsn);
+      else await publishEncoded(group);
+      for (const transaction of group.transactions) transaction.close();
+      metrics.publishedGroup(group, (performance.now() - startedAt) / 1000);
+      logger.debug(
+        {
+          event: READER_PUBLISHED,
+          orders: group.orders,
+          transactions: group.transactions.length,
+          throughLsn: formatLsn(checkpoint.throughLsn),
+        },
+        'Kafka has committed a group of transactions.',
+      );
+    },
+    publishProgress: publishProgressTo,
+  };
+}

@@ -1,0 +1,119 @@
+// Keeps the reader going: start, run, and after any failure tear everything down, wait a moment, start again (I8).
+// Guarantees: at most one start lives at a time; a halt ends it for good (I11) with slot and producer given up; a
+// standby or an unmet requirement waits, and readiness says so. What a start does is start-up's, what runs is
+// pipeline's.
+import { setTimeout as delay } from 'node:timers/promises';
+import { formatLsn } from '#schemas/lsn.ts';
+import { HaltError, type HaltState } from '#service/halt.ts';
+import type { Readiness } from '#service/http-server.ts';
+import type { Logger } from '#service/logger.ts';
+import type { CdcReaderConfig } from './config.ts';
+import { PreflightError, StandbyError } from './errors.ts';
+import { createLifeline } from './lifeline.ts';
+import { READER_RESTARTING, READER_STANDBY, READER_STREAMING, READER_WAITING, type ReaderMetrics } from './metrics.ts';
+import { runPipeline } from './pipeline.ts';
+import { type RestartReason, restartDelayMs } from './restart-policy.ts';
+import { startReader } from './start-up.ts';
+
+/** Where the reader stands; `why` is what it waits for or what ended the last start. */
+type ReaderState =
+  | { readonly kind: 'starting' | 'streaming' | 'stopped' }
+  | { readonly kind: 'standby' | 'waiting' | 'restarting'; readonly why: Error };
+
+export interface Reader {
+  readiness(): Readiness;
+  /** Resolves when what was in flight is published and acknowledged, and slot and producer are let go. */
+  close(): Promise<void>;
+}
+
+export function createReader(options: {
+  config: CdcReaderConfig;
+  logger: Logger;
+  metrics: ReaderMetrics;
+  halts: HaltState;
+}): Reader {
+  const { config, logger, metrics, halts } = options;
+  const stop = new AbortController();
+  let state: ReaderState = { kind: 'starting' };
+
+  const runOnce = async (): Promise<void> => {
+    const lifeline = createLifeline();
+    const abandon = () => lifeline.fail(new Error('The reader was told to stop.'));
+    stop.signal.addEventListener('abort', abandon);
+    await using resources = new AsyncDisposableStack();
+    resources.defer(() => {
+      metrics.streaming.set(0);
+      stop.signal.removeEventListener('abort', abandon);
+    });
+    if (stop.signal.aborted) return;
+    const session = await lifeline.race(
+      startReader({ config, lifeline, logger, resources, onWaiting: (why) => (state = { kind: 'waiting', why }) }),
+    );
+    stop.signal.removeEventListener('abort', abandon); // from here on a stop drains
+    state = { kind: 'streaming' };
+    metrics.streaming.set(1);
+    logger.info(
+      {
+        event: READER_STREAMING,
+        throughLsn: formatLsn(session.checkpoint.throughLsn),
+        timeline: session.stream.identity.timeline,
+        generation: session.checkpoint.generation,
+      },
+      'The reader holds the slot and publishes.',
+    );
+    await runPipeline({ config, session, lifeline, stop: stop.signal, metrics, logger });
+  };
+
+  /** What ended a start, said once while nothing changes. */
+  const explain = (error: Error): RestartReason => {
+    const isNews = !('why' in state) || state.why.message !== error.message;
+    if (error instanceof StandbyError) {
+      state = { kind: 'standby', why: error };
+      if (isNews) logger.info({ event: READER_STANDBY }, error.message);
+      return 'standby';
+    }
+    if (error instanceof PreflightError) {
+      state = { kind: 'waiting', why: error };
+      if (isNews) logger.warn({ event: READER_WAITING, problems: error.problems }, error.message);
+      return 'preflight';
+    }
+    state = { kind: 'restarting', why: error };
+    metrics.restarts.inc({ reason: (error as { code?: string }).code ?? error.name });
+    logger.warn({ event: READER_RESTARTING, err: error }, 'This start has failed; starting again from the checkpoint.');
+    return 'failure';
+  };
+
+  const run = async (): Promise<void> => {
+    for (let failures = 0; !stop.signal.aborted; ) {
+      try {
+        await runOnce();
+        failures = 0;
+      } catch (error) {
+        if (stop.signal.aborted) break;
+        if (error instanceof HaltError) return halts.halt(error);
+        failures = state.kind === 'streaming' ? 0 : failures + 1;
+        const reason = explain(error as Error);
+        await delay(restartDelayMs(reason, failures, Math.random()), undefined, { signal: stop.signal }).catch(
+          () => {},
+        );
+      }
+    }
+    state = { kind: 'stopped' };
+  };
+  const running = run();
+
+  return {
+    readiness() {
+      const halted = halts.current();
+      if (halted !== undefined) return { ready: false, body: { state: 'halted', halted } };
+      const ready = state.kind === 'streaming' || state.kind === 'standby';
+      const why = 'why' in state ? { reason: state.why.message } : {};
+      const problems = 'why' in state && state.why instanceof PreflightError ? { problems: state.why.problems } : {};
+      return { ready, body: { state: state.kind, ...why, ...problems } };
+    },
+    async close() {
+      stop.abort();
+      await running;
+    },
+  };
+}

@@ -1,0 +1,19 @@
+// How long the reader waits before it starts again. Pure: the caller counts attempts and brings the randomness.
+const FIRST_DELAY_MS = 100;
+/** Low enough that recovery is seen within seconds of a fault's end (I8), high enough to not load a server at start. */
+const LONGEST_DELAY_MS = 2_000;
+/** A standby looks again this often; with wal_sender_timeout (10 s) it stays below the 15 s that a takeover may take. */
+const STANDBY_DELAY_MS = 1_000;
+
+export type RestartReason = 'failure' | 'standby' | 'preflight';
+
+/**
+ * Milliseconds before the next start.
+ * @param attempt consecutive failures so far, from 0
+ * @param random uniform in [0, 1): two readers must not stay in step
+ */
+export function restartDelayMs(reason: RestartReason, attempt: number, random: number): number {
+  const jitter = 0.75 + random / 2;
+  if (reason !== 'failure') return STANDBY_DELAY_MS * jitter;
+  return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 10)) * jitter;
+}

@@ -1,0 +1,123 @@
+// Holds the rows of one huge transaction outside the heap and hands them back grouped by order. Rows are put into
+// buckets of consecutive ordinals; a bucket's bytes collect in memory and move to a temporary file that was unlinked
+// right after it was opened, so a crash leaves nothing behind. Guarantees: every row comes back once, in insertion
+// order within its order; memory is one small buffer a bucket, plus one bucket at a time while reading back.
+import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Orders a bucket: with four rows of ~120 bytes each, about 4 MB are read back at a time. */
+const ORDERS_PER_BUCKET = 8192;
+/** A bucket's buffer: a transaction of 1,000,000 orders has 123 buckets, so at most 4 MB are held before the file. */
+const BUFFER_BYTES = 32 * 1024;
+/** kind (1), ordinal (4), tag (4), length (4) */
+const HEADER_BYTES = 13;
+const ORDER_ROW = 0;
+const ITEM_ROW = 1;
+
+/** A raw tuple and the tag it was added with (the caller's: which shape of its table the tuple has). */
+export interface SpooledRow {
+  readonly tag: number;
+  readonly tuple: Buffer;
+}
+
+/** The rows of one order, as they were added. */
+export interface SpooledOrder {
+  readonly ordinal: number;
+  readonly order: SpooledRow;
+  readonly items: readonly SpooledRow[];
+}
+
+interface Bucket {
+  buffer: Buffer | undefined;
+  used: number;
+  readonly extents: { offset: number; bytes: number }[];
+}
+
+export class RowSpool {
+  readonly #file: number;
+  readonly #buckets: Bucket[] = [];
+  #fileBytes = 0;
+
+  /** @param directory where the temporary file lives for the moment before it is unlinked. */
+  constructor(directory: string) {
+    const folder = mkdtempSync(join(directory, 'tillstream-spool-'));
+    this.#file = openSync(join(folder, 'rows'), 'w+');
+    rmSync(folder, { recursive: true });
+  }
+
+  /** Adds an order; ordinals are added in order, each before its items. */
+  addOrder(ordinal: number, row: SpooledRow): void {
+    this.#add(ORDER_ROW, ordinal, row);
+  }
+
+  addItem(ordinal: number, row: SpooledRow): void {
+    this.#add(ITEM_ROW, ordinal, row);
+  }
+
+  /** Every order with its items, by ordinal. May be called again. */
+  *orders(): Generator<SpooledOrder> {
+    for (const [index, bucket] of this.#buckets.entries()) {
+      this.#flush(bucket);
+      yield* this.#readBucket(index * ORDERS_PER_BUCKET, bucket);
+    }
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
+
+  #add(kind: number, ordinal: number, { tag, tuple }: SpooledRow): void {
+    const bucket = this.#bucketOf(ordinal);
+    const bytes = HEADER_BYTES + tuple.length;
+    if (bucket.buffer !== undefined && bucket.used + bytes > bucket.buffer.length) this.#flush(bucket);
+    bucket.buffer ??= Buffer.allocUnsafe(Math.max(BUFFER_BYTES, bytes));
+    const at = bucket.used;
+    bucket.buffer.writeUInt8(kind, at);
+    bucket.buffer.writeUInt32LE(ordinal, at + 1);
+    bucket.buffer.writeUInt32LE(tag, at + 5);
+    bucket.buffer.writeUInt32LE(tuple.length, at + 9);
+    tuple.copy(bucket.buffer, at + HEADER_BYTES);
+    bucket.used = at + bytes;
+  }
+
+  #bucketOf(ordinal: number): Bucket {
+    const index = Math.floor(ordinal / ORDERS_PER_BUCKET);
+    while (this.#buckets.length <= index) this.#buckets.push({ buffer: undefined, used: 0, extents: [] });
+    return this.#buckets[index]!;
+  }
+
+  #flush(bucket: Bucket): void {
+    if (bucket.buffer === undefined || bucket.used === 0) return;
+    for (let written = 0; written < bucket.used; ) {
+      written += writeSync(this.#file, bucket.buffer, written, bucket.used - written, this.#fileBytes + written);
+    }
+    bucket.extents.push({ offset: this.#fileBytes, bytes: bucket.used });
+    this.#fileBytes += bucket.used;
+    bucket.buffer = undefined;
+    bucket.used = 0;
+  }
+
+  *#readBucket(firstOrdinal: number, bucket: Bucket): Generator<SpooledOrder> {
+    const orders: { ordinal: number; order: SpooledRow; items: SpooledRow[] }[] = [];
+    for (const extent of bucket.extents) {
+      const bytes = Buffer.allocUnsafe(extent.bytes);
+      for (let read = 0; read < extent.bytes; ) {
+        const got = readSync(this.#file, bytes, read, extent.bytes - read, extent.offset + read);
+        if (got === 0) throw new Error('The temporary file of a large transaction ended early.');
+        read += got;
+      }
+      for (let at = 0; at < bytes.length; ) {
+        const ordinal = bytes.readUInt32LE(at + 1);
+        const length = bytes.readUInt32LE(at + 9);
+        const row = {
+          tag: bytes.readUInt32LE(at + 5),
+          tuple: bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + length),
+        };
+        if (bytes.readUInt8(at) === ORDER_ROW) orders.push({ ordinal, order: row, items: [] });
+        else orders[ordinal - firstOrdinal]!.items.push(row);
+        at += HEADER_BYTES + length;
+      }
+    }
+    yield* orders;
+  }
+}

@@ -1,0 +1,216 @@
+// One start, in the order that is safe: preflight → take the slot (the lock of this server: a standby waits here and
+// has fenced nobody) → read the checkpoint and check continuity (a restored clone stops here and has fenced nobody) →
+// fence → read the checkpoint to its end and check again → process. Guarantees: what it returns may publish; until
+// then the stream is paused, and answered. While Kafka is away it holds the slot and retries, so an outage costs no
+// takeover. Without a slot, or with an unfinished first start, first-start.ts goes before.
+import { setTimeout as delay } from 'node:timers/promises';
+import { failpoint } from '#service/failpoint.ts';
+import { HaltError } from '#service/halt.ts';
+import type { Logger } from '#service/logger.ts';
+import { type Checkpoint, parseCheckpoint } from './checkpoint.ts';
+import type { CdcReaderConfig } from './config.ts';
+import { checkContinuity } from './continuity.ts';
+import {
+  CheckpointMissingError,
+  FirstStartUnfinishedError,
+  PreflightError,
+  SlotInvalidatedError,
+  StandbyError,
+} from './errors.ts';
+import { runFirstStart } from './first-start.ts';
+import type { CheckpointTopic } from './kafka/checkpoint-topic.ts';
+import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka/connection.ts';
+import type { TransactionalProducer } from './kafka/transactional-producer.ts';
+import type { Lifeline } from './lifeline.ts';
+import { readPartitionTails } from './live-topic.ts';
+import { READER_PARTITIONS_ADDED, READER_WAITING } from './metrics.ts';
+import { findPreflightProblems } from './postgres/preflight.ts';
+import { createReplicationStream, type ReplicationStream } from './postgres/replication-stream.ts';
+import { createSourceSession, type SourceSession } from './postgres/source-session.ts';
+import { SlotBusyError, SlotLostError } from './postgres/stream-errors.ts';
+import { restartDelayMs } from './restart-policy.ts';
+import { createStreamRelay, type StreamRelay } from './stream-relay.ts';
+
+export interface ReaderSession {
+  readonly source: SourceSession;
+  readonly stream: ReplicationStream;
+  readonly relay: StreamRelay;
+  readonly producer: TransactionalProducer;
+  readonly checkpointTopic: CheckpointTopic;
+  readonly checkpoint: Checkpoint;
+  /** By partition of the live topic, the offset that the next produce answer can't lie below. */
+  readonly nextOffsets: readonly bigint[];
+}
+
+export interface StartContext {
+  readonly config: CdcReaderConfig;
+  readonly lifeline: Lifeline;
+  readonly logger: Logger;
+  /** Everything that is opened is closed with it, newest first. */
+  readonly resources: AsyncDisposableStack;
+  /** Told how a start that has to wait stands, for readiness. */
+  readonly onWaiting: (why: Error) => void;
+}
+
+/** @throws HaltError (stop), StandbyError and PreflightError (wait), anything else (start again) */
+export async function startReader(context: StartContext): Promise<ReaderSession> {
+  const { config, lifeline, logger, resources } = context;
+  const relay = createStreamRelay(lifeline);
+  const source = await lifeline.open(
+    resources,
+    () =>
+      createSourceSession({
+        databaseUrl: config.orderDatabaseUrl,
+        applicationName: config.applicationName,
+        logger,
+        onEnd: relay.sourceEnded,
+      }),
+    (session) => session.close(),
+  );
+  const problems = findPreflightProblems(await lifeline.race(source.preflightFacts(config)), config);
+  if (problems.length > 0) throw new PreflightError(problems);
+
+  let isFirstStart = (await lifeline.race(source.readSlot(config.slotName))) === null;
+  for (;;) {
+    if (isFirstStart) await lifeline.race(runFirstStart(context, source));
+    const stream = await lifeline.race(takeSlot(context, relay));
+    await failpoint('reader.slot-taken');
+    try {
+      const kafka = await whileKafkaIsAway(context, (attempt) => connectKafka(context, source, stream, attempt));
+      return { source, stream, relay, ...kafka };
+    } catch (error) {
+      if (!(error instanceof FirstStartUnfinishedError)) throw error;
+      await stream.close();
+      isFirstStart = true;
+    }
+  }
+}
+
+function takeSlot(context: StartContext, relay: StreamRelay): Promise<ReplicationStream> {
+  const { config, lifeline, logger, resources } = context;
+  const create = async () => {
+    try {
+      return await createReplicationStream({
+        databaseUrl: config.orderDatabaseUrl,
+        slotName: config.slotName,
+        publicationName: config.publicationName,
+        applicationName: config.applicationName,
+        walSenderTimeoutMs: config.walSenderTimeoutMs,
+        logger,
+        handlers: relay,
+      });
+    } catch (error) {
+      if (error instanceof SlotBusyError) throw new StandbyError(error.message, { cause: error });
+      if (error instanceof SlotLostError) throw new SlotInvalidatedError(config.slotName, null, error.message);
+      throw error;
+    }
+  };
+  return lifeline.open(resources, create, (stream) => stream.close());
+}
+
+/** Tries until Kafka answers; only a halt, or the end of this start, ends it sooner. */
+async function whileKafkaIsAway<T>(
+  { lifeline, logger, resources, onWaiting }: StartContext,
+  attemptOnce: (attempt: AsyncDisposableStack) => Promise<T>,
+): Promise<T> {
+  for (let failures = 0; ; failures++) {
+    const attempt = new AsyncDisposableStack();
+    try {
+      const result = await lifeline.race(attemptOnce(attempt));
+      resources.use(attempt);
+      return result;
+    } catch (error) {
+      await attempt.disposeAsync();
+      if (error instanceof HaltError || error instanceof FirstStartUnfinishedError || lifeline.signal.aborted)
+        throw error;
+      onWaiting(error as Error);
+      logger.warn(
+        { event: READER_WAITING, err: error, failures },
+        'Kafka is not ready; holding the slot and trying again.',
+      );
+      await delay(restartDelayMs('failure', failures, Math.random()), undefined, { signal: lifeline.signal });
+    }
+  }
+}
+
+async function connectKafka(
+  { config, lifeline, logger }: StartContext,
+  source: SourceSession,
+  stream: ReplicationStream,
+  attempt: AsyncDisposableStack,
+): Promise<Pick<ReaderSession, 'producer' | 'checkpointTopic' | 'checkpoint' | 'nextOffsets'>> {
+  const kafka = await lifeline.open(
+    attempt,
+    () => openKafka(config, logger),
+    (open) => open.close(),
+  );
+  const before = await readCheckpoint(config, kafka, source, 'settled');
+  await checkAgainstSource(config, kafka, source, stream, before, 'settled');
+  await failpoint('reader.before-fence');
+
+  const producer = await lifeline.open(
+    attempt,
+    () => fence(config, logger),
+    (open) => open.close(),
+  );
+  await failpoint('reader.fenced');
+
+  const recorded = await readCheckpoint(config, kafka, source, 'high_watermark');
+  const checkpoint = await checkAgainstSource(config, kafka, source, stream, recorded, 'high_watermark');
+  const offsets = await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
+  if (offsets.size > checkpoint.partitions) {
+    logger.warn(
+      { event: READER_PARTITIONS_ADDED, partitions: offsets.size, used: checkpoint.partitions },
+      'The live topic has more partitions than the checkpoint uses; the new ones stay empty.',
+    );
+  }
+  const nextOffsets = Array.from({ length: checkpoint.partitions }, (_, p) => offsets.get(p)?.highWatermark ?? 0n);
+  return { producer, checkpointTopic: kafka.checkpointTopic, checkpoint, nextOffsets };
+}
+
+async function readCheckpoint(
+  config: CdcReaderConfig,
+  kafka: KafkaConnection,
+  source: SourceSession,
+  through: 'high_watermark' | 'settled',
+): Promise<Checkpoint> {
+  const topics = await kafka.describeTopics();
+  const record = topics.checkpoint ? (await kafka.checkpointTopic.read(READ_DEADLINE_MS, through)).record : null;
+  if (record === null) {
+    const slot = await source.readSlot(config.slotName);
+    throw new CheckpointMissingError(config, slot, await kafka.countLiveOffsets());
+  }
+  const checkpoint = parseCheckpoint(record);
+  await kafka.ensureTopics(checkpoint);
+  if (checkpoint.state !== 'streaming') throw new FirstStartUnfinishedError();
+  return checkpoint;
+}
+
+// Before fencing, another reader's transaction may just be ending, so the end of the live topic is not judged then.
+async function checkAgainstSource(
+  config: CdcReaderConfig,
+  kafka: KafkaConnection,
+  source: SourceSession,
+  stream: ReplicationStream,
+  checkpoint: Checkpoint,
+  through: 'high_watermark' | 'settled',
+): Promise<Checkpoint> {
+  const slot = await source.readSlot(config.slotName);
+  const publication = await source.readPublication(config.publicationName);
+  const last = checkpoint.lastPublished;
+  const { flushLsn } = await source.readCurrentWal();
+  return checkContinuity(checkpoint, {
+    source: { ...stream.identity, flushLsn },
+    slot: {
+      name: config.slotName,
+      plugin: slot?.plugin ?? 'none',
+      database: slot?.database ?? 'none',
+      confirmedFlushLsn: slot?.confirmedFlushLsn ?? null,
+      walStatus: slot?.walStatus ?? null,
+      invalidationReason: slot?.invalidationReason ?? null,
+    },
+    publication: { name: config.publicationName, fingerprint: publication?.fingerprint ?? null },
+    lastOrderExists: last === null ? null : (await source.orderExists([last.orderId])).has(last.orderId),
+    live: through === 'settled' ? null : await readPartitionTails(kafka.log, config.ordersTopic, READ_DEADLINE_MS),
+  });
+}

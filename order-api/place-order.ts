@@ -1,0 +1,51 @@
+/**
+ * Placing an order: one statement, so one round trip and one database transaction; a second one only where the
+ * idempotency key turns out to be used already.
+ *
+ * Guarantees that a user's key belongs to one order, however many requests bring it at once: the unique index decides,
+ * and who loses reads the winner's order. When the connection breaks, the order may or may not have been placed; a
+ * client that sent a key asks again with it. Validation is left to the routes and, for every writer, to the database.
+ */
+import { randomUUIDv7 } from 'node:crypto';
+import type { Queryable } from '@databases/pg';
+import { isOrderOf, type NewOrder, type Order, sumCents } from './order.ts';
+import { formatOrderRow } from './order-row.ts';
+import { insertOrder } from './sql/insert-order.ts';
+import type { OrderRow } from './sql/order-columns.ts';
+import { selectOrderByKey } from './sql/select-order-by-key.ts';
+
+export type Placing =
+  | { readonly kind: 'placed'; readonly order: Order }
+  /** The key and the same request came before: the order as that request was answered. */
+  | { readonly kind: 'replayed'; readonly order: Order }
+  /** The key came before with another request. */
+  | { readonly kind: 'key-used' };
+
+export async function placeOrder(
+  database: Queryable,
+  requested: NewOrder,
+  idempotencyKey: string | undefined,
+): Promise<Placing> {
+  const orderId = randomUUIDv7();
+  const totalCents = sumCents(requested.items);
+  const [placed] = (await database.query(
+    insertOrder({ ...requested, orderId, totalCents, idempotencyKey: idempotencyKey ?? null }),
+  )) as { placed_at: string }[];
+  if (placed !== undefined) {
+    const items = requested.items.map((item, index) => ({ lineNo: index + 1, ...item }));
+    const { userId, source, currency } = requested;
+    const order = { orderId, userId, status: 'placed', source, currency, totalCents, items } as const;
+    return { kind: 'placed', order: { ...order, placedAt: placed.placed_at } };
+  }
+  if (idempotencyKey === undefined) throw new Error('an order without an idempotency key was not inserted');
+  return answerAgain(database, requested, idempotencyKey);
+}
+
+async function answerAgain(database: Queryable, requested: NewOrder, idempotencyKey: string): Promise<Placing> {
+  const [row] = (await database.query(selectOrderByKey(requested.userId, idempotencyKey))) as OrderRow[];
+  // A statement of its own sees what the insert has waited for, and orders are never deleted.
+  if (row === undefined) throw new Error('the order that holds the idempotency key is not there');
+  const order = formatOrderRow(row);
+  if (!isOrderOf(order, requested)) return { kind: 'key-used' };
+  return { kind: 'replayed', order: { ...order, status: 'placed' } };
+}

@@ -1,0 +1,27 @@
+import { problemResponse } from '#service/problem.ts';
+import { payOrder } from '../pay-order.ts';
+import { createOrderNotFound } from './order-not-found.ts';
+import type { OrderRoutes } from './order-routes.ts';
+import { formatOrder, orderParameters, orderSchema } from './order-schemas.ts';
+
+/** POST /orders/:orderId/payment */
+export function addPayOrder({ app, database, counters }: OrderRoutes): void {
+  app.post(
+    '/orders/:orderId/payment',
+    {
+      schema: {
+        tags: ['orders'],
+        summary: 'Pay an order',
+        description: 'Moves the order from placed to paid. Paying a paid order changes nothing and answers the same.',
+        params: orderParameters,
+        response: { 200: orderSchema, 404: problemResponse('No such order') },
+      },
+    },
+    async ({ params }) => {
+      const payment = await payOrder(database, params.orderId);
+      if (payment === undefined) throw createOrderNotFound();
+      if (payment.changed) counters.paid.inc();
+      return formatOrder(payment.order);
+    },
+  );
+}

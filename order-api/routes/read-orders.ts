@@ -1,0 +1,58 @@
+import { ProblemError, problemResponse } from '#service/problem.ts';
+import { readOrder, readUserOrders } from '../read-orders.ts';
+import { createOrderNotFound } from './order-not-found.ts';
+import type { OrderRoutes } from './order-routes.ts';
+import {
+  formatOrder,
+  orderPageSchema,
+  orderParameters,
+  orderSchema,
+  pageQuery,
+  userParameters,
+} from './order-schemas.ts';
+
+/** GET /orders/:orderId and GET /users/:userId/orders */
+export function addReadOrders({ app, database }: OrderRoutes): void {
+  app.get(
+    '/orders/:orderId',
+    {
+      schema: {
+        tags: ['orders'],
+        summary: 'Read an order',
+        params: orderParameters,
+        response: { 200: orderSchema, 404: problemResponse('No such order') },
+      },
+    },
+    async ({ params }) => {
+      const order = await readOrder(database, params.orderId);
+      if (order === undefined) throw createOrderNotFound();
+      return formatOrder(order);
+    },
+  );
+
+  app.get(
+    '/users/:userId/orders',
+    {
+      schema: {
+        tags: ['orders'],
+        summary: "List a user's orders, newest first",
+        description: 'A user who has never ordered has an empty list.',
+        params: userParameters,
+        querystring: pageQuery,
+        response: { 200: orderPageSchema },
+      },
+    },
+    async ({ params, query }) => {
+      const page = await readUserOrders(database, { userId: params.userId, ...query });
+      if (page.kind === 'unknown-cursor') {
+        throw new ProblemError({
+          status: 400,
+          title: 'Bad Request',
+          detail: 'The request is not valid: query.before.',
+          errors: [{ field: 'query.before', message: 'is no order of this user' }],
+        });
+      }
+      return { orders: page.orders.map(formatOrder), next: page.next };
+    },
+  );
+}

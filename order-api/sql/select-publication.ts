@@ -1,0 +1,29 @@
+import { type SQLQuery, sql } from '@databases/pg';
+
+/** A row of {@link selectPublication}. */
+export interface PublicationRow {
+  readonly publishes_insert: boolean;
+  /** Of `orders` and `order_items`, those that are published with every row and column. */
+  readonly whole_tables: readonly string[];
+}
+
+/**
+ * What a publication does with our tables, or no row. Read through JSON because a row filter and a column list exist
+ * since Postgres 15 only, and Postgres 14 has no such columns to name.
+ */
+export function selectPublication(name: string): SQLQuery {
+  return sql`
+    SELECT publication.pubinsert AS publishes_insert, (
+      SELECT coalesce(json_agg(published.tablename ORDER BY published.tablename), '[]')
+      FROM pg_publication_tables AS published, to_jsonb(published) AS entry
+      WHERE published.pubname = publication.pubname
+        AND published.schemaname = 'public' AND published.tablename IN ('orders', 'order_items')
+        AND entry->>'rowfilter' IS NULL
+        AND (entry->'attnames' IS NULL OR jsonb_array_length(entry->'attnames') = (
+          SELECT count(*) FROM pg_attribute
+          WHERE attrelid = format('public.%I', published.tablename)::regclass AND attnum > 0 AND NOT attisdropped
+        ))
+    ) AS whole_tables
+    FROM pg_publication AS publication
+    WHERE publication.pubname = ${name}`;
+}

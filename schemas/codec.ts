@@ -1,0 +1,118 @@
+/**
+ * `OrderPlaced` to bytes and back: Avro single-object encoding, that is C3 01, the fingerprint of the writer's schema
+ * (little endian), the body.
+ *
+ * Guarantees (I9): whatever was written decodes for ever; whatever bytes come in, decoding ends with an event that can
+ * be applied, or with one of two errors: malformed (can never succeed) or unknown schema (a newer reader will succeed).
+ * Error messages name fields, never their values.
+ */
+import { findMisfit } from './avro-type.ts';
+import { findOrderPlacedVersion, latestOrderPlaced } from './catalogue.ts';
+import type { OrderPlaced } from './order-placed.ts';
+import { findProblem } from './order-placed.ts';
+
+const HEADER_BYTES = 10;
+const latest = latestOrderPlaced;
+
+/** The bytes are no event that could ever be applied. */
+export class MalformedEventError extends Error {
+  readonly code = 'MALFORMED_EVENT';
+  override readonly name = 'MalformedEventError';
+}
+
+/** The bytes were written with a schema that this program does not have. */
+export class UnknownSchemaError extends Error {
+  readonly code = 'UNKNOWN_SCHEMA';
+  override readonly name = 'UnknownSchemaError';
+  readonly fingerprint: bigint;
+
+  constructor(fingerprint: bigint) {
+    const hex = fingerprint.toString(16).padStart(16, '0');
+    super(
+      `no schema with fingerprint ${hex} in schemas/: deploy the version of this program that has it, then restart`,
+    );
+    this.fingerprint = fingerprint;
+  }
+}
+
+/** A value that the schema can't hold was to be written: a defect of the writer. */
+export class UnencodableEventError extends Error {
+  readonly code = 'UNENCODABLE_EVENT';
+  override readonly name = 'UnencodableEventError';
+}
+
+let scratch = createScratch(64 * 1024);
+
+function createScratch(bytes: number): Buffer {
+  const buffer = Buffer.allocUnsafeSlow(bytes);
+  buffer[0] = 0xc3;
+  buffer[1] = 0x01;
+  buffer.writeBigUInt64LE(latest.fingerprint, 2);
+  return buffer;
+}
+
+/**
+ * One event as a Buffer of its own, exactly as long as needed. Checks types and their ranges only; an event that
+ * breaks the rules of `findProblem` is written, and parked by whoever reads it.
+ * @throws UnencodableEventError naming the field.
+ */
+export function encodeOrderPlaced(event: OrderPlaced): Buffer {
+  let end = writeToScratch(event);
+  while (end < 0) {
+    // avsc answers with the number of bytes that were missing, negated.
+    scratch = createScratch(2 * (scratch.length - end));
+    end = writeToScratch(event);
+  }
+  return Buffer.from(scratch.subarray(0, end));
+}
+
+function writeToScratch(event: OrderPlaced): number {
+  try {
+    return latest.type.encode(event, scratch, HEADER_BYTES);
+  } catch {
+    // avsc's own message can't be had: formatting it crashes on a bigint, and it would hold the value.
+    throw new UnencodableEventError(
+      `can't encode OrderPlaced: ${findMisfit(latest.type, event) ?? 'it does not fit the schema'}`,
+    );
+  }
+}
+
+/**
+ * The event in `bytes`, whichever published version wrote it, with ids in lower case.
+ * @throws MalformedEventError or UnknownSchemaError
+ */
+export function decodeOrderPlaced(bytes: Buffer): OrderPlaced {
+  if (bytes.length < HEADER_BYTES || bytes[0] !== 0xc3 || bytes[1] !== 0x01) {
+    throw new MalformedEventError('no Avro single-object encoding: expected C3 01 and 8 bytes of fingerprint');
+  }
+  const fingerprint = bytes.readBigUInt64LE(2);
+  const version = fingerprint === latest.fingerprint ? latest : findOrderPlacedVersion(fingerprint);
+  if (version === undefined) throw new UnknownSchemaError(fingerprint);
+  const event = readBody(bytes, version);
+  const problem = findProblem(event);
+  if (problem !== undefined) throw new MalformedEventError(`${problem.field}: expected ${problem.expected}`);
+  return event;
+}
+
+function readBody(bytes: Buffer, version: typeof latest): OrderPlaced {
+  let decoded: { value: OrderPlaced; offset: number };
+  try {
+    decoded = latest.type.decode(bytes, HEADER_BYTES, version.resolver);
+  } catch (cause) {
+    // What the same bytes did once they do always: this is not a fault that passes.
+    throw new MalformedEventError(`the body does not match schema version ${version.version}`, { cause });
+  }
+  const { value, offset } = decoded;
+  if (offset < 0) throw new MalformedEventError('the body is truncated');
+  if (offset < bytes.length) throw new MalformedEventError(`${bytes.length - offset} bytes follow the body`);
+  return toPlainEvent(value);
+}
+
+/** avsc's record instances as plain objects; any case of UUID becomes the one that databases print. */
+function toPlainEvent(value: OrderPlaced): OrderPlaced {
+  return {
+    ...value,
+    orderId: value.orderId.toLowerCase(),
+    items: value.items.map((item) => ({ ...item, cartLineId: item.cartLineId?.toLowerCase() ?? null })),
+  };
+}

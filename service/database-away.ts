@@ -1,0 +1,45 @@
+/**
+ * Tells a database that can't be had right now from a statement that is wrong.
+ *
+ * Pure. The first passes by itself and may be tried again (HTTP 503, a pipeline's back-off); the second never does.
+ * After such an error the outcome of a COMMIT is unknown.
+ */
+
+/** Node's errors of sockets and of name look-ups, and the codes of the pool. */
+const CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'CONNECTION_POOL:QUEUE_TIMEOUT',
+  'CONNECTION_POOL:OPEN_TIMEOUT',
+  'DATABASE_ACQUIRE_TIMEOUT',
+]);
+
+/**
+ * SQLSTATEs: 08 connection exceptions, 53 out of connections, disk or memory, 57P01 to 57P05 the server is going down,
+ * coming up or ending the session, 57014 statement timeout, 55P03 lock timeout, 25P03 and 25P04 session ended for
+ * idling in a transaction or for its length, 25006 the server became a standby.
+ */
+const SQLSTATE = /^(08...|53...|57P0[1-5]|57014|55P03|25P0[34]|25006)$/;
+
+/** `pg` throws these without a code. */
+const MESSAGE =
+  /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout expired$|Query read timeout$|timeout exceeded when trying to connect)/;
+
+/** How deep a chain of causes is followed. */
+const DEEPEST_CAUSE = 5;
+
+export function isDatabaseAway(error: unknown, depth = 0): boolean {
+  if (!(error instanceof Error) || depth > DEEPEST_CAUSE) return false;
+  const { code } = error as { code?: unknown };
+  if (typeof code === 'string' && (CODES.has(code) || SQLSTATE.test(code))) return true;
+  return MESSAGE.test(error.message) || isDatabaseAway(error.cause, depth + 1);
+}

@@ -1,0 +1,206 @@
+/**
+ * Configuration out of environment variables: described, typed, checked all at once, frozen.
+ *
+ * Guarantees: `readEnvironment` reports every problem in one error, and never repeats a value (a URL holds a password,
+ * and people paste things into the wrong variable). An empty variable counts as unset, as compose files write them.
+ * Leaves to each service's config.ts: which variables there are, and what depends on several of them.
+ */
+export interface Variable<T> {
+  readonly name: string;
+  readonly description: string;
+  /** What an unset variable is read as. Without it the variable is required, unless it is `optional`. */
+  readonly fallback?: string;
+  readonly optional?: true;
+  /** Throws an Error that says what was expected. */
+  readonly parse: (text: string) => T;
+}
+
+/** Configuration that can't be used. Ends a service with exit code 78. */
+export class ConfigurationError extends Error {
+  readonly code = 'BAD_CONFIGURATION';
+  override readonly name = 'ConfigurationError';
+  /** One sentence each, beginning with the variable's name. */
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(`bad configuration: ${problems.join('; ')}`);
+    this.problems = problems;
+  }
+}
+
+function define<T>(
+  name: string,
+  description: string,
+  fallback: string | undefined,
+  parse: (text: string) => T,
+): Variable<T> {
+  return { name, description, ...(fallback === undefined ? {} : { fallback }), parse };
+}
+
+function refuseUnless(fits: boolean, expected: string): void {
+  if (!fits) throw new Error(`expected ${expected}`);
+}
+
+export function text(name: string, description: string, fallback?: string): Variable<string> {
+  return define(name, description, fallback, (value) => value);
+}
+
+/** Text that matches `form` as a whole; `expected` says in words what that is. */
+export function matching(
+  name: string,
+  description: string,
+  options: { form: RegExp; expected: string; fallback?: string },
+): Variable<string> {
+  return define(name, description, options.fallback, (value) => {
+    refuseUnless(options.form.test(value), options.expected);
+    return value;
+  });
+}
+
+/** A whole number from `min` to `max`, both included. */
+export function integer(
+  name: string,
+  description: string,
+  options: { min: number; max: number; fallback?: string },
+): Variable<number> {
+  const { min, max } = options;
+  return define(name, description, options.fallback, (value) => {
+    const number = /^-?\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
+    refuseUnless(number >= min && number <= max, `a whole number from ${min} to ${max}`);
+    return number;
+  });
+}
+
+/** A TCP port to listen on; 0 lets the system choose one. */
+export function port(name: string, description: string, fallback?: string): Variable<number> {
+  return integer(name, description, { min: 0, max: 65_535, ...(fallback === undefined ? {} : { fallback }) });
+}
+
+export function postgresUrl(name: string, description: string, fallback?: string): Variable<string> {
+  return define(name, description, fallback, (value) => {
+    const url = URL.canParse(value) ? new URL(value) : undefined;
+    refuseUnless(
+      url !== undefined && /^postgres(ql)?:$/.test(url.protocol) && url.hostname !== '' && url.pathname.length > 1,
+      'a URL like postgres://user:password@host:5432/database',
+    );
+    return value;
+  });
+}
+
+/** Comma-separated, at least one, blanks around the entries ignored. */
+export function list(name: string, description: string, fallback?: string): Variable<readonly string[]> {
+  return define(name, description, fallback, (value) => {
+    const entries = value.split(',').map((entry) => entry.trim());
+    refuseUnless(
+      entries.every((entry) => entry !== ''),
+      'a comma-separated list without empty entries',
+    );
+    return Object.freeze(entries);
+  });
+}
+
+export function choice<const C extends string>(
+  name: string,
+  description: string,
+  choices: readonly C[],
+  fallback?: NoInfer<C>,
+): Variable<C> {
+  return define(name, description, fallback, (value) => {
+    const chosen = choices.find((one) => one === value);
+    refuseUnless(chosen !== undefined, `one of ${choices.join(', ')}`);
+    return chosen as C;
+  });
+}
+
+/** `on` or `off`. */
+export function onOff(name: string, description: string, fallback?: 'on' | 'off'): Variable<boolean> {
+  return define(name, description, fallback, (value) => {
+    refuseUnless(value === 'on' || value === 'off', 'on or off');
+    return value === 'on';
+  });
+}
+
+export function logLevel(
+  name: string,
+  description: string,
+  fallback: string,
+): Variable<'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'> {
+  const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+  return { ...choice(name, description, levels), fallback };
+}
+
+/** `brokers`: host:port pairs. */
+export function brokers(name: string, description: string, fallback?: string): Variable<readonly string[]> {
+  const entries = list(name, description, fallback);
+  return {
+    ...entries,
+    parse: (value) => {
+      const parsed = entries.parse(value);
+      refuseUnless(
+        parsed.every((entry) => /^[^\s/:]+:\d{1,5}$|^\[[0-9A-Fa-f:.]+\]:\d{1,5}$/.test(entry)),
+        'comma-separated host:port pairs',
+      );
+      return parsed;
+    },
+  };
+}
+
+/** A name that Kafka accepts for a topic. */
+export function topic(name: string, description: string, fallback?: string): Variable<string> {
+  return matching(name, description, {
+    form: /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$/,
+    expected: 'a topic name: 1 to 249 characters of A-Z a-z 0-9 . _ -',
+    ...(fallback === undefined ? {} : { fallback }),
+  });
+}
+
+/** The same variable, undefined where it is unset. */
+export function optional<T>(variable: Variable<T>): Variable<T | undefined> {
+  const { fallback: _, ...rest } = variable;
+  return { ...rest, optional: true };
+}
+
+type Variables = Record<string, Variable<unknown>>;
+export type Environment<S extends Variables> = Readonly<{
+  [K in keyof S]: S[K] extends Variable<infer T> ? T : never;
+}>;
+
+/**
+ * The values of `variables`, read from `env`, frozen.
+ * @throws ConfigurationError listing all problems
+ */
+export function readEnvironment<S extends Variables>(
+  variables: S,
+  env: Readonly<Record<string, string | undefined>>,
+): Environment<S> {
+  const problems: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [key, variable] of Object.entries(variables)) {
+    const raw = env[variable.name] || variable.fallback;
+    if (raw === undefined) {
+      if (variable.optional !== true) problems.push(`${variable.name} is required: ${variable.description}`);
+      continue;
+    }
+    try {
+      values[key] = variable.parse(raw);
+    } catch (error) {
+      problems.push(`${variable.name}: ${(error as Error).message}`);
+    }
+  }
+  if (problems.length > 0) throw new ConfigurationError(problems);
+  return Object.freeze(values) as Environment<S>;
+}
+
+/** What every service reads. */
+export const commonVariables = {
+  host: text('HOST', 'Address to listen on', '127.0.0.1'),
+  logLevel: logLevel('LOG_LEVEL', 'Least severe level that is logged', 'info'),
+  migrate: onOff('MIGRATE', "Whether the service applies its database's migrations when it starts", 'on'),
+};
+
+/** What the reader and the sink must agree on. */
+export const topicVariables = {
+  kafkaBrokers: brokers('KAFKA_BROKERS', 'Kafka brokers, comma-separated host:port pairs', '127.0.0.1:9092'),
+  ordersTopic: topic('ORDERS_TOPIC', 'The live topic', 'orders.placed'),
+  replayTopic: topic('REPLAY_TOPIC', 'The topic that replays are published to', 'orders.placed.replay'),
+};

@@ -1,0 +1,51 @@
+/**
+ * The state in which a service has given up on continuity and waits for a person (I11).
+ *
+ * Guarantees: the first halt is kept, counted and logged once; later ones, which are often its consequences, change
+ * nothing. Leaves to the pipeline: to stop publishing or consuming, and to not try again.
+ */
+import type { Logger } from './logger.ts';
+import type { Metrics } from './metrics.ts';
+
+/** Logged once, when the pipeline gives up. */
+export const PIPELINE_HALTED = 'pipeline.halted';
+export const HALTED_METRIC = 'tillstream_halted';
+
+export interface Halt {
+  readonly code: string;
+  /** What was found, and the command that repairs it. */
+  readonly message: string;
+  /** Positions and names that a person needs to judge it. */
+  readonly details: Readonly<Record<string, string>>;
+}
+
+/** A reason for halting. Subclasses carry a literal `code`; the message holds the remedy. */
+export abstract class HaltError extends Error {
+  abstract readonly code: string;
+  readonly details: Readonly<Record<string, string>>;
+
+  constructor(message: string, details: Readonly<Record<string, string>> = {}, options?: ErrorOptions) {
+    super(message, options);
+    this.details = details;
+    this.name = new.target.name;
+  }
+}
+
+export interface HaltState {
+  halt(error: HaltError): void;
+  current(): Halt | undefined;
+}
+
+export function createHaltState(metrics: Metrics, logger: Logger): HaltState {
+  const gauge = metrics.gauge(HALTED_METRIC, '1 while the service has halted for the reason named by code', ['code']);
+  let current: Halt | undefined;
+  return {
+    halt: (error) => {
+      if (current !== undefined) return;
+      current = Object.freeze({ code: error.code, message: error.message, details: error.details });
+      gauge.set({ code: error.code }, 1);
+      logger.error({ event: PIPELINE_HALTED, code: error.code, details: error.details, err: error }, error.message);
+    },
+    current: () => current,
+  };
+}

@@ -1,0 +1,161 @@
+/**
+ * The HTTP face of a service: routes checked by zod, problem documents, OpenAPI, health, metrics.
+ *
+ * Guarantees: every failure is answered with a problem document and leaks nothing internal; liveness answers whenever
+ * the process runs; a stop finishes running requests. Leaves to services: their routes, and what "ready" means.
+ */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, RawServerDefault } from 'fastify';
+import { fastify, LogController } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
+import type { Logger } from './logger.ts';
+import type { Metrics } from './metrics.ts';
+import { addOpenApi } from './openapi.ts';
+import type { Readiness } from './operations-routes.ts';
+import { addOperationsRoutes } from './operations-routes.ts';
+import type { ProblemError } from './problem.ts';
+import { createBadRequest, createInternalError, createNotFound, explainError, PROBLEM_MEDIA_TYPE } from './problem.ts';
+
+export type { Readiness };
+
+export const SERVICE_LISTENING = 'service.listening';
+export const REQUEST_FAILED = 'http.request-failed';
+
+/** 500 items of the longest ids are some 120 kB. */
+const BODY_LIMIT_BYTES = 1024 * 1024;
+/** Longer than any id, so that an id that is too long meets the route's own check and is named by it. */
+const LONGEST_PARAMETER = 1024;
+/** For receiving a whole request; answers are bounded by the database's limits. */
+const REQUEST_TIMEOUT_MS = 30_000;
+
+export type ZodFastifyInstance = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
+
+export interface HttpServerOptions {
+  readonly service: string;
+  readonly host: string;
+  /** 0 lets the system choose. */
+  readonly port: number;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly readiness: () => Promise<Readiness> | Readiness;
+  /** With it, the OpenAPI description is served at /docs and /docs/json. */
+  readonly docs?: { readonly title: string; readonly description: string };
+  readonly bodyLimitBytes?: number;
+}
+
+export interface HttpServer {
+  readonly app: ZodFastifyInstance;
+  /** Resolves with the URL. */
+  listen(): Promise<string>;
+  /** Accepts nothing new, finishes running requests. */
+  close(): Promise<void>;
+}
+
+/** The port is taken by another process. */
+export class PortTakenError extends Error {
+  readonly code = 'PORT_TAKEN';
+  override readonly name = 'PortTakenError';
+}
+
+export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { host, port, logger, metrics } = options;
+  const app: ZodFastifyInstance = fastify({
+    // Fastify's own informational lines have no event; requests log with ours.
+    loggerInstance: logger.child(
+      {},
+      { level: logger.isLevelEnabled('info') ? 'warn' : logger.level },
+    ) as FastifyBaseLogger,
+    childLoggerFactory: () => logger,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: options.bodyLimitBytes ?? BODY_LIMIT_BYTES,
+    routerOptions: { maxParamLength: LONGEST_PARAMETER },
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    // What arrives on an open connection during the stop is still served, and the connection then closed.
+    return503OnClosing: false,
+    frameworkErrors: (error, _request, reply) => answerError(error, reply as unknown as FastifyReply, logger),
+    clientErrorHandler: (_error, socket) => {
+      if (socket.writable) socket.end(formatRawAnswer(createBadRequest()));
+    },
+  }).withTypeProvider<ZodTypeProvider>();
+  acceptJsonOnly(app);
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  app.setErrorHandler((error, _request, reply) => answerError(error, reply as unknown as FastifyReply, logger));
+  app.setNotFoundHandler((_request, reply) => sendProblem(reply as unknown as FastifyReply, createNotFound()));
+  measureRequests(app, metrics);
+  if (options.docs !== undefined) await addOpenApi(app, options.docs);
+  addOperationsRoutes(app, { metrics, readiness: options.readiness });
+
+  return {
+    app,
+    listen: async () => {
+      const url = await app.listen({ host, port }).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EADDRINUSE') throw error;
+        throw new PortTakenError(`${host}:${port} is taken: stop what listens there, or set PORT`, { cause: error });
+      });
+      logger.info({ event: SERVICE_LISTENING, url }, `${options.service} listens at ${url}`);
+      return url;
+    },
+    close: () => app.close(),
+  };
+}
+
+/**
+ * Takes away fastify's reading of text/plain, so that it is answered with 415. An empty body counts as none, whatever
+ * its media type: clients send the header by habit with a POST that needs no body.
+ */
+function acceptJsonOnly(app: ZodFastifyInstance): void {
+  const parseJson = app.getDefaultJsonParser('error', 'error');
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) =>
+    body === '' ? done(null, undefined) : parseJson(request, body as string, done),
+  );
+}
+
+function answerError(error: unknown, reply: FastifyReply, logger: Logger): FastifyReply {
+  const problem = explainError(error) ?? createInternalError();
+  const { status } = problem.problem;
+  if (status >= 500) {
+    const { method, routeOptions } = reply.request;
+    const about = { event: REQUEST_FAILED, method, route: routeOptions?.url, status, err: error };
+    logger[status === 503 ? 'warn' : 'error'](about, 'a request failed');
+  }
+  return sendProblem(reply, problem);
+}
+
+/** As text, so that the route's own response schemas have no say in it. */
+function sendProblem(reply: FastifyReply, { problem, headers }: ProblemError): FastifyReply {
+  return reply.code(problem.status).headers(headers).type(PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
+}
+
+/** For what is no HTTP at all, where there is no reply to send with. */
+function formatRawAnswer({ problem }: ProblemError): string {
+  const body = JSON.stringify(problem);
+  return [
+    `HTTP/1.1 ${problem.status} ${problem.title}`,
+    'Connection: close',
+    `Content-Type: ${PROBLEM_MEDIA_TYPE}`,
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    `\r\n${body}`,
+  ].join('\r\n');
+}
+
+function measureRequests(app: ZodFastifyInstance, metrics: Metrics): void {
+  const seconds = metrics.histogram('tillstream_http_request_seconds', 'Time to answer a request', [
+    'method',
+    'route',
+    'status',
+  ]);
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'none';
+    seconds.observe({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime / 1000);
+  });
+}

@@ -1,0 +1,54 @@
+/**
+ * Structured logs: one JSON object a line on standard output, with a constant `event` name and a sentence for people.
+ *
+ * Guarantees that errors are logged by a list of allowed properties: Postgres puts row values into `detail` and
+ * `where`, and libraries hang requests and clients on their errors. Row values are never logged.
+ */
+import type { Logger, LoggerOptions } from 'pino';
+import { pino, stdTimeFunctions } from 'pino';
+
+export type { Logger };
+
+/** Properties of errors that name things and hold no values of rows. */
+const ALLOWED = [
+  'code',
+  'severity',
+  'schema',
+  'table',
+  'column',
+  'constraint',
+  'routine',
+  'syscall',
+  'details',
+] as const;
+
+/** How deep a chain of causes is followed. */
+const DEEPEST_CAUSE = 5;
+
+/** What of an error may be logged: kind, message, stack, the allowed properties, and the same of its causes. */
+export function formatError(error: unknown, depth = 0): Record<string, unknown> {
+  if (!(error instanceof Error)) return { type: typeof error };
+  const formatted: Record<string, unknown> = { type: error.name, message: error.message, stack: error.stack };
+  for (const property of ALLOWED) {
+    const value = (error as unknown as Record<string, unknown>)[property];
+    if (value !== undefined) formatted[property] = value;
+  }
+  if (error.cause !== undefined && depth < DEEPEST_CAUSE) formatted.cause = formatError(error.cause, depth + 1);
+  return formatted;
+}
+
+/** How lines look, wherever they go. */
+export function loggerOptions(service: string, level: string): LoggerOptions {
+  return {
+    level,
+    base: { service },
+    timestamp: stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+    serializers: { err: (error: unknown) => formatError(error) },
+  };
+}
+
+/** A logger to standard output; `level` is one of pino's. Pass errors as `err`. */
+export function createLogger(service: string, level: string): Logger {
+  return pino(loggerOptions(service, level));
+}

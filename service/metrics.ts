@@ -1,0 +1,48 @@
+/**
+ * Prometheus metrics of one process: a registry of its own, the process's own figures included.
+ *
+ * Guarantees that every name starts with `tillstream_`. Which service a series comes from is the scraper's label, as is
+ * Prometheus's custom; `tillstream_service_info` says it too. A registry a call, not prom-client's global one, so that
+ * tests can run several services in one process.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+export interface Metrics {
+  readonly registry: Registry;
+  counter<const L extends string = never>(name: string, help: string, labels?: readonly L[]): Counter<L>;
+  gauge<const L extends string = never>(name: string, help: string, labels?: readonly L[]): Gauge<L>;
+  /** `buckets` are upper bounds in the unit that the name ends in. */
+  histogram<const L extends string = never>(
+    name: string,
+    help: string,
+    labels?: readonly L[],
+    buckets?: readonly number[],
+  ): Histogram<L>;
+  /** The exposition text that `GET /metrics` answers with. */
+  render(): Promise<string>;
+}
+
+const PREFIX = 'tillstream_';
+
+/** From half a millisecond (an event's way through a warm pipeline) to ten seconds (every time limit has struck). */
+const DEFAULT_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+export function createMetrics(service: string): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry, prefix: PREFIX });
+
+  const configure = <L extends string>(name: string, help: string, labelNames: readonly L[]) => {
+    if (!name.startsWith(PREFIX)) throw new Error(`metric ${name} must start with ${PREFIX}`);
+    return { name, help, labelNames, registers: [registry] };
+  };
+  const info = new Gauge(configure('tillstream_service_info', 'Always 1; names the service', ['service']));
+  info.set({ service }, 1);
+  return {
+    registry,
+    counter: (name, help, labels = []) => new Counter(configure(name, help, labels)),
+    gauge: (name, help, labels = []) => new Gauge(configure(name, help, labels)),
+    histogram: (name, help, labels = [], buckets = DEFAULT_BUCKETS) =>
+      new Histogram({ ...configure(name, help, labels), buckets: [...buckets] }),
+    render: () => registry.metrics(),
+  };
+}

@@ -1,0 +1,79 @@
+/**
+ * Brings a database to the schema that this version of a service needs.
+ *
+ * Guarantees: all missing migrations in one transaction, or none; processes that start together wait for each other
+ * (an advisory lock); a failure names the file. Throws at once when the database can't be reached: callers decide
+ * whether to wait. Files are `NNNN_name.sql`; what is above `-- Up Migration` is a comment, below `-- Down` never run.
+ */
+import { runner } from 'node-pg-migrate';
+import pg from 'pg';
+import type { Logger } from './logger.ts';
+
+export const MIGRATIONS_TABLE = 'tillstream_migrations';
+
+/** Logged once a file after they were committed. */
+export const MIGRATION_APPLIED = 'migration.applied';
+
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/** A migration did not apply; nothing of this run was kept. */
+export class MigrationFailedError extends Error {
+  readonly code = 'MIGRATION_FAILED';
+  override readonly name = 'MigrationFailedError';
+  readonly file: string;
+
+  constructor(file: string, cause: unknown) {
+    super(`migration ${file} failed, nothing was changed: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    });
+    this.file = file;
+  }
+}
+
+/**
+ * Applies what is missing of the `.sql` files in `directory`, in the order of their names.
+ * @returns the names of the migrations that were applied, without `.sql`; empty when there was nothing to do
+ * @throws MigrationFailedError, or the connection's error
+ */
+export async function migrate(options: {
+  databaseUrl: string;
+  directory: string;
+  logger: Logger;
+}): Promise<readonly string[]> {
+  const { databaseUrl, directory, logger } = options;
+  const client = new pg.Client({
+    connectionString: databaseUrl,
+    application_name: 'tillstream-migrate',
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+  });
+  // Without a listener a connection that breaks would end the process; the running query rejects all the same.
+  client.on('error', () => undefined);
+  await client.connect();
+  let current: string | undefined;
+  try {
+    const applied = await runner({
+      dbClient: client,
+      dir: directory,
+      direction: 'up',
+      migrationsTable: MIGRATIONS_TABLE,
+      singleTransaction: true,
+      advisoryLockMode: 'wait',
+      logger: {
+        // The only place where the library says which file comes next.
+        info: (message) => {
+          current = /^### MIGRATION (.+) \(UP\) ###$/.exec(message)?.[1] ?? current;
+        },
+        warn: (message) => logger.warn({ event: 'migration.warning' }, message),
+        error: (message) => logger.debug({ event: 'migration.statement-failed' }, message),
+      },
+    });
+    const names = applied.map(({ name }) => name);
+    for (const name of names) logger.info({ event: MIGRATION_APPLIED, name }, `applied migration ${name}`);
+    return names;
+  } catch (error) {
+    throw current === undefined ? error : new MigrationFailedError(`${current}.sql`, error);
+  } finally {
+    await client.end();
+  }
+}

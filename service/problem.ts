@@ -1,0 +1,145 @@
+/**
+ * Problem documents (RFC 9457): the one form in which the HTTP interfaces say what went wrong.
+ *
+ * Pure: from a thrown error to a document. Guarantees that nothing internal leaves the process: an error that is
+ * neither meant for the client nor the framework's own becomes a bare 500. Leaves sending and logging to http-server.
+ */
+import { STATUS_CODES } from 'node:http';
+import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import { isDatabaseAway } from './database-away.ts';
+
+export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
+
+/** A failover takes seconds, a restart less; clients that ask again each second are no load. */
+const RETRY_AFTER_SECONDS = '1';
+
+const LONGEST_DETAIL = 200;
+
+/** A body can be wrong in more places than anyone reads; a small request must not make a huge answer. */
+const MOST_ERRORS = 20;
+
+export interface FieldError {
+  /** Dotted path that begins with body, params, query or headers, like `body.items.0.quantity`. */
+  readonly field: string;
+  readonly message: string;
+}
+
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail?: string;
+  readonly errors?: readonly FieldError[];
+}
+
+/** The document's shape, for the OpenAPI description. */
+export const problemSchema = z
+  .object({
+    type: z.string().describe('Identifies the kind of problem; about:blank where the status says it all'),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string().optional(),
+    errors: z
+      .array(z.object({ field: z.string().describe('Dotted path, like body.items.0.quantity'), message: z.string() }))
+      .optional(),
+  })
+  .meta({ id: 'Problem', description: 'A problem document (RFC 9457)' });
+
+/** An entry of a route's `schema.response` for a problem: `response: { 404: problemResponse('No such order') }`. */
+export function problemResponse(description: string) {
+  return { description, content: { [PROBLEM_MEDIA_TYPE]: { schema: problemSchema } } };
+}
+
+export interface ProblemOptions {
+  readonly status: number;
+  readonly title: string;
+  readonly detail?: string;
+  readonly type?: string;
+  readonly errors?: readonly FieldError[];
+  readonly headers?: Record<string, string>;
+}
+
+/** Thrown by a route to answer with exactly this problem. */
+export class ProblemError extends Error {
+  override readonly name = 'ProblemError';
+  readonly problem: Problem;
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(options: ProblemOptions) {
+    super(options.detail ?? options.title);
+    const { status, title, detail, type = 'about:blank', errors, headers = {} } = options;
+    this.problem = { type, title, status, ...(detail && { detail }), ...(errors && { errors }) };
+    this.headers = headers;
+  }
+}
+
+/** What to answer to a request that failed with `error`; undefined when it is a defect, to be logged and hidden. */
+export function explainError(error: unknown): ProblemError | undefined {
+  if (error instanceof ProblemError) return error;
+  if (hasZodFastifySchemaValidationErrors(error)) return explainValidation(error);
+  // First, because a client that breaks off is an ECONNRESET too.
+  const refused = explainFrameworkError(error);
+  if (refused !== undefined) return refused;
+  if (isDatabaseAway(error)) {
+    return new ProblemError({
+      status: 503,
+      title: 'Database not available',
+      detail: 'The database did not answer in time. Nothing was stored, or the outcome is unknown: ask again.',
+      headers: { 'retry-after': RETRY_AFTER_SECONDS },
+    });
+  }
+  return undefined;
+}
+
+export function createNotFound(): ProblemError {
+  return new ProblemError({ status: 404, title: 'Not Found', detail: 'There is nothing at this path and method.' });
+}
+
+/** For bytes that are no HTTP request. */
+export function createBadRequest(): ProblemError {
+  return new ProblemError({ status: 400, title: 'Bad Request', detail: 'This is not a valid HTTP request.' });
+}
+
+export function createInternalError(): ProblemError {
+  return new ProblemError({ status: 500, title: 'Internal Server Error' });
+}
+
+/** Fastify's own refusals of a request (malformed JSON, too large, wrong media type, bad URL) have FST_ codes. */
+function explainFrameworkError(error: unknown): ProblemError | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { statusCode: status, code } = error as Error & { statusCode?: unknown; code?: unknown };
+  if (typeof status !== 'number' || status < 400 || status > 499) return undefined;
+  const isFrameworks = typeof code === 'string' && (code.startsWith('FST_') || code === 'ECONNRESET');
+  if (!isFrameworks && !(error instanceof SyntaxError)) return undefined;
+  const title = STATUS_CODES[status] ?? 'Bad Request';
+  // Messages about a URL quote it, a parser's quotes the body.
+  const detail = error instanceof SyntaxError ? 'The body is not valid JSON.' : error.message.slice(0, LONGEST_DETAIL);
+  return new ProblemError({ status, title, detail });
+}
+
+interface RefusedByZod {
+  readonly validation: readonly { instancePath: string; message?: string; params: Record<string, unknown> }[];
+  readonly validationContext?: string;
+}
+
+function explainValidation(error: object): ProblemError {
+  const { validation, validationContext = 'body' } = error as RefusedByZod;
+  const place = validationContext === 'querystring' ? 'query' : validationContext;
+  const errors = validation.slice(0, MOST_ERRORS).flatMap(({ instancePath, message = 'is invalid', params }) => {
+    const field = [place, ...instancePath.split('/').filter((part) => part !== '')].join('.');
+    // Unknown keys are reported at the object that holds them.
+    if (Array.isArray(params.keys)) {
+      return params.keys
+        .slice(0, MOST_ERRORS)
+        .map((key) => ({ field: `${field}.${key}`, message: 'is not a known field' }));
+    }
+    return [{ field, message }];
+  });
+  return new ProblemError({
+    status: 400,
+    title: 'Bad Request',
+    detail: `The request is not valid: ${errors.map(({ field }) => field).join(', ')}.`,
+    errors,
+  });
+}

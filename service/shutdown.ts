@@ -1,0 +1,82 @@
+/**
+ * The life of a service's process: start, run until told to stop, drain, exit with a code that says how it went.
+ *
+ * Exit codes: 0 after a clean stop, 78 for bad configuration (every problem on stderr), 1 for everything else. A defect
+ * nobody caught ends the process at once: the pipeline is built to survive that, not to go on in an unknown state.
+ */
+import { ConfigurationError } from './environment.ts';
+import type { Logger } from './logger.ts';
+import { createLogger } from './logger.ts';
+
+export const SERVICE_STOPPING = 'service.stopping';
+export const SERVICE_STOPPED = 'service.stopped';
+export const SERVICE_FAILED = 'service.failed';
+
+/** sysexits.h: EX_CONFIG. */
+const EXIT_BAD_CONFIGURATION = 78;
+const EXIT_FAILED = 1;
+
+/** Just below the ten seconds after which container engines send SIGKILL by default. */
+const STOP_DEADLINE_MS = 9_500;
+
+export interface RunningService {
+  /** Drains and lets go of everything; called once. */
+  close(): Promise<void>;
+  readonly logger: Logger;
+}
+
+export interface RunOptions {
+  readonly service: string;
+  readonly process: NodeJS.Process;
+  /** `signal` is aborted when the process is told to stop before the start has ended. */
+  readonly start: (signal: AbortSignal) => Promise<RunningService>;
+  readonly stopDeadlineMs?: number;
+}
+
+/** Resolves when the service is running; from then on the process ends by a signal or a crash. */
+export async function runService(options: RunOptions): Promise<void> {
+  const { service, process, start, stopDeadlineMs = STOP_DEADLINE_MS } = options;
+  const abort = new AbortController();
+  let logger = createLogger(service, 'info');
+
+  const fail = (reason: string, error: unknown): never => {
+    logger.fatal({ event: SERVICE_FAILED, reason, err: error }, `${service} failed: ${reason}`);
+    return process.exit(EXIT_FAILED);
+  };
+  process.on('uncaughtException', (error) => fail('uncaught exception', error));
+  process.on('unhandledRejection', (error) => fail('unhandled rejection', error));
+
+  const starting = start(abort.signal);
+  const stop = (signal: NodeJS.Signals) => {
+    // A terminal's Ctrl-C reaches a process twice: from the terminal, and from npm.
+    if (abort.signal.aborted) return;
+    abort.abort();
+    logger.info({ event: SERVICE_STOPPING, signal }, `${service} is stopping`);
+    setTimeout(() => fail('stop took too long', new Error(`not stopped after ${stopDeadlineMs} ms`)), stopDeadlineMs);
+    starting
+      // A start that fails because it was told to stop has stopped.
+      .then(
+        (running) => running.close(),
+        () => undefined,
+      )
+      .then(
+        () => {
+          logger.info({ event: SERVICE_STOPPED }, `${service} has stopped`);
+          process.exit(0);
+        },
+        (error) => fail('stop failed', error),
+      );
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+
+  try {
+    logger = (await starting).logger;
+  } catch (error) {
+    if (abort.signal.aborted) return;
+    if (!(error instanceof ConfigurationError)) return fail('start failed', error);
+    const problems = error.problems.map((problem) => `  - ${problem}\n`).join('');
+    process.stderr.write(`${service}: bad configuration\n${problems}`);
+    process.exit(EXIT_BAD_CONFIGURATION);
+  }
+}

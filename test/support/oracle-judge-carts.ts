@@ -1,0 +1,200 @@
+// Did each published order change the carts exactly once? Pure: facts in, findings out (I1, I2, I3, I6). It compares the
+// ledger with the topic up to the stored offsets, what was removed with the cart model, and what is left with what was
+// there: goods are conserved line by line, in whatever order additions and orders met.
+
+import { type Addition, cartKey, itemKey, runCartModel } from './oracle-cart-model.ts';
+import { comparePlaces, type OrderEvent, place, positionText } from './oracle-event.ts';
+import type { CartFacts, Facts, LineFact, RemovalFact } from './oracle-facts.ts';
+import type { JudgedLog } from './oracle-judge-log.ts';
+import type { Findings } from './oracle-verdict.ts';
+
+/** The carts as the test made them; orders in `appliedBefore` had been applied when `opening` was read. */
+export interface CartHistory {
+  readonly opening: readonly LineFact[];
+  readonly additions: readonly Addition[];
+  readonly appliedBefore: ReadonlySet<string>;
+  /** {@link cartKey}s that users changed or deleted lines of: only conservation's upper bound is known for these. */
+  readonly edited: ReadonlySet<string>;
+}
+
+/** Judges `carts` by the events in the log. Orders beyond a partition's stored offset count as lost (I1). */
+export function judgeCarts(
+  facts: Facts,
+  carts: CartFacts,
+  log: JudgedLog,
+  history: CartHistory,
+  findings: Findings,
+): void {
+  for (const [name, { length }] of Object.entries(carts)) findings.count(name, length);
+  judgeLedger(facts, carts, log, findings);
+  judgeOffsets(facts, carts, log, findings);
+  judgeParked(carts, log, findings);
+  judgeEffects(carts, log, history, findings);
+}
+
+/** I1, I2 and I6: the ledger holds the published orders up to the stored offsets, each once, and nothing else. */
+function judgeLedger(facts: Facts, carts: CartFacts, log: JudgedLog, findings: Findings): void {
+  const next = new Map(carts.offsets.map(({ partition, nextOffset }) => [partition, nextOffset]));
+  const parked = new Set(carts.parked.map(place));
+  const ledger = new Map(carts.ledger.map((entry) => [entry.orderId, entry]));
+  findings.expect('I3', ledger.size === carts.ledger.length, () => 'the ledger holds an order twice');
+  const publishedIds = new Set<string>();
+  for (const published of [...log.published.values()].flat()) {
+    const { event, partition, offset } = published;
+    publishedIds.add(event.orderId);
+    const entry = ledger.get(event.orderId);
+    const isParked = parked.has(place(published));
+    const settled = entry !== undefined || isParked;
+    findings.expect('I1', settled, () => `order ${event.orderId} at ${place(published)} is neither applied nor parked`);
+    findings.expect('I3', !(entry !== undefined && isParked), () => `order ${event.orderId} is applied and parked`);
+    findings.expect(
+      'I6',
+      settled === offset < (next.get(partition) ?? 0n),
+      () =>
+        `order ${event.orderId} at ${place(published)} is ${settled ? '' : 'not '}applied, the stored offset is ${next.get(partition)}`,
+    );
+    if (entry === undefined) continue;
+    const same = entry.userId === event.userId && entry.source === event.source && comparePlaces(entry, event) === 0;
+    findings.expect(
+      'I6',
+      same,
+      () => `the ledger has order ${event.orderId} at ${positionText(entry)}, the topic at ${positionText(event)}`,
+    );
+  }
+  const orderIds = new Set(facts.orders.map(({ orderId }) => orderId));
+  for (const { orderId } of carts.ledger) {
+    findings.expect(
+      'I2',
+      publishedIds.has(orderId) && orderIds.has(orderId),
+      () => `order ${orderId} is applied and ${orderIds.has(orderId) ? 'not published' : 'did not commit'}`,
+    );
+  }
+}
+
+/** I6: the stored position is that of the last event before the stored offset, which lies within the log. */
+function judgeOffsets(facts: Facts, carts: CartFacts, log: JudgedLog, findings: Findings): void {
+  for (const { partition, nextOffset, last } of carts.offsets) {
+    const end = facts.live.find((one) => one.partition === partition)?.highWatermark ?? 0n;
+    findings.expect(
+      'I6',
+      nextOffset <= end,
+      () => `partition ${partition} ends at ${end}, the stored offset is ${nextOffset}`,
+    );
+    const events = log.published.get(partition) ?? [];
+    const before = events.filter(({ offset }) => offset < nextOffset).at(-1)?.event;
+    const same = last === undefined || before === undefined ? last === before : comparePlaces(last, before) === 0;
+    findings.expect('I6', same, () => {
+      const [stored, real] = [last, before].map((at) => (at === undefined ? 'none' : positionText(at)));
+      return `partition ${partition} stores position ${stored} at offset ${nextOffset}, the last event before it has ${real}`;
+    });
+  }
+}
+
+/** I1: what can't be read is parked, and no event of ours is. */
+function judgeParked(carts: CartFacts, log: JudgedLog, findings: Findings): void {
+  const parked = new Set(carts.parked.map(place));
+  const unreadable = new Set(log.unreadable.map(place));
+  for (const at of unreadable) {
+    findings.expect('I1', parked.has(at), () => `${at} can't be read and is not parked`);
+  }
+  const foreign = new Set(log.foreign.map(place));
+  for (const at of parked) {
+    findings.expect('I1', unreadable.has(at) || foreign.has(at), () => `${at} is parked and is an event of ours`);
+  }
+}
+
+/** I3: what each item removed, and what each line is left with. */
+function judgeEffects(carts: CartFacts, log: JudgedLog, history: CartHistory, findings: Findings): void {
+  const ledger = new Set(carts.ledger.map(({ orderId }) => orderId));
+  const orders = [...log.published.values()]
+    .flat()
+    .map(({ event }) => event)
+    .filter(({ orderId }) => ledger.has(orderId) && !history.appliedBefore.has(orderId));
+  const removals = carts.removals.filter(({ orderId }) => !history.appliedBefore.has(orderId));
+  judgeRemovals(orders, removals, history, findings);
+  judgeLines(carts.lines, removals, history, findings);
+}
+
+function judgeRemovals(
+  orders: readonly OrderEvent[],
+  removals: readonly RemovalFact[],
+  history: CartHistory,
+  findings: Findings,
+): void {
+  const model = (additionsFirst: boolean) => runCartModel({ ...history, orders, additionsFirst }).reductions;
+  const [early, late] = [model(true), model(false)];
+  const byItem = Map.groupBy(removals, ({ orderId, lineNo }) => itemKey(orderId, lineNo));
+  const known = new Set<string>();
+  let undetermined = 0;
+  for (const { orderId, userId, source, items } of orders) {
+    for (const { lineNo, sku, quantity } of items) {
+      const key = itemKey(orderId, lineNo);
+      const rows = byItem.get(key) ?? [];
+      known.add(key);
+      const removed = rows.reduce((sum, row) => sum + row.removed, 0);
+      const honest = rows.every((row) => row.sku === sku && row.ordered === quantity);
+      findings.expect(
+        'I3',
+        honest && removed >= 0 && removed <= quantity,
+        () => `item ${key} ordered ${quantity} and removed ${removed}`,
+      );
+      const [first, last] = [early.get(key), late.get(key)];
+      const agreed = first?.removed === last?.removed && first?.lineId === last?.lineId;
+      if (source !== 'direct' && (!agreed || history.edited.has(cartKey(userId, sku)))) {
+        undetermined += 1;
+        continue;
+      }
+      const should = first ?? { removed: 0, lineId: null };
+      const touched = [...new Set(rows.filter((row) => row.removed !== 0).map(({ lineId }) => lineId))];
+      const right = removed === should.removed && touched.every((lineId) => lineId === should.lineId);
+      findings.expect(
+        'I3',
+        right,
+        () =>
+          `item ${key} removed ${removed} from ${touched.join(' and ') || 'no line'}, the model ${should.removed} from ${should.lineId ?? 'no line'}`,
+      );
+    }
+  }
+  findings.count('items undetermined', undetermined);
+  for (const key of byItem.keys()) {
+    findings.expect('I2', known.has(key), () => `item ${key} removed goods, and no applied order has it`);
+  }
+}
+
+/** Each line holds what was put into it less what orders took out of it. */
+function judgeLines(
+  lines: readonly LineFact[],
+  removals: readonly RemovalFact[],
+  history: CartHistory,
+  findings: Findings,
+): void {
+  const should = new Map<string, LineFact>();
+  for (const line of [...history.opening, ...history.additions]) {
+    const before = should.get(line.lineId)?.quantity ?? 0;
+    should.set(line.lineId, { ...line, quantity: before + line.quantity });
+  }
+  for (const { lineId, removed } of removals) {
+    const line = lineId === null ? undefined : should.get(lineId);
+    if (line !== undefined) should.set(line.lineId, { ...line, quantity: line.quantity - removed });
+    else findings.expect('I3', removed === 0, () => `${removed} were removed from line ${lineId}, which never was`);
+  }
+  const now = new Map(lines.map((line) => [line.lineId, line]));
+  for (const line of should.values()) {
+    if (history.edited.has(cartKey(line.userId, line.sku))) continue;
+    const left = now.get(line.lineId)?.quantity ?? 0;
+    findings.expect(
+      'I3',
+      left === line.quantity,
+      () => `line ${line.lineId} holds ${left} instead of ${line.quantity}`,
+    );
+  }
+  for (const line of lines) {
+    if (history.edited.has(cartKey(line.userId, line.sku))) continue;
+    const origin = should.get(line.lineId);
+    findings.expect(
+      'I3',
+      origin?.userId === line.userId && origin.sku === line.sku,
+      () => `line ${line.lineId} is in a cart that nobody put it into`,
+    );
+  }
+}
