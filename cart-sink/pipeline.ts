@@ -55,8 +55,8 @@ export interface PipelineOptions {
 }
 
 /** Fetches of one megabyte a partition hold some 3,000 orders: enough for full batches, little to hold in memory. */
-const FETCH_MAX_BYTES_PER_PARTITION = 1024 * 1024;
-const FETCH_MAX_BYTES = 8 * 1024 * 1024;
+const FETCH_MAX_BYTES_PER_PARTITION = 256 * 1024;
+const FETCH_MAX_BYTES = 2 * 1024 * 1024;
 /** A membership that lasted this long was no failure to start: the next back-off begins anew. */
 const SETTLED_AFTER_MS = 10_000;
 

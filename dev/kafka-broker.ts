@@ -83,7 +83,8 @@ export function createKafkaBroker(options: {
     const unfinished = `${dataDirectory}.new`;
     rmSync(unfinished, { recursive: true, force: true });
     const properties = writeProperties('format.properties', unfinished);
-    const tool = ['kafka.tools.StorageTool', 'format', '-t', options.clusterId, '-c', properties];
+    // One argument: a random id may begin with a minus.
+    const tool = ['kafka.tools.StorageTool', 'format', `--cluster-id=${options.clusterId}`, '-c', properties];
     await promisify(execFile)(java, [
       '-Xshare:auto',
       '-XX:TieredStopAtLevel=1',

@@ -29,6 +29,8 @@ const BODY_LIMIT_BYTES = 1024 * 1024;
 const LONGEST_PARAMETER = 1024;
 /** For receiving a whole request; answers are bounded by the database's limits. */
 const REQUEST_TIMEOUT_MS = 30_000;
+/** Half of what a service has for its whole stop (service/shutdown.ts). */
+const DRAIN_MS = 5_000;
 
 export type ZodFastifyInstance = FastifyInstance<
   RawServerDefault,
@@ -49,13 +51,15 @@ export interface HttpServerOptions {
   /** With it, the OpenAPI description is served at /docs and /docs/json. */
   readonly docs?: { readonly title: string; readonly description: string };
   readonly bodyLimitBytes?: number;
+  /** How long a stop waits for requests that run and clients that dawdle; then their connections are cut. */
+  readonly drainMs?: number;
 }
 
 export interface HttpServer {
   readonly app: ZodFastifyInstance;
   /** Resolves with the URL. */
   listen(): Promise<string>;
-  /** Accepts nothing new, finishes running requests. */
+  /** Accepts nothing new, finishes running requests within `drainMs`. */
   close(): Promise<void>;
 }
 
@@ -66,7 +70,7 @@ export class PortTakenError extends Error {
 }
 
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { host, port, logger, metrics } = options;
+  const { host, port, logger, metrics, drainMs = DRAIN_MS } = options;
   const app: ZodFastifyInstance = fastify({
     // Fastify's own informational lines have no event; requests log with ours.
     loggerInstance: logger.child(
@@ -78,7 +82,6 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     bodyLimit: options.bodyLimitBytes ?? BODY_LIMIT_BYTES,
     routerOptions: { maxParamLength: LONGEST_PARAMETER },
     requestTimeout: REQUEST_TIMEOUT_MS,
-    // What arrives on an open connection during the stop is still served, and the connection then closed.
     return503OnClosing: false,
     frameworkErrors: (error, _request, reply) => answerError(error, reply as unknown as FastifyReply, logger),
     clientErrorHandler: (_error, socket) => {
@@ -90,6 +93,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler((error, _request, reply) => answerError(error, reply as unknown as FastifyReply, logger));
   app.setNotFoundHandler((_request, reply) => sendProblem(reply as unknown as FastifyReply, createNotFound()));
+  closeConnectionsWhileStopping(app);
   measureRequests(app, metrics);
   if (options.docs !== undefined) await addOpenApi(app, options.docs);
   addOperationsRoutes(app, { metrics, readiness: options.readiness });
@@ -104,7 +108,10 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       logger.info({ event: SERVICE_LISTENING, url }, `${options.service} listens at ${url}`);
       return url;
     },
-    close: () => app.close(),
+    close: async () => {
+      const timer = setTimeout(() => app.server.closeAllConnections(), drainMs);
+      await app.close().finally(() => clearTimeout(timer));
+    },
   };
 }
 
@@ -146,6 +153,20 @@ function formatRawAnswer({ problem }: ProblemError): string {
     `Content-Length: ${Buffer.byteLength(body)}`,
     `\r\n${body}`,
   ].join('\r\n');
+}
+
+/**
+ * What runs, or arrives on an open connection, during the stop is served, and its connection then closed: kept alive,
+ * it would hold up the stop until its idle limit of more than a minute.
+ */
+function closeConnectionsWhileStopping(app: ZodFastifyInstance): void {
+  let stopping = false;
+  app.addHook('preClose', async () => {
+    stopping = true;
+  });
+  app.addHook('onSend', async (_request, reply) => {
+    if (stopping) reply.header('connection', 'close');
+  });
 }
 
 function measureRequests(app: ZodFastifyInstance, metrics: Metrics): void {

@@ -27,7 +27,9 @@ export const quickRetry: RetryOptions = {
 export interface Connections {
   readonly brokers: () => string[];
   readonly socketFactory: ISocketFactory;
-  /** Cuts every connection; pending requests reject, later ones find no broker, so that no retry goes on. */
+  /** Cuts every connection; pending requests reject, later ones connect anew. */
+  cut(): void;
+  /** Cuts every connection for good; pending requests reject, later ones find no broker, so that no retry goes on. */
   close(): void;
 }
 
@@ -35,7 +37,12 @@ export interface Connections {
 export function createConnections(brokers: readonly string[]): Connections {
   const open = new Set<Socket>();
   let closed = false;
+  // kafkajs learns of the end from 'error', not from 'close'.
+  const cut = (): void => {
+    for (const socket of open) socket.destroy(new Error('this connection was cut'));
+  };
   return {
+    cut,
     // An empty list is the only answer that kafkajs takes for final.
     brokers: () => (closed ? [] : [...brokers]),
     socketFactory: ({ host, port, onConnect }) => {
@@ -47,8 +54,7 @@ export function createConnections(brokers: readonly string[]): Connections {
     },
     close() {
       closed = true;
-      // kafkajs learns of the end from 'error', not from 'close'.
-      for (const socket of open) socket.destroy(new Error('this client was closed'));
+      cut();
     },
   };
 }

@@ -80,6 +80,7 @@ export async function createKafkaLog(options: {
           throw new TopicMissingError(topic, 'The reader creates it when it starts, where it may.', { cause: error });
         }
         client.forgetLeaders(topic);
+        if (error.name === 'KafkaJSRequestTimeoutError') client.reconnect();
         await delay(pauseMs);
       }
     }

@@ -1,25 +1,17 @@
-// ListOffsets and Fetch, straight to the leader of a partition. The one file on kafkajs's internals (Cluster, Broker,
-// its requests): its admin tells only the last stable offset, and its consumer can't read without a group, whose join
-// costs seconds. One attempt a call: a failure (a leader that moved, a broker that is away) throws what kafkajs throws,
-// and trying again with `forgetLeaders` is left to kafka-log.ts. Pinned by test/contract/kafkajs-internals.test.ts.
+// ListOffsets and Fetch, straight to the leader of a partition: kafkajs's admin tells only the last stable offset, and
+// its consumer can't read without a group. One attempt a call: a failure (a leader that moved, a broker that is away)
+// throws what kafkajs throws, and trying again is left to kafka-log.ts. What batches hold is decoded elsewhere.
 
 import { createRequire } from 'node:module';
-import type { logCreator } from 'kafkajs';
-import {
-  createConnections,
-  createKafkaLogCreator,
-  installKafkajsPatches,
-  kafkaLogLevel,
-  quickRetry,
-} from '#service/kafka-client.ts';
-import { KafkaAwayError, OffsetOutOfRangeError } from '#service/kafka-errors.ts';
+import { createKafkaCluster, type KafkaCluster } from '#service/kafka-cluster.ts';
+import { OffsetOutOfRangeError } from '#service/kafka-errors.ts';
 import { type AbortedTransaction, decodeRecordBatches, type LogRecord } from '#service/kafka-record-batch.ts';
 import type { Logger } from '#service/logger.ts';
 
 export type Isolation = 'read_committed' | 'read_uncommitted';
 export type OffsetKind = 'earliest' | 'last-stable' | 'high-watermark';
 
-export interface PartitionClient {
+export interface PartitionClient extends Pick<KafkaCluster, 'forgetLeaders' | 'reconnect' | 'close'> {
   /** The offset of that kind of every partition. */
   listOffsets(topic: string, kind: OffsetKind): Promise<Map<number, bigint>>;
   /**
@@ -32,24 +24,12 @@ export interface PartitionClient {
     fromOffset: bigint;
     isolation: Isolation;
   }): Promise<{ records: readonly LogRecord[]; nextOffset: bigint }>;
-  /** Asks the brokers again who leads `topic`, at the next call. */
-  forgetLeaders(topic: string): void;
-  /** Cuts the connections; pending calls reject. */
-  close(): Promise<void>;
 }
 
-interface Broker {
-  listOffsets(request: object): Promise<{ responses: { partitions: { partition: number; offset: string }[] }[] }>;
-  connectionPool: { send(request: object): Promise<FetchedPartition> };
-}
-interface Cluster {
-  connect(): Promise<void>;
-  disconnect(): Promise<void>;
-  brokerPool: {
-    findBroker(which: { nodeId: number }): Promise<Broker>;
-    refreshMetadata(topics: string[]): Promise<void>;
-    metadata: { topicMetadata: { topic: string; partitionMetadata: { partitionId: number; leader: number }[] }[] };
-  };
+interface FetchedPartition {
+  readonly errorCode: number;
+  readonly aborted: AbortedTransaction[];
+  readonly batches: Buffer;
 }
 interface Decoder {
   readInt16(): number;
@@ -60,18 +40,9 @@ interface Decoder {
   readArray<T>(read: () => T): T[];
   forward(bytes: number): void;
 }
-interface FetchedPartition {
-  errorCode: number;
-  aborted: AbortedTransaction[];
-  batches: Buffer;
-}
 
 const require = createRequire(import.meta.url);
-const ClusterClass = require('kafkajs/src/cluster') as new (options: object) => Cluster;
 const DecoderClass = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder;
-const { createLogger } = require('kafkajs/src/loggers') as {
-  createLogger(options: { level: number; logCreator: logCreator }): object;
-};
 const { createErrorFromCode } = require('kafkajs/src/protocol/error') as { createErrorFromCode(code: number): Error };
 const fetchRequest = require('kafkajs/src/protocol/requests/fetch/v11/request') as (request: object) => object;
 
@@ -92,69 +63,28 @@ export async function createPartitionClient(options: {
   logger: Logger;
   requestTimeoutMs: number;
 }): Promise<PartitionClient> {
-  installKafkajsPatches();
-  const { requestTimeoutMs } = options;
-  const connections = createConnections(options.brokers);
-  const cluster = new ClusterClass({
-    brokers: connections.brokers,
-    socketFactory: connections.socketFactory,
-    clientId: options.clientId,
-    connectionTimeout: 3_000,
-    requestTimeout: requestTimeoutMs,
-    allowAutoTopicCreation: false,
-    retry: { ...quickRetry, retries: 2 },
-    logger: createLogger({ level: kafkaLogLevel(options.logger), logCreator: createKafkaLogCreator(options.logger) }),
-  });
-  const close = async (): Promise<void> => {
-    connections.close();
-    await cluster.disconnect();
-  };
-  try {
-    await cluster.connect();
-  } catch (error) {
-    await close();
-    throw new KafkaAwayError('No broker can be reached', { cause: error });
-  }
-
-  const leadersByTopic = new Map<string, Promise<Map<number, number>>>();
-  let lastRefresh: Promise<unknown> = Promise.resolve();
-  const findLeaders = (topic: string): Promise<Map<number, number>> => {
-    const known = leadersByTopic.get(topic);
-    if (known !== undefined) return known;
-    // One after another: kafkajs keeps only the metadata of the last topics asked for.
-    const found = lastRefresh.then(async () => {
-      await cluster.brokerPool.refreshMetadata([topic]);
-      const metadata = cluster.brokerPool.metadata.topicMetadata.find((entry) => entry.topic === topic);
-      return new Map((metadata?.partitionMetadata ?? []).map(({ partitionId, leader }) => [partitionId, leader]));
-    });
-    leadersByTopic.set(topic, found);
-    lastRefresh = found.catch(() => leadersByTopic.delete(topic));
-    return found;
-  };
-
+  const cluster = await createKafkaCluster(options);
   const listOffsets: PartitionClient['listOffsets'] = async (topic, kind) => {
     const { timestamp, isolationLevel } = offsetQueries[kind];
-    const leaders = await findLeaders(topic);
+    const byLeader = Map.groupBy(await cluster.findLeaders(topic), ([, leader]) => leader);
     const offsets = new Map<number, bigint>();
-    for (const nodeId of new Set(leaders.values())) {
-      const partitions = [...leaders]
-        .filter(([, leader]) => leader === nodeId)
-        .map(([partition]) => ({ partition, timestamp }));
-      const broker = await cluster.brokerPool.findBroker({ nodeId });
+    for (const [leader, led] of byLeader) {
+      const partitions = led.map(([partition]) => ({ partition, timestamp }));
+      const broker = await cluster.findBroker(leader);
       const { responses } = await broker.listOffsets({ isolationLevel, topics: [{ topic, partitions }] });
       for (const { partition, offset } of responses[0]!.partitions) offsets.set(partition, BigInt(offset));
     }
     return offsets;
   };
-
   return {
-    close,
+    close: cluster.close,
+    reconnect: cluster.reconnect,
+    forgetLeaders: cluster.forgetLeaders,
     listOffsets,
-    forgetLeaders: (topic) => leadersByTopic.delete(topic),
     async fetch({ topic, partition, fromOffset, isolation }) {
-      const nodeId = (await findLeaders(topic)).get(partition);
-      if (nodeId === undefined) throw new RangeError(`Topic ${topic} has no partition ${partition}.`);
-      const broker = await cluster.brokerPool.findBroker({ nodeId });
+      const leader = (await cluster.findLeaders(topic)).get(partition);
+      if (leader === undefined) throw new RangeError(`Topic ${topic} has no partition ${partition}.`);
+      const broker = await cluster.findBroker(leader);
       const request = fetchRequest({
         replicaId: -1,
         isolationLevel: isolationLevels[isolation],
@@ -163,11 +93,7 @@ export async function createPartitionClient(options: {
         maxBytes: fetchBytes,
         topics: [{ topic, partitions: [{ partition, fetchOffset: fromOffset.toString(), maxBytes: fetchBytes }] }],
       });
-      const response = {
-        decode: async (bytes: Buffer) => decodeFetchAnswer(bytes),
-        parse: async (data: unknown) => data,
-      };
-      const { errorCode, aborted, batches } = await broker.connectionPool.send({ request, response });
+      const { errorCode, aborted, batches } = await broker.connectionPool.send({ request, response: fetchResponse });
       if (errorCode === offsetOutOfRange) {
         const [earliest, latest] = [await listOffsets(topic, 'earliest'), await listOffsets(topic, 'high-watermark')];
         const held = { earliest: earliest.get(partition)!, latest: latest.get(partition)! };
@@ -181,6 +107,11 @@ export async function createPartitionClient(options: {
     },
   };
 }
+
+const fetchResponse = {
+  decode: async (answer: Buffer): Promise<object> => decodeFetchAnswer(answer),
+  parse: async (decoded: object) => decoded as FetchedPartition,
+};
 
 /** Decodes a Fetch answer (version 11) to one partition: its error, its aborted transactions and its raw batches. */
 function decodeFetchAnswer(bytes: Buffer): FetchedPartition & { clientSideThrottleTime: number } {
@@ -196,7 +127,6 @@ function decodeFetchAnswer(bytes: Buffer): FetchedPartition & { clientSideThrott
   answer.readInt32(); // partition
   const errorCode = answer.readInt16() || fetchErrorCode;
   answer.forward(8 + 8 + 8); // high watermark, last stable offset, log start
-
   const aborted = answer.readArray(() => ({ producerId: answer.readInt64(), firstOffset: answer.readInt64() }));
   answer.readInt32(); // preferred read replica
   return { clientSideThrottleTime, errorCode, aborted, batches: answer.readBytes() ?? Buffer.alloc(0) };

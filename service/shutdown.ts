@@ -10,6 +10,7 @@ import { createLogger } from './logger.ts';
 
 export const SERVICE_STOPPING = 'service.stopping';
 export const SERVICE_STOPPED = 'service.stopped';
+export const SERVICE_START_ABANDONED = 'service.start-abandoned';
 export const SERVICE_FAILED = 'service.failed';
 
 /** sysexits.h: EX_CONFIG. */
@@ -46,7 +47,7 @@ export async function runService(options: RunOptions): Promise<void> {
   process.on('uncaughtException', (error) => fail('uncaught exception', error));
   process.on('unhandledRejection', (error) => fail('unhandled rejection', error));
 
-  const starting = start(abort.signal);
+  // Listened for before the start begins: an unheard signal would end the process in the midst of it.
   const stop = (signal: NodeJS.Signals) => {
     // A terminal's Ctrl-C reaches a process twice: from the terminal, and from npm.
     if (abort.signal.aborted) return;
@@ -57,7 +58,7 @@ export async function runService(options: RunOptions): Promise<void> {
       // A start that fails because it was told to stop has stopped.
       .then(
         (running) => running.close(),
-        () => undefined,
+        (error) => logger.debug({ event: SERVICE_START_ABANDONED, err: error }, 'the start was given up'),
       )
       .then(
         () => {
@@ -69,11 +70,13 @@ export async function runService(options: RunOptions): Promise<void> {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  const starting = start(abort.signal);
 
   try {
     logger = (await starting).logger;
   } catch (error) {
-    if (abort.signal.aborted) return;
+    // The stop is on its way, and ends the process.
+    if (abort.signal.aborted) return new Promise(() => undefined);
     if (!(error instanceof ConfigurationError)) return fail('start failed', error);
     const problems = error.problems.map((problem) => `  - ${problem}\n`).join('');
     process.stderr.write(`${service}: bad configuration\n${problems}`);

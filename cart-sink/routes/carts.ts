@@ -4,8 +4,10 @@
  * Guarantees: each request is one statement, so it happens as a whole or not at all, and waits for the sink where both
  * want the same line. Leaves to http-server: validation errors, and 503 while the database is away.
  */
+
 import { randomUUIDv7 } from 'node:crypto';
 import type { Queryable } from '@databases/pg';
+import { z } from 'zod';
 import type { ZodFastifyInstance } from '#service/http-server.ts';
 import { ProblemError, problemResponse } from '#service/problem.ts';
 import { addCartLine, type CartLineView } from '../sql/add-cart-line.ts';
@@ -98,14 +100,14 @@ export function addCartRoutes(app: ZodFastifyInstance, database: Queryable): voi
         tags,
         summary: 'Remove a line',
         params: lineParameters,
-        response: { 204: { description: 'Removed' }, 404: noSuchLine },
+        response: { 204: z.null().describe('Removed'), 404: noSuchLine },
       },
     },
     async (request, reply) => {
       const { userId, lineId } = request.params;
       const removed: unknown[] = await database.query(removeCartLine(userId, lineId));
       if (removed.length === 0) throw createLineNotFound();
-      return reply.code(204).send();
+      return reply.code(204).send(null);
     },
   );
 }

@@ -83,7 +83,8 @@ async function createTopic(admin: Admin, topic: TopicSpec, brokers: number): Pro
   const settings = topicSettings(topic, replicas);
   try {
     await admin.createTopics({
-      waitForLeaders: true,
+      // kafkajs's own wait gives up where a broker does not know of the topic yet; describeCreated waits properly.
+      waitForLeaders: false,
       timeout: creationDeadlineMs,
       topics: [
         {

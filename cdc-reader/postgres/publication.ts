@@ -4,8 +4,6 @@
 
 import type { SQLQuery } from '@databases/pg';
 import { readPublication } from '../sql/read-publication.ts';
-import { readPublicationMembers } from '../sql/read-publication-members.ts';
-import { readPublicationSchemas } from '../sql/read-publication-schemas.ts';
 import { readPublishedTables } from '../sql/read-published-tables.ts';
 
 export interface PublishedTable {
@@ -28,22 +26,20 @@ export interface PublicationState {
   readonly tables: readonly PublishedTable[];
 }
 
-type Query = (statement: SQLQuery) => Promise<Record<string, unknown>[]>;
+type Row = Record<string, unknown>;
+type Query = (statement: SQLQuery) => Promise<Row[]>;
 
-/** Reads it, or null when there is none of that name. */
+/** Reads it, or null when there is none of that name. `serverVersion` as `server_version_num`. */
 export async function readPublicationState(
   query: Query,
   publicationName: string,
   serverVersion: number,
 ): Promise<PublicationState | null> {
-  const [publication] = await query(readPublication(publicationName));
+  const [publication] = await query(readPublication(publicationName, serverVersion));
   if (publication === undefined) return null;
-  const members = await query(readPublicationMembers(publicationName));
-  const schemas = serverVersion >= 150_000 ? await query(readPublicationSchemas(publicationName)) : [];
   const tables = await query(readPublishedTables(publicationName));
-  const identities = (rows: Record<string, unknown>[]): string => rows.map((row) => row.row_identity).join(',');
   return {
-    fingerprint: `publication ${identities([publication])}; tables ${identities(members)}; schemas ${identities(schemas)}`,
+    fingerprint: formatFingerprint(publication),
     allTables: publication.all_tables as boolean,
     inserts: publication.inserts as boolean,
     updates: publication.updates as boolean,
@@ -57,4 +53,18 @@ export async function readPublicationState(
       columnList: table.columns as string[] | null,
     })),
   };
+}
+
+/** Its fingerprint alone, in one cheap statement: it is looked at before every acknowledgement. */
+export async function readPublicationFingerprint(
+  query: Query,
+  publicationName: string,
+  serverVersion: number,
+): Promise<string | null> {
+  const [publication] = await query(readPublication(publicationName, serverVersion));
+  return publication === undefined ? null : formatFingerprint(publication);
+}
+
+function formatFingerprint({ publication_row, table_rows, schema_rows }: Row): string {
+  return `publication ${publication_row}; tables ${table_rows ?? 'none'}; schemas ${schema_rows ?? 'none'}`;
 }

@@ -10,7 +10,7 @@ import type { Logger } from '#service/logger.ts';
 import { coalesceReads } from './coalesced-reads.ts';
 import { type PgoutputMessage, parsePgoutput } from './pgoutput.ts';
 import { connectionOf, createRawService, keepBytes, RawPgoutput, type WalSenderConnection } from './raw-replication.ts';
-import { formatForLibrary, StandbyStatus } from './standby-status.ts';
+import { StatusWriter } from './status-writer.ts';
 import { ServerShuttingDownError, StreamLostError } from './stream-errors.ts';
 import {
   explainSlotError,
@@ -79,7 +79,7 @@ export async function createReplicationStream(options: ReplicationStreamOptions)
 class StreamConnection implements ReplicationStream {
   readonly #options: ReplicationStreamOptions;
   readonly #service: LogicalReplicationService;
-  readonly #status: StandbyStatus;
+  readonly #status: StatusWriter;
   readonly #started = Promise.withResolvers<void>();
   /** Settles when the server has ended the stream, for whatever reason. */
   readonly #ended = Promise.withResolvers<void>();
@@ -89,13 +89,12 @@ class StreamConnection implements ReplicationStream {
   #isPaused = true;
   #identity: SourceIdentity | undefined;
   #connection: WalSenderConnection | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #timerAtMs = Number.POSITIVE_INFINITY;
+  #closed = Promise.resolve();
 
   constructor(options: ReplicationStreamOptions) {
     this.#options = options;
-    this.#status = new StandbyStatus(options.walSenderTimeoutMs, performance.now());
     this.#service = createRawService(walSenderConfig(options.databaseUrl, options.applicationName));
+    this.#status = new StatusWriter(this.#service, options.walSenderTimeoutMs, (error) => this.#fail(error));
     this.#service.on('error', (error) => this.#fail(error));
     this.#service.on('heartbeat', (walEnd, _sentAtMs, replyRequested) => {
       this.#onKeepalive({ kind: 'keepalive', walEnd: parseLsn(walEnd), replyRequested });
@@ -116,36 +115,39 @@ class StreamConnection implements ReplicationStream {
       (client) => this.#startStreaming(client),
     );
     this.#service.subscribe(plugin, this.#options.slotName).then(
-      () => this.#fail(new ServerShuttingDownError(undefined)),
+      () => this.#ended.resolve(),
       (error: Error) => this.#fail(error),
     );
     await this.#started.promise;
   }
 
   pause(): void {
-    if (this.#isPaused) return;
+    if (this.#isPaused || this.#state !== 'streaming') return;
     this.#isPaused = true;
-    this.#status.listen(false, performance.now());
-    this.#connection?.stream.pause();
+    this.#status.listen(false);
+    this.#connection!.stream.pause();
   }
 
   resume(): void {
     if (!this.#isPaused || this.#state !== 'streaming') return;
     this.#isPaused = false;
-    this.#status.listen(true, performance.now());
+    this.#status.listen(true);
     // Not from inside the caller: it may be a handler, or not be ready for a message yet.
     setImmediate(() => this.#handOverHeld());
   }
 
   acknowledge(throughLsn: Lsn): void {
     this.#status.acknowledge(throughLsn);
-    this.#sendStatusIfDue();
   }
 
-  async close(): Promise<void> {
-    if (this.#state !== 'streaming') return;
+  close(): Promise<void> {
+    if (this.#state === 'streaming') this.#closed = this.#disconnect();
+    return this.#closed;
+  }
+
+  async #disconnect(): Promise<void> {
     this.#state = 'closing';
-    clearTimeout(this.#timer);
+    this.#status.stop();
     this.#held.length = 0;
     const { stream } = this.#connection!;
     let limit: NodeJS.Timeout | undefined;
@@ -153,7 +155,7 @@ class StreamConnection implements ReplicationStream {
       limit = setTimeout(resolve, CLOSE_LIMIT_MS);
     });
     // Postgres reads in order: once it has answered the end of the copy, it has taken the status and released the slot.
-    this.#writeStatus(this.#status.acknowledgedLsn, false);
+    this.#status.flush();
     this.#connection!.endCopyFrom();
     stream.resume();
     await Promise.race([this.#ended.promise, tooLong]);
@@ -178,13 +180,17 @@ class StreamConnection implements ReplicationStream {
       await client.query(`SET wal_sender_timeout = ${Math.trunc(walSenderTimeoutMs)}`);
       this.#identity = await readSourceIdentity(client);
       coalesceReads(connection.stream);
-      connection.stream.on('data', () => this.#status.heard(performance.now()));
+      connection.stream.on('data', () => this.#status.heard());
       connection.once('replicationStart', () => {
         clearTimeout(limit);
         connection.stream.pause();
         this.#state = 'streaming';
-        this.#sendStatusIfDue();
+        this.#status.start();
         this.#started.resolve();
+        // The end of the copy, which nobody asked for; pg would only tell that the connection broke.
+        connection.once('commandComplete', () => {
+          if (this.#state === 'streaming') this.#fail(new ServerShuttingDownError(undefined));
+        });
       });
       return await client.query(formatStartReplication(slotName, publicationName));
     } catch (error) {
@@ -205,13 +211,13 @@ class StreamConnection implements ReplicationStream {
 
   #onKeepalive(keepalive: StreamEvent & { kind: 'keepalive' }): void {
     if (this.#state !== 'streaming') return;
-    this.#status.keepalive(keepalive, performance.now());
+    this.#status.keepalive(keepalive);
     try {
       this.#handOver(keepalive);
     } catch (error) {
       this.#fail(error as Error);
     }
-    this.#sendStatusIfDue();
+    this.#status.respond();
   }
 
   #handOver(event: StreamEvent): void {
@@ -230,44 +236,12 @@ class StreamConnection implements ReplicationStream {
     if (this.#state === 'streaming' && !this.#isPaused) this.#connection!.stream.resume();
   }
 
-  #sendStatusIfDue(): void {
-    if (this.#state !== 'streaming') return;
-    const nowMs = performance.now();
-    let decision = this.#status.decide(nowMs);
-    if (decision.kind === 'send') {
-      this.#writeStatus(decision.throughLsn, decision.askReply);
-      decision = this.#status.decide(nowMs);
-    }
-    if (decision.kind === 'give-up') {
-      this.#fail(
-        decision.reason === 'server-shuts-down'
-          ? new ServerShuttingDownError(decision.walEnd)
-          : new StreamLostError(
-              `Postgres has been silent for ${Math.round(decision.silentMs)} ms although asked to answer.`,
-            ),
-      );
-    } else if (decision.kind === 'wait' && decision.untilMs !== this.#timerAtMs) {
-      clearTimeout(this.#timer);
-      this.#timerAtMs = decision.untilMs;
-      this.#timer = setTimeout(() => {
-        this.#timerAtMs = Number.POSITIVE_INFINITY;
-        this.#sendStatusIfDue();
-      }, decision.untilMs - nowMs);
-    }
-  }
-
-  #writeStatus(throughLsn: Lsn, askReply: boolean): void {
-    this.#status.sent(throughLsn, performance.now());
-    // Writes before it returns; its promise tells only that the library had not been stopped.
-    void this.#service.acknowledge(formatForLibrary(throughLsn), askReply);
-  }
-
   #fail(error: Error): void {
     const state = this.#state;
-    this.#ended.resolve();
+    if (state === 'closing') this.#ended.resolve();
     if (state !== 'starting' && state !== 'streaming') return;
     this.#state = 'ended';
-    clearTimeout(this.#timer);
+    this.#status.stop();
     this.#held.length = 0;
     // Without this, a paused socket would keep its unread bytes and never close.
     this.#connection?.stream.destroy();

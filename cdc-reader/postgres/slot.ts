@@ -6,7 +6,7 @@ import pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import {
   explainSlotError,
-  quoteIdentifier,
+  quoteSlotName,
   readSourceIdentity,
   type SourceIdentity,
   walSenderConfig,
@@ -64,7 +64,7 @@ export async function createSlot(options: {
 
 /** CREATE_REPLICATION_SLOT in the words of that server version: 15 brought the list of options, 17 failover. */
 export function formatCreateSlot(slotName: string, serverVersion: number): string {
-  const create = `CREATE_REPLICATION_SLOT ${quoteIdentifier(slotName)} LOGICAL pgoutput`;
+  const create = `CREATE_REPLICATION_SLOT ${quoteSlotName(slotName)} LOGICAL pgoutput`;
   if (serverVersion < 150_000) return `${create} EXPORT_SNAPSHOT`;
   return `${create} (SNAPSHOT 'export'${serverVersion < 170_000 ? '' : ', FAILOVER true'})`;
 }
@@ -77,7 +77,7 @@ export async function dropSlot(options: {
 }): Promise<void> {
   const client = await connect(options);
   try {
-    await client.query(`DROP_REPLICATION_SLOT ${quoteIdentifier(options.slotName)}`);
+    await client.query(`DROP_REPLICATION_SLOT ${quoteSlotName(options.slotName)}`);
   } catch (error) {
     throw await explainSlotError(client, options.slotName, error);
   } finally {

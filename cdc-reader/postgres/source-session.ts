@@ -15,7 +15,7 @@ import { setCanonicalText } from '../sql/set-canonical-text.ts';
 import { tryAdvisoryLock } from '../sql/try-advisory-lock.ts';
 import { contractSchema, type contractTables } from './contract-tables.ts';
 import type { PreflightFacts, TableFacts } from './preflight.ts';
-import { type PublicationState, readPublicationState } from './publication.ts';
+import { type PublicationState, readPublicationFingerprint, readPublicationState } from './publication.ts';
 
 /** A logical slot as pg_replication_slots shows it; positions are null before the slot has any. */
 export interface SlotState {
@@ -45,6 +45,8 @@ export interface CurrentWal {
 export interface SourceSession {
   readSlot(slotName: string): Promise<SlotState | null>;
   readPublication(publicationName: string): Promise<PublicationState | null>;
+  /** Only the fingerprint, cheaply. */
+  readPublicationFingerprint(publicationName: string): Promise<string | null>;
   readCurrentWal(): Promise<CurrentWal>;
   /** Which of these ids are in `orders`. */
   orderExists(orderIds: readonly string[]): Promise<Set<string>>;
@@ -110,8 +112,10 @@ export async function createSourceSession(options: {
     }
   };
 
+  let serverVersion: number;
   try {
     await query(setCanonicalText);
+    serverVersion = (await query(readServerFacts))[0]!.server_version as number;
   } catch (error) {
     await pool.dispose();
     throw error;
@@ -132,10 +136,8 @@ export async function createSourceSession(options: {
       const [row] = await query(readSlotState(slotName));
       return row === undefined ? null : parseSlotState(row);
     },
-    async readPublication(publicationName) {
-      const [server] = await query(readServerFacts);
-      return readPublicationState(query, publicationName, server!.server_version as number);
-    },
+    readPublication: (publicationName) => readPublicationState(query, publicationName, serverVersion),
+    readPublicationFingerprint: (publicationName) => readPublicationFingerprint(query, publicationName, serverVersion),
     async readCurrentWal() {
       const [row] = await query(readCurrentWal);
       return {
@@ -152,7 +154,7 @@ export async function createSourceSession(options: {
     async preflightFacts({ slotName, publicationName }) {
       const [server] = await query(readServerFacts);
       return {
-        serverVersion: server!.server_version as number,
+        serverVersion,
         serverVersionName: server!.server_version_name as string,
         walLevel: server!.wal_level as string,
         inRecovery: server!.in_recovery as boolean,
@@ -162,7 +164,7 @@ export async function createSourceSession(options: {
         slots: { used: server!.slots_used as number, allowed: server!.slots_allowed as number },
         walSenders: { used: server!.wal_senders_used as number, allowed: server!.wal_senders_allowed as number },
         synchronousStandbyNames: server!.synchronous_standby_names as string,
-        publication: await readPublicationState(query, publicationName, server!.server_version as number),
+        publication: await session.readPublication(publicationName),
         tables: { orders: await readTable('orders'), order_items: await readTable('order_items') },
       };
     },

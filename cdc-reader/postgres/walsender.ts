@@ -68,7 +68,7 @@ export function formatStartReplication(slotName: string, publicationName: string
   // pgoutput splits the list of publications as identifiers, so the name is quoted twice: as one, and as a string.
   const publications = quoteLiteral(quoteIdentifier(publicationName));
   return (
-    `START_REPLICATION SLOT ${quoteIdentifier(slotName)} LOGICAL 0/0 ` +
+    `START_REPLICATION SLOT ${quoteSlotName(slotName)} LOGICAL 0/0 ` +
     `(proto_version '1', publication_names ${publications})`
   );
 }
@@ -95,8 +95,20 @@ export async function explainSlotError(client: pg.ClientBase, slotName: string, 
   return new SlotLostError(slotName, slot.invalidation_reason ?? 'wal_removed', { cause: error });
 }
 
-/** An SQL identifier; the replication grammar knows no other quoting than doubling. */
-export function quoteIdentifier(name: string): string {
+/**
+ * A slot's name for a replication command, whose grammar can't escape a quote within an identifier.
+ * @throws RangeError when no slot can have this name.
+ */
+export function quoteSlotName(slotName: string): string {
+  if (!/^[a-z0-9_]{1,63}$/.test(slotName)) {
+    throw new RangeError(
+      `${JSON.stringify(slotName)} is no name of a replication slot: 1 to 63 lower-case letters, digits and underscores.`,
+    );
+  }
+  return `"${slotName}"`;
+}
+
+function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 

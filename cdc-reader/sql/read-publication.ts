@@ -1,9 +1,26 @@
 import { type SQLQuery, sql } from '@databases/pg';
 
-/** What a publication publishes, with the identity of its own catalogue row, or no row. */
-export function readPublication(publicationName: string): SQLQuery {
+/** pg_publication_namespace came with Postgres 15; a statement that names it is refused before. */
+const FIRST_WITH_SCHEMAS = 150_000;
+
+/**
+ * What a publication publishes, and the identities (object id, and the transaction that wrote the row) of the catalogue
+ * rows that it is made of; or no row. `serverVersion` as `server_version_num`.
+ */
+export function readPublication(publicationName: string, serverVersion: number): SQLQuery {
+  const schemas = sql`
+    SELECT string_agg(member.oid::text || '/' || member.xmin::text, ',' ORDER BY member.oid)
+    FROM pg_publication_namespace AS member
+    WHERE member.pnpubid = publication.oid
+  `;
   return sql`
-    SELECT publication.oid::text || '/' || publication.xmin::text AS row_identity,
+    SELECT publication.oid::text || '/' || publication.xmin::text AS publication_row,
+      (
+        SELECT string_agg(member.oid::text || '/' || member.xmin::text, ',' ORDER BY member.oid)
+        FROM pg_publication_rel AS member
+        WHERE member.prpubid = publication.oid
+      ) AS table_rows,
+      (${serverVersion < FIRST_WITH_SCHEMAS ? sql`NULL` : schemas}) AS schema_rows,
       publication.puballtables AS all_tables,
       publication.pubinsert AS inserts,
       publication.pubupdate AS updates,

@@ -2,14 +2,46 @@
 
 import { afterEach, expect, test } from 'vitest';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
+import { withKafkaAdmin } from '../support/kafka-admin.ts';
+import type { Service } from '../support/service-process.ts';
 import { createEvent } from '../support/sink-events.ts';
-import { createSinkStage, type SinkStage } from '../support/sink-stage.ts';
+import { createSinkStage, type SinkStage, sumOf } from '../support/sink-stage.ts';
 import { waitFor } from '../support/wait.ts';
 
 const users = Array.from({ length: 20 }, (_, index) => `user-${index}`);
 let stage: SinkStage;
 
 afterEach(() => stage.cleanUp());
+
+async function waitHalted(sink: Service, code: string): Promise<Record<string, unknown>> {
+  await sink.waitForLog('pipeline.halted', { deadlineMs: 40_000 });
+  const { status, body } = await sink.ready();
+  expect({ status, pipeline: body.pipeline, halted: body.halted }).toMatchObject({
+    status: 200,
+    pipeline: 'halted',
+    halted: { code },
+  });
+  const series = [...(await sink.metrics())].filter(([key]) => key.startsWith('tillstream_halted{'));
+  expect(series).toEqual([[expect.stringContaining(`code="${code}"`), 1]]);
+  const cart = await fetch(`${sink.url}/carts/user-0`);
+  expect(cart.status).toBe(200);
+  await waitFor('the halted sink to have left the group', async () => {
+    const { CONSUMER_GROUP } = stage.environment.env;
+    const { groups } = await withKafkaAdmin(stage.environment.servers.directBrokers, (admin) =>
+      admin.describeGroups([CONSUMER_GROUP]),
+    );
+    return groups[0]!.members.length === 0;
+  });
+  return body.halted as Record<string, unknown>;
+}
+
+async function deleteRecords(partition: number, offset: string): Promise<void> {
+  await withKafkaAdmin(stage.environment.servers.directBrokers, async (admin) => {
+    // kafkajs deletes records only of topics that it has seen.
+    await admin.fetchTopicOffsets(stage.topic);
+    await admin.deleteTopicRecords({ topic: stage.topic, partitions: [{ partition, offset }] });
+  });
+}
 
 test('applies each published order once, and goes on where it stood after a restart', async () => {
   stage = await createSinkStage('sink_restart');
@@ -19,27 +51,70 @@ test('applies each published order once, and goes on where it stood after a rest
   for (let round = 0; round < 5; round += 1) await stage.publish(users);
   await stage.waitDrained();
   await stage.requireAppliedOnce();
-  await first.stop();
+  expect((await first.stop()).code).toBe(0);
   await stage.publish(users);
   const second = await stage.startSink();
   await stage.publish(users);
   await stage.waitDrained();
   await stage.requireAppliedOnce();
-  const metrics = await second.metrics();
-  expect(metrics.get(`tillstream_sink_orders_applied_total{topic="${stage.topic}",service="cart-sink"}`)).toBe(40);
-  expect(metrics.get(`tillstream_sink_duplicates_total{topic="${stage.topic}",service="cart-sink"}`) ?? 0).toBe(0);
+  expect(await sumOf(second, 'tillstream_sink_orders_applied_total')).toBe(40);
+  expect(await sumOf(second, 'tillstream_sink_duplicates_total')).toBe(0);
   expect((await second.stop()).code).toBe(0);
+});
+
+test('tells lag, assignments and latency, and shows 0 when it has caught up', async () => {
+  stage = await createSinkStage('sink_lag');
+  await stage.createTopics();
+  const sink = await stage.startSink();
+  await stage.fillCarts(users);
+  await stage.publish(users);
+  await stage.waitDrained();
+  await waitFor('a lag of 0 on all partitions of both topics', async () => {
+    const { body } = await sink.ready();
+    const partitions = body.partitions as { lagRecords?: number }[];
+    return partitions.length === 12 && partitions.every(({ lagRecords }) => lagRecords === 0);
+  });
+  expect(await sumOf(sink, 'tillstream_sink_commit_to_commit_seconds_count')).toBe(20);
+  expect(await sumOf(sink, 'tillstream_sink_assigned_partitions')).toBe(12);
+  await waitFor('the group’s offsets for lag tools to be at the end', async () => {
+    const { CONSUMER_GROUP } = stage.environment.env;
+    const [offsets, ends] = await withKafkaAdmin(stage.environment.servers.directBrokers, async (admin) => [
+      (await admin.fetchOffsets({ groupId: CONSUMER_GROUP, topics: [stage.topic] }))[0]!.partitions,
+      await admin.fetchTopicOffsets(stage.topic),
+    ]);
+    return ends!.every((end) => offsets!.find(({ partition }) => partition === end.partition)?.offset === end.offset);
+  });
+});
+
+test('never reads the offsets that Kafka keeps for the group', async () => {
+  stage = await createSinkStage('sink_group_offsets');
+  await stage.createTopics();
+  const first = await stage.startSink();
+  await stage.fillCarts(users);
+  await stage.publish(users);
+  await stage.waitDrained();
+  await first.stop();
+  const { CONSUMER_GROUP } = stage.environment.env;
+  await withKafkaAdmin(stage.environment.servers.directBrokers, (admin) =>
+    admin.setOffsets({
+      groupId: CONSUMER_GROUP,
+      topic: stage.topic,
+      partitions: [0, 1, 2, 3, 4, 5].map((partition) => ({ partition, offset: partition % 2 === 0 ? '0' : '1000' })),
+    }),
+  );
+  const second = await stage.startSink();
+  await stage.publish(users);
+  await stage.waitDrained();
+  await stage.requireAppliedOnce();
+  expect(await sumOf(second, 'tillstream_sink_duplicates_total')).toBe(0);
 });
 
 test('waits for its topics and says so, then consumes the replay topic as soon as it exists', async () => {
   stage = await createSinkStage('sink_waits');
   const sink = await stage.startSink();
   await sink.waitForLog('sink.waiting-for-topics');
-  await sink.waitReady();
-  expect((await sink.ready()).body).toMatchObject({
-    pipeline: 'waiting-for-topics',
-    waitingFor: [stage.topic, stage.replayTopic],
-  });
+  const { body } = await sink.ready();
+  expect(body).toMatchObject({ pipeline: 'waiting-for-topics', waitingFor: [stage.topic, stage.replayTopic] });
   await stage.fillCarts(users);
   await stage.createTopics({ replay: false });
   await stage.publish(users);
@@ -48,22 +123,177 @@ test('waits for its topics and says so, then consumes the replay topic as soon a
   expect((await stage.storedOffsets()).every(({ topic }) => topic === stage.topic)).toBe(true);
 
   await stage.createReplayTopic();
-  await waitFor(
-    'the replay topic to be owned',
-    async () => (await stage.storedOffsets()).some(({ topic }) => topic === stage.replayTopic),
-    { deadlineMs: 20_000 },
-  );
-  // A replay repeats orders, at positions that are long past: it is taken all the same, and changes nothing twice.
+  const owned = async () => (await stage.storedOffsets()).some(({ topic }) => topic === stage.replayTopic);
+  await waitFor('the replay topic to be owned', owned, { deadlineMs: 20_000 });
+  // A replay repeats orders at positions that are long past: they are taken all the same, and change nothing twice.
   const event = createEvent({ userId: 'user-1' });
-  await stage.publishRaw([{ partition: 0, key: Buffer.from('user-1'), value: encodeOrderPlaced(event) }], {
-    topic: stage.replayTopic,
-  });
-  await stage.publishRaw([{ partition: 0, key: Buffer.from('user-1'), value: encodeOrderPlaced(event) }], {
-    topic: stage.replayTopic,
-  });
-  await waitFor('the replayed record', async () => {
+  const record = { partition: 0, key: Buffer.from('user-1'), value: encodeOrderPlaced(event) };
+  await stage.publishRaw([record], { topic: stage.replayTopic });
+  await stage.publishRaw([record], { topic: stage.replayTopic });
+  await waitFor('both replayed records', async () => {
     const offsets = await stage.storedOffsets();
     return offsets.find(({ topic, partition }) => topic === stage.replayTopic && partition === 0)!.nextOffset === 4n;
   });
   expect(await stage.query('SELECT 1 FROM applied_orders WHERE order_id = $1', [event.orderId])).toHaveLength(1);
+});
+
+test('parks what can never be read, with its bytes, and goes on', async () => {
+  stage = await createSinkStage('sink_parks');
+  await stage.createTopics();
+  const sink = await stage.startSink();
+  await stage.fillCarts(users);
+  await stage.publish(users);
+  const stranger = encodeOrderPlaced(createEvent({ userId: 'user-1' }));
+  await stage.publishRaw([
+    { partition: 2, key: Buffer.from('user-1'), value: Buffer.from('garbage') },
+    { partition: 2, key: Buffer.from('user-2'), value: stranger },
+    { partition: 2, key: null, value: null },
+  ]);
+  await stage.publish(users);
+  await stage.waitDrained();
+  await stage.requireAppliedOnce();
+  const parked = await stage.query<{ partition: number; offset: string; value: Buffer | null; reason: string }>(
+    'SELECT partition, "offset", value, reason FROM parked_events ORDER BY "offset"',
+  );
+  expect(parked).toHaveLength(3);
+  expect(parked.map(({ value }) => value)).toEqual([Buffer.from('garbage'), stranger, null]);
+  expect(parked.every(({ partition, reason }) => partition === 2 && reason.length > 0)).toBe(true);
+  expect(await sumOf(sink, 'tillstream_sink_parked_total')).toBe(3);
+});
+
+test('halts at a record of an unknown schema, applies nothing after it, and still serves carts', async () => {
+  stage = await createSinkStage('sink_schema');
+  await stage.createTopics();
+  const sink = await stage.startSink();
+  await stage.fillCarts(users);
+  await stage.publish(users);
+  await stage.waitDrained();
+  const before = await stage.storedOffsets();
+  const unknown = encodeOrderPlaced(createEvent({ userId: 'user-1' }));
+  unknown[3] = unknown[3]! ^ 0xff;
+  const readable = encodeOrderPlaced(createEvent({ userId: 'user-1' }));
+  await stage.publishRaw([
+    { partition: 3, key: Buffer.from('user-1'), value: unknown },
+    { partition: 3, key: Buffer.from('user-1'), value: readable },
+  ]);
+  const halted = await waitHalted(sink, 'UNKNOWN_SCHEMA');
+  const stored = before.find(({ topic, partition }) => topic === stage.topic && partition === 3)!.nextOffset;
+  expect(halted.details).toMatchObject({ topic: stage.topic, partition: '3', offset: String(stored) });
+  expect(
+    (await stage.storedOffsets()).find((one) => one.topic === stage.topic && one.partition === 3)!.nextOffset,
+  ).toBe(stored);
+  expect(await stage.query('SELECT 1 FROM parked_events')).toHaveLength(0);
+  await stage.requireAppliedOnce();
+});
+
+test('skips and counts orders that the live topic repeats', async () => {
+  stage = await createSinkStage('sink_repeats');
+  await stage.createTopics();
+  const sink = await stage.startSink();
+  await stage.fillCarts(users);
+  const events = await stage.publish(users);
+  await stage.waitDrained();
+  const repeated = events.map((event) => ({
+    partition: 1,
+    key: Buffer.from(event.userId),
+    value: encodeOrderPlaced(event),
+  }));
+  await stage.publishRaw(repeated);
+  await stage.publish(users);
+  await stage.waitDrained();
+  await stage.requireAppliedOnce();
+  expect(await sumOf(sink, 'tillstream_sink_duplicates_total')).toBe(20);
+});
+
+test('passes aborted transactions, also where nothing else follows', async () => {
+  stage = await createSinkStage('sink_aborted');
+  await stage.createTopics();
+  await stage.startSink();
+  await stage.fillCarts(users);
+  const never = [0, 1, 2, 3, 4, 5].map((partition) => ({
+    partition,
+    key: Buffer.from('user-1'),
+    value: encodeOrderPlaced(createEvent({ userId: 'user-1' })),
+  }));
+  for (let round = 0; round < 3; round += 1) {
+    await stage.publishRaw(never, { abort: true });
+    await stage.publish(users);
+    await stage.publishRaw(never, { abort: true });
+    await stage.publishRaw(never, { abort: true });
+  }
+  await stage.waitDrained();
+  await stage.requireAppliedOnce();
+});
+
+test('halts when records that it has not applied were deleted', async () => {
+  stage = await createSinkStage('sink_deleted');
+  await stage.createTopics();
+  const first = await stage.startSink();
+  await stage.fillCarts(users);
+  await stage.publish(users);
+  await stage.waitDrained();
+  await first.stop();
+  await stage.publish(users);
+  await stage.publish(users);
+  const stored = (await stage.storedOffsets()).find(
+    ({ topic, partition }) => topic === stage.topic && partition === 0,
+  )!;
+  const deletedTo = stored.nextOffset + 2n;
+  await deleteRecords(0, String(deletedTo));
+  const second = await stage.startSink();
+  const halted = await waitHalted(second, 'RECORDS_LOST');
+  expect(halted.details).toMatchObject({
+    topic: stage.topic,
+    partition: '0',
+    expectedOffset: String(stored.nextOffset),
+    earliestOffset: String(deletedTo),
+  });
+  expect(halted.message).toMatch(/npm run replay -- --from-lsn [0-9A-F]+\/[0-9A-F]+/);
+});
+
+test('halts when a topic that it never consumed does not begin at 0', async () => {
+  stage = await createSinkStage('sink_not_from_0');
+  await stage.createTopics();
+  await stage.publish(users);
+  await deleteRecords(4, '1');
+  const sink = await stage.startSink();
+  const halted = await waitHalted(sink, 'RECORDS_LOST');
+  expect(halted.details).toMatchObject({ partition: '4', expectedOffset: '0', earliestOffset: '1' });
+  expect(await stage.query('SELECT 1 FROM applied_orders')).toHaveLength(0);
+});
+
+test('halts when its topic was deleted and created anew, whether it runs or not', async () => {
+  stage = await createSinkStage('sink_recreated');
+  await stage.createTopics();
+  const first = await stage.startSink();
+  await stage.fillCarts(users);
+  await stage.publish(users);
+  await stage.waitDrained();
+  const second = await stage.startSink();
+  await second.waitForLog('sink.assigned');
+  await second.stop();
+  await withKafkaAdmin(stage.environment.servers.directBrokers, (admin) =>
+    admin.deleteTopics({ topics: [stage.topic] }),
+  );
+  await waitFor('the topic to be gone and back', () => stage.createTopics({ replay: false }).then(() => true));
+  await first.waitForLog('pipeline.halted', { deadlineMs: 60_000 });
+  const { body } = await first.ready();
+  expect((body.halted as { code: string }).code).toMatch(/^(OFFSET_BEYOND_END|OFFSET_WENT_BACK)$/);
+  const third = await stage.startSink();
+  await waitHalted(third, 'OFFSET_BEYOND_END');
+});
+
+test('refuses a live topic that is compacted', async () => {
+  stage = await createSinkStage('sink_compacted');
+  await withKafkaAdmin(stage.environment.servers.directBrokers, (admin) =>
+    admin.createTopics({
+      waitForLeaders: true,
+      topics: [{ topic: stage.topic, numPartitions: 2, configEntries: [{ name: 'cleanup.policy', value: 'compact' }] }],
+    }),
+  );
+  const sink = await stage.startSink();
+  await waitFor(
+    'the halt',
+    async () => ((await sink.ready()).body.halted as { code?: string })?.code === 'TOPIC_REFUSED',
+  );
 });

@@ -3,6 +3,7 @@
 
 import { randomUUIDv7 } from 'node:crypto';
 import { join } from 'node:path';
+import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
 import { withServer } from '../support/environment.ts';
@@ -188,6 +189,16 @@ describe('a database behind a broken network', () => {
 });
 
 describe('a database that is busy', () => {
+  let other: pg.Client;
+  /** pg_stat_activity stands still within a transaction. */
+  let observer: pg.Client;
+
+  beforeEach(async () => {
+    other = await connectTo(postgres.url(database));
+    observer = await connectTo(postgres.url(database));
+  });
+  afterEach(() => Promise.all([other.end(), observer.end()]));
+
   it('is asked over a bounded number of connections, and who gets none in time is answered with 503', async () => {
     const api = await start({
       ORDER_DATABASE_POOL_SIZE: '2',
@@ -195,25 +206,20 @@ describe('a database that is busy', () => {
       ORDER_DATABASE_LOCK_TIMEOUT_MS: '1000',
     });
     await api.waitReady();
-    const other = await connectTo(postgres.url(database));
-    try {
-      await other.query('BEGIN');
-      await other.query('LOCK TABLE orders IN SHARE MODE');
-      const placing = Promise.all(Array.from({ length: 10 }, () => place(api)));
-      await waitFor('two connections that wait', async () => {
-        const { rows } = await other.query(
-          `SELECT count(*)::int AS all, count(*) FILTER (WHERE wait_event_type = 'Lock')::int AS waiting
-           FROM pg_stat_activity WHERE application_name = 'tillstream-order-api' AND datname = $1`,
-          [database],
-        );
-        expect(rows[0].all).toBeLessThanOrEqual(2);
-        return rows[0].waiting === 2;
-      });
-      for (const answer of await placing) expectUnavailable(answer);
-      await other.query('ROLLBACK');
-    } finally {
-      await other.end();
-    }
+    await other.query('BEGIN');
+    await other.query('LOCK TABLE orders IN SHARE MODE');
+    const placing = Promise.all(Array.from({ length: 10 }, () => place(api)));
+    await waitFor('two connections that wait', async () => {
+      const { rows } = await observer.query(
+        `SELECT count(*)::int AS all, count(*) FILTER (WHERE wait_event_type = 'Lock')::int AS waiting
+         FROM pg_stat_activity WHERE application_name = 'tillstream-order-api' AND datname = $1`,
+        [database],
+      );
+      expect(rows[0].all).toBeLessThanOrEqual(2);
+      return rows[0].waiting === 2;
+    });
+    for (const answer of await placing) expectUnavailable(answer);
+    await other.query('ROLLBACK');
     expect(await readOrders()).toEqual([]);
     expect((await place(api)).status).toBe(201);
   });
@@ -221,23 +227,18 @@ describe('a database that is busy', () => {
   it('is waited for by SIGTERM: the running order is answered, then the service ends with 0', async () => {
     const api = await start();
     await api.waitReady();
-    const other = await connectTo(postgres.url(database));
-    try {
-      await other.query('BEGIN');
-      await other.query('LOCK TABLE orders IN SHARE MODE');
-      const placing = place(api);
-      await waitFor('the order to wait', async () => {
-        const { rows } = await other.query(`SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'`);
-        return rows.length > 0;
-      });
-      const stopping = api.stop();
-      await api.waitForLog('service.stopping');
-      await other.query('ROLLBACK');
-      expect((await placing).status).toBe(201);
-      expect(await stopping).toMatchObject({ code: 0 });
-    } finally {
-      await other.end();
-    }
+    await other.query('BEGIN');
+    await other.query('LOCK TABLE orders IN SHARE MODE');
+    const placing = place(api);
+    await waitFor('the order to wait', async () => {
+      const { rows } = await observer.query(`SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'`);
+      return rows.length > 0;
+    });
+    const stopping = api.stop();
+    await api.waitForLog('service.stopping');
+    await other.query('ROLLBACK');
+    expect((await placing).status).toBe(201);
+    expect(await stopping).toMatchObject({ code: 0 });
     expect(await readOrders()).toHaveLength(1);
   });
 });

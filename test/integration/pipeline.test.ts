@@ -30,7 +30,7 @@ describe('the pipeline', () => {
   });
 
   afterEach(async () => {
-    await load.close();
+    await load?.close();
     await environment.cleanUp();
   });
 

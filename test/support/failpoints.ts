@@ -49,7 +49,12 @@ setFailpointHandler((name) => {
 
 function pause(name: string): Promise<void> {
   return new Promise((resume) => {
-    process.once('SIGUSR2', () => resume());
+    // A listener for a signal does not keep a process alive.
+    const alive = setInterval(() => undefined, 1_000_000);
+    process.once('SIGUSR2', () => {
+      clearInterval(alive);
+      resume();
+    });
     // Printed last: whoever reads the line may send the signal at once.
     writeSync(1, `${JSON.stringify({ event: 'failpoint.paused', name })}\n`);
   });

@@ -6,6 +6,20 @@ import pg from 'pg';
 import { inject } from 'vitest';
 import { createLogger } from '#service/logger.ts';
 import { migrateOrders, type OrdersMigration } from '../../order-api/migrate-orders.ts';
+import { databaseUrl, withServer } from './environment.ts';
+
+/** An empty database on the run's Postgres, for tests that need no Kafka. */
+export async function createOrderDatabase(label: string): Promise<{ url: string; drop(): Promise<void> }> {
+  const { orderServerUrl } = inject('servers');
+  const name = `${label}_${randomUUIDv7().slice(-12)}`;
+  await withServer(orderServerUrl, (client) => client.query(`CREATE DATABASE ${name}`));
+  return {
+    url: databaseUrl(orderServerUrl, name),
+    drop: async () => {
+      await withServer(orderServerUrl, (client) => client.query(`DROP DATABASE ${name} WITH (FORCE)`));
+    },
+  };
+}
 
 /** Migrates the database, publication included, as order-api does when it starts. */
 export function migrateTestOrders(databaseUrl: string, publicationName = 'tillstream'): Promise<OrdersMigration> {

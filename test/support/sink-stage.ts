@@ -44,6 +44,12 @@ export type SinkStage = {
   cleanUp(): Promise<void>;
 };
 
+/** The sum of a metric over its labels; 0 before its first value. */
+export async function sumOf(sink: Service, name: string): Promise<number> {
+  const series = [...(await sink.metrics())].filter(([key]) => key === name || key.startsWith(`${name}{`));
+  return series.reduce((sum, [, value]) => sum + value, 0);
+}
+
 /** Creates databases and names; `kafka` of `servers` may be behind proxies. */
 export async function createSinkStage(label: string, servers?: TestServers): Promise<SinkStage> {
   const environment = await createTestEnvironment(label, servers);

@@ -27,8 +27,8 @@ test('another prefix is refused', () => {
 
 test('two services in one process do not share series', async () => {
   const [a, b] = [createMetrics('a'), createMetrics('b')];
-  a.counter('tillstream_things_total', '').inc();
-  b.counter('tillstream_things_total', '');
+  a.counter('tillstream_things_total', 'Things').inc();
+  b.counter('tillstream_things_total', 'Things');
   expect(await b.render()).toContain('tillstream_things_total 0');
 });
 

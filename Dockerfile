@@ -1,0 +1,29 @@
+# One small image for the three services and the tools; the first argument chooses what runs:
+#   docker run … tillstream order-api/main.ts | cdc-reader/main.ts | cart-sink/main.ts | tools/migrate.ts
+# Production dependencies only, no root, and nothing is written below /: it runs with a read-only root file system (the
+# reader spills huge transactions to /tmp, or to SPILL_DIRECTORY). Node is the main process and gets SIGTERM itself.
+
+# Another registry's copy of the same image may be named here; the tag stays exact.
+ARG NODE_IMAGE=docker.io/library/node:26.10.0-bookworm-slim
+
+FROM ${NODE_IMAGE} AS dependencies
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm ci --omit=dev --no-audit --no-fund
+
+FROM ${NODE_IMAGE}
+# Inside a container, loopback would reach nobody; which address of the host is published is the operator's choice.
+ENV NODE_ENV=production HOST=0.0.0.0
+WORKDIR /app
+COPY --from=dependencies /app/node_modules node_modules
+COPY package.json ./
+COPY schemas schemas
+COPY service service
+COPY order-api order-api
+COPY cdc-reader cdc-reader
+COPY cart-sink cart-sink
+COPY tools tools
+# `node` in the official image; by number, so that Kubernetes can tell that it is not root.
+USER 1000:1000
+ENTRYPOINT ["node"]
+CMD ["order-api/main.ts"]

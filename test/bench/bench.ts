@@ -1,0 +1,185 @@
+// npm run bench -- [--orders 100000] [--runs 3]: how fast the pipeline is with exactly-once fully on, on servers of its
+// own that are gone afterwards. A backlog of one-transaction orders with three items each is drained by the reader and
+// by pg_recvlogical in turns, then by the sink; then orders come at 200 a second. The oracle has counted and compared
+// every order before a figure is printed: a table for people, and one line of JSON.
+
+import { parseArgs } from 'node:util';
+import { createOracle, formatVerdict } from '../support/oracle.ts';
+import { createOrderLoad, fillCarts } from '../support/order-load.ts';
+import { drainPgRecvlogical, drainReader, findPgRecvlogical, prepareReader, type ReaderDrain } from './drain-reader.ts';
+import { drainSink, type SinkDrain } from './drain-sink.ts';
+import { type Latency, measureLatency } from './latency.ts';
+import { median, nowMs } from './measure.ts';
+import { type BenchStack, query, runEnvironment, startStack } from './stack.ts';
+
+const { values } = parseArgs({
+  options: {
+    orders: { type: 'string', default: '100000' },
+    runs: { type: 'string', default: '3' },
+    'latency-seconds': { type: 'string', default: '20' },
+  },
+});
+const [orders, runs, latencySeconds] = [values.orders, values.runs, values['latency-seconds']].map((text) => {
+  if (!/^[1-9]\d*$/.test(text)) throw new Error(`${text} is no positive number.`);
+  return Number(text);
+}) as [number, number, number];
+const latencyRate = 200;
+const rowsPerOrder = 4;
+const startedMs = nowMs();
+const say = (text: string) => console.error(`${((nowMs() - startedMs) / 1_000).toFixed(1).padStart(6)} s  ${text}`);
+
+if (process.platform !== 'linux') throw new Error('The benchmark reads /proc and runs on Linux only.');
+const stack = await startStack();
+// Ctrl-C ends the servers by way of their guards, and what was started here by way of an exception.
+let interrupted = false;
+process.once('SIGINT', () => {
+  interrupted = true;
+  say('interrupted; cleaning up (the step that is running fails)');
+  void stack.close().finally(() => process.exit(130));
+});
+try {
+  await bench(stack);
+} catch (error) {
+  if (!interrupted) throw error;
+} finally {
+  if (!interrupted) await stack.close();
+}
+
+async function bench(stack: BenchStack): Promise<void> {
+  const names = Array.from({ length: runs }, (_, index) => `run${index + 1}`);
+  const environments = [];
+  for (const name of names) environments.push(runEnvironment(stack, name, await stack.createCarts(`carts_${name}`)));
+  for (const [index, env] of environments.entries()) {
+    await prepareReader(stack, env);
+    await query(stack.ordersUrl, `SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, [`plain${index + 1}`]);
+  }
+  say(`servers, slots and topics are ready; building a backlog of ${orders} orders`);
+  const load = await createOrderLoad({ ordersUrl: stack.ordersUrl });
+  await load.backlog({ first: 0, count: orders });
+  await load.close();
+  for (const statement of ['CHECKPOINT', 'VACUUM ANALYZE']) await query(stack.ordersUrl, statement);
+  const [end] = await query<{ lsn: string }>(stack.ordersUrl, 'SELECT pg_current_wal_flush_lsn()::text AS lsn');
+
+  const program = findPgRecvlogical();
+  if (program === undefined) say('pg_recvlogical is missing: apt-get install postgresql-client gives the comparison');
+  const readers: ReaderDrain[] = [];
+  const plain: number[] = [];
+  for (const [index, env] of environments.entries()) {
+    const turns = [
+      async () => {
+        readers.push(await drainReader(env, orders));
+        say(`run ${index + 1}: reader ${Math.round(readers.at(-1)!.ordersPerSecond)} orders/s`);
+      },
+      async () => {
+        if (program === undefined) return;
+        plain.push(orders / (await drainPgRecvlogical(program, stack, `plain${index + 1}`, end!.lsn)));
+        say(`run ${index + 1}: pg_recvlogical ${Math.round(plain.at(-1)!)} orders/s`);
+      },
+    ];
+    for (const turn of index % 2 === 0 ? turns : turns.toReversed()) await turn();
+  }
+
+  const sinks: SinkDrain[] = [];
+  const latencyRange = { first: orders, count: latencyRate * latencySeconds, ordersPerSecond: latencyRate };
+  let latency: Latency | undefined;
+  for (const [index, env] of environments.entries()) {
+    const cartsUrl = env.CART_DATABASE_URL!;
+    await fillCarts({ cartsUrl, first: 0, count: orders + latencyRange.count });
+    await query(cartsUrl, 'VACUUM ANALYZE');
+    const oracle = createOracle({
+      ordersUrl: stack.ordersUrl,
+      cartsUrl,
+      brokers: stack.brokers.split(','),
+      ordersTopic: env.ORDERS_TOPIC!,
+      checkpointTopic: env.CHECKPOINT_TOPIC!,
+      slotName: env.SLOT_NAME!,
+      consumerGroup: env.CONSUMER_GROUP!,
+    });
+    await oracle.openCarts();
+    sinks.push(await drainSink(env, orders));
+    say(`run ${index + 1}: sink ${Math.round(sinks.at(-1)!.ordersPerSecond)} orders/s`);
+    if (index === environments.length - 1) {
+      latency = await measureLatency(env, latencyRange);
+      say(`latency p50 ${latency.p50Ms.toFixed(1)} ms, p99 ${latency.p99Ms.toFixed(1)} ms`);
+    }
+    const verdict = await oracle.check();
+    if (!verdict.clean) throw new Error(`The figures are worth nothing.\n${formatVerdict(verdict)}`);
+    say(`run ${index + 1}: the oracle has compared ${verdict.counts.orders} orders and finds no violation`);
+  }
+  print(readers, plain, sinks, latency!);
+}
+
+function print(
+  readers: readonly ReaderDrain[],
+  plain: readonly number[],
+  sinks: readonly SinkDrain[],
+  latency: Latency,
+) {
+  const of = <T>(list: readonly T[], pick: (one: T) => number) => median(list.map(pick));
+  const readerRate = of(readers, ({ ordersPerSecond }) => ordersPerSecond);
+  const plainRate = plain.length > 0 ? median(plain) : undefined;
+  const result = {
+    orders,
+    runs,
+    reader: {
+      ordersPerSecond: Math.round(readerRate),
+      rowsPerSecond: Math.round(readerRate * rowsPerOrder),
+      cpuSeconds: round(of(readers, (drain) => drain.cpuSeconds)),
+      walsenderCpuSeconds: round(of(readers, ({ walsenderCpuSeconds }) => walsenderCpuSeconds)),
+      peakMemoryMb: Math.round(Math.max(...readers.map((drain) => drain.peakMemoryMb))),
+      startSeconds: round(of(readers, ({ startSeconds }) => startSeconds)),
+      all: readers.map(({ ordersPerSecond }) => Math.round(ordersPerSecond)),
+    },
+    pgRecvlogical:
+      plainRate === undefined
+        ? null
+        : {
+            ordersPerSecond: Math.round(plainRate),
+            rowsPerSecond: Math.round(plainRate * rowsPerOrder),
+            all: plain.map(Math.round),
+          },
+    readerToPgRecvlogical: plainRate === undefined ? null : round(readerRate / plainRate),
+    sink: {
+      ordersPerSecond: Math.round(of(sinks, ({ ordersPerSecond }) => ordersPerSecond)),
+      cpuSeconds: round(of(sinks, (drain) => drain.cpuSeconds)),
+      peakMemoryMb: Math.round(Math.max(...sinks.map((drain) => drain.peakMemoryMb))),
+      startSeconds: round(of(sinks, ({ startSeconds }) => startSeconds)),
+      all: sinks.map(({ ordersPerSecond }) => Math.round(ordersPerSecond)),
+    },
+    latency: {
+      ordersPerSecond: Math.round(latency.ordersPerSecond),
+      measured: latency.measured,
+      p50Ms: round(latency.p50Ms),
+      p99Ms: round(latency.p99Ms),
+      maxMs: round(latency.maxMs),
+      readerCpu: round(latency.readerCpu),
+      sinkCpu: round(latency.sinkCpu),
+    },
+  };
+  const { reader, pgRecvlogical, sink } = result;
+  const met = (is: boolean) => (is ? 'met' : 'NOT met');
+  console.log(
+    `\n${orders} orders of three items, one transaction each; medians of ${runs} runs, memory is the highest\n`,
+  );
+  console.table({
+    reader: row(reader.ordersPerSecond, reader.rowsPerSecond, reader.cpuSeconds, reader.peakMemoryMb),
+    ...(pgRecvlogical && { pg_recvlogical: row(pgRecvlogical.ordersPerSecond, pgRecvlogical.rowsPerSecond) }),
+    sink: row(sink.ordersPerSecond, undefined, sink.cpuSeconds, sink.peakMemoryMb),
+  });
+  const { p50Ms, p99Ms } = result.latency;
+  console.log(`order COMMIT to cart COMMIT at ${latencyRate} orders/s: p50 ${p50Ms} ms, p99 ${p99Ms} ms`);
+  const ratio = result.readerToPgRecvlogical;
+  console.log(`floors: reader ≥ pg_recvlogical ${ratio === null ? 'not measured' : `${met(ratio >= 1)} (${ratio}×)`}`);
+  console.log(`        sink ≥ 8,000 orders/s ${met(sink.ordersPerSecond >= 8_000)}`);
+  console.log(`        each under 220 MB ${met(Math.max(reader.peakMemoryMb, sink.peakMemoryMb) < 220)}`);
+  console.log(`        p50 ≤ 25 ms ${met(p50Ms <= 25)}`);
+  console.log(JSON.stringify(result));
+}
+
+function row(ordersPerSecond: number, rowsPerSecond?: number, cpu?: number, memoryMb?: number) {
+  return { 'orders/s': ordersPerSecond, 'rows/s': rowsPerSecond ?? '', 'CPU s': cpu ?? '', 'peak MB': memoryMb ?? '' };
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}

@@ -1,0 +1,73 @@
+// How long after an order's COMMIT its goods are out of the cart: both ends are the commit timestamps that the two
+// databases keep themselves (one machine, one clock), so nothing that measures stands in between. Postgres takes a
+// timestamp when it writes the commit record, before it is flushed: the order's flush counts, the cart's does not.
+
+import { waitFor } from '../../dev/wait-for.ts';
+import { createOrderLoad, type OrderRange } from '../support/order-load.ts';
+import { startService } from '../support/service-process.ts';
+import { cpuSeconds, percentile } from './measure.ts';
+import { query } from './stack.ts';
+
+export interface Latency {
+  readonly ordersPerSecond: number;
+  readonly measured: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly maxMs: number;
+  /** Share of one core, 0 to 1. */
+  readonly readerCpu: number;
+  readonly sinkCpu: number;
+}
+
+const warmUpOrders = 1_000;
+
+/**
+ * Runs reader and sink, places orders at a pace and measures those after a warm-up; throws when one is not applied.
+ * Numbers from `range.first` on are used, the warm-up's included.
+ */
+export async function measureLatency(
+  env: Record<string, string>,
+  range: OrderRange & { readonly ordersPerSecond: number },
+): Promise<Latency> {
+  const reader = await startService('cdc-reader', env);
+  const sink = await startService('cart-sink', env);
+  const load = await createOrderLoad({ ordersUrl: env.ORDER_DATABASE_URL! });
+  try {
+    await Promise.all([reader.waitForLog('reader.streaming'), sink.waitForLog('sink.assigned')]);
+    const { first, count, ordersPerSecond } = range;
+    await load.pace({ first, count: warmUpOrders, ordersPerSecond });
+    const cpuBefore = [cpuSeconds(reader.pid), cpuSeconds(sink.pid)];
+    const startMs = performance.now();
+    const placed = await load.pace({ first: first + warmUpOrders, count, ordersPerSecond });
+    const seconds = (performance.now() - startMs) / 1_000;
+    const [readerCpu, sinkCpu] = [reader, sink].map(({ pid }, i) => (cpuSeconds(pid) - cpuBefore[i]!) / seconds);
+    const ids = placed.map(({ orderId }) => orderId);
+    const latencies = await waitFor('all orders to be applied', () => readLatencies(env, ids), { deadlineMs: 30_000 });
+    return {
+      ordersPerSecond: count / seconds,
+      measured: latencies.length,
+      p50Ms: percentile(latencies, 0.5),
+      p99Ms: percentile(latencies, 0.99),
+      maxMs: percentile(latencies, 1),
+      readerCpu: readerCpu!,
+      sinkCpu: sinkCpu!,
+    };
+  } finally {
+    await load.close();
+    await Promise.all([reader.stop(), sink.stop()]);
+  }
+}
+
+async function readLatencies(env: Record<string, string>, ids: readonly string[]): Promise<number[] | false> {
+  const commits = async (url: string, table: string, xid: string) => {
+    const micros = `(extract(epoch FROM pg_xact_commit_timestamp(${xid})) * 1000000)::bigint::text`;
+    const sql = `SELECT order_id, ${micros} AS at FROM ${table} WHERE order_id = ANY($1)`;
+    return new Map(
+      (await query<{ order_id: string; at: string }>(url, sql, [ids])).map((r) => [r.order_id, BigInt(r.at)]),
+    );
+  };
+  const applied = await commits(env.CART_DATABASE_URL!, 'applied_orders', 'xmin');
+  if (applied.size < ids.length) return false;
+  const ordered = await commits(env.ORDER_DATABASE_URL!, 'orders', 'xmin');
+  return ids.map((id) => Number(applied.get(id)! - ordered.get(id)!) / 1_000);
+}

@@ -1,0 +1,105 @@
+// The benchmark's own servers: an orders Postgres, a carts Postgres and one Kafka, durable as in production (fsync on)
+// but sized for two shared cores, below a folder that is removed at the end. Commit timestamps are kept by both
+// databases, so that latency is measured by the servers themselves. What is measured on them is left to others.
+
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { createLogger } from '#service/logger.ts';
+import { migrateCarts } from '../../cart-sink/migrate-carts.ts';
+import { createLocalKafka } from '../../dev/local-kafka.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
+import { removePostgresData } from '../../dev/postgres-data.ts';
+import { migrateOrders } from '../../order-api/migrate-orders.ts';
+import { withServer } from '../support/environment.ts';
+import { withKafkaAdmin } from '../support/kafka-admin.ts';
+import { createTestRoot, testRootVariable } from '../support/test-directory.ts';
+
+export interface BenchStack {
+  readonly ordersUrl: string;
+  readonly brokers: string;
+  readonly orders: LocalPostgres;
+  /** Makes and migrates a carts database; returns its URL. */
+  createCarts(name: string): Promise<string>;
+  /** Makes a live topic whose records carry the broker's time. */
+  createTopic(topic: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+const publicationName = 'tillstream';
+
+const postgresSettings = {
+  track_commit_timestamp: 'on',
+  shared_buffers: '512MB',
+  max_wal_size: '8GB',
+  max_connections: '100',
+};
+
+/** Starts all three and migrates the orders database; takes everything down again when that fails. */
+export async function startStack(): Promise<BenchStack> {
+  const root = createTestRoot();
+  process.env[testRootVariable] = root;
+  const onNotice = (message: string) => console.error(message);
+  const createPostgres = (name: string) =>
+    createLocalPostgres({ directory: join(root, name), settings: postgresSettings, onNotice });
+  const [orders, carts] = [await createPostgres('orders'), await createPostgres('carts')];
+  const kafka = await createLocalKafka({
+    directory: join(root, 'kafka'),
+    jvmOptions: ['-Xms512m', '-Xmx512m', '-XX:+UseG1GC'],
+    onNotice,
+  });
+  const close = async () => {
+    await Promise.all([orders.close(), carts.close(), kafka.kill()]);
+    for (const name of ['orders', 'carts']) removePostgresData(join(root, name));
+    rmSync(root, { recursive: true, force: true });
+  };
+  try {
+    await Promise.all([orders.start(), carts.start(), kafka.start()]);
+    await orders.createDatabase('orders');
+    const logger = createLogger('bench', 'warn');
+    await migrateOrders({ databaseUrl: orders.url('orders'), publicationName, logger });
+    return {
+      ordersUrl: orders.url('orders'),
+      brokers: kafka.bootstrap,
+      orders,
+      async createCarts(name) {
+        await carts.createDatabase(name);
+        await migrateCarts({ databaseUrl: carts.url(name), logger });
+        return carts.url(name);
+      },
+      createTopic: (topic) =>
+        withKafkaAdmin(kafka.bootstrap, async (admin) => {
+          const configEntries = [
+            { name: 'message.timestamp.type', value: 'LogAppendTime' },
+            { name: 'retention.ms', value: '-1' },
+          ];
+          await admin.createTopics({ topics: [{ topic, numPartitions: 6, replicationFactor: 1, configEntries }] });
+        }),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The services' environment for run `name` on this stack: topics, slot and group of its own. */
+export function runEnvironment(stack: BenchStack, name: string, cartsUrl: string): Record<string, string> {
+  return {
+    ORDER_DATABASE_URL: stack.ordersUrl,
+    CART_DATABASE_URL: cartsUrl,
+    KAFKA_BROKERS: stack.brokers,
+    ORDERS_TOPIC: `orders.placed.${name}`,
+    REPLAY_TOPIC: `orders.placed.replay.${name}`,
+    CHECKPOINT_TOPIC: `cdc.checkpoints.${name}`,
+    SLOT_NAME: `bench_${name}`,
+    PUBLICATION_NAME: publicationName,
+    CONSUMER_GROUP: `cart-sink-${name}`,
+    LOG_LEVEL: 'info',
+    MIGRATE: 'off',
+  };
+}
+
+/** Runs one statement on the server and returns its rows. */
+export function query<T extends object>(url: string, sql: string, values: readonly unknown[] = []): Promise<T[]> {
+  return withServer(url, async (client) => (await client.query<T>(sql, [...values])).rows);
+}

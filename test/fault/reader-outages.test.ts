@@ -1,0 +1,106 @@
+// The servers around the reader go away and come back. Kafka's absence costs one reconnection to Postgres and no slot;
+// Postgres can be shut down fast at any moment, the reader idle, busy, or without Kafka (fault classes C, D, G).
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createLocalKafka, type LocalKafka } from '../../dev/local-kafka.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
+import { withServer } from '../support/environment.ts';
+import { createReaderStage, type ReaderStage } from '../support/reader-stage.ts';
+import type { Service } from '../support/service-process.ts';
+import { createTestDirectory, removeTestDirectory } from '../support/test-directory.ts';
+import { waitFor } from '../support/wait.ts';
+
+/** A fast shutdown that waits for nobody takes a few hundred milliseconds; wal_sender_timeout, here, 2,000. */
+const shutdownDeadlineMs = 5_000;
+
+describe('a reader whose servers go away', () => {
+  let directory: string;
+  let kafka: LocalKafka;
+  let postgres: LocalPostgres;
+  let stage: ReaderStage;
+
+  beforeEach(async () => {
+    directory = createTestDirectory('outages');
+    kafka = await createLocalKafka({ directory: `${directory}/kafka` });
+    postgres = await createLocalPostgres({ directory: `${directory}/postgres` });
+    await Promise.all([kafka.start(), postgres.start()]);
+    const server = postgres.url('postgres');
+    stage = await createReaderStage('reader_outages', {
+      orderServerUrl: server,
+      cartServerUrl: server,
+      brokers: kafka.bootstrap,
+      directBrokers: kafka.directBootstrap,
+    });
+  });
+
+  afterEach(async () => {
+    try {
+      await stage?.cleanUp();
+    } finally {
+      await Promise.all([kafka.kill(), postgres.close()]);
+      removeTestDirectory(directory);
+    }
+  });
+
+  const connectionsSoFar = (reader: Service): number =>
+    reader.logs.filter(({ event }) => event === 'reader.restarting').length;
+
+  const slotHolder = (): Promise<number | null> =>
+    withServer(stage.environment.env.ORDER_DATABASE_URL, async (client) => {
+      const { rows } = await client.query('SELECT active_pid FROM pg_replication_slots');
+      return rows[0]?.active_pid ?? null;
+    });
+
+  it('holds the slot while Kafka is away for longer than wal_sender_timeout, and catches up by itself', async () => {
+    const reader = await stage.startStreaming();
+    await stage.load.pace({ first: 0, count: 20, ordersPerSecond: 50 });
+    await kafka.brokers[0]!.kill();
+    await stage.load.pace({ first: 20, count: 100, ordersPerSecond: 20 });
+    const holder = await waitFor('the slot to be held again', slotHolder, { deadlineMs: 60_000 });
+    // More than twice wal_sender_timeout, orders coming all the while: the same connection must still be there.
+    await stage.load.pace({ first: 120, count: 100, ordersPerSecond: 20 });
+    expect(await slotHolder()).toBe(holder);
+    await kafka.brokers[0]!.start();
+    await stage.requireClean(60_000);
+    expect(connectionsSoFar(reader)).toBeLessThanOrEqual(1);
+  });
+
+  it('lets an idle Postgres shut down fast, and goes on when it is back', async () => {
+    const reader = await stage.startStreaming();
+    await stage.load.pace({ first: 0, count: 20, ordersPerSecond: 50 });
+    await stage.oracle.waitUntilDrained(20_000);
+    await postgres.stop('fast', { deadlineMs: shutdownDeadlineMs });
+    await reader.waitForLog('reader.restarting');
+    await postgres.start();
+    await stage.load.pace({ first: 20, count: 20, ordersPerSecond: 50 });
+    await stage.requireClean();
+  });
+
+  it.each(['fast', 'immediate'] as const)(
+    'loses and repeats nothing over a restart (%s) with orders coming',
+    async (mode) => {
+      await stage.startStreaming();
+      for (let round = 0; round < 3; round++) {
+        await stage.load.backlog({ first: round * 200, count: 200 });
+        await postgres.stop(mode, { deadlineMs: shutdownDeadlineMs });
+        await postgres.start();
+      }
+      await stage.load.pace({ first: 600, count: 20, ordersPerSecond: 50 });
+      await stage.requireClean();
+    },
+  );
+
+  it('lets Postgres shut down fast while Kafka is away and orders wait', async () => {
+    await stage.startStreaming();
+    await stage.load.pace({ first: 0, count: 20, ordersPerSecond: 50 });
+    await kafka.brokers[0]!.kill();
+    await stage.load.backlog({ first: 20, count: 5_000 });
+    await postgres.stop('fast', { deadlineMs: shutdownDeadlineMs });
+    await postgres.start();
+    // And once more, now that the reader starts anew without Kafka.
+    await waitFor('the slot to be held again', slotHolder, { deadlineMs: 30_000 });
+    await postgres.stop('fast', { deadlineMs: shutdownDeadlineMs });
+    await postgres.start();
+    await kafka.brokers[0]!.start();
+    await stage.requireClean(60_000);
+  });
+});

@@ -1,0 +1,69 @@
+// Two readers for one slot: the second waits and has fenced nobody; when the first is gone, or stopped like a zombie,
+// the second takes over, and the zombie can publish nothing when it wakes (fault class F).
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createReaderStage, type ReaderStage, waitPaused } from '../support/reader-stage.ts';
+import { waitFor } from '../support/wait.ts';
+
+describe('two readers', () => {
+  let stage: ReaderStage;
+  beforeEach(async () => {
+    stage = await createReaderStage('reader_takeover');
+  });
+  afterEach(() => stage.cleanUp());
+
+  it('fence no healthy one: the second stands by, ready, and takes over when the first is killed', async () => {
+    const first = await stage.startStreaming();
+    const beforeSecond = first.logs.length;
+    const second = await stage.startReader();
+    await second.waitForLog('reader.standby');
+    await second.waitReady();
+    expect((await second.ready()).body.state).toBe('standby');
+    await stage.load.pace({ first: 0, count: 100, ordersPerSecond: 50 });
+    expect(first.logs.slice(beforeSecond).filter(({ event }) => event === 'reader.restarting')).toEqual([]);
+    expect(second.logs.filter(({ event }) => event === 'reader.streaming')).toEqual([]);
+    const load = stage.load.pace({ first: 100, count: 100, ordersPerSecond: 50 });
+    await first.kill();
+    await second.waitForLog('reader.streaming', { deadlineMs: 15_000 });
+    await load;
+    await stage.requireClean();
+  });
+
+  it('publish nothing twice when the first is stopped in the middle of a Kafka transaction and wakes as a zombie', async () => {
+    const first = await stage.startStreaming({ failpoints: 'reader.before-commit=pause:3' });
+    const load = stage.load.pace({ first: 0, count: 200, ordersPerSecond: 50 });
+    await waitPaused(first, 'reader.before-commit');
+    first.pause();
+    const second = await stage.startReader();
+    await second.waitForLog('reader.streaming', { deadlineMs: 15_000 });
+    // The zombie goes on to its commit, which the fence refuses; then it finds the slot taken and stands by.
+    process.kill(first.pid, 'SIGUSR2');
+    first.resume();
+    await first.waitForLog('reader.standby');
+    expect(
+      (
+        await waitFor('the zombie to count its restart', async () => {
+          const restarts = [...(await first.metrics())].filter(([name]) =>
+            name.startsWith('tillstream_reader_restarts'),
+          );
+          return restarts.length > 0 ? restarts : undefined;
+        })
+      ).length,
+    ).toBeGreaterThan(0);
+    await load;
+    await stage.requireClean();
+  });
+
+  it('started at the same moment on an empty database do one first start', async () => {
+    await stage.load.backlog({ first: 0, count: 1_500 });
+    const readers = await Promise.all([stage.startReader(), stage.startReader()]);
+    await waitFor(
+      'one to stream',
+      () => readers.some(({ logs }) => logs.some(({ event }) => event === 'reader.streaming')),
+      { deadlineMs: 20_000 },
+    );
+    await stage.load.pace({ first: 1_500, count: 50, ordersPerSecond: 50 });
+    await stage.requireClean();
+    const streaming = await Promise.all(readers.map(async (reader) => (await reader.ready()).body.state));
+    expect(streaming.sort()).toEqual(['standby', 'streaming']);
+  });
+});

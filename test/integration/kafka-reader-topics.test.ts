@@ -1,0 +1,167 @@
+// The reader's topics and its checkpoint topic against a real broker.
+
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { createKafkaClient } from '#service/kafka-client.ts';
+import type { KafkaLog } from '#service/kafka-log.ts';
+import { createCheckpointTopic } from '../../cdc-reader/kafka/checkpoint-topic.ts';
+import { ensureTopics, type TopicSpec } from '../../cdc-reader/kafka/topics.ts';
+import { freePort } from '../../dev/ports.ts';
+import { createKafkaFixture, type KafkaFixture, readAll, recordsFor, silentLogger } from '../support/kafka-fixture.ts';
+
+let fixture: KafkaFixture;
+
+beforeAll(() => {
+  fixture = createKafkaFixture('topics', inject('servers').brokers);
+});
+afterAll(() => fixture.cleanUp());
+
+describe("the reader's topics", () => {
+  const live = (name: string): TopicSpec => ({ name, partitions: 4, retentionMs: -1, cleanupPolicy: 'delete' });
+  const checkpoints = (name: string): TopicSpec => ({ name, partitions: 1, retentionMs: -1, cleanupPolicy: 'compact' });
+  const ensure = (topics: TopicSpec[], logger = silentLogger) => ensureTopics({ kafka: fixture.kafka, topics, logger });
+
+  it('are created where they are missing, and only then', async () => {
+    const names = [`${fixture.id}.orders`, `${fixture.id}.checkpoints`] as const;
+    const lines: string[] = [];
+    const logger = pino({ level: 'info' }, { write: (line) => lines.push(JSON.parse(line).event) });
+    const topics = [live(names[0]), checkpoints(names[1])];
+    const described = await ensure(topics, logger);
+    const common = { exists: true, replicationFactor: 1, minInsyncReplicas: 1, maxMessageBytes: 1_048_588 };
+    expect(described.get(names[0])).toEqual({
+      name: names[0],
+      partitions: 4,
+      cleanupPolicy: 'delete',
+      retentionMs: -1,
+      ...common,
+    });
+    expect(described.get(names[1])).toMatchObject({ partitions: 1, cleanupPolicy: 'compact', ...common });
+    expect(lines).toEqual(['kafka.topic-created', 'kafka.topic-created']);
+    expect(await ensure(topics, logger)).toEqual(described);
+    expect(lines).toHaveLength(2);
+  });
+
+  it('can be ensured by two readers at once', async () => {
+    const name = `${fixture.id}.race`;
+    const results = await Promise.all([ensure([live(name)]), ensure([live(name)])]);
+    expect(results.map((described) => described.get(name)?.partitions)).toEqual([4, 4]);
+  });
+
+  it('are refused when compaction would eat events, or retention the checkpoint', async () => {
+    const compacted = await fixture.createTopic(4, { 'cleanup.policy': 'compact' });
+    await expect(ensure([live(compacted)])).rejects.toMatchObject({
+      code: 'TOPIC_MISCONFIGURED',
+      details: { topic: compacted },
+    });
+    const plain = await fixture.createTopic(1);
+    await expect(ensure([checkpoints(plain)])).rejects.toThrow(
+      /cleanup\.policy=delete.*--add-config cleanup\.policy=compact/,
+    );
+    const wide = await fixture.createTopic(2, { 'cleanup.policy': 'compact' });
+    await expect(ensure([checkpoints(wide)])).rejects.toThrow(/2 partitions/);
+  });
+
+  it('can not be ensured when Kafka is away, or has too few brokers', async () => {
+    const kafka = createKafkaClient({
+      brokers: [`127.0.0.1:${await freePort()}`],
+      clientId: 'nobody',
+      logger: silentLogger,
+      retry: { retries: 1 },
+    });
+    await expect(ensureTopics({ kafka, topics: [live('t')], logger: silentLogger })).rejects.toMatchObject({
+      code: 'KAFKA_AWAY',
+    });
+    const wide = { ...live(`${fixture.id}.wide`), replicationFactor: 3 };
+    await expect(ensure([wide])).rejects.toMatchObject({ code: 'KAFKA_AWAY' });
+    await expect(ensure([wide])).rejects.toThrow(/wide can't be created/);
+  });
+});
+
+describe('the checkpoint topic', () => {
+  let log: KafkaLog;
+
+  beforeAll(async () => {
+    log = await fixture.createLog();
+  });
+
+  const create = async () => {
+    const topic = await fixture.createTopic(1, { 'cleanup.policy': 'compact' });
+    const checkpoint = createCheckpointTopic({ log, topic, slotName: 'slot' });
+    const producer = await fixture.createProducer({ transactionalId: topic });
+    const write = async (text: string, end: 'commit' | 'abort' = 'commit') => {
+      const transaction = await producer.begin();
+      await transaction.send([checkpoint.record(Buffer.from(text))]);
+      await transaction[end]();
+    };
+    return { topic, checkpoint, producer, write };
+  };
+  const nothing = { record: null, offset: null };
+
+  it('has no checkpoint before the first', async () => {
+    const { checkpoint } = await create();
+    expect(await checkpoint.read(5_000)).toEqual(nothing);
+  });
+
+  it('gives the last committed record of the slot, whatever was aborted after it', async () => {
+    const { checkpoint, write } = await create();
+    await write('first');
+    await write('second');
+    await write('aborted', 'abort');
+    expect(await checkpoint.read(5_000)).toEqual({ record: Buffer.from('second'), offset: 2n });
+  });
+
+  it("leaves other slots' records alone", async () => {
+    const { checkpoint, topic, producer, write } = await create();
+    const other = createCheckpointTopic({ log, topic, slotName: 'slot-2' });
+    await write('mine');
+    const transaction = await producer.begin();
+    await transaction.send([other.record(Buffer.from('theirs'))]);
+    await transaction.commit();
+    expect((await checkpoint.read(5_000)).record?.toString()).toBe('mine');
+    expect((await other.read(5_000)).record?.toString()).toBe('theirs');
+  });
+
+  it('finds a record far behind the end, and that there is none', async () => {
+    const { checkpoint, topic, producer, write } = await create();
+    await write('far');
+    for (let round = 0; round < 3; round += 1) {
+      const transaction = await producer.begin();
+      await transaction.send(recordsFor(topic, 0, 1_500));
+      await transaction.commit();
+    }
+    expect(await checkpoint.read(5_000)).toEqual({ record: Buffer.from('far'), offset: 0n });
+    const missing = createCheckpointTopic({ log, topic, slotName: 'nobody' });
+    expect(await missing.read(5_000)).toEqual(nothing);
+  });
+
+  it('takes a tombstone for no checkpoint', async () => {
+    const { checkpoint, topic, write } = await create();
+    await write('first');
+    const producer = fixture.kafka.producer({ allowAutoTopicCreation: false });
+    await producer.connect();
+    await producer.send({ topic, messages: [{ key: 'slot', value: null, partition: 0 }] });
+    await producer.disconnect();
+    expect(await checkpoint.read(5_000)).toEqual({ record: null, offset: 2n });
+  });
+
+  it('waits for a commit that was under way when the read began', async () => {
+    const { checkpoint, producer, write } = await create();
+    await write('first');
+    const transaction = await producer.begin();
+    await transaction.send([checkpoint.record(Buffer.from('second'))]);
+    const reading = checkpoint.read(10_000);
+    await transaction.commit();
+    expect((await reading).record?.toString()).toBe('second');
+  });
+
+  it('does not take an older record for the last while an open transaction hides the end', async () => {
+    const { checkpoint, topic, producer, write } = await create();
+    await write('first');
+    await (await producer.begin()).send([checkpoint.record(Buffer.from('second'))]);
+    await expect(checkpoint.read(500)).rejects.toMatchObject({ code: 'CHECKPOINT_HIDDEN' });
+    // What a taking-over reader does: fence, then read.
+    await fixture.createProducer({ transactionalId: topic });
+    expect((await checkpoint.read(5_000)).record?.toString()).toBe('first');
+    expect(await readAll(log, { topic, isolation: 'read_uncommitted' })).toHaveLength(2);
+  });
+});

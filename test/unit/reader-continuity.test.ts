@@ -1,0 +1,237 @@
+// The decisions that keep a reader from publishing over a gap: the arithmetic of throughLsn, and every case in which
+// continuity can't be proven, as a table.
+import { describe, expect, it } from 'vitest';
+import { type Lsn, toLsn } from '#schemas/lsn.ts';
+import {
+  addOrderId,
+  type Checkpoint,
+  formatCheckpoint,
+  hashOrderIds,
+  isSlotAhead,
+  parseCheckpoint,
+  publishFrom,
+} from '../../cdc-reader/checkpoint.ts';
+import { type ContinuityFacts, checkContinuity, DropVerifier } from '../../cdc-reader/continuity.ts';
+
+const at = (value: number): Lsn => toLsn(BigInt(value));
+const hashOf = (...ids: string[]): string => {
+  const hash = hashOrderIds();
+  for (const id of ids) addOrderId(hash, id);
+  return hash.digest('hex');
+};
+
+const checkpoint: Checkpoint = {
+  state: 'streaming',
+  systemIdentifier: '7123456789012345678',
+  database: 'shop',
+  slotName: 'tillstream',
+  timeline: 2,
+  history: [{ timeline: 1, endsAtLsn: at(500) }],
+  generation: 1,
+  partitions: 2,
+  lastPublished: { commitLsn: at(1_000), ordinal: 1, orderId: 'b', ordersHash: hashOf('a', 'b') },
+  throughLsn: at(1_200),
+  partial: null,
+  nextOffsets: [10n, 20n],
+  publicationFingerprint: 'p1',
+};
+
+const facts: ContinuityFacts = {
+  source: {
+    systemIdentifier: checkpoint.systemIdentifier,
+    database: 'shop',
+    timeline: 2,
+    history: checkpoint.history,
+    flushLsn: at(5_000),
+  },
+  slot: {
+    name: 'tillstream',
+    plugin: 'pgoutput',
+    database: 'shop',
+    confirmedFlushLsn: at(1_200),
+    walStatus: 'reserved',
+    invalidationReason: null,
+  },
+  publication: { name: 'tillstream', fingerprint: 'p1' },
+  lastOrderExists: true,
+  live: [
+    { partition: 0, earliest: 0n, end: 10n, newest: { timeline: 2, commitLsn: at(900), ordinal: 0 } },
+    { partition: 1, earliest: 0n, end: 22n, newest: { timeline: 2, commitLsn: at(1_000), ordinal: 1 } },
+  ],
+};
+
+describe('throughLsn', () => {
+  it.each([
+    ['right before it', 1_199, { kind: 'drop' }],
+    ['right at it: the next commit record begins where the last one ended', 1_200, { kind: 'publish', ordinal: 0 }],
+    ['behind it', 1_201, { kind: 'publish', ordinal: 0 }],
+  ])('decides on a transaction that commits %s', (_, commitLsn, expected) => {
+    expect(publishFrom(checkpoint, at(commitLsn))).toEqual(expected);
+  });
+
+  it('lets a partly published transaction go on behind its last published ordinal', () => {
+    const partial = { ...checkpoint, partial: { commitLsn: at(1_300), ordinal: 41 } };
+    expect(publishFrom(partial, at(1_300))).toEqual({ kind: 'publish', ordinal: 42 });
+    expect(publishFrom(partial, at(1_301))).toEqual({ kind: 'publish', ordinal: 0 });
+  });
+
+  it.each([
+    [1_199, false],
+    [1_200, false],
+    [1_201, true],
+  ])('says of a slot confirmed at %i that it is ahead: %s', (confirmed, ahead) => {
+    expect(isSlotAhead(checkpoint, at(confirmed))).toBe(ahead);
+  });
+});
+
+describe('a checkpoint', () => {
+  it('comes back as it was written', () => {
+    expect(parseCheckpoint(formatCheckpoint(checkpoint))).toEqual(checkpoint);
+    const partial = { ...checkpoint, partial: { commitLsn: at(7), ordinal: 3 }, lastPublished: null };
+    expect(parseCheckpoint(formatCheckpoint(partial))).toEqual(partial);
+  });
+
+  it.each(['', 'null', '{}', '{"version":2}', '{"version":1,"state":"done"}'])('halts when it reads %j', (text) => {
+    expect(() => parseCheckpoint(Buffer.from(text))).toThrow(
+      expect.objectContaining({ code: 'CHECKPOINT_UNREADABLE' }),
+    );
+  });
+});
+
+describe('continuity', () => {
+  const source = (change: Partial<ContinuityFacts['source']>) => ({ ...facts, source: { ...facts.source, ...change } });
+  const slot = (change: Partial<ContinuityFacts['slot']>) => ({ ...facts, slot: { ...facts.slot, ...change } });
+  const [first, second] = facts.live!;
+
+  it('is proven when nothing has changed', () => {
+    expect(checkContinuity(checkpoint, facts)).toEqual(checkpoint);
+  });
+
+  it.each<[string, ContinuityFacts, string]>([
+    ['another cluster', source({ systemIdentifier: '1' }), 'SOURCE_CHANGED'],
+    ['another database of the cluster', source({ database: 'other' }), 'SOURCE_CHANGED'],
+    ['a server whose WAL ends below throughLsn', source({ flushLsn: at(1_199) }), 'SERVER_BEHIND'],
+    [
+      'a timeline that never knew ours',
+      source({ timeline: 3, history: [{ timeline: 1, endsAtLsn: at(9) }] }),
+      'TIMELINE_FORKED',
+    ],
+    [
+      'a timeline that left ours before the last published commit',
+      source({ timeline: 3, history: [{ timeline: 2, endsAtLsn: at(999) }] }),
+      'TIMELINE_FORKED',
+    ],
+    [
+      'a timeline that left ours right at the last published commit record',
+      source({ timeline: 3, history: [{ timeline: 2, endsAtLsn: at(1_000) }] }),
+      'TIMELINE_FORKED',
+    ],
+    ['a slot of another plugin', slot({ plugin: 'test_decoding' }), 'SLOT_FOREIGN'],
+    ['an invalidated slot', slot({ walStatus: 'lost' }), 'SLOT_LOST'],
+    ['a slot without a position', slot({ confirmedFlushLsn: null }), 'SLOT_LOST'],
+    ['a slot advanced past what was published', slot({ confirmedFlushLsn: at(1_201) }), 'SLOT_AHEAD'],
+    [
+      'a changed publication',
+      { ...facts, publication: { name: 'tillstream', fingerprint: 'p2' } },
+      'PUBLICATION_CHANGED',
+    ],
+    [
+      'a dropped publication',
+      { ...facts, publication: { name: 'tillstream', fingerprint: null } },
+      'PUBLICATION_CHANGED',
+    ],
+    ['a database without the last published order', { ...facts, lastOrderExists: false }, 'CONTENTS_DIFFER'],
+    ['a live topic with fewer partitions', { ...facts, live: [second!] }, 'LIVE_TOPIC_CHANGED'],
+    [
+      'a partition below its recorded offset',
+      { ...facts, live: [{ ...first!, end: 9n }, second!] },
+      'LIVE_TOPIC_CHANGED',
+    ],
+    [
+      'an event that we did not publish',
+      { ...facts, live: [first!, { ...second!, newest: { timeline: 2, commitLsn: at(1_100), ordinal: 0 } }] },
+      'LIVE_TOPIC_CHANGED',
+    ],
+    [
+      'a topic without the last published event',
+      { ...facts, live: [first!, { ...second!, newest: { timeline: 2, commitLsn: at(950), ordinal: 0 } }] },
+      'LIVE_TOPIC_CHANGED',
+    ],
+    [
+      'an empty topic of the same length',
+      {
+        ...facts,
+        live: [
+          { ...first!, newest: null },
+          { ...second!, newest: null },
+        ],
+      },
+      'LIVE_TOPIC_CHANGED',
+    ],
+  ])('halts for %s', (_, changed, code) => {
+    expect(() => checkContinuity(checkpoint, changed)).toThrow(expect.objectContaining({ code }));
+  });
+
+  it('goes on after a promotion, and cuts an idle throughLsn back to the branch', () => {
+    const history = [...checkpoint.history, { timeline: 2, endsAtLsn: at(1_100) }];
+    const promoted = { ...source({ timeline: 3, history }), slot: { ...facts.slot, confirmedFlushLsn: at(1_050) } };
+    expect(checkContinuity(checkpoint, promoted)).toEqual({
+      ...checkpoint,
+      timeline: 3,
+      history,
+      throughLsn: at(1_100),
+    });
+  });
+
+  it('accepts that retention has taken the newest event, where the offsets prove that it was there', () => {
+    const expired = { ...second!, earliest: 22n, newest: null };
+    expect(checkContinuity(checkpoint, { ...facts, live: [first!, expired] })).toEqual(checkpoint);
+  });
+
+  it('judges the end of the live topic only after fencing', () => {
+    expect(checkContinuity(checkpoint, { ...facts, live: null })).toEqual(checkpoint);
+  });
+});
+
+describe('transactions that are dropped', () => {
+  const dropAll = (dropped: readonly [number, readonly string[]][], of: Checkpoint = checkpoint) => {
+    const verifier = new DropVerifier(of);
+    for (const [commitLsn, ids] of dropped) verifier.dropped(at(commitLsn), () => ids);
+    verifier.passed();
+  };
+
+  it.each<[string, readonly [number, readonly string[]][]]>([
+    ['none hold orders', []],
+    [
+      'the last is the last published one',
+      [
+        [900, ['z']],
+        [1_000, ['a', 'b']],
+      ],
+    ],
+  ])('are accepted when %s', (_, dropped) => {
+    expect(() => dropAll(dropped)).not.toThrow();
+  });
+
+  it.each<[string, readonly [number, readonly string[]][]]>([
+    ['holds other orders at the same position', [[1_000, ['a', 'c']]]],
+    ['holds its orders in another order', [[1_000, ['b', 'a']]]],
+    ['lies behind the last published one', [[1_100, ['x']]]],
+    ['is missing', [[900, ['z']]]],
+  ])('halt when the last one %s', (_, dropped) => {
+    expect(() => dropAll(dropped)).toThrow(expect.objectContaining({ code: 'CONTENTS_DIFFER' }));
+  });
+
+  it('halt when nothing was ever published', () => {
+    expect(() => dropAll([[100, ['a']]], { ...checkpoint, lastPublished: null })).toThrow(
+      expect.objectContaining({ code: 'CONTENTS_DIFFER' }),
+    );
+  });
+
+  it('are judged once: what comes after throughLsn is not theirs', () => {
+    const verifier = new DropVerifier(checkpoint);
+    verifier.dropped(at(1_000), () => ['a', 'b']);
+    verifier.passed();
+    expect(() => verifier.passed()).not.toThrow();
+  });
+});
