@@ -1,13 +1,4 @@
-type Line = { level?: number; time?: number; msg?: string; err?: { message?: string } };
-
-const levels: Readonly<Record<number, string>> = {
-  10: 'trace',
-  20: 'debug',
-  30: 'info',
-  40: 'warn',
-  50: 'error',
-  60: 'fatal',
-};
+type Line = { level?: string; time?: string; msg?: string; err?: { message?: string } };
 
 /** The last `count` lines of a service's log for a person to read: pino's lines shortened, all others as they are. */
 export function formatLogLines(log: string, count: number): string {
@@ -23,7 +14,6 @@ function formatLine(line: string): string {
     return line;
   }
   if (entry?.time === undefined || entry.msg === undefined) return line;
-  const time = new Date(entry.time).toISOString().slice(11, 23);
   const cause = entry.err?.message === undefined || entry.err.message === entry.msg ? '' : `: ${entry.err.message}`;
-  return `${time} ${levels[entry.level ?? 0] ?? entry.level} ${entry.msg}${cause}`;
+  return `${entry.time} ${entry.level} ${entry.msg}${cause}`;
 }

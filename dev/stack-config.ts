@@ -65,7 +65,8 @@ export type StackConfig = {
  * @throws ConfigurationError listing all problems, the services' included
  */
 export function readStackConfig(env: Readonly<Record<string, string | undefined>>, repository: string): StackConfig {
-  const values = readEnvironment(stackVariables, env);
+  const serviceProblems = findServiceProblems(env);
+  const values = readStackVariables(env, serviceProblems);
   const own = {
     orderPostgresPort: values.orderDatabaseUrl === undefined ? values.orderPostgresPort : undefined,
     cartPostgresPort: values.cartDatabaseUrl === undefined ? values.cartPostgresPort : undefined,
@@ -83,7 +84,7 @@ export function readStackConfig(env: Readonly<Record<string, string | undefined>
     plan('cart-sink', values.cartSinkPort),
   ];
   const wantedPorts = findWantedPorts(services, own);
-  const problems = [...findSharedPorts(wantedPorts), ...findServiceProblems(services, env, connections)];
+  const problems = [...findSharedPorts(wantedPorts), ...serviceProblems];
   if (problems.length > 0) throw new ConfigurationError(problems);
   return { home: resolve(repository, values.home), services, own, connections, wantedPorts };
 }
@@ -120,19 +121,27 @@ function findSharedPorts(wanted: readonly WantedPort[]): string[] {
   });
 }
 
-function findServiceProblems(
-  services: readonly ServicePlan[],
-  env: Readonly<Record<string, string | undefined>>,
-  connections: StackConfig['connections'],
-): string[] {
-  const readers = {
-    'order-api': readOrderApiConfig,
-    'cdc-reader': readCdcReaderConfig,
-    'cart-sink': readCartSinkConfig,
+function readStackVariables(env: Readonly<Record<string, string | undefined>>, alsoWrong: readonly string[]) {
+  try {
+    return readEnvironment(stackVariables, env);
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    throw new ConfigurationError([...error.problems, ...alsoWrong]);
+  }
+}
+
+/** What the services would refuse in our environment beside what the stack decides for them. */
+function findServiceProblems(env: Readonly<Record<string, string | undefined>>): string[] {
+  const decided = {
+    HOST: '127.0.0.1',
+    PORT: '1',
+    ORDER_DATABASE_URL: 'postgres://127.0.0.1/orders',
+    CART_DATABASE_URL: 'postgres://127.0.0.1/carts',
+    KAFKA_BROKERS: '127.0.0.1:1',
   };
-  const problems = services.flatMap((service) => {
+  const problems = [readOrderApiConfig, readCdcReaderConfig, readCartSinkConfig].flatMap((read) => {
     try {
-      readers[service.name](serviceEnvironment(service, env, connections));
+      read({ ...env, ...decided });
       return [];
     } catch (error) {
       if (!(error instanceof ConfigurationError)) throw error;

@@ -12,6 +12,7 @@ import {
   kafkaLogLevel,
   quickRetry,
 } from '#service/kafka-client.ts';
+import { withDeadline } from '#service/kafka-deadline.ts';
 import { KafkaAwayError } from '#service/kafka-errors.ts';
 import type { Logger } from '#service/logger.ts';
 
@@ -114,10 +115,11 @@ export async function createKafkaCluster(options: {
     await cluster.disconnect();
   };
   try {
-    await cluster.connect();
+    const late = () => new KafkaAwayError(`No broker answered within ${options.requestTimeoutMs} ms`);
+    await withDeadline(cluster.connect(), options.requestTimeoutMs, late);
   } catch (error) {
     await close();
-    throw new KafkaAwayError('No broker can be reached', { cause: error });
+    throw error instanceof KafkaAwayError ? error : new KafkaAwayError('No broker can be reached', { cause: error });
   }
   return {
     close,

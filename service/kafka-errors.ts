@@ -1,6 +1,12 @@
 // What can go wrong between us and Kafka, as errors with a literal `code`, and the one place that knows where kafkajs
 // hides Kafka's own error name: it wraps errors in one another, and only the innermost has it.
 
+import { createRequire } from 'node:module';
+
+const { createErrorFromCode } = createRequire(import.meta.url)('kafkajs/src/protocol/error') as {
+  createErrorFromCode(code: number): Error;
+};
+
 /** Kafka can't be reached, or did not answer, or answered something that a later attempt may not. Retry from scratch. */
 export class KafkaAwayError extends Error {
   readonly code = 'KAFKA_AWAY';
@@ -76,11 +82,23 @@ export class LogReadDeadlineError extends Error {
 
 /** Kafka's name of an error that kafkajs threw, like `NOT_LEADER_FOR_PARTITION`; undefined for a network error. */
 export function kafkaErrorType(error: unknown): string | undefined {
+  return findAnswer(error)?.type;
+}
+
+/** Whether repeating may mend it: Kafka's own word where Kafka answered, else any failure of kafkajs to reach it. */
+export function isRetriable(error: unknown): boolean {
+  return findAnswer(error)?.retriable ?? (error instanceof Error && error.name.startsWith('KafkaJS'));
+}
+
+/** The error that kafkajs makes of an error code in an answer. */
+export const createKafkaError: (code: number) => Error = createErrorFromCode;
+
+function findAnswer(error: unknown): { type: string; retriable: boolean } | undefined {
   let current: unknown = error;
   // kafkajs nests two or three deep; the bound is against a cycle.
   for (let depth = 0; depth < 8 && current instanceof Error; depth += 1) {
-    const { type, errors } = current as { type?: unknown; errors?: unknown };
-    if (typeof type === 'string') return type;
+    const { type, retriable, errors } = current as { type?: unknown; retriable?: unknown; errors?: unknown };
+    if (typeof type === 'string') return { type, retriable: retriable === true };
     current = Array.isArray(errors) ? errors[0] : current.cause;
   }
   return undefined;

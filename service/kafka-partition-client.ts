@@ -4,7 +4,7 @@
 
 import { createRequire } from 'node:module';
 import { createKafkaCluster, type KafkaCluster } from '#service/kafka-cluster.ts';
-import { OffsetOutOfRangeError } from '#service/kafka-errors.ts';
+import { createKafkaError, OffsetOutOfRangeError } from '#service/kafka-errors.ts';
 import { type AbortedTransaction, decodeRecordBatches, type LogRecord } from '#service/kafka-record-batch.ts';
 import type { Logger } from '#service/logger.ts';
 
@@ -43,7 +43,6 @@ interface Decoder {
 
 const require = createRequire(import.meta.url);
 const DecoderClass = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder;
-const { createErrorFromCode } = require('kafkajs/src/protocol/error') as { createErrorFromCode(code: number): Error };
 const fetchRequest = require('kafkajs/src/protocol/requests/fetch/v11/request') as (request: object) => object;
 
 const isolationLevels = { read_uncommitted: 0, read_committed: 1 };
@@ -99,7 +98,7 @@ export async function createPartitionClient(options: {
         const held = { earliest: earliest.get(partition)!, latest: latest.get(partition)! };
         throw new OffsetOutOfRangeError({ topic, partition, requested: fromOffset, ...held });
       }
-      if (errorCode !== 0) throw createErrorFromCode(errorCode);
+      if (errorCode !== 0) throw createKafkaError(errorCode);
       return decodeRecordBatches(batches, {
         fromOffset,
         aborted: isolation === 'read_committed' ? aborted : undefined,

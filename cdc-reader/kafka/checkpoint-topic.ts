@@ -14,7 +14,10 @@ export interface CheckpointTopic {
    * fenced its predecessor can't wait for the transaction that this one may have left open. Throws
    * {@link CheckpointHiddenError} after `deadlineMs`, and what `KafkaLog` throws.
    */
-  read(deadlineMs: number, through?: 'high_watermark' | 'settled'): Promise<{ record: Buffer | null; offset: bigint | null }>;
+  read(
+    deadlineMs: number,
+    through?: 'high_watermark' | 'settled',
+  ): Promise<{ record: Buffer | null; offset: bigint | null }>;
   /** The record to send for a checkpoint of these bytes. */
   record(value: Buffer): OutgoingRecord;
 }

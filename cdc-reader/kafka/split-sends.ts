@@ -1,5 +1,5 @@
-// Cuts the records of a transaction into sends that Kafka and kafkajs can take. Guarantees: the records of a partition
-// keep their order, and every send holds at least one record, however large. Pure; the bounds are the caller's.
+// Cuts the records of a transaction into sends that Kafka takes, grouped by partition. Guarantees: the records of a
+// partition keep their order, and every send holds at least one record, however large. Pure; the bounds are the caller's.
 
 /** One record on its way out; its partition is chosen already. */
 export interface OutgoingRecord {
@@ -11,29 +11,23 @@ export interface OutgoingRecord {
 }
 
 export interface SendBounds {
-  /** Records of one partition in one send. */
-  readonly partitionRecords: number;
   /** Bytes of one partition in one send: they make one record batch, which the topic's max.message.bytes bounds. */
   readonly partitionBytes: number;
-  /** Bytes of one send. */
+  /** Bytes of one send, over all partitions. */
   readonly sendBytes: number;
 }
 
-/** What goes out in one request, with what its answer has to confirm. */
-export interface Send {
-  readonly topicMessages: readonly { topic: string; messages: OutgoingRecord[] }[];
-  readonly parts: readonly { topic: string; partition: number; records: number }[];
-  readonly largestRecordBytes: number;
+/** The records of one send that go to one partition. */
+export interface PartitionRecords {
+  readonly topic: string;
+  readonly partition: number;
+  readonly records: readonly OutgoingRecord[];
 }
 
-/** At most: lengths, deltas and counts as numbers of variable length. */
-const recordOverheadBytes = 32;
-
-/** Upper bound of a record's bytes inside its batch. */
-function recordBytes({ key, value, headers }: OutgoingRecord): number {
-  let bytes = recordOverheadBytes + Buffer.byteLength(key) + value.length;
-  for (const name in headers) bytes += 10 + Buffer.byteLength(name) + Buffer.byteLength(headers[name]!);
-  return bytes;
+/** What goes out at once, one batch a partition. */
+export interface Send {
+  readonly batches: readonly PartitionRecords[];
+  readonly largestRecordBytes: number;
 }
 
 /** Splits `records` into sends within `bounds`, in order. */
@@ -52,39 +46,42 @@ export function splitSends(records: readonly OutgoingRecord[], bounds: SendBound
   return sends;
 }
 
+/** At most: lengths, deltas and counts as numbers of variable length. */
+const recordOverheadBytes = 32;
+const headerOverheadBytes = 10;
+
+/** Upper bound of a record's bytes inside its batch. */
+export function recordBytes({ key, value, headers }: OutgoingRecord): number {
+  let bytes = recordOverheadBytes + Buffer.byteLength(key) + value.length;
+  for (const name in headers) {
+    bytes += headerOverheadBytes + Buffer.byteLength(name) + Buffer.byteLength(headers[name]!);
+  }
+  return bytes;
+}
+
 function createOpenSend() {
-  const topics = new Map<
-    string,
-    { messages: OutgoingRecord[]; parts: Map<number, { records: number; bytes: number }> }
-  >();
+  const topics = new Map<string, Map<number, { records: OutgoingRecord[]; bytes: number }>>();
   let sendBytes = 0;
   let largestRecordBytes = 0;
   return {
     isEmpty: () => sendBytes === 0,
     hasRoom({ topic, partition }: OutgoingRecord, bytes: number, bounds: SendBounds): boolean {
-      const part = topics.get(topic)?.parts.get(partition) ?? { records: 0, bytes: 0 };
-      return (
-        sendBytes === 0 ||
-        (part.records < bounds.partitionRecords &&
-          part.bytes + bytes <= bounds.partitionBytes &&
-          sendBytes + bytes <= bounds.sendBytes)
-      );
+      const batchBytes = topics.get(topic)?.get(partition)?.bytes ?? 0;
+      return sendBytes === 0 || (batchBytes + bytes <= bounds.partitionBytes && sendBytes + bytes <= bounds.sendBytes);
     },
     add(record: OutgoingRecord, bytes: number): void {
-      const { messages, parts } = topics.getOrInsertComputed(record.topic, () => ({ messages: [], parts: new Map() }));
-      const part = parts.getOrInsertComputed(record.partition, () => ({ records: 0, bytes: 0 }));
-      messages.push(record);
-      part.records += 1;
-      part.bytes += bytes;
+      const batches = topics.getOrInsertComputed(record.topic, () => new Map());
+      const batch = batches.getOrInsertComputed(record.partition, () => ({ records: [], bytes: 0 }));
+      batch.records.push(record);
+      batch.bytes += bytes;
       sendBytes += bytes;
       largestRecordBytes = Math.max(largestRecordBytes, bytes);
     },
     close: (): Send => ({
-      topicMessages: [...topics].map(([topic, { messages }]) => ({ topic, messages })),
-      parts: [...topics].flatMap(([topic, { parts }]) =>
-        [...parts].map(([partition, { records }]) => ({ topic, partition, records })),
-      ),
       largestRecordBytes,
+      batches: [...topics].flatMap(([topic, batches]) =>
+        [...batches].map(([partition, { records }]) => ({ topic, partition, records })),
+      ),
     }),
   };
 }

@@ -1,95 +1,155 @@
 // Kafka's transaction protocol over kafkajs's connections. Guarantees: a batch keeps its sequence number however often it
-// is sent, and is never in flight twice, so that a partition has it once and in order when a leader moves or an answer
-// is lost; nothing is confirmed that its leader has not. kafkajs's own producer gives neither (traps 1 and 2, contract
-// tests). InitProducerId, AddPartitionsToTxn and Produce may be repeated, and are until the caller closes the cluster;
-// EndTxn is sent once. Deadlines, and what becomes of a failure, are left to transactional-producer.ts.
+// is sent, and is not sent again while it is under way, so that a partition has it once and in order when a leader moves
+// or an answer is lost (I4); nothing counts as stored that its leader has not confirmed. kafkajs's own producer gives
+// neither (traps 1 and 2). What may be repeated is repeated until the caller closes the cluster, which is its deadline;
+// EndTxn is sent once. What becomes of a failure is left to transactional-producer.ts.
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { KafkaBroker, KafkaCluster } from '#service/kafka-cluster.ts';
-import { isRetriable } from '#service/kafka-errors.ts';
-import { encodeProduceRequest, type ProduceBatch, produceResponse } from './produce-request.ts';
-import type { Send } from './split-sends.ts';
+import { createKafkaError, isRetriable, kafkaErrorType } from '#service/kafka-errors.ts';
+import { type ProduceBatch, type ProducerIdentity, produceExchange } from './produce-request.ts';
+import type { PartitionRecords } from './split-sends.ts';
 
 export interface TransactionClient {
   /** Fences earlier owners of the id and has their open transaction aborted. */
   initProducer(): Promise<void>;
-  /** Stores `send` at every partition's leader; resolves to the offset of the first record of each part, in order. */
-  produce(send: Send): Promise<readonly bigint[]>;
-  /** Ends the transaction; one in which nothing was sent without a request. */
+  /** Stores every batch at its partition's leader; resolves to the offset of the first record of each. */
+  produce(batches: readonly PartitionRecords[]): Promise<readonly bigint[]>;
+  /** Ends the transaction; one to which nothing was produced without a request. */
   end(how: 'commit' | 'abort'): Promise<void>;
 }
 
+/** Right after a commit Kafka answers CONCURRENT_TRANSACTIONS for a millisecond or two, until its markers are written. */
 const firstPauseMs = 1;
 const longestPauseMs = 100;
-const lastSequence = 2 ** 31 - 1;
+const largestSequence = 2 ** 31 - 1;
 
-/** The sequence number after `count` records from `sequence` on: after 2^31 − 1 comes 0. */
-export function nextSequence(sequence: number, count: number): number {
-  return sequence > lastSequence - count ? count - (lastSequence - sequence) - 1 : sequence + count;
+/** The sequence number `count` records after `sequence`; 0 follows 2^31 − 1. */
+export function advanceSequence(sequence: number, count: number): number {
+  const distance = largestSequence - sequence;
+  return count > distance ? count - distance - 1 : sequence + count;
 }
 
-/** Creates a {@link TransactionClient}. `produceTimeoutMs`: how long a leader may wait for its in-sync replicas. */
+/** Creates a {@link TransactionClient}. `produceTimeoutMs` is how long a leader may wait for its in-sync replicas. */
 export function createTransactionClient(options: {
   cluster: KafkaCluster;
   transactionalId: string;
   transactionTimeoutMs: number;
   produceTimeoutMs: number;
-  /** Stops repeating when true. */
   isClosed: () => boolean;
 }): TransactionClient {
-  const { cluster, transactionalId } = options;
-  let producer: { producerId: string; producerEpoch: number } | undefined;
+  const { cluster, transactionalId, isClosed } = options;
+  let identity: ProducerIdentity | undefined;
   let coordinator: KafkaBroker | undefined;
-  /** Partitions of the open transaction that its coordinator knows of, by topic. */
-  let added = new Map<string, Set<number>>();
+  /** What the coordinator knows to be part of the open transaction, and the next sequence numbers: by topic, partition. */
+  const added = new Map<string, Set<number>>();
   const sequences = new Map<string, Map<number, number>>();
 
-  const findCoordinator = async (): Promise<KafkaBroker> => {
-    coordinator ??= await cluster.findTransactionCoordinator(transactionalId);
-    return coordinator;
-  };
-  const identity = () => {
-    if (producer === undefined) throw new Error('The producer was used before it was initialised.');
-    return { transactionalId, ...producer };
+  const initialised = (): ProducerIdentity => {
+    if (identity === undefined) throw new Error('The producer was used before it was initialised.');
+    return identity;
   };
 
-  /** Repeats `attempt` while it returns undefined or fails with what may pass; `beforeRetry` forgets what may be stale. */
-  async function repeat<T>(attempt: () => Promise<T | undefined>, beforeRetry: () => void): Promise<T> {
+  async function repeat<T>(attempt: () => Promise<T>, beforeRetry: (error: unknown) => void): Promise<T> {
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
       try {
-        const result = await attempt();
-        if (result !== undefined) return result;
+        return await attempt();
       } catch (error) {
-        if (options.isClosed() || !isRetriable(error)) throw error;
+        if (isClosed() || !isRetriable(error)) throw error;
+        beforeRetry(error);
       }
-      beforeRetry();
       await delay(pauseMs);
     }
   }
-  const forgetCoordinator = () => {
-    coordinator = undefined;
+
+  async function askCoordinator<T>(ask: (broker: KafkaBroker) => Promise<T>): Promise<T> {
+    coordinator ??= await cluster.findTransactionCoordinator(transactionalId);
+    return ask(coordinator);
+  }
+  const forgetCoordinator = (error: unknown): void => {
+    if (kafkaErrorType(error) !== 'CONCURRENT_TRANSACTIONS') coordinator = undefined;
   };
 
-  const addPartitions = async (send: Send): Promise<void> => {
-    const missing = send.batches.filter(({ topic, partition }) => !added.get(topic)?.has(partition));
+  async function addPartitions(batches: readonly PartitionRecords[]): Promise<void> {
+    const missing = batches.filter(({ topic, partition }) => !added.get(topic)?.has(partition));
     if (missing.length === 0) return;
-    const topics = [...Map.groupBy(missing, ({ topic }) => topic)].map(([topic, parts]) => ({
+    const topics = [...Map.groupBy(missing, ({ topic }) => topic)].map(([topic, group]) => ({
       topic,
-      partitions: parts.map(({ partition }) => partition),
+      partitions: group.map(({ partition }) => partition),
     }));
-    await repeat(async () => {
-      const broker = await findCoordinator();
-      await broker.addPartitionsToTxn({ ...identity(), topics });
-      return true;
-    }, forgetCoordinator);
+    const request = { ...initialised(), topics };
+    await repeat(() => askCoordinator((broker) => broker.addPartitionsToTxn(request)), forgetCoordinator);
     for (const { topic, partition } of missing) added.getOrInsertComputed(topic, () => new Set()).add(partition);
-  };
+  }
 
-  /** Sends every batch to its leader once; those that a leader did not take for now are missing in the result. */
-  const sendToLeaders = async (batches: readonly ProduceBatch[]): Promise<Map<ProduceBatch, bigint>> => {
-    const leaders = await Promise.all(batches.map(({ topic }) => cluster.findLeaders(topic)));
-    const byLeader = Map.groupBy(batches, ({ partition }, ) => partition);
-    return new Map();
+  function takeSequences({ topic, partition, records }: PartitionRecords): ProduceBatch {
+    const next = sequences.getOrInsertComputed(topic, () => new Map());
+    const firstSequence = next.get(partition) ?? 0;
+    next.set(partition, advanceSequence(firstSequence, records.length));
+    return { topic, partition, records, firstSequence };
+  }
+
+  /** Sends `batches` to one leader, and notes in `stored` those that it confirms; throws on the others. */
+  async function sendTo(leader: number, batches: readonly ProduceBatch[], stored: Map<ProduceBatch, bigint>) {
+    const broker = await cluster.findBroker(leader);
+    const producer = initialised();
+    const timeoutMs = options.produceTimeoutMs;
+    const exchange = produceExchange({ producer, timeoutMs, batches, nowMs: Date.now() });
+    const { topics } = await broker.connectionPool.send(exchange);
+    let refused: Error | undefined;
+    for (const batch of batches) {
+      const answers = topics.find(({ topicName }) => topicName === batch.topic)?.partitions ?? [];
+      const answer = answers.find(({ partition }) => partition === batch.partition);
+      if (answer === undefined) throw new Error(`No answer for ${batch.topic}[${batch.partition}].`);
+      if (answer.errorCode === 0) stored.set(batch, BigInt(answer.baseOffset));
+      else refused = moreFinal(refused, createKafkaError(answer.errorCode));
+    }
+    if (refused !== undefined) throw refused;
+  }
+
+  async function sendToLeaders(batches: readonly ProduceBatch[], stored: Map<ProduceBatch, bigint>): Promise<void> {
+    const waiting = batches.filter((batch) => !stored.has(batch));
+    const byLeader = new Map<number, ProduceBatch[]>();
+    for (const batch of waiting) {
+      const leader = (await cluster.findLeaders(batch.topic)).get(batch.partition);
+      if (leader === undefined) throw new Error(`Topic ${batch.topic} has no partition ${batch.partition}.`);
+      byLeader.getOrInsertComputed(leader, () => []).push(batch);
+    }
+    // All of them settled before anything is repeated: a batch must not be under way twice.
+    const results = await Promise.allSettled([...byLeader].map(([leader, group]) => sendTo(leader, group, stored)));
+    let failure: Error | undefined;
+    for (const result of results) if (result.status === 'rejected') failure = moreFinal(failure, result.reason);
+    if (failure !== undefined) throw failure;
+  }
+
+  return {
+    async initProducer() {
+      const request = { transactionalId, transactionTimeout: options.transactionTimeoutMs };
+      const ask = () => askCoordinator((broker) => broker.initProducerId(request));
+      const { producerId, producerEpoch } = await repeat(ask, forgetCoordinator);
+      identity = { transactionalId, producerId: BigInt(producerId), producerEpoch };
+    },
+    async produce(send) {
+      const batches = send.map(takeSequences);
+      await addPartitions(send);
+      const stored = new Map<ProduceBatch, bigint>();
+      const forgetLeaders = (): void => {
+        for (const { topic } of batches) cluster.forgetLeaders(topic);
+      };
+      await repeat(() => sendToLeaders(batches, stored), forgetLeaders);
+      return batches.map((batch) => stored.get(batch)!);
+    },
+    async end(how) {
+      if (added.size > 0) {
+        const request = { ...initialised(), transactionResult: how === 'commit' };
+        await askCoordinator((broker) => broker.endTxn(request));
+      }
+      added.clear();
+    },
   };
-  return undefined as never;
+}
+
+/** Of two failures the one that repeating can't mend. */
+function moreFinal(first: Error | undefined, second: Error): Error {
+  return first === undefined || (isRetriable(first) && !isRetriable(second)) ? second : first;
 }

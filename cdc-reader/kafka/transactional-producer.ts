@@ -1,16 +1,16 @@
 // The reader's one way to publish. Guarantees: what a transaction sent becomes visible with its commit, all of it or
-// nothing (I5); a send that resolves was stored by every in-sync replica for every partition, in order and once (I4),
-// which kafkajs alone does not promise (trap 1); earlier owners of the transactional id are fenced before it exists.
-// One transaction at a time, one send in flight (trap 2). After any error it is of no more use (traps 3 and 7): the
-// caller closes it and starts again, and the checkpoint tells whether the last commit happened.
+// nothing (I5); a send that resolves was stored by every in-sync replica of every partition, in order and once (I4);
+// earlier owners of the transactional id are fenced before it exists. One transaction at a time, one send in flight.
+// After any error it is of no more use: the caller closes it and starts again, and the checkpoint tells whether the last
+// commit happened. Not kafkajs's producer, which loses and duplicates records when a leader moves (ARCHITECTURE.md).
 
-import type { Producer, Transaction } from 'kafkajs';
-import { createConnections, createKafkaClient, quickRetry } from '#service/kafka-client.ts';
+import { createKafkaCluster } from '#service/kafka-cluster.ts';
 import { withDeadline } from '#service/kafka-deadline.ts';
 import { KafkaAwayError, kafkaErrorType } from '#service/kafka-errors.ts';
 import type { Logger } from '#service/logger.ts';
 import { ProducerFencedError, PublishOutcomeUnknownError, RecordTooLargeError } from './producer-errors.ts';
 import { type OutgoingRecord, type Send, type SendBounds, splitSends } from './split-sends.ts';
+import { createTransactionClient, type TransactionClient } from './transaction-client.ts';
 
 export type { OutgoingRecord };
 
@@ -39,16 +39,13 @@ export interface KafkaTransaction {
   abort(): Promise<void>;
 }
 
-/**
- * kafkajs groups a send's records by partition at a cost that is quadratic (trap 10), and makes one batch a partition,
- * which Kafka's default max.message.bytes of 1,048,588 bounds. A request of 8 MB is encoded within 30 ms or so.
- */
-const defaultBounds: SendBounds = { partitionRecords: 2_000, partitionBytes: 900_000, sendBytes: 8 * 1024 * 1024 };
+/** One batch a partition, within Kafka's default max.message.bytes of 1,048,588; 8 MB are written within 10 ms. */
+const defaultBounds: SendBounds = { partitionBytes: 900_000, sendBytes: 8 * 1024 * 1024 };
 
 /**
  * Creates the producer. Resolves once Kafka has given it the transactional id: every earlier owner is fenced and its open
  * transaction aborted. `transactionTimeoutMs` is how long Kafka lets a transaction stay open, `requestTimeoutMs` how
- * long one operation may take, retries included. Throws `KafkaAwayError`, {@link ProducerFencedError}.
+ * long one operation may take, repetitions included. Throws `KafkaAwayError`, {@link ProducerFencedError}.
  */
 export async function createTransactionalProducer(options: {
   brokers: readonly string[];
@@ -59,24 +56,20 @@ export async function createTransactionalProducer(options: {
   logger: Logger;
   bounds?: Partial<SendBounds>;
 }): Promise<TransactionalProducer> {
-  const { transactionalId, requestTimeoutMs } = options;
+  const { transactionalId, transactionTimeoutMs, requestTimeoutMs } = options;
   const bounds = { ...defaultBounds, ...options.bounds };
-  const connections = createConnections(options.brokers);
-  const kafka = createKafkaClient({ ...options, connections });
-  const producer: Producer = kafka.producer({
-    transactionalId,
-    transactionTimeout: options.transactionTimeoutMs,
-    allowAutoTopicCreation: false,
-    createPartitioner:
-      () =>
-      ({ message }) =>
-        message.partition!,
-    // Bounded by our own deadline; `idempotent` would initialise a second producer that is never used.
-    retry: { ...quickRetry, retries: Number.MAX_SAFE_INTEGER },
-  });
+  const late = (what: string) => () => new KafkaAwayError(`The ${what} was not answered within ${requestTimeoutMs} ms`);
+  const cluster = await createKafkaCluster(options);
   let state: 'ready' | 'open' | 'busy' | 'unusable' = 'ready';
+  const client = createTransactionClient({
+    cluster,
+    transactionalId,
+    transactionTimeoutMs,
+    produceTimeoutMs: requestTimeoutMs,
+    isClosed: () => state === 'unusable',
+  });
 
-  /** Runs one operation, alone and in time; any failure makes the producer unusable. */
+  /** Runs one operation, alone and in time; any failure makes the producer unusable and cuts its connections. */
   async function run<T>(
     from: 'ready' | 'open',
     to: 'ready' | 'open',
@@ -88,79 +81,56 @@ export async function createTransactionalProducer(options: {
       throw new Error(`A ${what} while the producer is ${state}: one at a time (a bug of the caller).`);
     state = 'busy';
     try {
-      const late = () => new KafkaAwayError(`The ${what} was not answered within ${requestTimeoutMs} ms`);
-      const result = await withDeadline(work(), requestTimeoutMs, late);
+      const result = await withDeadline(work(), requestTimeoutMs, late(what));
       state = to;
       return result;
     } catch (error) {
-      state = 'unusable';
-      // Nothing of this producer may reach Kafka any more, not even a retry that kafkajs still has in mind.
-      connections.close();
+      await close();
       throw nameError(error, transactionalId, what);
     }
   }
-
   const close = async (): Promise<void> => {
     state = 'unusable';
-    connections.close();
-    await producer.disconnect();
+    await cluster.close();
   };
 
-  try {
-    await run('ready', 'ready', 'initialisation', async () => {
-      await producer.connect();
-      // kafkajs asks for the producer id with its first transaction; nothing was sent, so its end costs nothing.
-      await (await producer.transaction()).abort();
-    });
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  await run('ready', 'ready', 'initialisation', client.initProducer);
   return {
     close,
     begin: () =>
-      run('ready', 'open', 'begin', async () => {
-        const transaction = await producer.transaction();
-        return {
-          send: (records) => run('open', 'open', 'send', () => sendAll(transaction, records, bounds)),
-          commit: () => run('open', 'ready', 'commit', () => transaction.commit()),
-          abort: () => run('open', 'ready', 'abort', () => transaction.abort()),
-        };
-      }),
+      run('ready', 'open', 'begin', async () => ({
+        send: (records) => run('open', 'open', 'send', () => sendAll(client, splitSends(records, bounds))),
+        commit: () => run('open', 'ready', 'commit', () => client.end('commit')),
+        abort: () => run('open', 'ready', 'abort', () => client.end('abort')),
+      })),
   };
 }
 
-async function sendAll(
-  transaction: Transaction,
-  records: readonly OutgoingRecord[],
-  bounds: SendBounds,
-): Promise<readonly SentTo[]> {
+async function sendAll(client: TransactionClient, sends: readonly Send[]): Promise<readonly SentTo[]> {
   const sentTo = new Map<string, SentTo & { nextOffset: bigint }>();
-  for (const send of splitSends(records, bounds)) {
-    const answers = await sendOnce(transaction, send);
-    for (const { topic, partition, records: count } of send.parts) {
-      const part = `${topic}[${partition}]`;
-      const answer = answers.find((entry) => entry.topicName === topic && entry.partition === partition);
-      const baseOffset = BigInt(answer?.baseOffset ?? -1);
-      if (baseOffset < 0n) throw new KafkaAwayError(`${part} did not confirm its ${count} records`);
-      const first = sentTo.get(part) ?? { topic, partition, baseOffset, nextOffset: baseOffset };
+  for (const send of sends) {
+    const baseOffsets = await sendOnce(client, send);
+    for (const [index, { topic, partition, records }] of send.batches.entries()) {
+      const name = `${topic}[${partition}]`;
+      const baseOffset = baseOffsets[index]!;
+      const first = sentTo.get(name) ?? { topic, partition, baseOffset, nextOffset: baseOffset };
       if (baseOffset !== first.nextOffset) {
-        const jump = `${part} went on at offset ${baseOffset} instead of ${first.nextOffset} within one transaction`;
+        const jump = `${name} went on at offset ${baseOffset} instead of ${first.nextOffset} within one transaction`;
         throw new KafkaAwayError(`${jump}: something else writes to it, or it was recreated`);
       }
-      sentTo.set(part, { ...first, nextOffset: baseOffset + BigInt(count) });
+      sentTo.set(name, { ...first, nextOffset: baseOffset + BigInt(records.length) });
     }
   }
   return [...sentTo.values()].map(({ topic, partition, baseOffset }) => ({ topic, partition, baseOffset }));
 }
 
-async function sendOnce(transaction: Transaction, send: Send): ReturnType<Transaction['sendBatch']> {
+async function sendOnce(client: TransactionClient, send: Send): Promise<readonly bigint[]> {
   try {
-    return await transaction.sendBatch({ acks: -1, topicMessages: [...send.topicMessages] });
+    return await client.produce(send.batches);
   } catch (error) {
     const type = kafkaErrorType(error);
     if (type !== 'MESSAGE_TOO_LARGE' && type !== 'RECORD_LIST_TOO_LARGE') throw error;
-    const topics = send.topicMessages.map(({ topic }) => topic);
+    const topics = [...new Set(send.batches.map(({ topic }) => topic))];
     throw new RecordTooLargeError({ topics, largestRecordBytes: send.largestRecordBytes }, { cause: error });
   }
 }

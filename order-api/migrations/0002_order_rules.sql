@@ -13,12 +13,6 @@ BEGIN
     MESSAGE = format('%s on %I refused: %s', TG_OP, TG_TABLE_NAME, TG_ARGV[0]);
 END $$;
 
--- placed_xid proves that items came with their order; a writer that supplies it can't make it say something else.
--- WHEN is evaluated without calling the function, and an AFTER trigger leaves COPY its bulk path.
-CREATE TRIGGER orders_placed_xid_is_own AFTER INSERT ON public.orders
-  FOR EACH ROW WHEN (NEW.placed_xid <> pg_current_xact_id())
-  EXECUTE FUNCTION public.refuse_order_change('placed_xid must be the inserting transaction''s, leave it to its default');
-
 CREATE TRIGGER orders_are_kept BEFORE DELETE OR TRUNCATE ON public.orders
   FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_order_change('orders are never removed');
 
@@ -43,8 +37,9 @@ END $$;
 CREATE TRIGGER orders_are_immutable AFTER UPDATE ON public.orders
   FOR EACH ROW EXECUTE FUNCTION public.refuse_changed_order();
 
--- Items of an order that another transaction inserted, or of none. The scalar subquery stays an index probe an item;
--- a join could become a hash of all orders.
+-- Items of an order that another transaction inserted, or of none. A writer that supplies placed_xid itself gains
+-- nothing: an order that names another transaction can get no items in its own, and is refused at commit for having
+-- none. The scalar subquery stays an index probe an order; a join could become a hash of all orders.
 CREATE FUNCTION public.refuse_late_items() RETURNS trigger LANGUAGE plpgsql
   SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN

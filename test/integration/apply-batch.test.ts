@@ -1,8 +1,10 @@
+import { sql } from '@databases/pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { applyBatch } from '../../cart-sink/apply-batch.ts';
 import { CommitOutcomeUnknownError, GenerationChangedError, PositionWentBackError } from '../../cart-sink/errors.ts';
 import { readSettled, takeOwnership } from '../../cart-sink/partition-owner.ts';
 import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
+import { insertAppliedOrders } from '../../cart-sink/sql/insert-applied-orders.ts';
 import { toLsn } from '../../schemas/lsn.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { setFailpointHandler } from '../../service/failpoint.ts';
@@ -276,6 +278,62 @@ describe('an owner that was replaced', () => {
     await carts.query('COMMIT');
     expect(await late).toEqual({ kind: 'stale-owner' });
     expect(await carts.readLines()).toEqual(['ada tea 5']);
+  });
+});
+
+describe('two batches never wait for each other in a circle, because a batch', () => {
+  const numbers = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+  const id = (number: number) => `01a20000-0000-7000-8000-00000000000${number}`;
+
+  it('locks cart lines by line id, whatever the order of its items', async () => {
+    await carts.query(
+      `INSERT INTO cart_lines (line_id, user_id, sku, quantity)
+       SELECT id, 'ada', 'sku-' || right(id::text, 1), 5 FROM unnest($1::uuid[]) id`,
+      [numbers.map(id)],
+    );
+    const shuffled = [7, 2, 9, 5, 1, 8, 3, 6, 4].map((number): Item => [`sku-${number}`, 1]);
+    const batch = (await carts.own('live')).batch([order('ada', shuffled)]);
+    await carts.query('BEGIN');
+    await carts.query('SELECT 1 FROM cart_lines WHERE line_id = $1 FOR UPDATE', [id(5)]);
+    const applying = apply(batch);
+    await waitUntilBlocked();
+    const free = await carts.database.pool.query(sql`SELECT line_id FROM cart_lines FOR UPDATE SKIP LOCKED`);
+    await carts.query('COMMIT');
+    expect(free.map(({ line_id }) => line_id).toSorted()).toEqual([6, 7, 8, 9].map(id));
+    expect(await applying).toMatchObject({ linesReduced: 9 });
+  });
+
+  it('enters orders into the ledger by order id, whatever their order in Kafka', async () => {
+    const enter = (number: number) =>
+      insertAppliedOrders(RULE_VERSION, [order('ada', [['tea', 1]], { orderId: id(number) })]);
+    const orders = [7, 2, 9, 5, 1, 8, 3, 6, 4].map((number) => order('ada', [['tea', 1]], { orderId: id(number) }));
+    const batch = (await carts.own('live')).batch(orders);
+    const released = Promise.withResolvers<void>();
+    const entered = Promise.withResolvers<void>();
+    const other = carts.database.pool.tx(async (tx) => {
+      await tx.query(enter(5));
+      entered.resolve();
+      await released.promise;
+    });
+    await entered.promise;
+    const applying = apply(batch);
+    await waitUntilBlocked();
+    const blocked: number[] = [];
+    for (const number of numbers.filter((one) => one !== 5)) {
+      const attempt = carts.database.pool.tx(
+        async (tx) => {
+          await tx.query(enter(number));
+          throw new Error('not blocked');
+        },
+        { lockTimeoutMilliseconds: 100 },
+      );
+      const code = await attempt.catch((error: { code?: string }) => error.code);
+      if (code === '55P03') blocked.push(number);
+    }
+    released.resolve();
+    await other;
+    expect(blocked).toEqual([1, 2, 3, 4]);
+    expect(await applying).toMatchObject({ orders: 8, duplicates: 1 });
   });
 });
 

@@ -178,11 +178,14 @@ describe('an order and its items', () => {
   it('can not be tied together by a placed_xid that a writer makes up', async () => {
     const next = '(pg_current_xact_id()::text::bigint + 1)::text::xid8';
     for (const lie of [next, `'3'::xid8`]) {
-      await expectRefused(() =>
-        client.query(`INSERT INTO orders (order_id, user_id, total_cents, placed_xid) VALUES ($1, 'ada', 1, ${lie})`, [
-          randomUUIDv7(),
-        ]),
-      );
+      const insertLie = async () => {
+        const orderId = randomUUIDv7();
+        const statement = `INSERT INTO orders (order_id, user_id, total_cents, placed_xid) VALUES ($1, 'ada', 1, ${lie})`;
+        await client.query(statement, [orderId]);
+        return orderId;
+      };
+      await expectRefused(insertLie);
+      await expectRefused(async () => insertItemRow(client, await insertLie()));
     }
     const orderId = await insertWholeOrder(client);
     await expectRefused(() =>

@@ -305,6 +305,7 @@ describe('reading orders', () => {
 
   it('of a user is refused with a bad id, limit or cursor', async () => {
     const userId = newUser();
+    await place({ userId, items: [item] });
     const { body: others } = await place({ userId: newUser(), items: [item] });
     const cases = [
       ['/users/%00%00%00%00/orders', 'params.userId'],

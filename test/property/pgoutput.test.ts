@@ -14,8 +14,17 @@ import {
 const uint32 = fc.integer({ min: 0, max: 0xffff_ffff });
 const uint64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
 const micros = fc.bigInt({ min: -(2n ** 62n), max: 2n ** 62n });
-/** Whole code points (so no lone surrogates, which UTF-8 has not); Postgres stores no NUL. */
-const text = fc.string({ unit: 'binary', maxLength: 40 }).map((value) => value.replaceAll('\0', ''));
+/** Every length that a character has in UTF-8; no surrogates, which it has not, and no NUL, which Postgres has not. */
+const character = fc
+  .oneof(
+    { weight: 4, arbitrary: fc.integer({ min: 0x01, max: 0x7f }) },
+    fc.integer({ min: 0x80, max: 0x7ff }),
+    fc.integer({ min: 0x800, max: 0xd7ff }),
+    fc.integer({ min: 0xe000, max: 0xffff }),
+    fc.integer({ min: 0x10000, max: 0x10ffff }),
+  )
+  .map((code) => String.fromCodePoint(code));
+const text = fc.array(character, { maxLength: 40 }).map((characters) => characters.join(''));
 const name = text.filter((value) => value.length > 0);
 const value: fc.Arbitrary<TupleValue> = fc.oneof(
   { weight: 6, arbitrary: text },

@@ -8,46 +8,39 @@ const record = (topic: string, partition: number, bytes: number, key = 'k'): Out
   key,
   value: Buffer.alloc(bytes),
 });
-const wide = { partitionRecords: 1_000_000, partitionBytes: 1e12, sendBytes: 1e12 };
-const messagesOf = (sends: ReturnType<typeof splitSends>) =>
-  sends.map(({ topicMessages }) => topicMessages.flatMap(({ messages }) => messages));
+const wide = { partitionBytes: 1e12, sendBytes: 1e12 };
+const sizes = (sends: ReturnType<typeof splitSends>) =>
+  sends.map(({ batches }) => batches.reduce((sum, { records }) => sum + records.length, 0));
 
 describe('splitting the records of a transaction into sends', () => {
   it('makes no send of nothing', () => {
     expect(splitSends([], wide)).toEqual([]);
   });
 
-  it('puts all topics into one send and says what its answer must confirm', () => {
+  it('puts the batches of all topics into one send', () => {
     const records = [
       record('orders', 0, 10),
       record('orders', 5, 10),
       record('checkpoints', 0, 10),
-      record('orders', 0, 10),
+      record('orders', 0, 20),
     ];
     const sends = splitSends(records, wide);
     expect(sends).toHaveLength(1);
-    expect(sends[0]!.topicMessages.map(({ topic, messages }) => [topic, messages.length])).toEqual([
-      ['orders', 3],
-      ['checkpoints', 1],
-    ]);
-    expect(sends[0]!.parts).toEqual([
-      { topic: 'orders', partition: 0, records: 2 },
-      { topic: 'orders', partition: 5, records: 1 },
-      { topic: 'checkpoints', partition: 0, records: 1 },
+    expect(sends[0]!.batches).toEqual([
+      { topic: 'orders', partition: 0, records: [records[0], records[3]] },
+      { topic: 'orders', partition: 5, records: [records[1]] },
+      { topic: 'checkpoints', partition: 0, records: [records[2]] },
     ]);
   });
 
-  it('begins another send when a partition has its number of records, not when another has', () => {
-    const records = [0, 1, 0, 1, 0].map((partition) => record('orders', partition, 10));
-    expect(messagesOf(splitSends(records, { ...wide, partitionRecords: 2 })).map(({ length }) => length)).toEqual([
-      4, 1,
-    ]);
+  it('begins another send when a batch would be larger than Kafka takes, not when two together would', () => {
+    const records = [record('orders', 0, 500), record('orders', 1, 900), record('orders', 0, 400), record('orders', 0, 100)];
+    expect(sizes(splitSends(records, { ...wide, partitionBytes: 1_000 }))).toEqual([3, 1]);
   });
 
-  it('begins another send when a batch would be larger than Kafka takes', () => {
-    const records = [record('orders', 0, 500), record('orders', 0, 400), record('orders', 0, 100)];
-    const sends = messagesOf(splitSends(records, { ...wide, partitionBytes: 1_000 }));
-    expect(sends.map(({ length }) => length)).toEqual([2, 1]);
+  it('begins another send when the whole would be too large', () => {
+    const records = [0, 1, 2].map((partition) => record('orders', partition, 400));
+    expect(sizes(splitSends(records, { ...wide, sendBytes: 1_000 }))).toEqual([2, 1]);
   });
 
   it('counts keys and headers, in bytes', () => {
@@ -58,14 +51,12 @@ describe('splitting the records of a transaction into sends', () => {
 
   it('sends a record that is larger than every bound alone', () => {
     const records = [record('orders', 0, 10), record('orders', 0, 5_000), record('orders', 0, 10)];
-    const bounds = { partitionRecords: 10, partitionBytes: 1_000, sendBytes: 1_000 };
-    expect(messagesOf(splitSends(records, bounds)).map(({ length }) => length)).toEqual([1, 1, 1]);
+    expect(sizes(splitSends(records, { partitionBytes: 1_000, sendBytes: 1_000 }))).toEqual([1, 1, 1]);
   });
 
   it('keeps every record once, in order, within the bounds', () => {
     const anyRecord = fc.record({ topic: fc.constantFrom('a', 'b'), partition: fc.nat(3), bytes: fc.nat(300) });
     const anyBounds = fc.record({
-      partitionRecords: fc.integer({ min: 1, max: 9 }),
       partitionBytes: fc.integer({ min: 1, max: 900 }),
       sendBytes: fc.integer({ min: 1, max: 1_500 }),
     });
@@ -75,19 +66,19 @@ describe('splitting the records of a transaction into sends', () => {
         const sends = splitSends(records, bounds);
         const byPart = (list: readonly OutgoingRecord[]) =>
           Map.groupBy(list, ({ topic, partition }) => `${topic}${partition}`);
-        const kept = byPart(messagesOf(sends).flat());
+        const kept = byPart(sends.flatMap(({ batches }) => batches.flatMap((batch) => batch.records)));
         expect(new Set(kept.keys())).toEqual(new Set(byPart(records).keys()));
         for (const [part, expected] of byPart(records)) {
-          expect(kept.get(part)!.every((message, index) => message === expected[index])).toBe(true);
+          expect(kept.get(part)!.every((kept, index) => kept === expected[index])).toBe(true);
           expect(kept.get(part)).toHaveLength(expected.length);
         }
-        for (const send of sends) {
-          const size = messagesOf([send])[0]!.length;
-          expect(size).toBeGreaterThan(0);
-          expect(send.parts.reduce((sum, { records: count }) => sum + count, 0)).toBe(size);
-          for (const { records: count } of send.parts) expect(count).toBeLessThanOrEqual(bounds.partitionRecords);
-          const bytes = messagesOf([send])[0]!.reduce((sum, { value }) => sum + value.length, 0);
-          if (size > 1) expect(bytes).toBeLessThanOrEqual(bounds.sendBytes);
+        for (const { batches } of sends) {
+          const bytesOf = (list: readonly OutgoingRecord[]) => list.reduce((sum, { value }) => sum + value.length, 0);
+          const all = batches.flatMap((batch) => batch.records);
+          expect(all.length).toBeGreaterThan(0);
+          if (all.length === 1) continue;
+          expect(bytesOf(all)).toBeLessThanOrEqual(bounds.sendBytes);
+          for (const batch of batches) expect(bytesOf(batch.records)).toBeLessThanOrEqual(bounds.partitionBytes);
         }
       }),
     );

