@@ -4,24 +4,22 @@
  * The API listens at once and outlives every trouble of the pipeline. Each has a pool of its own, so that a backlog
  * never makes a shopper wait for a connection.
  */
-import { join } from 'node:path';
 import process from 'node:process';
 import { createDatabase } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
-import { migrate } from '#service/migrate.ts';
 import { type RunningService, runService } from '#service/shutdown.ts';
 import { applyBatch } from './apply-batch.ts';
 import { readCartSinkConfig } from './config.ts';
+import { migrateCarts } from './migrate-carts.ts';
 import { createPipeline, type Pipeline } from './pipeline.ts';
-import { formatReadiness } from './readiness.ts';
+import { createReachability, formatReadiness } from './readiness.ts';
 import { retryPassing } from './retry-passing.ts';
 import { createCartServer } from './server.ts';
 import { createSinkReporter } from './sink-reporter.ts';
 
 const SERVICE = 'cart-sink';
-const MIGRATIONS = join(import.meta.dirname, 'migrations');
 /** A cart request is a few short statements; whoever waits longer is better told to come back. */
 const CART_STATEMENT_TIMEOUT_MS = 5_000;
 const CART_LOCK_TIMEOUT_MS = 3_000;
@@ -59,6 +57,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     idleInTransactionTimeoutMs: config.idleInTransactionTimeoutMs,
   });
 
+  const isReachable = createReachability(() => cartDatabase.ping());
   const closing = new AbortController();
   let migrated = !config.migrate;
   let pipeline: Pipeline | undefined;
@@ -71,11 +70,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     metrics,
     isMigrated: () => migrated,
     readiness: async () => {
-      const ping = cartDatabase.ping();
-      const databaseReachable = await ping.then(
-        () => true,
-        () => false,
-      );
+      const databaseReachable = await isReachable();
       return formatReadiness({
         databaseReachable,
         migrated,
@@ -91,7 +86,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
 
   const consume = async (): Promise<void> => {
     if (config.migrate) {
-      await retryPassing(() => migrate({ databaseUrl: config.cartDatabaseUrl, directory: MIGRATIONS, logger }), {
+      await retryPassing(() => migrateCarts({ databaseUrl: config.cartDatabaseUrl, logger }), {
         signal: closing.signal,
         random: Math.random,
         onRetry: reporter.retrying,

@@ -4,9 +4,6 @@
 // supervised-service.ts.
 
 import { resolve } from 'node:path';
-import { readCartSinkConfig } from '../cart-sink/config.ts';
-import { readCdcReaderConfig } from '../cdc-reader/config.ts';
-import { readOrderApiConfig } from '../order-api/config.ts';
 import {
   brokers,
   ConfigurationError,
@@ -15,7 +12,10 @@ import {
   postgresUrl,
   readEnvironment,
   text,
-} from '../service/environment.ts';
+} from '#service/environment.ts';
+import { readCartSinkConfig } from '../cart-sink/config.ts';
+import { readCdcReaderConfig } from '../cdc-reader/config.ts';
+import { readOrderApiConfig } from '../order-api/config.ts';
 
 const openPort = (name: string, description: string, fallback: string) =>
   integer(name, description, { min: 1, max: 65_535, fallback });

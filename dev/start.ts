@@ -4,7 +4,7 @@
 // with the same data; if it is killed, guards stop everything (child-process.ts). Bad configuration ends with 78.
 
 import { join, relative } from 'node:path';
-import { ConfigurationError } from '../service/environment.ts';
+import { ConfigurationError } from '#service/environment.ts';
 import { requireStackPorts, startLocalServers, unlessAborted } from './local-servers.ts';
 import { playSample } from './sample.ts';
 import { readStackConfig, type StackConfig, serviceEnvironment } from './stack-config.ts';

@@ -41,7 +41,9 @@ export class UnencodableEventError extends Error {
   override readonly name = 'UnencodableEventError';
 }
 
-let scratch = createScratch(64 * 1024);
+/** Some hundred times a usual event. A larger event gets a larger one, for itself only. */
+const SCRATCH_BYTES = 64 * 1024;
+let scratch = createScratch(SCRATCH_BYTES);
 
 function createScratch(bytes: number): Buffer {
   const buffer = Buffer.allocUnsafeSlow(bytes);
@@ -63,7 +65,9 @@ export function encodeOrderPlaced(event: OrderPlaced): Buffer {
     scratch = createScratch(2 * (scratch.length - end));
     end = writeToScratch(event);
   }
-  return Buffer.from(scratch.subarray(0, end));
+  const bytes = Buffer.from(scratch.subarray(0, end));
+  if (scratch.length > SCRATCH_BYTES) scratch = createScratch(SCRATCH_BYTES);
+  return bytes;
 }
 
 function writeToScratch(event: OrderPlaced): number {

@@ -37,9 +37,14 @@ const MESSAGE =
 /** How deep a chain of causes is followed. */
 const DEEPEST_CAUSE = 5;
 
-export function isDatabaseAway(error: unknown, depth = 0): boolean {
-  if (!(error instanceof Error) || depth > DEEPEST_CAUSE) return false;
-  const { code } = error as { code?: unknown };
-  if (typeof code === 'string' && (CODES.has(code) || SQLSTATE.test(code))) return true;
-  return MESSAGE.test(error.message) || isDatabaseAway(error.cause, depth + 1);
+/** Whether `error`, or what caused it, says that the database can't be had right now. */
+export function isDatabaseAway(error: unknown): boolean {
+  let current = error;
+  for (let depth = 0; depth <= DEEPEST_CAUSE && current instanceof Error; depth++) {
+    const { code } = current as { code?: unknown };
+    if (typeof code === 'string' && (CODES.has(code) || SQLSTATE.test(code))) return true;
+    if (MESSAGE.test(current.message)) return true;
+    current = current.cause;
+  }
+  return false;
 }

@@ -5,7 +5,7 @@
  * `where`, and libraries hang requests and clients on their errors. Row values are never logged.
  */
 import type { Logger, LoggerOptions } from 'pino';
-import { pino, stdTimeFunctions } from 'pino';
+import { destination, pino, stdTimeFunctions } from 'pino';
 
 export type { Logger };
 
@@ -22,18 +22,24 @@ const ALLOWED = [
   'details',
 ] as const;
 
+const STANDARD_OUTPUT = 1;
+
 /** How deep a chain of causes is followed. */
 const DEEPEST_CAUSE = 5;
 
 /** What of an error may be logged: kind, message, stack, the allowed properties, and the same of its causes. */
-export function formatError(error: unknown, depth = 0): Record<string, unknown> {
+export function formatError(error: unknown): Record<string, unknown> {
+  return formatChain(error, 0);
+}
+
+function formatChain(error: unknown, depth: number): Record<string, unknown> {
   if (!(error instanceof Error)) return { type: typeof error };
   const formatted: Record<string, unknown> = { type: error.name, message: error.message, stack: error.stack };
   for (const property of ALLOWED) {
     const value = (error as unknown as Record<string, unknown>)[property];
     if (value !== undefined) formatted[property] = value;
   }
-  if (error.cause !== undefined && depth < DEEPEST_CAUSE) formatted.cause = formatError(error.cause, depth + 1);
+  if (error.cause !== undefined && depth < DEEPEST_CAUSE) formatted.cause = formatChain(error.cause, depth + 1);
   return formatted;
 }
 
@@ -44,11 +50,14 @@ export function loggerOptions(service: string, level: string): LoggerOptions {
     base: { service },
     timestamp: stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }) },
-    serializers: { err: (error: unknown) => formatError(error) },
+    serializers: { err: formatError },
   };
 }
 
-/** A logger to standard output; `level` is one of pino's. Pass errors as `err`. */
+/**
+ * A logger to standard output; `level` is one of pino's. Pass errors as `err`. A line is out when the call returns: the
+ * last ones before an exit or a crash are the ones that matter.
+ */
 export function createLogger(service: string, level: string): Logger {
-  return pino(loggerOptions(service, level));
+  return pino(loggerOptions(service, level), destination({ fd: STANDARD_OUTPUT, sync: true }));
 }

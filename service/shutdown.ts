@@ -41,7 +41,8 @@ export async function runService(options: RunOptions): Promise<void> {
   let logger = createLogger(service, 'info');
 
   const fail = (reason: string, error: unknown): never => {
-    logger.fatal({ event: SERVICE_FAILED, reason, err: error }, `${service} failed: ${reason}`);
+    const message = error instanceof Error ? error.message : String(error);
+    logger.fatal({ event: SERVICE_FAILED, reason, err: error }, `${service} failed: ${reason}: ${message}`);
     return process.exit(EXIT_FAILED);
   };
   process.on('uncaughtException', (error) => fail('uncaught exception', error));

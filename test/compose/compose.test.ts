@@ -57,8 +57,9 @@ describe('the containers', () => {
   beforeAll(async () => {
     engine = await findContainerEngine();
     const base = await findNodeBaseImage(engine, console.info);
-    const build = ['build', '--network', 'host', '--build-arg', `NODE_IMAGE=${base}`, '--tag', image, repository];
-    await engine.run(build, { deadlineMs: 600_000 });
+    const leaveNoLayers = engine.name === 'podman' ? ['--layers=false'] : [];
+    const options = ['--network', 'host', '--build-arg', `NODE_IMAGE=${base}`, '--tag', image, ...leaveNoLayers];
+    await engine.run(['build', ...options, repository], { deadlineMs: 600_000 });
 
     postgres = await createLocalPostgres({ directory: join(directory, 'postgres'), settings: { fsync: 'off' } });
     kafka = await createLocalKafka({ directory: join(directory, 'kafka') });

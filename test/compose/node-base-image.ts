@@ -10,11 +10,12 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { ContainerEngine } from './container-engine.ts';
 
@@ -44,7 +45,8 @@ async function makeStandIn(engine: ContainerEngine, image: string): Promise<void
   const work = mkdtempSync('/var/tmp/tillstream-stand-in-');
   const root = join(work, 'root');
   try {
-    await execute('debootstrap', ['--variant=minbase', '--include=ca-certificates', 'bookworm', root, debianMirror()], {
+    const packages = '--include=ca-certificates,libatomic1'; // node is linked against libatomic
+    await execute('debootstrap', ['--variant=minbase', packages, 'bookworm', root, debianMirror()], {
       maxBuffer: 64 * 1024 * 1024,
     }).catch((cause) => {
       throw new Error('debootstrap failed; is it installed (apt-get install debootstrap)?', { cause });
@@ -52,6 +54,7 @@ async function makeStandIn(engine: ContainerEngine, image: string): Promise<void
     cpSync(process.execPath, join(root, 'usr/local/bin/node'));
     await installNpm(root);
     await execute('chroot', [root, 'useradd', '--uid', '1000', '--create-home', 'node']);
+    await execute('chroot', [root, 'npm', '--version']);
     const archive = join(work, 'root.tar');
     await execute('tar', ['--create', '--file', archive, '--directory', root, '.'], { maxBuffer: 64 * 1024 * 1024 });
     const changes = ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'];
@@ -78,10 +81,19 @@ function debianMirror(): string {
   throw new Error('No Debian mirror is configured in /etc/apt.');
 }
 
+/** The folder of the npm that runs this, or of the one on the PATH. */
+function findNpm(): string {
+  const onPath = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'npm'));
+  const found = [process.env.npm_execpath ?? '', ...onPath].find((file) => file.includes('npm') && existsSync(file));
+  const folder = found === undefined ? undefined : join(dirname(realpathSync(found)), '..');
+  if (folder === undefined || !existsSync(join(folder, 'bin', 'npm-cli.js')))
+    throw new Error('npm is not on the PATH.');
+  return folder;
+}
+
 async function installNpm(root: string): Promise<void> {
   const npm = async (...args: string[]) => (await execute('npm', args)).stdout.trim();
-  const modules = await npm('root', '--global');
-  cpSync(join(modules, 'npm'), join(root, 'usr/local/lib/node_modules/npm'), { recursive: true, dereference: true });
+  cpSync(findNpm(), join(root, 'usr/local/lib/node_modules/npm'), { recursive: true, dereference: true });
   symlinkSync('../lib/node_modules/npm/bin/npm-cli.js', join(root, 'usr/local/bin/npm'));
   const lines = [`registry=${await npm('config', 'get', 'registry')}`];
   const authority = process.env.NODE_EXTRA_CA_CERTS;

@@ -163,4 +163,5 @@ test('Kafka that is killed, and away for longer than a session, is waited for', 
   await kafka.kill();
   expect((await sink.stop()).code).toBe(0);
   await kafka.start();
+  await stage.waitGroupEmpty();
 });

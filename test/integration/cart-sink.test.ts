@@ -25,13 +25,7 @@ async function waitHalted(sink: Service, code: string): Promise<Record<string, u
   expect(series).toEqual([[expect.stringContaining(`code="${code}"`), 1]]);
   const cart = await fetch(`${sink.url}/carts/user-0`);
   expect(cart.status).toBe(200);
-  await waitFor('the halted sink to have left the group', async () => {
-    const { CONSUMER_GROUP } = stage.environment.env;
-    const { groups } = await withKafkaAdmin(stage.environment.servers.directBrokers, (admin) =>
-      admin.describeGroups([CONSUMER_GROUP]),
-    );
-    return groups[0]!.members.length === 0;
-  });
+  await stage.waitGroupEmpty();
   return body.halted as Record<string, unknown>;
 }
 

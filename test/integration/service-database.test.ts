@@ -95,7 +95,7 @@ describe('nobody waits longer than allowed, and the pool is whole afterwards:', 
     const { error, afterMs } = await failure(database.ping());
     expect(isDatabaseAway(error)).toBe(true);
     expect(afterMs).toBeGreaterThan(250);
-    expect(afterMs).toBeLessThan(800);
+    expect(afterMs).toBeLessThan(1_500);
     await Promise.all(busy);
     await expectWhole(database);
   });
@@ -106,7 +106,7 @@ describe('nobody waits longer than allowed, and the pool is whole afterwards:', 
     const attempts = await Promise.all([1, 2, 3, 4].map(() => failure(database.ping())));
     for (const { error, afterMs } of attempts) {
       expect(error).toBeInstanceOf(AcquireTimeoutError);
-      expect(afterMs).toBeLessThan(800);
+      expect(afterMs).toBeLessThan(1_500);
     }
     proxy.resume();
     await waitFor('the pool to recover', () => database.ping().then(() => true));
@@ -118,7 +118,7 @@ describe('nobody waits longer than allowed, and the pool is whole afterwards:', 
     const database = open({ acquireTimeoutMs: 300 });
     const { error, afterMs } = await failure(database.ping());
     expect(isDatabaseAway(error)).toBe(true);
-    expect(afterMs).toBeLessThan(800);
+    expect(afterMs).toBeLessThan(1_500);
     await proxy.accept();
     await waitFor('the pool to recover', () => database.ping().then(() => true));
     await expectWhole(database);

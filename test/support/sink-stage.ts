@@ -41,6 +41,8 @@ export type SinkStage = {
   waitDrained(deadlineMs?: number): Promise<void>;
   /** Throws unless each published order took one piece out of its user's cart, once, and is in the ledger. */
   requireAppliedOnce(): Promise<void>;
+  /** Waits until the group has no member: one that could not say that it leaves stays for its session. */
+  waitGroupEmpty(): Promise<void>;
   cleanUp(): Promise<void>;
 };
 
@@ -182,6 +184,19 @@ export async function createSinkStage(label: string, servers?: TestServers): Pro
         const wanted = ordered.get(user_id)?.length ?? 0;
         if (taken !== wanted) throw new Error(`${taken} pieces were taken for ${wanted} orders of ${user_id}`);
       }
+    },
+    async waitGroupEmpty() {
+      const { CONSUMER_GROUP } = environment.env;
+      await waitFor(
+        'the group to have no members',
+        async () => {
+          const describe = withKafkaAdmin(environment.servers.directBrokers, (admin) =>
+            admin.describeGroups([CONSUMER_GROUP]),
+          );
+          return (await describe).groups[0]!.members.length === 0;
+        },
+        { deadlineMs: 30_000, everyMs: 200 },
+      );
     },
     async cleanUp() {
       await producer?.disconnect();

@@ -33,7 +33,7 @@ afterEach(() => {
 });
 
 describe('a Produce request', () => {
-  const text = fc.string({ unit: 'binary', maxLength: 40 });
+  const text = fc.string({ unit: fc.constantFrom('a', 'ä', '\0', '€', '𝄞'), maxLength: 40 });
   const record = fc.record(
     {
       key: text,
@@ -51,15 +51,19 @@ describe('a Produce request', () => {
 
   it('is byte for byte what kafkajs writes', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(batch, { minLength: 1, maxLength: 5 }), fc.nat(2 ** 31 - 1), async (shapes, timeoutMs) => {
-        const batches = shapes.map((shape) => ({
-          ...shape,
-          records: shape.records.map((one) => ({ topic: shape.topic, partition: shape.partition, ...one })),
-        })) as ProduceBatch[];
-        const ours = encodeProduceRequest({ producer, timeoutMs, batches, nowMs });
-        expect(ours.equals(await encodeWithKafkajs(batches, timeoutMs))).toBe(true);
-      }),
-      { numRuns: 300 },
+      fc.asyncProperty(
+        fc.array(batch, { minLength: 1, maxLength: 5 }),
+        fc.nat(2 ** 31 - 1),
+        async (shapes, timeoutMs) => {
+          const batches = shapes.map((shape) => ({
+            ...shape,
+            records: shape.records.map((one) => ({ topic: shape.topic, partition: shape.partition, ...one })),
+          })) as ProduceBatch[];
+          const ours = encodeProduceRequest({ producer, timeoutMs, batches, nowMs });
+          expect(ours.equals(await encodeWithKafkajs(batches, timeoutMs))).toBe(true);
+        },
+      ),
+      { numRuns: 100 },
     );
   });
 
@@ -94,7 +98,10 @@ describe('the CRC-32C of a batch', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(20), fc.nat(20), (array, skip, drop) => {
         const bytes = Buffer.from(array);
-        const [start, end] = [Math.min(skip, bytes.length), Math.max(Math.min(skip, bytes.length), bytes.length - drop)];
+        const [start, end] = [
+          Math.min(skip, bytes.length),
+          Math.max(Math.min(skip, bytes.length), bytes.length - drop),
+        ];
         expect(crc32c(bytes, start, end)).toBe(kafkajsCrc32c(bytes.subarray(start, end)));
       }),
     );

@@ -114,7 +114,7 @@ describe('decoding record batches', () => {
           expect(decoded.nextOffset).toBe(BigInt(baseOffset + records.length));
         },
       ),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 

@@ -34,7 +34,12 @@ describe('splitting the records of a transaction into sends', () => {
   });
 
   it('begins another send when a batch would be larger than Kafka takes, not when two together would', () => {
-    const records = [record('orders', 0, 500), record('orders', 1, 900), record('orders', 0, 400), record('orders', 0, 100)];
+    const records = [
+      record('orders', 0, 500),
+      record('orders', 1, 900),
+      record('orders', 0, 400),
+      record('orders', 0, 100),
+    ];
     expect(sizes(splitSends(records, { ...wide, partitionBytes: 1_000 }))).toEqual([3, 1]);
   });
 
@@ -78,7 +83,9 @@ describe('splitting the records of a transaction into sends', () => {
           expect(all.length).toBeGreaterThan(0);
           if (all.length === 1) continue;
           expect(bytesOf(all)).toBeLessThanOrEqual(bounds.sendBytes);
-          for (const batch of batches) expect(bytesOf(batch.records)).toBeLessThanOrEqual(bounds.partitionBytes);
+          for (const batch of batches) {
+            if (batch.records.length > 1) expect(bytesOf(batch.records)).toBeLessThanOrEqual(bounds.partitionBytes);
+          }
         }
       }),
     );

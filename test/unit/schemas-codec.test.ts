@@ -51,6 +51,18 @@ test('no schema file was left out of the catalogue', () => {
   expect(files.sort()).toEqual(orderPlacedVersions.map(({ version }) => `order-placed.v${version}.avsc`).sort());
 });
 
+test('every field of every schema file is documented for readers outside this repository', () => {
+  const undocumented: string[] = [];
+  for (const { version } of orderPlacedVersions) {
+    const text = readFileSync(new URL(`order-placed.v${version}.avsc`, SCHEMAS), 'utf8');
+    JSON.parse(text, (_key, value) => {
+      if (value?.name !== undefined && !value.doc) undocumented.push(`v${version} ${value.name}`);
+    });
+    expect(text.match(/"doc"/g)!.length).toBeGreaterThan(10);
+  }
+  expect(undocumented).toEqual([]);
+});
+
 test('encoded events are independent of each other and exactly as long as needed', () => {
   const small = createEvent();
   const large = createEvent({ items: Array.from({ length: 5_000 }, (_, lineNo) => createItem({ lineNo })) });
