@@ -9,7 +9,8 @@ ARG NODE_IMAGE=docker.io/library/node:26.10.0-bookworm-slim
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./
-RUN npm ci --omit=dev --no-audit --no-fund
+# Optional ones too: they are the type checker (an optional peer of a dependency's dependency) and a driver for Workers.
+RUN npm ci --omit=dev --omit=optional --no-audit --no-fund
 
 FROM ${NODE_IMAGE}
 # Inside a container, loopback would reach nobody; which address of the host is published is the operator's choice.

@@ -6,7 +6,7 @@ import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { PublicationChangedError } from './errors.ts';
 
-/** Looks under load: ten a second cost nothing beside the stream, and hold back no more WAL than a blink writes. */
+/** The least time between two looks: ten a second cost nothing, and hold back no more WAL than a blink writes. */
 const LOOK_EVERY_MS = 100;
 
 export interface Acknowledger {
@@ -27,9 +27,11 @@ export function createAcknowledger(options: {
   let requested = LSN_ZERO;
   let acknowledged = LSN_ZERO;
   let running: Promise<void> | undefined;
+  let lookedAtMs = Number.NEGATIVE_INFINITY;
   let isClosed = false;
 
   const lookAndAcknowledge = async (throughLsn: Lsn): Promise<void> => {
+    lookedAtMs = performance.now();
     const found = await options.readFingerprint();
     if (isClosed) return;
     if (found !== options.expectedFingerprint) {
@@ -44,21 +46,23 @@ export function createAcknowledger(options: {
   const run = async (): Promise<void> => {
     try {
       while (requested > acknowledged && !isClosed) {
-        await lookAndAcknowledge(requested);
-        if (requested > acknowledged) await delay(LOOK_EVERY_MS, undefined, { ref: false });
+        const waitMs = lookedAtMs + LOOK_EVERY_MS - performance.now();
+        if (waitMs > 0) await delay(waitMs, undefined, { ref: false });
+        if (!isClosed) await lookAndAcknowledge(requested);
       }
     } catch (error) {
       if (!isClosed) options.onFailure(error as Error);
       isClosed = true;
     } finally {
-      running = undefined; // in the same turn as the loop's last look at `requested`, or a request would be missed
+      running = undefined; // in the same turn as the loop's last test of `requested`, or a request would be missed
     }
   };
 
   return {
     request(throughLsn) {
       requested = maxLsn(requested, throughLsn);
-      if (running === undefined && !isClosed) running = run();
+      // With nothing to do run() would end before its promise is kept, which then would be kept for ever.
+      if (requested > acknowledged && running === undefined && !isClosed) running = run();
     },
     async settled() {
       while (running !== undefined) await running;

@@ -1,5 +1,5 @@
 // Turns the message stream into committed database transactions: begin, order rows, item rows, commit → one value from
-// which the events of all its orders can be read, in insertion order, any number of times. Guarantees: publish, count,
+// which the events of all its orders can be read, in the order in which it first wrote a row of each, again and again. Guarantees: publish, count,
 // or halt; every change is an order, an item, counted under a named reason, or an error that names its position.
 // Memory is bounded: past `spillBytes` the rows move to a temporary file. Which transactions are published, and when,
 // is left to the pipeline.
@@ -63,8 +63,9 @@ interface ContractRelation {
   readonly at: readonly number[];
 }
 
-interface OrderWithItems {
-  readonly order: OrderRow;
+/** An order as far as its rows have come: one statement may write its items first. */
+interface OrderRows {
+  order: OrderRow | undefined;
   readonly items: ItemRow[];
 }
 
@@ -87,14 +88,14 @@ export function createTransactionAssembler(options: {
   const addRow = (transaction: OpenTransaction, row: HeldRow): void => {
     transaction.rowBytes += row.tuple.length;
     if (transaction.spilled !== undefined) {
-      spill(transaction.commitLsn, transaction.spilled, row);
+      spill(transaction.spilled, row);
       return;
     }
     transaction.rows.push(row);
     if (transaction.rowBytes <= options.spillBytes) return;
     const spilled = { spool: new RowSpool(options.spillDirectory), index: new OrderIndex(), relations: [] };
     transaction.spilled = spilled;
-    for (const held of transaction.rows.splice(0)) spill(transaction.commitLsn, spilled, held);
+    for (const held of transaction.rows.splice(0)) spill(spilled, held);
   };
 
   return {
@@ -160,6 +161,7 @@ function finishTransaction(transaction: OpenTransaction, endLsn: Lsn): Committed
       const context = { ...stamp, commitLsn, committedAt };
       let ordinal = 0;
       for (const { order, items } of held?.values() ?? readSpilled(spilled!)) {
+        if (order === undefined) throw new ItemWithoutOrderError(commitLsn);
         if (items.length === 0) throw new OrderWithoutItemsError(commitLsn, ordinal);
         yield buildOrderPlaced(context, ordinal, order, items);
         ordinal += 1;
@@ -169,40 +171,38 @@ function finishTransaction(transaction: OpenTransaction, endLsn: Lsn): Committed
   };
 }
 
-function groupByOrder(transaction: OpenTransaction): Map<string, OrderWithItems> {
-  const orders = new Map<string, OrderWithItems>();
+function groupByOrder(transaction: OpenTransaction): Map<string, OrderRows> {
+  const orders = new Map<string, OrderRows>();
+  const rowsOf = (orderId: string): OrderRows => {
+    const known = orders.get(orderId);
+    if (known !== undefined) return known;
+    const rows: OrderRows = { order: undefined, items: [] };
+    orders.set(orderId, rows);
+    return rows;
+  };
   for (const { relation, tuple } of transaction.rows) {
     if (relation.kind === 'orders') {
       const order = readOrder(tuple, relation);
-      orders.set(order.orderId, { order, items: [] });
+      rowsOf(order.orderId).order = order;
     } else {
       const item = readItem(tuple, relation);
-      const of = orders.get(item.orderId);
-      if (of === undefined) throw new ItemWithoutOrderError(transaction.commitLsn);
-      of.items.push(item);
+      rowsOf(item.orderId).items.push(item);
     }
   }
   return orders;
 }
 
-function spill(commitLsn: Lsn, { spool, index, relations }: Spilled, { relation, tuple }: HeldRow): void {
+function spill({ spool, index, relations }: Spilled, { relation, tuple }: HeldRow): void {
   let tag = relations.indexOf(relation);
   if (tag < 0) tag = relations.push(relation) - 1;
-  if (relation.kind === 'orders') {
-    const ordinal = index.add(readOrder(tuple, relation).orderId);
-    if (ordinal < 0) throw new StreamOrderError('an order was inserted twice in one transaction');
-    spool.addOrder(ordinal, { tag, tuple });
-  } else {
-    const ordinal = index.find(readItem(tuple, relation).orderId);
-    if (ordinal < 0) throw new ItemWithoutOrderError(commitLsn);
-    spool.addItem(ordinal, { tag, tuple });
-  }
+  if (relation.kind === 'orders') spool.addOrder(index.add(readOrder(tuple, relation).orderId), { tag, tuple });
+  else spool.addItem(index.add(readItem(tuple, relation).orderId), { tag, tuple });
 }
 
-function* readSpilled({ spool, relations }: Spilled): Generator<OrderWithItems> {
+function* readSpilled({ spool, relations }: Spilled): Generator<OrderRows> {
   for (const { order, items } of spool.orders()) {
     yield {
-      order: readOrder(order.tuple, relations[order.tag]!),
+      order: order && readOrder(order.tuple, relations[order.tag]!),
       items: items.map((item) => readItem(item.tuple, relations[item.tag]!)),
     };
   }

@@ -1,5 +1,5 @@
-// Every reason for which the reader stops on purpose. A halt (DESIGN: I11, "publish, count, or halt") carries a literal
-// code, both positions where there are two, and what repairs it; the other errors are transient and end in a restart.
+// Every reason for which the reader stops on purpose (I11; publish, count, or halt). Each carries a literal code, both
+// positions where there are two, and what repairs it. What ends one start only is in restart-errors.ts.
 import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import { HaltError } from '#service/halt.ts';
 
@@ -232,46 +232,5 @@ export class EventTooLargeError extends HaltError {
       lsns({ throughLsn }),
       { cause },
     );
-  }
-}
-
-/** Preflight found what only an operator can change; the reader waits and looks again. */
-export class PreflightError extends Error {
-  readonly code = 'PREFLIGHT';
-  readonly problems: readonly { code: string; problem: string; remedy: string }[];
-  constructor(problems: readonly { code: string; problem: string; remedy: string }[]) {
-    super(problems.map(({ problem, remedy }) => `${problem} ${remedy}`).join(' '));
-    this.name = 'PreflightError';
-    this.problems = problems;
-  }
-}
-
-/** Another reader is at work: this one stands by. */
-export class StandbyError extends Error {
-  readonly code = 'STANDBY';
-  constructor(why: string, options?: ErrorOptions) {
-    super(`Another reader is at work: ${why}.`, options);
-    this.name = 'StandbyError';
-  }
-}
-
-/** A first start began and did not end: it has to be done again, under its lock. */
-export class FirstStartUnfinishedError extends Error {
-  readonly code = 'FIRST_START_UNFINISHED';
-  constructor() {
-    super('The first start was interrupted; it is done again.');
-    this.name = 'FirstStartUnfinishedError';
-  }
-}
-
-/** The server ends ordinary sessions: it is being shut down, or someone ended this one. */
-export class SourceSessionEndedError extends Error {
-  readonly code = 'SOURCE_SESSION_ENDED';
-  constructor(options?: ErrorOptions) {
-    super(
-      'The session with the orders database has ended; the stream is given up so that a shutdown need not wait.',
-      options,
-    );
-    this.name = 'SourceSessionEndedError';
   }
 }

@@ -11,7 +11,6 @@ import {
   CheckpointMissingError,
   OrderWithoutItemsError,
   SlotDroppedError,
-  StandbyError,
   SystemChangedError,
 } from './errors.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka/connection.ts';
@@ -26,7 +25,7 @@ import type { SourceSession } from './postgres/source-session.ts';
 import { SlotBusyError } from './postgres/stream-errors.ts';
 import { timelineOf } from './postgres/timeline.ts';
 import type { SourceIdentity } from './postgres/walsender.ts';
-import { type EventRecord, eventRecord } from './publish.ts';
+import { type EventRecord, eventRecord } from './prepare-transaction.ts';
 import type { StartContext } from './start-up.ts';
 
 /** Orders read from the snapshot, and published in one Kafka transaction, at a time. */

@@ -16,6 +16,7 @@ export interface Groupable {
 export interface Group<T extends Groupable> {
   readonly transactions: readonly T[];
   readonly orders: number;
+  readonly bytes: number;
   /** The end LSN of the last one, or further where only transactions without orders followed. */
   readonly throughLsn: Lsn;
 }
@@ -33,6 +34,8 @@ export interface GroupCommit<T extends Groupable> {
   advance(endLsn: Lsn): void;
   take(): Group<T> | undefined;
   readonly isEmpty: boolean;
+  /** The transaction that has waited longest. */
+  readonly oldest: T | undefined;
   /** Whether the stream should be paused: as much waits as the next two groups may hold. */
   readonly isFull: boolean;
   readonly bytes: number;
@@ -81,6 +84,9 @@ export function createGroupCommit<T extends Groupable>(bounds: {
     },
     get isEmpty() {
       return groups.length === 0;
+    },
+    get oldest() {
+      return groups[0]?.transactions[0];
     },
     get isFull() {
       return groups.length > 2 || bytes >= 2 * bounds.maxBytes;

@@ -1,10 +1,11 @@
 // What the reader tells about itself: the constant names of its log events, and its metrics. LSN distances are bytes
-// of WAL. Lag counts from what Kafka has committed, not from what was received.
-import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
+// of WAL. Lag counts from what Kafka has committed, not from what was received, to where the server's log ends, not to
+// what it has sent: it shows a backlog that the reader can't see (lag-sampler.ts).
+import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { Metrics } from '#service/metrics.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { Group } from './group-commit.ts';
-import type { PreparedTransaction } from './publish.ts';
+import type { PreparedTransaction } from './prepare-transaction.ts';
 
 export const READER_STREAMING = 'reader.streaming';
 export const READER_STANDBY = 'reader.standby';
@@ -12,11 +13,14 @@ export const READER_WAITING = 'reader.waiting';
 export const READER_PUBLISHED = 'reader.published';
 export const READER_RESTARTING = 'reader.restarting';
 export const READER_FIRST_START = 'reader.first-start';
+export const READER_DRAIN_ABANDONED = 'reader.drain-abandoned';
+export const READER_CLOSE_ABANDONED = 'reader.close-abandoned';
 export const READER_PARTITIONS_ADDED = 'reader.partitions-added';
 
 export type ReaderMetrics = ReturnType<typeof createReaderMetrics>;
 
-export function createReaderMetrics(metrics: Metrics) {
+/** @param nowMs milliseconds since 1970, to compare with the time of a commit */
+export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date.now) {
   const orders = metrics.counter('tillstream_reader_orders_published_total', 'Orders that Kafka has committed');
   const transactions = metrics.counter(
     'tillstream_reader_transactions_published_total',
@@ -45,7 +49,22 @@ export function createReaderMetrics(metrics: Metrics) {
     'tillstream_reader_through_lsn',
     'Everything before this WAL position is published',
   );
-  let throughLsn = LSN_ZERO;
+  let throughLsn: Lsn = LSN_ZERO;
+  let serverLsn: Lsn = LSN_ZERO;
+  let oldestCommitAt: bigint | undefined;
+  const setLag = (): void => {
+    throughGauge.set(Number(throughLsn));
+    lagBytes.set(serverLsn > throughLsn ? Number(serverLsn - throughLsn) : 0);
+    lagSeconds.set(oldestCommitAt === undefined ? 0 : Math.max(0, nowMs() - Number(oldestCommitAt / 1000n)) / 1000);
+  };
+  const waitingBytes = metrics.gauge(
+    'tillstream_reader_in_flight_bytes',
+    'Event bytes received and not yet published',
+  );
+  const retainedBytes = metrics.gauge(
+    'tillstream_reader_retained_wal_bytes',
+    'WAL that the slot keeps on the server',
+  );
 
   return {
     ignoredChanges: metrics.counter(
@@ -57,15 +76,17 @@ export function createReaderMetrics(metrics: Metrics) {
       'tillstream_reader_dropped_transactions_total',
       'Transactions received again after a restart, and dropped because they were published',
     ),
-    waitingBytes: metrics.gauge('tillstream_reader_in_flight_bytes', 'Event bytes received and not yet published'),
     restarts: metrics.counter('tillstream_reader_restarts_total', 'Starts after a failure, by reason', ['reason']),
     streaming: metrics.gauge('tillstream_reader_streaming', '1 while this reader holds the slot and publishes'),
-    retainedBytes: metrics.gauge('tillstream_reader_retained_wal_bytes', 'WAL that the slot keeps on the server'),
-    lagSeconds,
+    /** Where publishing goes on from: nothing is committed by that. */
+    continued(checkpoint: Checkpoint): void {
+      throughLsn = checkpoint.throughLsn;
+      setLag();
+    },
     published(checkpoint: Checkpoint): void {
       kafkaTransactions.inc();
       throughLsn = checkpoint.throughLsn;
-      throughGauge.set(Number(throughLsn));
+      setLag();
     },
     publishedGroup(group: Group<PreparedTransaction>, seconds: number): void {
       orders.inc(group.orders);
@@ -73,9 +94,23 @@ export function createReaderMetrics(metrics: Metrics) {
       groupOrders.observe(group.orders);
       publishSeconds.observe(seconds);
     },
-    /** The server's WAL has come this far. */
+    /** What has been received and is not published; `committedAt` of the oldest of it, in microseconds since 1970. */
+    waiting(bytes: number, committedAt: bigint | undefined): void {
+      waitingBytes.set(bytes);
+      oldestCommitAt = committedAt;
+      setLag();
+    },
+    /** Where the server's log ends, and where the slot stands. What the slot has confirmed was published before. */
+    sampled(flushLsn: Lsn, slot: { confirmedFlushLsn: Lsn | null; retainedBytes: bigint | null } | null): void {
+      serverLsn = flushLsn;
+      throughLsn = maxLsn(throughLsn, slot?.confirmedFlushLsn ?? LSN_ZERO);
+      retainedBytes.set(Number(slot?.retainedBytes ?? 0n));
+      setLag();
+    },
+    /** The server has sent all before `walEnd`. */
     receivedLsn(walEnd: Lsn): void {
-      lagBytes.set(walEnd > throughLsn ? Number(walEnd - throughLsn) : 0);
+      serverLsn = maxLsn(serverLsn, walEnd);
+      setLag();
     },
   };
 }

@@ -16,12 +16,12 @@ export class OrderIndex {
     return this.#size;
   }
 
-  /** Adds an id and returns its ordinal, or -1 when the id is there already. */
+  /** The ordinal of an id, which is added when it is new. */
   add(uuid: string): number {
     if (this.#size * 2 >= this.#capacity) this.#grow();
     parseUuid(uuid, this.#id);
     const slot = this.#slotOf(this.#id);
-    if (this.#ordinals[slot] !== EMPTY) return -1;
+    if (this.#ordinals[slot] !== EMPTY) return this.#ordinals[slot]! - 1;
     this.#ids.set(this.#id, slot * ID_WORDS);
     this.#size += 1;
     this.#ordinals[slot] = this.#size; // ordinal + 1: 0 says that the slot is free

@@ -1,98 +1,28 @@
-// Publishing: events become Kafka records, and a group of database transactions becomes one Kafka transaction together
-// with the checkpoint that covers it (I5). Guarantees: a produce answer that does not go on where the last one ended
-// is seen before the commit (a topic recreated under a running producer goes unnoticed by Kafka's client); a database
-// transaction above the bounds goes out in several sends, and only past half of Kafka's transaction timeout with a
-// partial checkpoint. When to publish is the pipeline's.
+// Publishing: a group of database transactions becomes one Kafka transaction together with the checkpoint that covers it
+// (I5). Guarantees: a produce answer that does not go on where the last one ended is seen before the commit (a topic
+// recreated under a running producer goes unnoticed by Kafka's client); a database transaction above the bounds goes out
+// in several sends, and only past half of Kafka's transaction timeout with a partial checkpoint, which is kept until the
+// rest of that very transaction is published. When to publish is the pipeline's.
 import { performance } from 'node:perf_hooks';
-import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
-import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { failpoint } from '#service/failpoint.ts';
-import { orderPartition } from '#service/kafka-client.ts';
 import type { Logger } from '#service/logger.ts';
-import type { CommittedTransaction } from './assemble-transaction.ts';
 import { addOrderId, type Checkpoint, formatCheckpoint, hashOrderIds } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
-import { ContentsDifferError, EventTooLargeError, LiveTopicChangedError, RowNotPublishableError } from './errors.ts';
-import type { Group, Groupable } from './group-commit.ts';
+import { ContentsDifferError, EventTooLargeError, LiveTopicChangedError } from './errors.ts';
+import type { Group } from './group-commit.ts';
 import { RecordTooLargeError } from './kafka/producer-errors.ts';
 import type { KafkaTransaction, OutgoingRecord } from './kafka/transactional-producer.ts';
 import { READER_PUBLISHED, type ReaderMetrics } from './metrics.ts';
+import { type EventRecord, eventRecord, type PreparedTransaction, recordBytes } from './prepare-transaction.ts';
 import type { ReaderSession } from './start-up.ts';
-
-/** Key, offset delta, lengths and attributes of a record beside its value, rounded up. */
-const RECORD_OVERHEAD_BYTES = 32;
-
-/** A database transaction ready to be published, as small as it can be held: encoded, or, if huge, still to be read. */
-export interface PreparedTransaction extends Groupable {
-  readonly commitLsn: Lsn;
-  readonly committedAt: bigint;
-  /** Undefined above the bounds: then its events are read while they are sent. */
-  readonly records: readonly EventRecord[] | undefined;
-  readonly fromOrdinal: number;
-  readonly events: () => Iterable<OrderPlaced>;
-  close(): void;
-}
-
-/** An event as a Kafka record, with what the checkpoint needs of it. */
-export interface EventRecord extends OutgoingRecord {
-  readonly orderId: string;
-  readonly ordinal: number;
-}
-
-/** @param fromOrdinal below it, the events were published by an earlier, partial checkpoint. */
-export function prepareTransaction(
-  transaction: CommittedTransaction,
-  events: () => Iterable<OrderPlaced>,
-  fromOrdinal: number,
-  config: Pick<CdcReaderConfig, 'groupMaxOrders' | 'groupMaxBytes' | 'ordersTopic'>,
-  partitions: number,
-): PreparedTransaction {
-  const { commitLsn, endLsn, committedAt, orderCount, rowBytes } = transaction;
-  const isHuge = orderCount > config.groupMaxOrders || rowBytes > config.groupMaxBytes || fromOrdinal > 0;
-  const common = {
-    isAlone: isHuge,
-    orders: orderCount,
-    endLsn,
-    commitLsn,
-    committedAt,
-    fromOrdinal,
-    events,
-    close: transaction.close,
-  };
-  if (isHuge) return { ...common, records: undefined, bytes: rowBytes };
-  const records: EventRecord[] = [];
-  let bytes = 0;
-  for (const event of events()) {
-    const record = eventRecord(config.ordersTopic, partitions, event);
-    records.push(record);
-    bytes += recordBytes(record);
-  }
-  transaction.close();
-  return { ...common, records, bytes };
-}
-
-/** Key and partition follow from the user, so that a user's orders stay in order in one partition (I4). */
-export function eventRecord(topic: string, partitions: number, event: OrderPlaced): EventRecord {
-  const { userId, orderId, ordinal } = event;
-  try {
-    const value = encodeOrderPlaced(event);
-    return { topic, partition: orderPartition(userId, partitions), key: userId, value, orderId, ordinal };
-  } catch (cause) {
-    const at = `the order at ${formatLsn(event.commitLsn)}:${ordinal}`;
-    throw new RowNotPublishableError(at, cause instanceof Error ? `(${cause.message})` : 'is refused', { cause });
-  }
-}
-
-function recordBytes(record: EventRecord): number {
-  return record.value.length + record.key.length + RECORD_OVERHEAD_BYTES;
-}
 
 export interface Publisher {
   /** The newest checkpoint that Kafka has committed. */
   readonly checkpoint: Checkpoint;
+  /** @throws ContentsDifferError when the rest of a partly published transaction is not what comes next. */
   publishGroup(group: Group<PreparedTransaction>): Promise<void>;
-  /** Records progress without events. */
+  /** Records progress without events. @throws ContentsDifferError as publishGroup does */
   publishProgress(throughLsn: Lsn): Promise<void>;
 }
 
@@ -172,6 +102,8 @@ export function createPublisher(options: {
   const publishHuge = async (transaction: PreparedTransaction, throughLsn: Lsn): Promise<void> => {
     const hash = hashOrderIds();
     const { commitLsn, fromOrdinal } = transaction;
+    // A partial checkpoint always leaves something to publish.
+    if (fromOrdinal > 0 && fromOrdinal >= transaction.orders) throw partlyPublishedDiffers(commitLsn);
     const chunks = chunksOf(transaction, hash);
     for (let chunk = chunks.next(); chunk.done !== true; ) {
       const startedAt = performance.now();
@@ -200,7 +132,6 @@ export function createPublisher(options: {
       });
       await failpoint('reader.after-partial');
     }
-    if (fromOrdinal >= transaction.orders) await publishProgressTo(throughLsn);
   };
 
   function* chunksOf(
@@ -228,12 +159,17 @@ export function createPublisher(options: {
   }
 
   const verifyPartial = (commitLsn: Lsn, ordersHash: string): void => {
-    if (checkpoint.lastPublished?.ordersHash === ordersHash) return;
-    throw new ContentsDifferError('the partly published transaction is another one', commitLsn, checkpoint.throughLsn);
+    if (checkpoint.lastPublished?.ordersHash !== ordersHash) throw partlyPublishedDiffers(commitLsn);
   };
 
-  const publishProgressTo = (throughLsn: Lsn): Promise<void> => {
-    const next: Checkpoint = { ...checkpoint, throughLsn, partial: null, nextOffsets };
+  const partlyPublishedDiffers = (commitLsn: Lsn): ContentsDifferError =>
+    new ContentsDifferError('the partly published transaction is another one', commitLsn, checkpoint.throughLsn);
+
+  const publishProgress = async (throughLsn: Lsn): Promise<void> => {
+    const { partial } = checkpoint;
+    if (partial !== null && throughLsn > partial.commitLsn) throw partlyPublishedDiffers(partial.commitLsn);
+    // What is partly published stays so: forgotten, its first orders would be published again when it comes (I4).
+    const next: Checkpoint = { ...checkpoint, throughLsn, nextOffsets };
     return transact(async (_, sendAll) => {
       await sendAll([checkpointTopic.record(formatCheckpoint(next))]);
       return next;
@@ -246,10 +182,11 @@ export function createPublisher(options: {
     },
     async publishGroup(group) {
       const startedAt = performance.now();
-      const [first] = group.transactions;
-      if (first!.records === undefined) await publishHuge(first!, group.throughLsn);
+      const first = group.transactions[0]!;
+      const { partial } = checkpoint;
+      if (partial !== null && partial.commitLsn !== first.commitLsn) throw partlyPublishedDiffers(partial.commitLsn);
+      if (first.records === undefined) await publishHuge(first, group.throughLsn);
       else await publishEncoded(group);
-      for (const transaction of group.transactions) transaction.close();
       metrics.publishedGroup(group, (performance.now() - startedAt) / 1000);
       logger.debug(
         {
@@ -261,6 +198,6 @@ export function createPublisher(options: {
         'Kafka has committed a group of transactions.',
       );
     },
-    publishProgress: publishProgressTo,
+    publishProgress,
   };
 }

@@ -17,3 +17,15 @@ export function restartDelayMs(reason: RestartReason, attempt: number, random: n
   if (reason !== 'failure') return STANDBY_DELAY_MS * jitter;
   return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 10)) * jitter;
 }
+
+/** A start that published for this long was a good one: what ended it is news. */
+const GOOD_START_MS = 10_000;
+
+/**
+ * Consecutive failures, the present one included: a start that only just began to publish before it failed does not make
+ * the next one sooner, or a fault that shows with the first message would have the reader start ten times a second.
+ * @param streamedMs how long the start that has failed was publishing; undefined if it never came to that
+ */
+export function countFailures(failures: number, streamedMs: number | undefined): number {
+  return streamedMs !== undefined && streamedMs >= GOOD_START_MS ? 0 : failures + 1;
+}

@@ -20,10 +20,9 @@ export interface SpooledRow {
   readonly tuple: Buffer;
 }
 
-/** The rows of one order, as they were added. */
+/** The rows of one order, as they were added; `order` is undefined when only items came. */
 export interface SpooledOrder {
-  readonly ordinal: number;
-  readonly order: SpooledRow;
+  readonly order: SpooledRow | undefined;
   readonly items: readonly SpooledRow[];
 }
 
@@ -37,6 +36,7 @@ export class RowSpool {
   readonly #file: number;
   readonly #buckets: Bucket[] = [];
   #fileBytes = 0;
+  #isClosed = false;
 
   /** @param directory where the temporary file lives for the moment before it is unlinked. */
   constructor(directory: string) {
@@ -45,7 +45,7 @@ export class RowSpool {
     rmSync(folder, { recursive: true });
   }
 
-  /** Adds an order; ordinals are added in order, each before its items. */
+  /** Adds an order's own row. Ordinals begin at 0 and leave no gap. */
   addOrder(ordinal: number, row: SpooledRow): void {
     this.#add(ORDER_ROW, ordinal, row);
   }
@@ -62,7 +62,10 @@ export class RowSpool {
     }
   }
 
+  /** May be called again: the number of a closed file soon is that of another one, or of a socket. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     closeSync(this.#file);
   }
 
@@ -87,6 +90,7 @@ export class RowSpool {
   }
 
   #flush(bucket: Bucket): void {
+    this.#requireOpen();
     if (bucket.buffer === undefined || bucket.used === 0) return;
     for (let written = 0; written < bucket.used; ) {
       written += writeSync(this.#file, bucket.buffer, written, bucket.used - written, this.#fileBytes + written);
@@ -97,8 +101,12 @@ export class RowSpool {
     bucket.used = 0;
   }
 
+  #requireOpen(): void {
+    if (this.#isClosed) throw new Error('The temporary file of a large transaction was closed before it was read.');
+  }
+
   *#readBucket(firstOrdinal: number, bucket: Bucket): Generator<SpooledOrder> {
-    const orders: { ordinal: number; order: SpooledRow; items: SpooledRow[] }[] = [];
+    const orders: { order: SpooledRow | undefined; items: SpooledRow[] }[] = [];
     for (const extent of bucket.extents) {
       const bytes = Buffer.allocUnsafe(extent.bytes);
       for (let read = 0; read < extent.bytes; ) {
@@ -113,8 +121,9 @@ export class RowSpool {
           tag: bytes.readUInt32LE(at + 5),
           tuple: bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + length),
         };
-        if (bytes.readUInt8(at) === ORDER_ROW) orders.push({ ordinal, order: row, items: [] });
-        else orders[ordinal - firstOrdinal]!.items.push(row);
+        const of = (orders[ordinal - firstOrdinal] ??= { order: undefined, items: [] });
+        if (bytes.readUInt8(at) === ORDER_ROW) of.order = row;
+        else of.items.push(row);
         at += HEADER_BYTES + length;
       }
     }

@@ -1,8 +1,8 @@
 // Between the stream, which exists first, and the pipeline, which is attached once it may publish. Guarantees: what a
 // handler throws ends this start with that very error, and the end of either connection does too.
-import { SourceSessionEndedError } from './errors.ts';
 import type { Lifeline } from './lifeline.ts';
 import type { StreamHandlers } from './postgres/replication-stream.ts';
+import { SourceSessionEndedError } from './restart-errors.ts';
 
 export type MessageHandlers = Pick<StreamHandlers, 'onMessage' | 'onKeepalive'>;
 

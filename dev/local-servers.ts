@@ -4,6 +4,7 @@
 
 import { connect } from 'node:net';
 import pg from 'pg';
+import { keepRunning, type Restartable } from './keep-running.ts';
 import { createLocalKafka } from './local-kafka.ts';
 import { createLocalPostgres, type LocalPostgres } from './local-postgres.ts';
 import { isPortFree } from './ports.ts';
@@ -49,8 +50,8 @@ export async function requireStackPorts({ wantedPorts }: StackConfig): Promise<v
 }
 
 /**
- * Starts the stack's own servers and looks whether the given ones answer. Whatever it has started is handed to
- * `resources`, also when it throws.
+ * Starts the stack's own servers, keeps them running, and looks whether the given ones answer. Whatever it has started
+ * is handed to `resources`, also when it throws. Returns its own.
  */
 export async function startLocalServers(options: {
   config: StackConfig;
@@ -58,7 +59,7 @@ export async function startLocalServers(options: {
   /** Ends the wait for a download; servers that are starting finish that first. */
   signal: AbortSignal;
   say: (message: string) => void;
-}): Promise<void> {
+}): Promise<readonly Restartable[]> {
   const { config, resources, signal, say } = options;
   const { own, connections, home } = config;
   const paths = stackPaths(home);
@@ -91,6 +92,17 @@ export async function startLocalServers(options: {
   ]);
   for (const result of starts) if (result.status === 'rejected') throw result.reason;
   signal.throwIfAborted();
+
+  const servers: Restartable[] = [
+    ...(kafka?.brokers ?? []).map((broker) => ({ what: 'Kafka', pid: broker.pid, start: () => broker.start() })),
+    ...(orders === undefined ? [] : [{ what: 'Postgres for orders', pid: orders.pid, start: () => orders.start() }]),
+    ...(carts === undefined ? [] : [{ what: 'Postgres for carts', pid: carts.pid, start: () => carts.start() }]),
+  ];
+  const watches = servers.map((server) => keepRunning(server, say));
+  resources.defer(async () => {
+    await Promise.all(watches.map((end) => end()));
+  });
+  return servers;
 }
 
 /** What `promise` resolves to; rejects at once when `signal` is aborted, whatever becomes of the promise. */

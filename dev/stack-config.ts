@@ -13,9 +13,9 @@ import {
   readEnvironment,
   text,
 } from '#service/environment.ts';
-import { readCartSinkConfig } from '../cart-sink/config.ts';
-import { readCdcReaderConfig } from '../cdc-reader/config.ts';
-import { readOrderApiConfig } from '../order-api/config.ts';
+import { cartSinkVariables, readCartSinkConfig } from '../cart-sink/config.ts';
+import { cdcReaderVariables, readCdcReaderConfig } from '../cdc-reader/config.ts';
+import { orderApiVariables, readOrderApiConfig } from '../order-api/config.ts';
 
 const openPort = (name: string, description: string, fallback: string) =>
   integer(name, description, { min: 1, max: 65_535, fallback });
@@ -57,6 +57,8 @@ export type StackConfig = {
     readonly CART_DATABASE_URL: string;
     readonly KAFKA_BROKERS: string;
   };
+  /** What else was set of the services' variables, and reaches them as it is. */
+  readonly passedOn: Readonly<Record<string, string>>;
   readonly wantedPorts: readonly WantedPort[];
 };
 
@@ -86,7 +88,14 @@ export function readStackConfig(env: Readonly<Record<string, string | undefined>
   const wantedPorts = findWantedPorts(services, own);
   const problems = [...findSharedPorts(wantedPorts), ...serviceProblems];
   if (problems.length > 0) throw new ConfigurationError(problems);
-  return { home: resolve(repository, values.home), services, own, connections, wantedPorts };
+  return {
+    home: resolve(repository, values.home),
+    services,
+    own,
+    connections,
+    passedOn: findPassedOn(env),
+    wantedPorts,
+  };
 }
 
 /** The whole environment of a service: ours (LOG_LEVEL, ORDERS_TOPIC, …), with what the stack decides on top. */
@@ -96,6 +105,15 @@ export function serviceEnvironment(
   connections: StackConfig['connections'],
 ): Record<string, string | undefined> {
   return { ...env, ...connections, HOST: '127.0.0.1', PORT: String(port) };
+}
+
+function findPassedOn(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const decided = ['HOST', 'PORT', 'ORDER_DATABASE_URL', 'CART_DATABASE_URL', 'KAFKA_BROKERS'];
+  const names = [orderApiVariables, cdcReaderVariables, cartSinkVariables]
+    .flatMap((variables) => Object.values(variables))
+    .map(({ name }) => name);
+  const passed = [...new Set(names)].filter((name) => env[name] && !decided.includes(name));
+  return Object.fromEntries(passed.map((name) => [name, env[name]!]));
 }
 
 function findWantedPorts(services: readonly ServicePlan[], own: StackConfig['own']): readonly WantedPort[] {

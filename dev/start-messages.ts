@@ -5,29 +5,29 @@
 import { formatCart, type SampleResult } from './sample.ts';
 import type { ServicePlan, StackConfig } from './stack-config.ts';
 
-/** The sample's result, and what its time is the time of. */
-export function formatSample(userId: string, { before, ordered, after, afterOrderMs }: SampleResult): string {
+/** The sample's result, and what its times are the times of; `againMs` is that of the same once more. */
+export function formatSample(userId: string, result: SampleResult, againMs: number): string {
+  const { before, ordered, after, afterOrderMs } = result;
   return [
     `The sample, for the new user ${userId}:`,
     `  cart before  ${formatCart(before)}`,
     `  order        ${formatCart(ordered)}`,
     `  cart after   ${formatCart(after)}`,
-    `  The cart was right ${formatMs(afterOrderMs)} ms after the order's commit (measured from outside: from the answer of`,
-    '  POST /orders to the first GET /carts that shows it; the first order after a start is the slowest).',
+    `  The cart was right ${formatMs(afterOrderMs)} ms after the order's commit; the same once more, all being warm: ${formatMs(againMs)} ms`,
+    '  (seen from outside: from the answer of POST /orders to the first GET /carts that shows it).',
   ].join('\n');
 }
 
-/** Where everything is. `pidOf` is undefined for a service that does not run at this moment. */
-export function formatAddresses(config: StackConfig, pidOf: (service: ServicePlan) => number | undefined): string {
-  const lines = config.services.map((service) => {
-    const docs = service.name === 'cdc-reader' ? '/metrics' : '/docs';
-    return `  ${service.name.padEnd(12)}${(service.url + docs).padEnd(30)} process ${pidOf(service) ?? '-'}`;
-  });
+/** What runs: a service at its URL, or a server of our own. */
+export type Running = { readonly what: string; readonly url?: string; readonly pid: number | undefined };
+
+/** Where everything is, by process and by the variables that lead to it. */
+export function formatAddresses(running: readonly Running[], connections: StackConfig['connections']): string {
   return [
     'Running, on this machine only:',
-    ...lines,
-    ...Object.entries(config.connections).map(([name, value]) => `  ${name}=${withoutPassword(value)}`),
-    '  Kill any service (kill -9 and its process number): it is started again, and the carts are right.',
+    ...running.map(({ what, url = '', pid }) => `  ${what.padEnd(21)}${url.padEnd(30)} process ${pid ?? '-'}`),
+    ...Object.entries(connections).map(([name, value]) => `  ${name}=${withoutPassword(value)}`),
+    '  Kill any of them (kill -9 and its process number): it is started again, and the carts are right.',
   ].join('\n');
 }
 
@@ -54,8 +54,10 @@ export function formatCurlLines(services: readonly ServicePlan[], userId: string
 }
 
 /** How to run one more of a service by hand, in another terminal. */
-export function formatByHand({ connections }: StackConfig): string {
-  const exports = Object.entries(connections).map(([name, value]) => `${name}='${withoutPassword(value)}'`);
+export function formatByHand({ connections, passedOn }: StackConfig): string {
+  const exports = Object.entries({ ...connections, ...passedOn }).map(
+    ([name, value]) => `${name}='${withoutPassword(value)}'`,
+  );
   return [
     'One service by hand, from another terminal (PORT=0 is any free port; its log says which):',
     `  export ${exports.join(' ')}`,
@@ -67,7 +69,9 @@ export function formatByHand({ connections }: StackConfig): string {
 
 /** A connection string as it may be shown. */
 export function withoutPassword(connection: string): string {
-  return connection.replace(/^(postgres(?:ql)?:\/\/[^:@/]*):[^@/]*@/, '$1:********@');
+  return connection
+    .replace(/^(postgres(?:ql)?:\/\/[^:@/]*):[^@/]*@/, '$1:********@')
+    .replace(/([?&]password=)[^&]*/, '$1********');
 }
 
 function formatMs(ms: number): string {

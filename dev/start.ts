@@ -32,6 +32,8 @@ const readyWhen: Readonly<Record<string, (body: ReadyBody) => boolean>> = {
     status === 200 && pipeline === 'consuming' && partitions?.length !== 0,
 };
 
+const startPage = { 'order-api': '/docs', 'cdc-reader': '/metrics', 'cart-sink': '/docs' } as const;
+
 /** Starts everything, and returns when told to stop and all has stopped. */
 async function run(config: StackConfig): Promise<void> {
   const { home } = config;
@@ -43,23 +45,25 @@ async function run(config: StackConfig): Promise<void> {
   say(`Data and logs are in ${relative(process.cwd(), home) || '.'}; this start takes some seconds.`);
   await requireStackPorts(config);
   say(`Starting ${config.wantedPorts.map(({ what, port }) => `${what} (${port})`).join(', ')}.`);
-  await startLocalServers({ config, resources, signal, say });
+  const servers = await startLocalServers({ config, resources, signal, say });
   const services = await startServices(config, resources, paths);
   await Promise.all(services.map((service) => service.waitReady(readyWhen[service.plan.name]!, signal)));
   say(`All three services are ready after ${((performance.now() - startedMs) / 1_000).toFixed(1)} s.\n`);
 
-  const run = Date.now().toString(36);
+  const now = Date.now().toString(36);
   const url = (name: string) => config.services.find((service) => service.name === name)!.url;
-  const sample = await playSample({
-    orderApiUrl: url('order-api'),
-    cartSinkUrl: url('cart-sink'),
-    userId: `sample-${run}`,
-    deadlineMs: sampleDeadlineMs,
-    signal,
-  });
-  say(`${formatSample(`sample-${run}`, sample)}\n`);
-  say(`${formatAddresses(config, ({ name }) => services.find(({ plan }) => plan.name === name)?.pid())}\n`);
-  say(`${formatCurlLines(config.services, `you-${run}`)}\n`);
+  const [orderApiUrl, cartSinkUrl] = [url('order-api'), url('cart-sink')];
+  const play = (userId: string) =>
+    playSample({ orderApiUrl, cartSinkUrl, userId, deadlineMs: sampleDeadlineMs, signal });
+  const sample = await play(`sample-${now}`);
+  const { afterOrderMs: againMs } = await play(`again-${now}`);
+  say(`${formatSample(`sample-${now}`, sample, againMs)}\n`);
+  const running = [
+    ...services.map(({ plan, pid }) => ({ what: plan.name, url: plan.url + startPage[plan.name], pid: pid() })),
+    ...servers.map(({ what, pid }) => ({ what, pid: pid() })),
+  ];
+  say(`${formatAddresses(running, config.connections)}\n`);
+  say(`${formatCurlLines(config.services, `you-${now}`)}\n`);
   say(`${formatByHand(config)}\n`);
   say('Everything stays up until Ctrl-C.');
   await unlessAborted(new Promise<never>(() => undefined), signal);

@@ -2,8 +2,9 @@
  * A bounded pool of connections to one Postgres, for all ordinary SQL.
  *
  * Guarantees: nobody waits for a connection longer than `acquireTimeoutMs`, or for an answer longer than the statement
- * limit and some grace, whatever the network does; bigint columns are bigints. Leaves to callers: what to do when the
- * database is away (service/database-away.ts tells), and that a COMMIT that failed so may have happened.
+ * limit and some grace, whatever the network does; a client that stops holds no lock for longer than the idle limit;
+ * transactions are READ COMMITTED; bigint columns are bigints. Leaves to callers: what to do when the database is away
+ * (service/database-away.ts tells), and that a COMMIT that failed so may have happened.
  */
 import type { ConnectionPool } from '@databases/pg';
 import databases, { sql } from '@databases/pg';
@@ -66,7 +67,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     onError: (error) =>
       logger.warn({ event: DATABASE_CONNECTION_LOST, err: error }, 'a pooled database connection ended by itself'),
   });
-  boundAcquire(pool, options.acquireTimeoutMs);
+  governConnections(pool, options);
   return {
     pool,
     ping: async () => {
@@ -76,17 +77,51 @@ export function createDatabase(options: DatabaseOptions): Database {
   };
 }
 
+/**
+ * What a session is told before its first use, whatever the server's, the database's or the role's defaults are.
+ *
+ * Statements here count on seeing what they have waited for, and would fail with 40001 under a stricter isolation. A
+ * client that stops while the server sends it an answer is not "idle in transaction", and its kernel keeps the
+ * connection alive: only tcp_user_timeout ends that session and its locks. 0 leaves it to the system.
+ */
+function formatSessionSettings({ idleInTransactionTimeoutMs }: DatabaseOptions): string {
+  return `SET default_transaction_isolation = 'read committed'`;
+}
+
+interface PooledConnection {
+  readonly connection: { readonly client: { query(text: string): Promise<unknown> } };
+  release(): void;
+  dispose(): void;
+}
+
 interface PoolInternals {
-  readonly _pool: { getConnection(): Promise<{ release(): void }> };
+  readonly _pool: { getConnection(): Promise<PooledConnection> };
 }
 
 /**
- * The library bounds the wait for a connection that is busy, not the wait for one being opened: it tries for two
- * seconds and more behind every caller's back. There is no other place to put a limit that covers both.
+ * Puts a limit on the wait for a connection, and the settings on each before its first use. The library has no place
+ * for either: it bounds the wait for a connection that is busy, not for one being opened, which it tries for two seconds
+ * and more behind every caller's back.
  */
-function boundAcquire(pool: ConnectionPool, acquireTimeoutMs: number): void {
+function governConnections(pool: ConnectionPool, options: DatabaseOptions): void {
+  const { acquireTimeoutMs } = options;
   const inner = (pool as unknown as PoolInternals)._pool;
   const getConnection = inner.getConnection.bind(inner);
+  const settings = formatSessionSettings(options);
+  const prepared = new WeakSet<object>();
+
+  const getPrepared = async (): Promise<PooledConnection> => {
+    const pooled = await getConnection();
+    if (prepared.has(pooled.connection)) return pooled;
+    try {
+      await pooled.connection.client.query(settings);
+    } catch (error) {
+      pooled.dispose();
+      throw error;
+    }
+    prepared.add(pooled.connection);
+    return pooled;
+  };
   inner.getConnection = () =>
     new Promise((resolve, reject) => {
       let late = false;
@@ -94,11 +129,11 @@ function boundAcquire(pool: ConnectionPool, acquireTimeoutMs: number): void {
         late = true;
         reject(new AcquireTimeoutError(`no database connection within ${acquireTimeoutMs} ms`));
       }, acquireTimeoutMs);
-      getConnection().then(
-        (connection) => {
-          if (late) return connection.release();
+      getPrepared().then(
+        (pooled) => {
+          if (late) return pooled.release();
           clearTimeout(timer);
-          resolve(connection);
+          resolve(pooled);
         },
         (error) => {
           clearTimeout(timer);

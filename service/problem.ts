@@ -105,17 +105,30 @@ export function createInternalError(): ProblemError {
   return new ProblemError({ status: 500, title: 'Internal Server Error' });
 }
 
+/** What of a request the framework refused, by its code. */
+const REFUSED_FIELDS: Readonly<Record<string, FieldError>> = {
+  FST_ERR_CTP_INVALID_JSON_BODY: { field: 'body', message: 'is not valid JSON' },
+  FST_ERR_CTP_BODY_TOO_LARGE: { field: 'body', message: 'is too large' },
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: { field: 'body', message: 'is not as long as its Content-Length' },
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: { field: 'headers.content-type', message: 'is not application/json' },
+  FST_ERR_BAD_URL: { field: 'params', message: 'is not a valid path' },
+  FST_ERR_MAX_PARAM_LENGTH: { field: 'params', message: 'is too long' },
+};
+
 /** Fastify's own refusals of a request (malformed JSON, too large, wrong media type, bad URL) have FST_ codes. */
 function explainFrameworkError(error: unknown): ProblemError | undefined {
   if (!(error instanceof Error)) return undefined;
   const { statusCode: status, code } = error as Error & { statusCode?: unknown; code?: unknown };
-  if (typeof status !== 'number' || status < 400 || status > 499) return undefined;
-  const isFrameworks = typeof code === 'string' && (code.startsWith('FST_') || code === 'ECONNRESET');
-  if (!isFrameworks && !(error instanceof SyntaxError)) return undefined;
-  const title = STATUS_CODES[status] ?? 'Bad Request';
-  // Messages about a URL quote it, a parser's quotes the body.
-  const detail = error instanceof SyntaxError ? 'The body is not valid JSON.' : error.message.slice(0, LONGEST_DETAIL);
-  return new ProblemError({ status, title, detail });
+  if (typeof status !== 'number' || status < 400 || status > 499 || typeof code !== 'string') return undefined;
+  if (!code.startsWith('FST_') && code !== 'ECONNRESET') return undefined;
+  const refused = REFUSED_FIELDS[code];
+  return new ProblemError({
+    status,
+    title: STATUS_CODES[status] ?? 'Bad Request',
+    // A message about a URL quotes it.
+    detail: error.message.slice(0, LONGEST_DETAIL),
+    ...(refused && { errors: [refused] }),
+  });
 }
 
 interface RefusedByZod {

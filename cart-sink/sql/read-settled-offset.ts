@@ -1,5 +1,3 @@
-// REBUILT by the database-half engineer at 08:47 after deleting the sql/ folder by mistake (rm -f sql/*). Not the original:
-// please check it against what you had, then delete these two lines.
 import { sql } from '@databases/pg';
 
 /**

@@ -110,10 +110,8 @@ class StreamConnection implements ReplicationStream {
   }
 
   async start(): Promise<void> {
-    const plugin = new RawPgoutput(
-      (bytes) => this.#onBytes(bytes),
-      (client) => this.#startStreaming(client),
-    );
+    const onStart = (client: pg.Client) => this.#startStreaming(client);
+    const plugin = new RawPgoutput((bytes) => this.#onBytes(bytes), onStart);
     this.#service.subscribe(plugin, this.#options.slotName).then(
       () => this.#ended.resolve(),
       (error: Error) => this.#fail(error),
@@ -150,10 +148,8 @@ class StreamConnection implements ReplicationStream {
     this.#status.stop();
     this.#held.length = 0;
     const { stream } = this.#connection!;
-    let limit: NodeJS.Timeout | undefined;
-    const tooLong = new Promise<void>((resolve) => {
-      limit = setTimeout(resolve, CLOSE_LIMIT_MS);
-    });
+    const { promise: tooLong, resolve: onLimit } = Promise.withResolvers<void>();
+    const limit = setTimeout(onLimit, CLOSE_LIMIT_MS);
     // Postgres reads in order: once it has answered the end of the copy, it has taken the status and released the slot.
     this.#status.flush();
     this.#connection!.endCopyFrom();

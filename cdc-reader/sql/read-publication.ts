@@ -1,12 +1,12 @@
+// One statement for what a publication publishes and for the catalogue rows that it is made of, each by its object id and
+// the transaction that wrote it: together they change with everything that is done to the publication.
+
 import { type SQLQuery, sql } from '@databases/pg';
 
 /** pg_publication_namespace came with Postgres 15; a statement that names it is refused before. */
 const FIRST_WITH_SCHEMAS = 150_000;
 
-/**
- * What a publication publishes, and the identities (object id, and the transaction that wrote the row) of the catalogue
- * rows that it is made of; or no row. `serverVersion` as `server_version_num`.
- */
+/** One row, or none when there is no such publication. `serverVersion` as `server_version_num`. */
 export function readPublication(publicationName: string, serverVersion: number): SQLQuery {
   const schemas = sql`
     SELECT string_agg(member.oid::text || '/' || member.xmin::text, ',' ORDER BY member.oid)

@@ -171,7 +171,7 @@ describe('the containers', () => {
     expect(await inside(service, write('/x'))).toBe('EROFS');
     expect(await inside(service, write('/tmp/x'))).toBe('written');
     const status = await inside(service, `require('fs').readFileSync('/proc/1/status', 'utf8')`);
-    expect(status).toMatch(/^Name:\tnode$/m);
+    expect(status).toMatch(/^Name:\tnode/m);
     expect(status).toMatch(/^CapEff:\t0+$/m);
     expect(status).toMatch(/^NoNewPrivs:\t1$/m);
   });

@@ -127,7 +127,12 @@ describe('the carts database', () => {
   });
 });
 
-test('Kafka that is killed, and away for longer than a session, is waited for', async () => {
+// Five starts and recoveries of a broker.
+const manyRestartsMs = 300_000;
+
+test('Kafka that is killed, and away for longer than a session, is waited for', {
+  timeout: manyRestartsMs,
+}, async () => {
   const { orderServerUrl, cartServerUrl } = inject('servers');
   const directory = createTestDirectory('sink-kafka');
   atEnd.push(() => removeTestDirectory(directory));

@@ -249,6 +249,16 @@ describe('reading on a broken network', () => {
     }
   });
 
+  it('connects anew when the answers on a connection stay away', async () => {
+    const log = await fixture.createLog({ requestTimeoutMs: 400 });
+    const held = loseAnswer(proxy(), kafkaApi.fetch, 'hold');
+    const reading = readAll(log, { topic });
+    await waitFor('a request', () => held.seen() === 1);
+    // From now on everything passes, but for what that connection holds back.
+    held.stop();
+    expect(texts(await reading)).toEqual(everything);
+  });
+
   it('goes on when the broker comes back', async () => {
     const log = await fixture.createLog();
     const { highWatermark } = (await log.readOffsets(topic)).get(0)!;

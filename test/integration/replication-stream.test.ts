@@ -192,6 +192,11 @@ describe('a paused stream', () => {
     await delay(5_000);
     expect(recorded.failures).toEqual([]);
     expect(await readSlot()).toEqual({ active: true, pid });
+    const { rows } = await source.client.query(
+      'SELECT sent_lsn < pg_current_wal_flush_lsn() AS is_blocked FROM pg_stat_replication WHERE pid = $1',
+      [pid],
+    );
+    expect(rows[0], 'nothing is read into memory meanwhile').toEqual({ is_blocked: true });
     expect(recorded.messages).toEqual([]);
     recorded.stream.resume();
     await recorded.waitForCommits(1);

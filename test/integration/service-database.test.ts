@@ -74,6 +74,55 @@ test('bigints are exact, and the session has the name and limits that were asked
   expect(settings).toEqual({ name: 'service-database-test', statement: '5s', lock: '3s', idle: '4s' });
 });
 
+test("sessions are READ COMMITTED, whatever the server's default is", async () => {
+  const name = new URL(url).pathname.slice(1);
+  const set = `ALTER DATABASE ${name} SET default_transaction_isolation = 'serializable'`;
+  await withServer(environment.env.ORDER_DATABASE_URL, (client) => client.query(set));
+  try {
+    const { pool } = open();
+    const read = sql`SELECT current_setting('transaction_isolation') AS level`;
+    const levels = await Promise.all([pool.query(read), pool.tx((tx) => tx.query(read)), pool.query(read)]);
+    expect(levels.flat()).toEqual(Array(3).fill({ level: 'read committed' }));
+    await withServer(url, async (client) => {
+      expect((await client.query('SHOW transaction_isolation')).rows[0].transaction_isolation).toBe('serializable');
+    });
+  } finally {
+    await withServer(environment.env.ORDER_DATABASE_URL, (client) =>
+      client.query(`ALTER DATABASE ${name} RESET default_transaction_isolation`),
+    );
+  }
+});
+
+test('a client that stops while it is being answered holds no lock for longer than the idle limit', async () => {
+  const database = open({ idleInTransactionTimeoutMs: 1_000, statementTimeoutMs: 20_000 });
+  await database.pool.query(sql`CREATE TABLE answered (id int)`);
+  await withServer(environment.env.ORDER_DATABASE_URL, async (client) => {
+    const waitsFor = (event: string) => async () =>
+      (
+        await client.query('SELECT FROM pg_stat_activity WHERE application_name = $1 AND wait_event = $2', [
+          'service-database-test',
+          event,
+        ])
+      ).rowCount === 1;
+    const { error } = await failure(
+      database.pool.tx(async (tx) => {
+        await tx.query(sql`LOCK TABLE answered`);
+        // Far more than the sockets in between can hold.
+        const answer = failure(tx.query(sql`SELECT repeat('x', 1000000) FROM pg_sleep(0.5), generate_series(1, 60)`));
+        await waitFor('the server to work on it', waitsFor('PgSleep'));
+        // The proxy stops reading, as a stopped process does.
+        proxy.pause();
+        await waitFor('the server to have no room for its answer', waitsFor('ClientWrite'));
+        await client.query("SET lock_timeout = '10s'");
+        await client.query('SELECT * FROM answered');
+        proxy.resume();
+        throw (await answer).error;
+      }),
+    );
+    expect(isDatabaseAway(error)).toBe(true);
+  });
+});
+
 test('a transaction may have a lock limit of its own', async () => {
   const { pool } = open();
   const read = sql`SELECT current_setting('lock_timeout') AS lock`;

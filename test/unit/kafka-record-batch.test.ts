@@ -231,7 +231,7 @@ describe('aborted records', () => {
   });
 
   it('are left out when the read begins inside of their transactions', async () => {
-    const bytes = await encodeBatches(send(8, 1, 'a'), send(9, 2, 'b'), end(10, 2, 'abort'), end(11, 1, 'abort'));
+    const bytes = await encodeBatches(send(8, 2, 'a'), send(9, 1, 'b'), end(10, 2, 'abort'), end(11, 1, 'abort'));
     const aborted = [
       { producerId: 1n, firstOffset: 2n },
       { producerId: 2n, firstOffset: 3n },

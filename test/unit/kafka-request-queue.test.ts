@@ -8,6 +8,7 @@ interface Queue {
   maybeThrottle(ms: number): void;
   scheduleRequestTimeoutCheck(): void;
   destroy(): void;
+  checkPendingRequests(): void;
 }
 
 const QueueClass = createRequire(import.meta.url)('kafkajs/src/network/requestQueue') as new (options: object) => Queue;
@@ -71,6 +72,14 @@ describe("kafkajs's request queue as we patch it", () => {
     queue.fulfillRequest({ correlationId: 1, payload: Buffer.alloc(0), size: 0 });
     await answer;
     expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('looks once at the end of a throttle, not all the time', () => {
+    const look = vi.spyOn(queue, 'checkPendingRequests');
+    queue.maybeThrottle(500);
+    request(1);
+    vi.advanceTimersByTime(501);
+    expect(look.mock.calls.length).toBeLessThanOrEqual(2);
   });
 
   it('waits again when the throttle was made longer meanwhile', () => {

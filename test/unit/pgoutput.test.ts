@@ -135,6 +135,10 @@ describe('decodeTuple', () => {
     expect(decodeTuple(encodeTuple(values), 3)).toEqual(values);
   });
 
+  it("keeps a byte order mark, which is a value's first character like any other", () => {
+    expect(decodeTuple(encodeTuple(['\ufeffx', '\ufeff']), 2)).toEqual(['\ufeffx', '\ufeff']);
+  });
+
   it('gives strings that stay when the buffer is written again', () => {
     const values = ['a', 'thirteen characters and more', 'é', '🛒'.repeat(30)];
     const tuple = Buffer.from(encodeTuple(values));

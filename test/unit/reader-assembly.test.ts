@@ -70,6 +70,17 @@ describe('assembling a transaction', () => {
       });
     });
 
+    it(`takes items that come before their order, as one statement may write them, ${how}`, () => {
+      const [transaction] = assemble(
+        [begin, item(2, 1), item(1, 1), order(1), order(2), item(1, 2), commit],
+        spillBytes,
+      );
+      expect(eventsOf(transaction!).map(({ orderId, items }) => [orderId, items.length])).toEqual([
+        [uuid(2), 1],
+        [uuid(1), 2],
+      ]);
+    });
+
     it(`halts for an order without items and for an item without its order, ${how}`, () => {
       const [transaction] = assemble([begin, order(1), item(1, 1), order(2), commit], spillBytes);
       expect(() => eventsOf(transaction!)).toThrow(expect.objectContaining({ code: 'ORDER_WITHOUT_ITEMS' }));

@@ -106,19 +106,28 @@ describe('a request that does not fit is answered with 400 and the path of the f
 });
 
 describe('a request that can not be read is answered with a problem', () => {
-  test.each<[string, object, number]>([
-    ['malformed JSON', { payload: '{"items":[{"quantity"' }, 400],
-    ['a body that is not UTF-8', { payload: Buffer.from('{"items":[\xff', 'latin1') }, 400],
-    ['a __proto__ in the body', { payload: '{"__proto__":{"x":1},"items":[{"quantity":1}]}' }, 400],
-    ['a body of 2 MB', { payload: `{"items":[],"pad":"${'x'.repeat(2_000_000)}"}` }, 413],
-    ['a body of text', { headers: { 'content-type': 'text/plain' }, payload: 'x' }, 415],
-    ['a form', { headers: { 'content-type': 'application/x-www-form-urlencoded' }, payload: 'a=b' }, 415],
+  test.each<[string, object, number, string?]>([
+    ['malformed JSON', { payload: '{"items":[{"quantity"' }, 400, 'body'],
+    ['a number that JSON does not have', { payload: '{"items":[{"quantity":NaN}]}' }, 400, 'body'],
+    ['a NUL as the body', { payload: '\0' }, 400, 'body'],
+    ['a body that is not UTF-8', { payload: Buffer.from('{"items":[\xff', 'latin1') }, 400, 'body'],
+    ['a __proto__ in the body', { payload: '{"__proto__":{"x":1},"items":[{"quantity":1}]}' }, 400, 'body'],
+    ['a length that is not the body’s', { headers: { ...json, 'content-length': '3' } }, 400, 'body'],
+    ['a body of 2 MB', { payload: `{"items":[],"pad":"${'x'.repeat(2_000_000)}"}` }, 413, 'body'],
+    ['a body of text', { headers: { 'content-type': 'text/plain' }, payload: 'x' }, 415, 'headers.content-type'],
+    [
+      'a form',
+      { headers: { 'content-type': 'application/x-www-form-urlencoded' }, payload: 'a=b' },
+      415,
+      'headers.content-type',
+    ],
     ['an unknown path', { url: '/nowhere' }, 404],
     ['another method', { method: 'DELETE' }, 404],
-    ['a broken escape', { url: '/users/%zz/orders' }, 400],
-    ['a path beyond every limit', { url: `/users/${'a'.repeat(3000)}/orders` }, 414],
-  ])('%s', async (_name, request, status) => {
+    ['a broken escape', { url: '/users/%zz/orders' }, 400, 'params'],
+    ['a path beyond every limit', { url: `/users/${'a'.repeat(3000)}/orders` }, 414, 'params'],
+  ])('%s', async (_name, request, status, field) => {
     const problem = await expectProblem(request, status);
+    expect(problem.errors?.[0].field).toBe(field);
     expect(problem.detail.length).toBeLessThanOrEqual(200);
     expect(problem.detail).not.toMatch(/quantity|FST_/);
   });

@@ -141,9 +141,8 @@ describe('the configuration', () => {
   });
 
   it('lists all problems at once', () => {
-    expect(() => readCartSinkConfig({ PORT: 'x', SESSION_TIMEOUT_MS: '1' })).toThrow(
-      /CART_DATABASE_URL.*|PORT.*SESSION/s,
-    );
+    const read = () => readCartSinkConfig({ PORT: 'x', SESSION_TIMEOUT_MS: '1' });
+    for (const name of ['CART_DATABASE_URL', 'PORT', 'SESSION_TIMEOUT_MS']) expect(read).toThrow(name);
   });
 });
 

@@ -1,0 +1,63 @@
+// Why one start of the reader ends, or waits, without anything being wrong with what was published: each is followed by
+// another start. What must not be tried again is a halt, in errors.ts.
+
+/** Preflight found what only an operator can change; the reader waits and looks again. */
+export class PreflightError extends Error {
+  readonly code = 'PREFLIGHT';
+  readonly problems: readonly { code: string; problem: string; remedy: string }[];
+  constructor(problems: readonly { code: string; problem: string; remedy: string }[]) {
+    super(problems.map(({ problem, remedy }) => `${problem} ${remedy}`).join(' '));
+    this.name = 'PreflightError';
+    this.problems = problems;
+  }
+}
+
+/** Another reader is at work: this one stands by. */
+export class StandbyError extends Error {
+  readonly code = 'STANDBY';
+  constructor(why: string, options?: ErrorOptions) {
+    super(`Another reader is at work: ${why}.`, options);
+    this.name = 'StandbyError';
+  }
+}
+
+/** A first start began and did not end: it has to be done again, under its lock. */
+export class FirstStartUnfinishedError extends Error {
+  readonly code = 'FIRST_START_UNFINISHED';
+  constructor() {
+    super('The first start was interrupted; it is done again.');
+    this.name = 'FirstStartUnfinishedError';
+  }
+}
+
+/** The server ends ordinary sessions: it is being shut down, or someone ended this one. */
+export class SourceSessionEndedError extends Error {
+  readonly code = 'SOURCE_SESSION_ENDED';
+  constructor(options?: ErrorOptions) {
+    super(
+      'The session with the orders database has ended; the stream is given up so that a shutdown need not wait.',
+      options,
+    );
+    this.name = 'SourceSessionEndedError';
+  }
+}
+
+/** No checkpoint can be seen, but a transaction that has not ended may hold the first one. */
+export class CheckpointUndecidedError extends Error {
+  readonly code = 'CHECKPOINT_UNDECIDED';
+  constructor(checkpointTopic: string) {
+    super(
+      `There is no checkpoint in ${checkpointTopic} yet, but a transaction in it that has not ended; it is read again.`,
+    );
+    this.name = 'CheckpointUndecidedError';
+  }
+}
+
+/** What was in flight could not be published before the reader had to stop; the next start does it. */
+export class DrainAbandonedError extends Error {
+  readonly code = 'DRAIN_ABANDONED';
+  constructor(limitMs: number) {
+    super(`What was in flight was not published within ${limitMs} ms of the stop; the next start publishes it.`);
+    this.name = 'DrainAbandonedError';
+  }
+}
