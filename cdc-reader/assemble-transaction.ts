@@ -1,14 +1,15 @@
 // Turns the message stream into committed database transactions: begin, order rows, item rows, commit → one value from
-// which the events of all its orders can be read, in the order in which it first wrote a row of each, again and again. Guarantees: publish, count,
-// or halt; every change is an order, an item, counted under a named reason, or an error that names its position.
-// Memory is bounded: past `spillBytes` the rows move to a temporary file. Which transactions are published, and when,
-// is left to the pipeline.
+// which the events of all its orders can be read again and again, in the order in which it first wrote a row of each.
+// Guarantees: publish, count, or halt; every change is an order, an item, counted under a named reason, or an error that
+// names its position. Memory is bounded: past `spillBytes` the rows move to a temporary file. What a row holds is
+// contract-rows.ts's; which transactions are published, and when, is left to the pipeline.
 import type { Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import { ColumnMissingError, ItemWithoutOrderError, OrderWithoutItemsError, StreamOrderError } from './errors.ts';
+import { type ContractRelation, parseRelation, readItem, readOrder } from './contract-rows.ts';
+import { ItemWithoutOrderError, OrderWithoutItemsError, StreamOrderError } from './errors.ts';
 import { buildOrderPlaced, type ItemRow, type OrderRow } from './order-event.ts';
 import { OrderIndex } from './order-index.ts';
-import { decodeTuple, type PgoutputMessage } from './postgres/pgoutput.ts';
+import type { PgoutputMessage } from './postgres/pgoutput.ts';
 import { RowSpool } from './row-spool.ts';
 
 /** Why a change of a published table is not published. */
@@ -57,20 +58,11 @@ interface Spilled {
   readonly relations: ContractRelation[];
 }
 
-interface ContractRelation {
-  readonly kind: 'orders' | 'items';
-  readonly columns: number;
-  readonly at: readonly number[];
-}
-
 /** An order as far as its rows have come: one statement may write its items first. */
 interface OrderRows {
   order: OrderRow | undefined;
   readonly items: ItemRow[];
 }
-
-const ORDER_COLUMNS = ['order_id', 'user_id', 'source', 'currency', 'total_cents', 'placed_at'] as const;
-const ITEM_COLUMNS = ['order_id', 'line_no', 'sku', 'quantity', 'unit_price_cents', 'cart_line_id'] as const;
 
 /**
  * @param options.spillBytes how many bytes of rows one transaction may hold in memory.
@@ -206,49 +198,4 @@ function* readSpilled({ spool, relations }: Spilled): Generator<OrderRows> {
       items: items.map((item) => readItem(item.tuple, relations[item.tag]!)),
     };
   }
-}
-
-function parseRelation(message: Extract<PgoutputMessage, { kind: 'relation' }>): ContractRelation | 'other' {
-  if (message.schema !== 'public') return 'other';
-  if (message.name === 'orders') return { kind: 'orders', ...columnsAt(message, ORDER_COLUMNS) };
-  if (message.name === 'order_items') return { kind: 'items', ...columnsAt(message, ITEM_COLUMNS) };
-  return 'other';
-}
-
-function columnsAt(
-  message: Extract<PgoutputMessage, { kind: 'relation' }>,
-  names: readonly string[],
-): { columns: number; at: readonly number[] } {
-  const at = names.map((name) => {
-    const index = message.columns.findIndex((column) => column.name === name);
-    if (index < 0) throw new ColumnMissingError(message.name, name);
-    return index;
-  });
-  return { columns: message.columns.length, at };
-}
-
-function readOrder(tuple: Buffer, relation: ContractRelation): OrderRow {
-  const values = decodeTuple(tuple, relation.columns);
-  const at = relation.at;
-  return {
-    orderId: values[at[0]!]!,
-    userId: values[at[1]!]!,
-    source: values[at[2]!]!,
-    currency: values[at[3]!]!,
-    totalCents: values[at[4]!]!,
-    placedAt: values[at[5]!]!,
-  };
-}
-
-function readItem(tuple: Buffer, relation: ContractRelation): ItemRow {
-  const values = decodeTuple(tuple, relation.columns);
-  const at = relation.at;
-  return {
-    orderId: values[at[0]!]!,
-    lineNo: values[at[1]!]!,
-    sku: values[at[2]!]!,
-    quantity: values[at[3]!]!,
-    unitPriceCents: values[at[4]!]!,
-    cartLineId: values[at[5]!] ?? null,
-  };
 }

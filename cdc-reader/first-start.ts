@@ -5,14 +5,9 @@
 // live topic does not hold yet. Any other mix of checkpoint, slot and topic halts (I11).
 import { formatLsn, LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
-import { addOrderId, type Checkpoint, formatCheckpoint, hashOrderIds, parseCheckpoint } from './checkpoint.ts';
+import { addOrderId, type Checkpoint, formatCheckpoint, hashOrderIds } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
-import {
-  CheckpointMissingError,
-  OrderWithoutItemsError,
-  SlotDroppedError,
-  SystemChangedError,
-} from './errors.ts';
+import { OrderWithoutItemsError, SlotDroppedError, SystemChangedError } from './errors.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka/connection.ts';
 import type { TransactionalProducer } from './kafka/transactional-producer.ts';
 import { readPublishedOrders } from './live-topic.ts';
@@ -26,6 +21,8 @@ import { SlotBusyError } from './postgres/stream-errors.ts';
 import { timelineOf } from './postgres/timeline.ts';
 import type { SourceIdentity } from './postgres/walsender.ts';
 import { type EventRecord, eventRecord } from './prepare-transaction.ts';
+import { explainMissingCheckpoint, findCheckpoint } from './read-checkpoint.ts';
+import { StandbyError } from './restart-errors.ts';
 import type { StartContext } from './start-up.ts';
 
 /** Orders read from the snapshot, and published in one Kafka transaction, at a time. */
@@ -148,15 +145,13 @@ async function readUnfinished(
   identity: SourceIdentity,
   through: 'high_watermark' | 'settled',
 ): Promise<Unfinished> {
-  const topics = await kafka.describeTopics();
-  const record = topics.checkpoint ? (await kafka.checkpointTopic.read(READ_DEADLINE_MS, through)).record : null;
-  const slot = await source.readSlot(config.slotName);
-  if (record === null) {
+  const slot = await source.readSlot(config.slotName); // before the checkpoint: an intent is written before its slot
+  const { checkpoint, isHidden } = await findCheckpoint(config, kafka, through);
+  if (checkpoint === null) {
     const liveOffsets = await kafka.countLiveOffsets();
-    if (slot !== null || liveOffsets > 0n) throw new CheckpointMissingError(config, slot, liveOffsets);
+    if (slot !== null || liveOffsets > 0n) throw explainMissingCheckpoint(config, { isHidden, slot, liveOffsets });
     return { kind: 'unfinished', checkpoint: null, hasSlot: false };
   }
-  const checkpoint = parseCheckpoint(record);
   if (checkpoint.systemIdentifier !== identity.systemIdentifier || checkpoint.database !== identity.database) {
     throw new SystemChangedError(identity, checkpoint);
   }

@@ -57,14 +57,8 @@ export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date
     lagBytes.set(serverLsn > throughLsn ? Number(serverLsn - throughLsn) : 0);
     lagSeconds.set(oldestCommitAt === undefined ? 0 : Math.max(0, nowMs() - Number(oldestCommitAt / 1000n)) / 1000);
   };
-  const waitingBytes = metrics.gauge(
-    'tillstream_reader_in_flight_bytes',
-    'Event bytes received and not yet published',
-  );
-  const retainedBytes = metrics.gauge(
-    'tillstream_reader_retained_wal_bytes',
-    'WAL that the slot keeps on the server',
-  );
+  const waitingBytes = metrics.gauge('tillstream_reader_in_flight_bytes', 'Event bytes received and not yet published');
+  const retainedBytes = metrics.gauge('tillstream_reader_retained_wal_bytes', 'WAL that the slot keeps on the server');
 
   return {
     ignoredChanges: metrics.counter(
@@ -99,6 +93,10 @@ export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date
       waitingBytes.set(bytes);
       oldestCommitAt = committedAt;
       setLag();
+    },
+    /** What was received will be received again: it is not held any more, and waits all the same. */
+    inFlightDropped(): void {
+      waitingBytes.set(0);
     },
     /** Where the server's log ends, and where the slot stands. What the slot has confirmed was published before. */
     sampled(flushLsn: Lsn, slot: { confirmedFlushLsn: Lsn | null; retainedBytes: bigint | null } | null): void {

@@ -1,7 +1,8 @@
 // The data path, top to bottom: messages → database transactions → events → groups → one Kafka transaction each, with
 // the checkpoint that covers it → acknowledgement to Postgres. Guarantees: whole transactions in commit order (I4, I5),
 // nothing acknowledged before Kafka has it (I7), every change published, counted or a halt. One Kafka transaction is
-// in flight; what arrives meanwhile makes the next group; when two wait, the socket is paused. Any failure ends it.
+// in flight; what arrives meanwhile makes the next group; when two wait, the socket is paused. Any failure ends it. A
+// stop takes in nothing more, and publishes what it has, within a limit: the next start publishes the rest.
 import { setTimeout as delay } from 'node:timers/promises';
 import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
@@ -12,16 +13,21 @@ import { type CommittedTransaction, createTransactionAssembler } from './assembl
 import { publishFrom } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
 import { DropVerifier } from './continuity.ts';
-import { createGroupCommit } from './group-commit.ts';
+import { createGroupCommit, type Group } from './group-commit.ts';
 import type { Lifeline } from './lifeline.ts';
-import type { ReaderMetrics } from './metrics.ts';
+import { READER_DRAIN_ABANDONED, type ReaderMetrics } from './metrics.ts';
 import { timelineOf } from './postgres/timeline.ts';
-import { createPublisher, type PreparedTransaction, prepareTransaction } from './publish.ts';
+import { type PreparedTransaction, prepareTransaction } from './prepare-transaction.ts';
+import { createPublisher } from './publish.ts';
+import { DrainAbandonedError } from './restart-errors.ts';
 import type { ReaderSession } from './start-up.ts';
+
+/** Of the 9.5 s that a stop may take; the rest is for letting go of slot and producer. */
+const DRAIN_LIMIT_MS = 5_000;
 
 /**
  * Runs the data path of one start until `lifeline` fails (then it rejects with that failure) or `stop` is aborted
- * (then it resolves when what was in flight is published and acknowledged).
+ * (then it resolves when what was in flight is published and acknowledged, or fails `lifeline` after `drainLimitMs`).
  */
 export async function runPipeline(options: {
   config: CdcReaderConfig;
@@ -30,8 +36,9 @@ export async function runPipeline(options: {
   stop: AbortSignal;
   metrics: ReaderMetrics;
   logger: Logger;
+  drainLimitMs?: number;
 }): Promise<void> {
-  const { config, session, lifeline, stop, metrics, logger } = options;
+  const { config, session, lifeline, stop, metrics, logger, drainLimitMs = DRAIN_LIMIT_MS } = options;
   const { stream, source } = session;
 
   const verifier = new DropVerifier(session.checkpoint);
@@ -46,7 +53,7 @@ export async function runPipeline(options: {
   });
   const publisher = createPublisher({ config, session, metrics, logger });
   const acknowledger = createAcknowledger({
-    readFingerprint: async () => (await source.readPublication(config.publicationName))?.fingerprint ?? null,
+    readFingerprint: () => source.readPublicationFingerprint(config.publicationName),
     publicationName: config.publicationName,
     expectedFingerprint: session.checkpoint.publicationFingerprint,
     acknowledge: (throughLsn) => stream.acknowledge(throughLsn),
@@ -57,6 +64,7 @@ export async function runPipeline(options: {
   let idleLsn = LSN_ZERO;
   let isAnswerWanted = false;
   let isPublishing = false;
+  let inFlight: Group<PreparedTransaction> | undefined;
   let wake = Promise.withResolvers<void>();
 
   const onTransaction = (transaction: CommittedTransaction): void => {
@@ -76,9 +84,15 @@ export async function runPipeline(options: {
     groups.add(
       prepareTransaction(transaction, eventsOf(transaction), from.ordinal, config, publisher.checkpoint.partitions),
     );
-    metrics.waitingBytes.set(groups.bytes);
-    if (groups.isFull) stream.pause();
     wake.resolve();
+    if (!groups.isFull) return;
+    stream.pause();
+    countWaiting();
+  };
+
+  const countWaiting = (): void => {
+    const oldest = inFlight?.transactions[0] ?? groups.oldest;
+    metrics.waiting((inFlight?.bytes ?? 0) + groups.bytes, oldest?.committedAt);
   };
 
   const orderIds = function* (transaction: CommittedTransaction): Generator<string> {
@@ -96,13 +110,20 @@ export async function runPipeline(options: {
   session.relay.attach({
     onMessage(message) {
       const transaction = assembler.accept(message);
-      if (transaction !== undefined) onTransaction(transaction);
+      if (transaction === undefined) return;
+      try {
+        onTransaction(transaction);
+      } catch (error) {
+        transaction.close();
+        throw error;
+      }
     },
     // A walEnd that comes while nothing is in flight has everything before it behind it: it is progress.
     onKeepalive({ walEnd, replyRequested }) {
       metrics.receivedLsn(walEnd);
       if (walEnd >= publisher.checkpoint.throughLsn) verifier.passed();
       if (!isIdle()) return;
+      countWaiting();
       idleLsn = maxLsn(idleLsn, walEnd);
       if (!replyRequested || idleLsn <= publisher.checkpoint.throughLsn) return;
       isAnswerWanted = true;
@@ -110,30 +131,37 @@ export async function runPipeline(options: {
     },
   });
 
+  const isOver = (): boolean => stop.aborted || lifeline.signal.aborted;
+
   const publishWhatWaits = async (): Promise<void> => {
-    for (let group = groups.take(); group !== undefined; group = groups.take()) {
-      if (!groups.isFull) stream.resume();
-      await publisher.publishGroup(group);
+    for (inFlight = groups.take(); inFlight !== undefined; inFlight = groups.take()) {
+      countWaiting();
+      if (!groups.isFull && !isOver()) stream.resume();
+      try {
+        await publisher.publishGroup(inFlight);
+      } finally {
+        for (const transaction of inFlight.transactions) transaction.close();
+      }
       await failpoint('reader.after-publish');
       acknowledger.request(publisher.checkpoint.throughLsn);
     }
-    metrics.waitingBytes.set(groups.bytes);
+    countWaiting();
   };
 
   // Progress without orders goes through the checkpoint too, now and then, or the server could never free its WAL (I7).
   let idleSince = performance.now();
   const recordIdleProgress = async (): Promise<void> => {
     const throughLsn: Lsn = idleLsn;
-    if (throughLsn <= publisher.checkpoint.throughLsn) return;
-    if (!isAnswerWanted && performance.now() - idleSince < config.idleCheckpointMs) return;
+    const isDue = isAnswerWanted || performance.now() - idleSince >= config.idleCheckpointMs;
     isAnswerWanted = false;
+    if (!isDue || throughLsn <= publisher.checkpoint.throughLsn) return;
     idleSince = performance.now();
     await publisher.publishProgress(throughLsn);
     acknowledger.request(throughLsn);
   };
 
   const publishLoop = async (): Promise<void> => {
-    while (!stop.aborted) {
+    while (!isOver()) {
       const timer = new AbortController();
       const idle = delay(config.idleCheckpointMs, undefined, { signal: timer.signal }).catch(ignoreAbort);
       await Promise.race([wake.promise, idle]);
@@ -146,16 +174,31 @@ export async function runPipeline(options: {
     }
   };
 
-  const onStop = () => wake.resolve();
+  const abandonDrain = (): void => {
+    const error = new DrainAbandonedError(drainLimitMs);
+    logger.warn({ event: READER_DRAIN_ABANDONED }, error.message);
+    lifeline.fail(error);
+  };
+  let drainLimit: NodeJS.Timeout | undefined;
+  const onStop = (): void => {
+    stream.pause(); // under load there is always more to take in
+    drainLimit = setTimeout(abandonDrain, drainLimitMs);
+    wake.resolve();
+  };
+  const onFailure = (): void => wake.resolve();
   stop.addEventListener('abort', onStop);
+  lifeline.signal.addEventListener('abort', onFailure);
+  if (stop.aborted) onStop();
+  metrics.continued(publisher.checkpoint);
   try {
     await failpoint('reader.before-streaming');
     acknowledger.request(publisher.checkpoint.throughLsn);
-    stream.resume();
+    if (!isOver()) stream.resume();
     await lifeline.race(publishLoop());
     await lifeline.race(acknowledger.settled());
   } finally {
     stop.removeEventListener('abort', onStop);
+    clearTimeout(drainLimit);
     session.relay.detach();
     stream.pause();
     acknowledger.close();
@@ -163,6 +206,7 @@ export async function runPipeline(options: {
       for (const transaction of group.transactions) transaction.close();
     }
     assembler.close();
+    metrics.inFlightDropped();
   }
 }
 

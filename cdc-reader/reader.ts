@@ -1,19 +1,32 @@
 // Keeps the reader going: start, run, and after any failure tear everything down, wait a moment, start again (I8).
 // Guarantees: at most one start lives at a time; a halt ends it for good (I11) with slot and producer given up; a
-// standby or an unmet requirement waits, and readiness says so. What a start does is start-up's, what runs is
-// pipeline's.
+// standby or an unmet requirement waits, and readiness says so; a stop ends within its limit, whatever hangs. What a
+// start does is start-up's, what runs is pipeline's.
 import { setTimeout as delay } from 'node:timers/promises';
 import { formatLsn } from '#schemas/lsn.ts';
 import { HaltError, type HaltState } from '#service/halt.ts';
 import type { Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from './config.ts';
-import { PreflightError, StandbyError } from './errors.ts';
 import { createLifeline } from './lifeline.ts';
-import { READER_RESTARTING, READER_STANDBY, READER_STREAMING, READER_WAITING, type ReaderMetrics } from './metrics.ts';
+import {
+  READER_CLOSE_ABANDONED,
+  READER_RESTARTING,
+  READER_STANDBY,
+  READER_STREAMING,
+  READER_WAITING,
+  type ReaderMetrics,
+} from './metrics.ts';
 import { runPipeline } from './pipeline.ts';
-import { type RestartReason, restartDelayMs } from './restart-policy.ts';
+import { PreflightError, StandbyError } from './restart-errors.ts';
+import { countFailures, type RestartReason, restartDelayMs } from './restart-policy.ts';
 import { startReader } from './start-up.ts';
+
+/**
+ * How long close() waits: the rest of the 9.5 s that a process may take is the HTTP server's. A server that no longer
+ * answers can hold back the end of a connection for longer; the process's end cuts it, and nothing depends on it.
+ */
+const CLOSE_LIMIT_MS = 8_000;
 
 /** Where the reader stands; `why` is what it waits for or what ended the last start. */
 type ReaderState =
@@ -22,7 +35,7 @@ type ReaderState =
 
 export interface Reader {
   readiness(): Readiness;
-  /** Resolves when what was in flight is published and acknowledged, and slot and producer are let go. */
+  /** Resolves when what was in flight is published and acknowledged, and slot and producer are let go, or at its limit. */
   close(): Promise<void>;
 }
 
@@ -31,10 +44,12 @@ export function createReader(options: {
   logger: Logger;
   metrics: ReaderMetrics;
   halts: HaltState;
+  closeLimitMs?: number;
 }): Reader {
-  const { config, logger, metrics, halts } = options;
+  const { config, logger, metrics, halts, closeLimitMs = CLOSE_LIMIT_MS } = options;
   const stop = new AbortController();
   let state: ReaderState = { kind: 'starting' };
+  let streamingSinceMs: number | undefined;
 
   const runOnce = async (): Promise<void> => {
     const lifeline = createLifeline();
@@ -47,10 +62,18 @@ export function createReader(options: {
     });
     if (stop.signal.aborted) return;
     const session = await lifeline.race(
-      startReader({ config, lifeline, logger, resources, onWaiting: (why) => (state = { kind: 'waiting', why }) }),
+      startReader({
+        config,
+        lifeline,
+        logger,
+        metrics,
+        resources,
+        onWaiting: (why) => (state = { kind: 'waiting', why }),
+      }),
     );
     stop.signal.removeEventListener('abort', abandon); // from here on a stop drains
     state = { kind: 'streaming' };
+    streamingSinceMs = performance.now();
     metrics.streaming.set(1);
     logger.info(
       {
@@ -69,6 +92,7 @@ export function createReader(options: {
     const isNews = !('why' in state) || state.why.message !== error.message;
     if (error instanceof StandbyError) {
       state = { kind: 'standby', why: error };
+      metrics.waiting(0, undefined); // the other reader's to tell
       if (isNews) logger.info({ event: READER_STANDBY }, error.message);
       return 'standby';
     }
@@ -85,14 +109,16 @@ export function createReader(options: {
 
   const run = async (): Promise<void> => {
     for (let failures = 0; !stop.signal.aborted; ) {
+      streamingSinceMs = undefined;
       try {
         await runOnce();
-        failures = 0;
-      } catch (error) {
+      } catch (thrown) {
+        const error = causeOf(thrown);
         if (stop.signal.aborted) break;
         if (error instanceof HaltError) return halts.halt(error);
-        failures = state.kind === 'streaming' ? 0 : failures + 1;
-        const reason = explain(error as Error);
+        const streamedMs = streamingSinceMs === undefined ? undefined : performance.now() - streamingSinceMs;
+        failures = countFailures(failures, streamedMs);
+        const reason = explain(error);
         await delay(restartDelayMs(reason, failures, Math.random()), undefined, { signal: stop.signal }).catch(
           () => {},
         );
@@ -113,7 +139,19 @@ export function createReader(options: {
     },
     async close() {
       stop.abort();
-      await running;
+      const limit = new AbortController();
+      const isLate = delay(closeLimitMs, true, { signal: limit.signal }).catch(() => false);
+      if (await Promise.race([running, isLate])) {
+        logger.warn({ event: READER_CLOSE_ABANDONED }, 'A connection does not end; the process ends without it.');
+      }
+      limit.abort();
     },
   };
+}
+
+/** What ended a start, and not what failed while it was torn down for that: a halt must stay a halt. */
+function causeOf(thrown: unknown): Error {
+  let error = thrown;
+  while (error instanceof SuppressedError) error = error.suppressed;
+  return error instanceof Error ? error : new Error(String(error));
 }

@@ -121,9 +121,10 @@ export class RowSpool {
           tag: bytes.readUInt32LE(at + 5),
           tuple: bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + length),
         };
-        const of = (orders[ordinal - firstOrdinal] ??= { order: undefined, items: [] });
-        if (bytes.readUInt8(at) === ORDER_ROW) of.order = row;
-        else of.items.push(row);
+        orders[ordinal - firstOrdinal] ??= { order: undefined, items: [] };
+        const rows = orders[ordinal - firstOrdinal]!;
+        if (bytes.readUInt8(at) === ORDER_ROW) rows.order = row;
+        else rows.items.push(row);
         at += HEADER_BYTES + length;
       }
     }

@@ -7,27 +7,24 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
-import { type Checkpoint, parseCheckpoint } from './checkpoint.ts';
+import type { Checkpoint } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
 import { checkContinuity } from './continuity.ts';
-import {
-  CheckpointMissingError,
-  FirstStartUnfinishedError,
-  PreflightError,
-  SlotInvalidatedError,
-  StandbyError,
-} from './errors.ts';
+import { SlotInvalidatedError } from './errors.ts';
 import { runFirstStart } from './first-start.ts';
 import type { CheckpointTopic } from './kafka/checkpoint-topic.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka/connection.ts';
 import type { TransactionalProducer } from './kafka/transactional-producer.ts';
+import { startLagSampler } from './lag-sampler.ts';
 import type { Lifeline } from './lifeline.ts';
 import { readPartitionTails } from './live-topic.ts';
-import { READER_PARTITIONS_ADDED, READER_WAITING } from './metrics.ts';
+import { READER_PARTITIONS_ADDED, READER_WAITING, type ReaderMetrics } from './metrics.ts';
 import { findPreflightProblems } from './postgres/preflight.ts';
 import { createReplicationStream, type ReplicationStream } from './postgres/replication-stream.ts';
 import { createSourceSession, type SourceSession } from './postgres/source-session.ts';
 import { SlotBusyError, SlotLostError } from './postgres/stream-errors.ts';
+import { explainMissingCheckpoint, findCheckpoint } from './read-checkpoint.ts';
+import { FirstStartUnfinishedError, PreflightError, StandbyError } from './restart-errors.ts';
 import { restartDelayMs } from './restart-policy.ts';
 import { createStreamRelay, type StreamRelay } from './stream-relay.ts';
 
@@ -46,6 +43,7 @@ export interface StartContext {
   readonly config: CdcReaderConfig;
   readonly lifeline: Lifeline;
   readonly logger: Logger;
+  readonly metrics: ReaderMetrics;
   /** Everything that is opened is closed with it, newest first. */
   readonly resources: AsyncDisposableStack;
   /** Told how a start that has to wait stands, for readiness. */
@@ -54,7 +52,7 @@ export interface StartContext {
 
 /** @throws HaltError (stop), StandbyError and PreflightError (wait), anything else (start again) */
 export async function startReader(context: StartContext): Promise<ReaderSession> {
-  const { config, lifeline, logger, resources } = context;
+  const { config, lifeline, logger, metrics, resources } = context;
   const relay = createStreamRelay(lifeline);
   const source = await lifeline.open(
     resources,
@@ -69,6 +67,9 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
   );
   const problems = findPreflightProblems(await lifeline.race(source.preflightFacts(config)), config);
   if (problems.length > 0) throw new PreflightError(problems);
+  resources.adopt(startLagSampler({ source, slotName: config.slotName, metrics, lifeline }), (sampler) =>
+    sampler.close(),
+  );
 
   let isFirstStart = (await lifeline.race(source.readSlot(config.slotName))) === null;
   for (;;) {
@@ -174,13 +175,11 @@ async function readCheckpoint(
   source: SourceSession,
   through: 'high_watermark' | 'settled',
 ): Promise<Checkpoint> {
-  const topics = await kafka.describeTopics();
-  const record = topics.checkpoint ? (await kafka.checkpointTopic.read(READ_DEADLINE_MS, through)).record : null;
-  if (record === null) {
+  const { checkpoint, isHidden } = await findCheckpoint(config, kafka, through);
+  if (checkpoint === null) {
     const slot = await source.readSlot(config.slotName);
-    throw new CheckpointMissingError(config, slot, await kafka.countLiveOffsets());
+    throw explainMissingCheckpoint(config, { isHidden, slot, liveOffsets: await kafka.countLiveOffsets() });
   }
-  const checkpoint = parseCheckpoint(record);
   await kafka.ensureTopics(checkpoint);
   if (checkpoint.state !== 'streaming') throw new FirstStartUnfinishedError();
   return checkpoint;

@@ -20,7 +20,8 @@ const longestDelayMs = 30_000;
 const recoveredMs = 60_000;
 /** The slowest thing in it is a reader that waits for the slot of a killed one: 10 s. */
 const readyDeadlineMs = 90_000;
-const firstSayMs = 5_000;
+const firstSayMs = 10_000;
+const longestAnswer = 300;
 
 export type SupervisedService = {
   readonly plan: ServicePlan;
@@ -95,7 +96,7 @@ export async function startSupervisedService(options: {
   const describeEnd = (): string => {
     const exit = server?.exit();
     const how = exit?.signal ?? `exit code ${exit?.code}`;
-    return `${name} ended (${how}). The end of its log, ${logFile}:\n${formatLogLines(readFileSync(logFile, 'utf8'), 6)}`;
+    return `${name} ended (${how}). The end of its log, ${logFile}:\n${formatLogLines(readFileSync(logFile, 'utf8'), wasReady ? 6 : 16)}`;
   };
 
   let delayMs = firstDelayMs;
@@ -133,7 +134,7 @@ export async function startSupervisedService(options: {
           throw new HopelessError(new ServiceStartError(`${name} has halted (${code}): ${message}`));
         }
         if (isReady(body)) return true;
-        const found = `/health/ready answers ${JSON.stringify(body)}`;
+        const found = `/health/ready answers ${JSON.stringify(body).slice(0, longestAnswer)}`;
         if (performance.now() - startedMs > sayAfterMs) {
           say(`Still waiting for ${name}: ${found}`);
           sayAfterMs *= 2;

@@ -1,3 +1,5 @@
+// Migrations at start-up, with patience: a database that is away is waited for and said to be, one that refuses is an
+// error. The server listens meanwhile, so that health checks see why it is not ready.
 import { setTimeout } from 'node:timers/promises';
 import { isDatabaseAway } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';

@@ -1,3 +1,5 @@
+// Reading orders back: one, or a user's newest first, page by page. A page continues behind an order, not at an offset,
+// so that orders placed meanwhile neither shift nor repeat anything.
 import type { Queryable } from '@databases/pg';
 import type { Order } from './order.ts';
 import { formatOrderRow } from './order-row.ts';

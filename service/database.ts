@@ -85,7 +85,7 @@ export function createDatabase(options: DatabaseOptions): Database {
  * connection alive: only tcp_user_timeout ends that session and its locks. 0 leaves it to the system.
  */
 function formatSessionSettings({ idleInTransactionTimeoutMs }: DatabaseOptions): string {
-  return `SET default_transaction_isolation = 'read committed'`;
+  return `SET default_transaction_isolation = 'read committed'; SET tcp_user_timeout = ${idleInTransactionTimeoutMs}`;
 }
 
 interface PooledConnection {

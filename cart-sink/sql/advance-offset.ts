@@ -1,3 +1,5 @@
+// The first statement of every batch: it proves that the partition is still ours and stands where the batch begins,
+// and locks its row, so that a successor waits for the outcome (I6). What follows from no row is apply-batch's.
 import { sql } from '@databases/pg';
 
 /** The partition's row as it was before the batch; the position is null before the first live event. */

@@ -16,7 +16,6 @@ const WAIT_MS = 1;
  * about reading on: what `push` returns (false: stop reading), and `_read` (start again). The socket stays flowing.
  */
 export function coalesceReads(socket: Socket, nowMs: () => number = () => performance.now()): void {
-  const g=globalThis as any; g.reads=0;g.rbytes=0; socket.on('data',(c)=>{g.reads++;g.rbytes+=c.length});if(process.env.COALESCE==='off')return;
   const push = socket.push.bind(socket);
   const read = socket._read.bind(socket);
   let readsOfSpell = 0;

@@ -1,3 +1,5 @@
+// POST /orders over HTTP: what a request must look like, and which answer each outcome gets. Placing it, once whatever
+// is repeated, is place-order.ts's.
 import { ProblemError, problemResponse } from '#service/problem.ts';
 import { placeOrder } from '../place-order.ts';
 import type { OrderRoutes } from './order-routes.ts';

@@ -1,3 +1,4 @@
+// GET of one order and of a user's orders over HTTP: parameters, pages and 404. What a page is, is read-orders.ts's.
 import { ProblemError, problemResponse } from '#service/problem.ts';
 import { readOrder, readUserOrders } from '../read-orders.ts';
 import { createOrderNotFound } from './order-not-found.ts';

@@ -1,3 +1,5 @@
+// The one statement that places an order: order and items, or nothing, in a single round trip. Uniqueness of the
+// idempotency key is the database's; what an empty answer means is place-order.ts's.
 import { type SQLQuery, sql } from '@databases/pg';
 import type { OrderItem } from '../order.ts';
 import { placedAtText } from './order-columns.ts';

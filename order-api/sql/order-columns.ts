@@ -1,3 +1,5 @@
+// The columns of an order as every statement returns them, and their types: digits and microseconds stay text or bigint,
+// so that nothing is rounded on its way out.
 import { sql } from '@databases/pg';
 
 /** A row of {@link orderColumns}. */

@@ -2,6 +2,9 @@
 // databases keep themselves (one machine, one clock), so nothing that measures stands in between. Postgres takes a
 // timestamp when it writes the commit record, before it is flushed: the order's flush counts, the cart's does not.
 
+import { writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { waitFor } from '../../dev/wait-for.ts';
 import { createOrderLoad, type OrderRange } from '../support/order-load.ts';
 import { startService } from '../support/service-process.ts';
@@ -20,6 +23,8 @@ export interface Latency {
 }
 
 const warmUpOrders = 1_000;
+/** Beyond this, something stood still, and the services' logs are kept to tell what. */
+const strangeMs = 1_000;
 
 /**
  * Runs reader and sink, places orders at a pace and measures those after a warm-up; throws when one is not applied.
@@ -43,6 +48,13 @@ export async function measureLatency(
     const [readerCpu, sinkCpu] = [reader, sink].map(({ pid }, i) => (cpuSeconds(pid) - cpuBefore[i]!) / seconds);
     const ids = placed.map(({ orderId }) => orderId);
     const latencies = await waitFor('all orders to be applied', () => readLatencies(env, ids), { deadlineMs: 30_000 });
+    if (percentile(latencies, 1) > strangeMs) {
+      for (const { name, logs, output } of [reader, sink]) {
+        const file = join(tmpdir(), `tillstream-bench-${process.pid}-${name}.log`);
+        writeFileSync(file, [...logs.map((entry) => JSON.stringify(entry)), ...output, ''].join('\n'));
+        console.error(`An order took more than ${strangeMs} ms; the log of ${name} is kept in ${file}`);
+      }
+    }
     return {
       ordersPerSecond: count / seconds,
       measured: latencies.length,

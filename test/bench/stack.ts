@@ -94,7 +94,7 @@ export function runEnvironment(stack: BenchStack, name: string, cartsUrl: string
     SLOT_NAME: `bench_${name}`,
     PUBLICATION_NAME: publicationName,
     CONSUMER_GROUP: `cart-sink-${name}`,
-    LOG_LEVEL: 'info',
+    LOG_LEVEL: process.env.LOG_LEVEL ?? 'info',
     MIGRATE: 'off',
   };
 }

@@ -38,6 +38,11 @@ describe('reading a partition', () => {
     await transaction.send(recordsFor(topic, 0, count, label));
     await transaction[end]();
     await producer.close();
+    // Kafka answers before the marker is written.
+    await waitFor('the marker', async () => {
+      const { lastStable, highWatermark } = (await log.readOffsets(topic)).get(0)!;
+      return lastStable === highWatermark;
+    });
   };
 
   it('tells the offsets of every partition, those of an empty one too', async () => {

@@ -104,6 +104,7 @@ test('a client that stops while it is being answered holds no lock for longer th
           event,
         ])
       ).rowCount === 1;
+    let locked: string | undefined;
     const { error } = await failure(
       database.pool.tx(async (tx) => {
         await tx.query(sql`LOCK TABLE answered`);
@@ -114,11 +115,15 @@ test('a client that stops while it is being answered holds no lock for longer th
         proxy.pause();
         await waitFor('the server to have no room for its answer', waitsFor('ClientWrite'));
         await client.query("SET lock_timeout = '10s'");
-        await client.query('SELECT * FROM answered');
+        locked = await client.query('SELECT * FROM answered').then(
+          () => 'released',
+          () => 'held',
+        );
         proxy.resume();
         throw (await answer).error;
       }),
     );
+    expect(locked).toBe('released');
     expect(isDatabaseAway(error)).toBe(true);
   });
 });

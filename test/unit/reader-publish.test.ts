@@ -6,12 +6,13 @@ import { toLsn } from '#schemas/lsn.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { type CommittedTransaction, createTransactionAssembler } from '../../cdc-reader/assemble-transaction.ts';
-import { type Checkpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
+import { addOrderId, type Checkpoint, hashOrderIds, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
 import { type CdcReaderConfig, readCdcReaderConfig } from '../../cdc-reader/config.ts';
-import type { OutgoingRecord } from '../../cdc-reader/kafka/transactional-producer.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
-import { createPublisher, prepareTransaction } from '../../cdc-reader/publish.ts';
+import { prepareTransaction } from '../../cdc-reader/prepare-transaction.ts';
+import { createPublisher } from '../../cdc-reader/publish.ts';
 import { itemsRelation, ordersRelation, tupleOf, uuid } from '../support/pgoutput-messages.ts';
+import { createRecordingKafka } from '../support/recording-kafka.ts';
 
 const checkpoint: Checkpoint = {
   state: 'streaming',
@@ -47,45 +48,11 @@ function transactionOf(count: number): CommittedTransaction {
   return assembler.accept({ kind: 'commit', commitLsn: toLsn(100n), endLsn: toLsn(120n), committedAt: 5n })!;
 }
 
-/** A Kafka whose offsets grow as a real one's: a marker in each written partition at every commit. */
-function createKafka(options: { slowSendMs?: number } = {}) {
-  const committed: OutgoingRecord[][] = [];
-  const ends = new Map<string, bigint>();
-  let aborted = 0;
-  const producer = {
-    close: async () => {},
-    begin: async () => {
-      const sent: OutgoingRecord[] = [];
-      return {
-        send: async (records: readonly OutgoingRecord[]) => {
-          const bases = new Map<string, { topic: string; partition: number; baseOffset: bigint }>();
-          for (const record of records) {
-            const { topic, partition } = record;
-            const key = `${topic}:${partition}`;
-            const end = ends.get(key) ?? 0n;
-            if (!bases.has(key)) bases.set(key, { topic, partition, baseOffset: end });
-            ends.set(key, end + 1n);
-            sent.push(record);
-          }
-          if (options.slowSendMs !== undefined) await new Promise((done) => setTimeout(done, options.slowSendMs));
-          return [...bases.values()];
-        },
-        commit: async () => {
-          committed.push(sent);
-          for (const key of new Set(sent.map(({ topic, partition }) => `${topic}:${partition}`))) {
-            ends.set(key, ends.get(key)! + 1n);
-          }
-        },
-        abort: async () => {
-          aborted += 1;
-        },
-      };
-    },
-  };
-  return { producer, committed, ends, aborts: () => aborted };
-}
-
-function createStage(more: Record<string, string> = {}, start: Partial<Checkpoint> = {}, kafka = createKafka()) {
+function createStage(
+  more: Record<string, string> = {},
+  start: Partial<Checkpoint> = {},
+  kafka = createRecordingKafka(),
+) {
   const config = configure(more);
   const record = (value: Buffer) => ({ topic: config.checkpointTopic, partition: 0, key: 'tillstream', value });
   const publisher = createPublisher({
@@ -103,7 +70,12 @@ function createStage(more: Record<string, string> = {}, start: Partial<Checkpoin
     prepareTransaction(transaction, () => transaction.events({ generation: 1, timeline: 1 }), fromOrdinal, config, 3);
   const publish = (transaction: CommittedTransaction, fromOrdinal = 0) => {
     const prepared = prepare(transaction, fromOrdinal);
-    return publisher.publishGroup({ transactions: [prepared], orders: prepared.orders, throughLsn: toLsn(120n) });
+    return publisher.publishGroup({
+      transactions: [prepared],
+      orders: prepared.orders,
+      bytes: prepared.bytes,
+      throughLsn: toLsn(120n),
+    });
   };
   const ordinals = () =>
     kafka.committed.map((records) =>
@@ -116,6 +88,12 @@ function createStage(more: Record<string, string> = {}, start: Partial<Checkpoin
       return parseCheckpoint(own!.value);
     });
   return { config, kafka, publisher, publish, ordinals, checkpoints };
+}
+
+function hashOf(ns: readonly number[]): string {
+  const hash = hashOrderIds();
+  for (const n of ns) addOrderId(hash, uuid(n));
+  return hash.digest('hex');
 }
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => from + n);
@@ -149,7 +127,7 @@ describe('publishing', () => {
   });
 
   it('commits with a partial checkpoint past half of the transaction timeout, and goes on from there after a crash', async () => {
-    const kafka = createKafka({ slowSendMs: 300 });
+    const kafka = createRecordingKafka({ slowSendMs: 300 });
     const times = { GROUP_MAX_ORDERS: '10', TRANSACTION_TIMEOUT_MS: '1000' };
     const stage = createStage(times, {}, kafka);
     await stage.publish(transactionOf(75));
@@ -177,6 +155,31 @@ describe('publishing', () => {
     const stage = createStage({}, { partial: { commitLsn: toLsn(100n), ordinal: 3 }, lastPublished: last });
     await expect(stage.publish(transactionOf(9), 4)).rejects.toMatchObject({ code: 'CONTENTS_DIFFER' });
     expect(stage.kafka.committed).toEqual([]);
+  });
+
+  const partial = { commitLsn: toLsn(100n), ordinal: 3 };
+  const partlyPublished = {
+    partial,
+    lastPublished: { ...partial, orderId: uuid(3), ordersHash: hashOf(range(0, 4)) },
+  };
+
+  it('keeps what is partly published in the checkpoints of idle progress, or it would be published again', async () => {
+    const stage = createStage({}, partlyPublished);
+    await stage.publisher.publishProgress(toLsn(100n));
+    expect(stage.checkpoints()).toMatchObject([{ throughLsn: 100n, partial }]);
+    await stage.publish(transactionOf(9), 4);
+    expect(stage.ordinals()[1]).toEqual(range(4, 9));
+    expect(stage.checkpoints()[1]).toMatchObject({ throughLsn: 120n, partial: null });
+  });
+
+  it('halts when the stream passes a partly published transaction without its rest', async () => {
+    const passed = createStage({}, partlyPublished);
+    await expect(passed.publisher.publishProgress(toLsn(101n))).rejects.toMatchObject({ code: 'CONTENTS_DIFFER' });
+    const other = createStage({}, { ...partlyPublished, partial: { ...partial, commitLsn: toLsn(90n) } });
+    await expect(other.publish(transactionOf(9))).rejects.toMatchObject({ code: 'CONTENTS_DIFFER' });
+    const shorter = createStage({}, partlyPublished);
+    await expect(shorter.publish(transactionOf(4), 4)).rejects.toMatchObject({ code: 'CONTENTS_DIFFER' });
+    for (const stage of [passed, other, shorter]) expect(stage.kafka.committed).toEqual([]);
   });
 
   it('halts and aborts when a produce answer lies below the end of its partition: the topic was recreated', async () => {

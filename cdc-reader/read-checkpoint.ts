@@ -1,0 +1,39 @@
+// Finds the newest checkpoint, and tells a missing one from one that can't be seen yet: a commit's answer comes before its
+// marker is in the partition, so right after a first start has written its intent and made the slot, a reader that has
+// fenced nobody sees a slot and no checkpoint. What a checkpoint says is checkpoint.ts's.
+import { type Checkpoint, parseCheckpoint } from './checkpoint.ts';
+import type { CdcReaderConfig } from './config.ts';
+import { CheckpointMissingError } from './errors.ts';
+import { type KafkaConnection, READ_DEADLINE_MS } from './kafka/connection.ts';
+import type { SlotState } from './postgres/source-session.ts';
+import { CheckpointUndecidedError } from './restart-errors.ts';
+
+export interface FoundCheckpoint {
+  readonly checkpoint: Checkpoint | null;
+  /** No checkpoint was found, but a transaction was open in its topic. */
+  readonly isHidden: boolean;
+}
+
+/** @throws CheckpointUnreadableError, or what Kafka said */
+export async function findCheckpoint(
+  config: Pick<CdcReaderConfig, 'checkpointTopic'>,
+  kafka: Pick<KafkaConnection, 'checkpointTopic' | 'describeTopics' | 'log'>,
+  through: 'high_watermark' | 'settled',
+): Promise<FoundCheckpoint> {
+  if (!(await kafka.describeTopics()).checkpoint) return { checkpoint: null, isHidden: false };
+  // Looked at before the read: what ends in between is seen by it, or counted as open here.
+  const before = (await kafka.log.readOffsets(config.checkpointTopic, READ_DEADLINE_MS)).get(0);
+  const { record } = await kafka.checkpointTopic.read(READ_DEADLINE_MS, through);
+  if (record !== null) return { checkpoint: parseCheckpoint(record), isHidden: false };
+  const isOpen = before !== undefined && before.lastStable < before.highWatermark;
+  return { checkpoint: null, isHidden: through === 'settled' && isOpen };
+}
+
+/** Why a reader can't go on that found a slot or events, but no checkpoint: a halt, unless the next look may find one. */
+export function explainMissingCheckpoint(
+  config: Pick<CdcReaderConfig, 'checkpointTopic' | 'slotName'>,
+  found: { isHidden: boolean; slot: Pick<SlotState, 'confirmedFlushLsn'> | null; liveOffsets: bigint },
+): Error {
+  if (found.isHidden) return new CheckpointUndecidedError(config.checkpointTopic);
+  return new CheckpointMissingError(config, found.slot, found.liveOffsets);
+}
