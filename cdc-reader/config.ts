@@ -16,7 +16,8 @@ import {
 const INT32_MAX = 2_147_483_647;
 
 export const cdcReaderVariables = {
-  ...commonVariables,
+  host: commonVariables.host,
+  logLevel: commonVariables.logLevel,
   ...topicVariables,
   port: port('PORT', 'Port of health and metrics', '3002'),
   orderDatabaseUrl: postgresUrl('ORDER_DATABASE_URL', 'The orders database; its user needs REPLICATION and SELECT'),

@@ -161,11 +161,12 @@ export async function runPipeline(options: {
   };
 
   const publishLoop = async (): Promise<void> => {
-    while (!isOver()) {
+    while (!stop.aborted) {
       const timer = new AbortController();
       const idle = delay(config.idleCheckpointMs, undefined, { signal: timer.signal }).catch(ignoreAbort);
       await Promise.race([wake.promise, idle]);
       timer.abort();
+      if (lifeline.signal.aborted) return; // nobody waits for this any more, and nobody else would end it
       wake = Promise.withResolvers();
       isPublishing = true;
       await publishWhatWaits();

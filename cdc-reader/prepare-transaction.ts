@@ -41,17 +41,8 @@ export function prepareTransaction(
 ): PreparedTransaction {
   const { commitLsn, endLsn, committedAt, orderCount, rowBytes } = transaction;
   const isHuge = orderCount > config.groupMaxOrders || rowBytes > config.groupMaxBytes || fromOrdinal > 0;
-  const common = {
-    isAlone: isHuge,
-    orders: orderCount,
-    endLsn,
-    commitLsn,
-    committedAt,
-    fromOrdinal,
-    events,
-    close: transaction.close,
-  };
-  if (isHuge) return { ...common, records: undefined, bytes: rowBytes };
+  const common = { isAlone: isHuge, orders: orderCount, endLsn, commitLsn, committedAt, fromOrdinal };
+  if (isHuge) return { ...common, records: undefined, bytes: rowBytes, events, close: transaction.close };
   const records: EventRecord[] = [];
   let bytes = 0;
   for (const event of events()) {
@@ -60,8 +51,13 @@ export function prepareTransaction(
     bytes += recordBytes(record);
   }
   transaction.close();
-  return { ...common, records, bytes };
+  return { ...common, records, bytes, events: noEvents, close: nothingToClose };
 }
+
+// A transaction that waits encoded must not hold on to its rows, which take ten times as much room: no closure of it
+// may be kept.
+const noEvents = (): Iterable<OrderPlaced> => [];
+const nothingToClose = (): void => undefined;
 
 /** Key and partition follow from the user, so that a user's orders stay in order in one partition (I4). */
 export function eventRecord(topic: string, partitions: number, event: OrderPlaced): EventRecord {

@@ -37,20 +37,27 @@ export function createPublisher(options: {
   let checkpoint = session.checkpoint;
   let nextOffsets = session.nextOffsets;
 
+  /** Where each partition that was written to ends, the checkpoint's too; a commit marker takes one offset in each. */
+  let ends = new Map(nextOffsets.map((end, partition) => [`${config.ordersTopic}[${partition}]`, end]));
+
   /** Sends, and looks whether every partition goes on where it ended; above is a duplicate marker, below another topic. */
-  const send = async (kafka: KafkaTransaction, records: readonly OutgoingRecord[], ends: bigint[]): Promise<void> => {
-    const counts = new Map<number, number>();
+  const send = async (
+    kafka: KafkaTransaction,
+    records: readonly OutgoingRecord[],
+    written: Map<string, bigint>,
+  ): Promise<void> => {
+    const counts = new Map<string, bigint>();
     for (const { topic, partition } of records) {
-      if (topic === config.ordersTopic) counts.set(partition, (counts.get(partition) ?? 0) + 1);
+      const name = `${topic}[${partition}]`;
+      counts.set(name, (counts.get(name) ?? 0n) + 1n);
     }
     for (const { topic, partition, baseOffset } of await kafka.send(records)) {
-      if (topic !== config.ordersTopic) continue;
-      const expected = ends[partition] ?? 0n;
+      const name = `${topic}[${partition}]`;
+      const expected = written.get(name) ?? ends.get(name) ?? 0n;
       if (baseOffset < expected) {
-        const what = 'a produce answer lies below the end of its partition';
-        throw new LiveTopicChangedError(what, { partition, baseOffset, expected });
+        throw new LiveTopicChangedError(`a produce answer lies below the end of ${name}`, { baseOffset, expected });
       }
-      ends[partition] = baseOffset + BigInt(counts.get(partition) ?? 0);
+      written.set(name, baseOffset + counts.get(name)!);
     }
   };
 
@@ -58,10 +65,10 @@ export function createPublisher(options: {
   const transact = async (
     fill: (kafka: KafkaTransaction, send: (records: readonly OutgoingRecord[]) => Promise<void>) => Promise<Checkpoint>,
   ): Promise<void> => {
-    const ends = [...nextOffsets];
+    const written = new Map<string, bigint>();
     const kafka = await producer.begin();
     try {
-      const next = await fill(kafka, (records) => send(kafka, records, ends));
+      const next = await fill(kafka, (records) => send(kafka, records, written));
       await failpoint('reader.before-commit');
       await kafka.commit();
       checkpoint = next;
@@ -71,8 +78,8 @@ export function createPublisher(options: {
       if (error instanceof RecordTooLargeError) throw new EventTooLargeError(error, checkpoint.throughLsn);
       throw error;
     }
-    // The commit marker takes one offset in every partition that was written to.
-    nextOffsets = ends.map((end, partition) => (end === nextOffsets[partition] ? end : end + 1n));
+    ends = new Map([...ends, ...[...written].map(([name, end]) => [name, end + 1n] as const)]);
+    nextOffsets = nextOffsets.map((end, partition) => ends.get(`${config.ordersTopic}[${partition}]`) ?? end);
     metrics.published(checkpoint);
   };
 

@@ -5,7 +5,7 @@
  * After such an error the outcome of a COMMIT is unknown.
  */
 
-/** Node's errors of sockets and of name look-ups, and the codes of the pool. */
+/** Node's errors of sockets and of name look-ups, this machine's want of ports or descriptors, and the pool's codes. */
 const CODES = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -18,6 +18,10 @@ const CODES = new Set([
   'ENETDOWN',
   'ENOTFOUND',
   'EAI_AGAIN',
+  'EADDRNOTAVAIL',
+  'EMFILE',
+  'ENFILE',
+  'ENOBUFS',
   'CONNECTION_POOL:QUEUE_TIMEOUT',
   'CONNECTION_POOL:OPEN_TIMEOUT',
   'DATABASE_ACQUIRE_TIMEOUT',

@@ -103,4 +103,26 @@ describe('a reader whose servers go away', () => {
     await kafka.brokers[0]!.start();
     await stage.requireClean(60_000);
   });
+
+  it('stops in time, with exit 0 and the slot let go, while Kafka is away and orders wait; its lag was told', async () => {
+    // The commit in flight may wait for Kafka for longer than a stop may take.
+    const reader = await stage.startStreaming({ more: { TRANSACTION_TIMEOUT_MS: '60000' } });
+    await stage.load.pace({ first: 0, count: 20, ordersPerSecond: 50 });
+    await stage.oracle.waitUntilDrained(20_000);
+    await kafka.brokers[0]!.kill();
+    await stage.load.backlog({ first: 20, count: 100 });
+    const metric = async (name: string) => (await reader.metrics()).get(name) ?? 0;
+    await waitFor('events to be in flight', async () => (await metric('tillstream_reader_in_flight_bytes')) > 0);
+    await waitFor('the lag to show', async () => {
+      const lags = ['lag_bytes', 'lag_seconds', 'retained_wal_bytes'].map((name) =>
+        metric(`tillstream_reader_${name}`),
+      );
+      return (await Promise.all(lags)).every((lag) => lag > 0);
+    });
+    expect((await reader.stop({ deadlineMs: 9_500 })).code).toBe(0);
+    expect(await slotHolder()).toBe(null);
+    await kafka.brokers[0]!.start();
+    await stage.startStreaming();
+    await stage.requireClean(60_000);
+  });
 });

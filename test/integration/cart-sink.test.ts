@@ -1,5 +1,6 @@
 // The sink as a real process between real Kafka and Postgres; a transactional producer stands in for the reader.
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import { withKafkaAdmin } from '../support/kafka-admin.ts';
@@ -243,6 +244,62 @@ test('halts when records that it has not applied were deleted', async () => {
     earliestOffset: String(deletedTo),
   });
   expect(halted.message).toMatch(/npm run replay -- --from-lsn [0-9A-F]+\/[0-9A-F]+/);
+});
+
+test('halts when records are deleted under its eyes before it has fetched them', async () => {
+  stage = await createSinkStage('sink_deleted_live');
+  await stage.createTopics();
+  const sink = await stage.startSink();
+  await stage.fillCarts(users);
+  await stage.publish(users);
+  await stage.waitDrained();
+  const stored = (await stage.storedOffsets()).find((one) => one.topic === stage.topic && one.partition === 0)!;
+  sink.pause();
+  // Until the fetch that waits at the broker has come back empty.
+  await delay(1_000);
+  await stage.publish(users);
+  await stage.publish(users);
+  await deleteRecords(0, String(stored.nextOffset + 1n));
+  sink.resume();
+  const halted = await waitHalted(sink, 'RECORDS_LOST');
+  expect(halted.details).toMatchObject({ partition: '0', expectedOffset: String(stored.nextOffset) });
+});
+
+test('leaves the group and joins it again when the database names another owner', async () => {
+  stage = await createSinkStage('sink_stale');
+  await stage.createTopics();
+  const sink = await stage.startSink();
+  await stage.fillCarts(users);
+  await stage.publish(users);
+  await stage.waitDrained();
+  await stage.query('UPDATE consumer_offsets SET owner_epoch = owner_epoch + 1 WHERE topic = $1 AND partition = 1', [
+    stage.topic,
+  ]);
+  await stage.publish(users);
+  await stage.waitDrained();
+  await stage.requireAppliedOnce();
+  const restarted = await sink.waitForLog('sink.restarting');
+  expect(restarted).toMatchObject({ reason: 'stale-owner', topic: stage.topic, partition: 1 });
+  expect(sink.logs.filter(({ event }) => event === 'sink.assigned')).toHaveLength(2);
+});
+
+test('follows an offset that went back with its database, and repeats no effect', async () => {
+  stage = await createSinkStage('sink_went_back');
+  await stage.createTopics();
+  const sink = await stage.startSink();
+  await stage.fillCarts(users);
+  await stage.publish(users);
+  await stage.waitDrained();
+  // What a failover that loses the last commits does to a running sink, except that the ledger keeps the orders here.
+  const moved = await stage.query(
+    'UPDATE consumer_offsets SET next_offset = 0 WHERE topic = $1 AND next_offset > 0 RETURNING 1',
+    [stage.topic],
+  );
+  expect(moved.length).toBeGreaterThan(1);
+  await stage.publish(users);
+  await stage.waitDrained();
+  await stage.requireAppliedOnce();
+  expect(await sumOf(sink, 'tillstream_sink_duplicates_total')).toBe(20);
 });
 
 test('halts when a topic that it never consumed does not begin at 0', async () => {

@@ -37,7 +37,7 @@ export type SinkStage = {
   publishRaw(records: readonly RawRecord[], options?: { topic?: string; abort?: boolean }): Promise<void>;
   query<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>;
   storedOffsets(): Promise<StoredOffset[]>;
-  /** Waits until the stored offsets are at the end of both topics, markers included. */
+  /** Waits until every published order is in the ledger and the stored offsets are at the live topic's end, markers included. */
   waitDrained(deadlineMs?: number): Promise<void>;
   /** Throws unless each published order took one piece out of its user's cart, once, and is in the ledger. */
   requireAppliedOnce(): Promise<void>;
@@ -155,6 +155,9 @@ export async function createSinkStage(label: string, servers?: TestServers): Pro
       await waitFor(
         'the stored offsets to reach the end of the topics',
         async () => {
+          // A commit is answered before its markers are written: only then does the last stable offset pass it.
+          const [ledger] = await query<{ orders: string }>('SELECT count(*) AS orders FROM applied_orders');
+          if (Number(ledger!.orders) < published.size) throw new Error(`${ledger!.orders} of ${published.size} orders`);
           const stored = await storedOffsets();
           const ends = await withKafkaAdmin(environment.servers.directBrokers, (admin) =>
             admin.fetchTopicOffsets(topic),

@@ -97,7 +97,7 @@ describe('acknowledging', () => {
     await stage.acknowledger.settled();
     const seconds = (performance.now() - startedAt) / 1000;
     expect(stage.looks.length).toBeGreaterThan(1);
-    expect(stage.looks.length).toBeLessThanOrEqual(seconds * 10 + 1);
+    expect(stage.looks.length).toBeLessThanOrEqual(seconds * 11 + 1); // a timer may be a millisecond early
   });
 
   it('tells nothing after it was closed, even if the look was under way', async () => {

@@ -53,7 +53,7 @@ function createStage(options: { env?: Record<string, string>; checkpoint?: Parti
   const stop = new AbortController();
   const metrics = createMetrics('test');
   const effects: string[] = [];
-  const stream = { isPaused: true, pauses: 0, acknowledged: [] as bigint[] };
+  const stream = { isPaused: true, resumes: 0, acknowledged: [] as bigint[] };
   const stage = { fingerprint: 'p' as string | null };
   const session = {
     source: { readPublicationFingerprint: async () => stage.fingerprint },
@@ -61,10 +61,10 @@ function createStage(options: { env?: Record<string, string>; checkpoint?: Parti
       identity: { timeline: 1, history: [] },
       pause() {
         stream.isPaused = true;
-        stream.pauses += 1;
       },
       resume() {
         stream.isPaused = false;
+        stream.resumes += 1;
       },
       acknowledge(throughLsn: Lsn) {
         stream.acknowledged.push(throughLsn);
@@ -392,6 +392,15 @@ describe('the pipeline', () => {
     expect(stage.stream.isPaused).toBe(true);
   });
 
+  it('records no progress once its start has failed: another reader may have the slot by then', async () => {
+    const stage = await streaming({ env: { IDLE_CHECKPOINT_MS: '100' } });
+    stage.keepalive(50);
+    stage.lifeline.fail(new Error('the stream is lost'));
+    await expect(stage.running).rejects.toThrow('the stream is lost');
+    await delay(250); // two idle intervals
+    expect(stage.kafka.committed).toEqual([]);
+  });
+
   it.runIf(process.platform === 'linux')(
     'leaves no temporary file open when a huge transaction fails, whether in flight, waiting or half received',
     async () => {
@@ -429,12 +438,12 @@ describe('the pipeline', () => {
     for (const lsn of [100, 120]) stage.transaction(lsn, lsn + 10);
     await waitFor('the commit', () => stage.kafka.heldCommits() === 1);
     stage.stop.abort();
-    expect(stage.stream.isPaused).toBe(true);
+    expect(stage.stream).toMatchObject({ isPaused: true, resumes: 2 });
     release();
     await stage.running;
     expect(stage.positions()).toEqual([['100:0'], ['120:0']]);
     expect(stage.stream.acknowledged.at(-1)).toBe(130n);
-    expect(stage.stream.isPaused).toBe(true);
+    expect(stage.stream).toMatchObject({ isPaused: true, resumes: 2 });
   });
 
   it('ends a stop although orders never cease to come', async () => {

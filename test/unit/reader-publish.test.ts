@@ -191,6 +191,14 @@ describe('publishing', () => {
     expect(stage.kafka.committed.length).toBe(1);
   });
 
+  it('halts when the answer for the checkpoint does not go on: an event would be visible without it', async () => {
+    const stage = createStage();
+    await stage.publish(transactionOf(20));
+    stage.kafka.ends.set(`${stage.config.checkpointTopic}:0`, 0n);
+    await expect(stage.publisher.publishProgress(toLsn(500n))).rejects.toMatchObject({ code: 'LIVE_TOPIC_CHANGED' });
+    expect(stage.kafka.committed.length).toBe(1);
+  });
+
   it('records progress without events', async () => {
     const stage = createStage();
     await stage.publisher.publishProgress(toLsn(500n));

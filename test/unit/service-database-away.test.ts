@@ -10,6 +10,8 @@ test.each([
   'ENOTFOUND',
   'EAI_AGAIN',
   'EPIPE',
+  'EADDRNOTAVAIL',
+  'EMFILE',
   '57P01',
   '57P02',
   '57P03',
