@@ -1,6 +1,8 @@
 // The data path of one start between a stream, a database session and a Kafka that only take notes: what happens in which
 // order, what is held back and for how long, and that nothing is left behind when it ends.
-import { readdirSync, readlinkSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import process from 'node:process';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -18,7 +20,6 @@ import { createStreamRelay } from '../../cdc-reader/stream-relay.ts';
 import { itemsRelation, ordersRelation, tupleOf, uuid } from '../support/pgoutput-messages.ts';
 import { parseMetrics } from '../support/prometheus-text.ts';
 import { createRecordingKafka } from '../support/recording-kafka.ts';
-import { createTestDirectory, removeTestDirectory } from '../support/test-directory.ts';
 import { waitFor } from '../support/wait.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
@@ -404,7 +405,7 @@ describe('the pipeline', () => {
   it.runIf(process.platform === 'linux')(
     'leaves no temporary file open when a huge transaction fails, whether in flight, waiting or half received',
     async () => {
-      const directory = createTestDirectory('spools');
+      const directory = mkdtempSync(join(tmpdir(), 'tillstream-reader-'));
       const env = { GROUP_MAX_BYTES: '1024', SPILL_BYTES: '1024', SPILL_DIRECTORY: directory };
       const stage = await streaming({ env });
       const release = stage.kafka.holdCommits();
@@ -419,7 +420,7 @@ describe('the pipeline', () => {
       stage.kafka.fail(new Error('the producer is closed'));
       release();
       await waitFor('the files to be closed', () => openFiles(directory) === 0);
-      removeTestDirectory(directory);
+      rmSync(directory, { recursive: true });
     },
   );
 

@@ -1,4 +1,7 @@
 // What a start looks at: the checkpoint, which may be hidden; the lag; and the one life that all its parts share.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { LSN_ZERO, toLsn } from '#schemas/lsn.ts';
@@ -11,7 +14,6 @@ import type { SourceSession } from '../../cdc-reader/postgres/source-session.ts'
 import { explainMissingCheckpoint, findCheckpoint } from '../../cdc-reader/read-checkpoint.ts';
 import { RowSpool } from '../../cdc-reader/row-spool.ts';
 import { parseMetrics } from '../support/prometheus-text.ts';
-import { createTestDirectory, removeTestDirectory } from '../support/test-directory.ts';
 import { waitFor } from '../support/wait.ts';
 
 const names = { checkpointTopic: 'cdc.checkpoints.tillstream', slotName: 'tillstream' };
@@ -154,7 +156,7 @@ describe('a lifeline', () => {
 
 describe('a spool', () => {
   it('can be closed twice, and is not read afterwards: its descriptor may be another file by then', () => {
-    const directory = createTestDirectory('spool');
+    const directory = mkdtempSync(join(tmpdir(), 'tillstream-reader-'));
     const spool = new RowSpool(directory);
     spool.addOrder(0, { tag: 0, tuple: Buffer.from('row') });
     spool.close();
@@ -164,6 +166,6 @@ describe('a spool', () => {
     next.addOrder(0, { tag: 0, tuple: Buffer.from('its own') });
     expect([...next.orders()][0]!.order!.tuple.toString()).toBe('its own');
     next.close();
-    removeTestDirectory(directory);
+    rmSync(directory, { recursive: true });
   });
 });
