@@ -13,6 +13,7 @@ import { OffsetWentBackError, RecordsLostError, SinkDefectError, UnknownEventSch
 import { judgeFetch } from './offset-continuity.ts';
 import { type KafkaRecord, parseEntry } from './parked.ts';
 import type { Ownership } from './partition-owner.ts';
+import { createRecentRecords } from './recent-records.ts';
 import { type ChunkLimits, countChunk } from './split-batch.ts';
 
 export interface FetchedRecords {
@@ -46,13 +47,6 @@ export interface PartitionOptions {
   readonly onEnd: (end: PartitionEnd) => void;
 }
 
-/**
- * So many fetches in a row below the position are a jump of kafkajs for an offset that is out of range: it jumps again
- * each time it is told where to go on. One or two are old: when a leader moves, kafkajs fetches from the new one beside
- * what it still works on of the old one, and delivers both.
- */
-const FETCHES_BEHIND = 3;
-
 export function createPartitionConsumer(options: PartitionOptions): PartitionConsumer {
   const { ownership, consumerGroup } = options;
   const { topic, partition } = ownership;
@@ -60,7 +54,7 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
   let maxRecords = options.limits.maxRecords;
   let committedAt: bigint | undefined;
   let closed = false;
-  let behind = 0;
+  const recent = createRecentRecords();
   let tail: Promise<void> = Promise.resolve();
 
   const end = (reason: PartitionEnd): void => {
@@ -68,17 +62,17 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
     options.onEnd(reason);
   };
 
-  /** Returns false for an old fetch, of which nothing may be applied. */
-  const checkContinuity = async (first: bigint): Promise<boolean> => {
-    const verdict = judgeFetch(position, first);
+  /** Returns false for a fetch that was delivered before, of which nothing may be applied. */
+  const checkContinuity = async ({ firstOffset, lastOffset, records }: FetchedRecords): Promise<boolean> => {
+    const verdict = judgeFetch(position, firstOffset);
+    if (verdict === 'continues') return true;
     const lost = { topic, partition, group: consumerGroup, expected: position };
     if (verdict === 'went-back') {
-      behind += 1;
-      if (behind >= FETCHES_BEHIND) throw new OffsetWentBackError({ ...lost, fetched: first });
-      return false;
+      const [first] = records;
+      // Without a record there is nothing to tell it by and nothing to lose: the next fetch shows where kafkajs is.
+      if (first === undefined ? lastOffset < position : recent.has(first)) return false;
+      throw new OffsetWentBackError({ ...lost, fetched: firstOffset });
     }
-    behind = 0;
-    if (verdict === 'continues') return true;
     const earliest = await options.readEarliest();
     if (earliest > position) throw new RecordsLostError({ ...lost, earliest, lastCommitLsn: ownership.lastCommitLsn });
     return true;
@@ -121,6 +115,7 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
     if (result.kind === 'stale-owner') end(result);
     // Interrupted: should the database have gone on after all, then the next batch finds no row, as a stale owner does.
     if (result.kind !== 'applied') return false;
+    if (records.length > 0) recent.note(records[0]!);
     position = nextOffset;
     committedAt = newest?.committedAt ?? committedAt;
     maxRecords = Math.min(options.limits.maxRecords, maxRecords * 2);
@@ -128,8 +123,9 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
     return true;
   };
 
-  const consumeNow: PartitionConsumer['consume'] = async ({ firstOffset, lastOffset, records }, passed, signal) => {
-    if (!(await checkContinuity(firstOffset))) return passed(position - 1n);
+  const consumeNow: PartitionConsumer['consume'] = async (fetched, passed, signal) => {
+    const { lastOffset, records } = fetched;
+    if (!(await checkContinuity(fetched))) return passed(position - 1n);
     let done = 0;
     while (!closed && !signal.aborted && position <= lastOffset) {
       const count = countChunk(records, done, { ...options.limits, maxRecords });

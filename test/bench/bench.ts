@@ -3,6 +3,7 @@
 // by pg_recvlogical in turns, then by the sink; then orders come at 200 a second. The oracle has counted and compared
 // every order before a figure is printed: a table for people, and one line of JSON.
 
+import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { createOracle, formatVerdict } from '../support/oracle.ts';
 import { createOrderLoad, fillCarts } from '../support/order-load.ts';
@@ -29,6 +30,8 @@ const startedMs = nowMs();
 const say = (text: string) => console.error(`${((nowMs() - startedMs) / 1_000).toFixed(1).padStart(6)} s  ${text}`);
 
 if (process.platform !== 'linux') throw new Error('The benchmark reads /proc and runs on Linux only.');
+const [loadBefore] = loadavg() as [number, number, number];
+if (loadBefore > 1) say(`this machine is busy (load ${loadBefore.toFixed(1)}): ratios may hold, absolutes will not`);
 const stack = await startStack();
 // Ctrl-C ends the servers by way of their guards, and what was started here by way of an exception.
 let interrupted = false;
@@ -121,6 +124,7 @@ function print(
   const result = {
     orders,
     runs,
+    loadBefore: round(loadBefore),
     reader: {
       ordersPerSecond: Math.round(readerRate),
       rowsPerSecond: Math.round(readerRate * rowsPerOrder),

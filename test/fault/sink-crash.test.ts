@@ -9,11 +9,16 @@ import { waitFor } from '../support/wait.ts';
 
 const users = Array.from({ length: 24 }, (_, index) => `user-${index}`);
 let stage: SinkStage;
+let traffic: { stop(): Promise<number> } | undefined;
 
-afterEach(() => stage.cleanUp());
+afterEach(async () => {
+  await traffic?.stop();
+  traffic = undefined;
+  await stage.cleanUp();
+});
 
 /** Publishes a round of orders every few milliseconds until told to stop. */
-function flow(): { stop(): Promise<number> } {
+function startTraffic(): { stop(): Promise<number> } {
   const stopping = new AbortController();
   const running = (async () => {
     let rounds = 0;
@@ -58,7 +63,7 @@ describe('a sink that is killed', () => {
       await stage.createTopics();
       const doomed = await stage.startSink({}, { failpoints: `${failpoint}=kill:4` });
       await stage.fillCarts(users);
-      const traffic = flow();
+      traffic = startTraffic();
       expect((await doomed.exited).signal).toBe('SIGKILL');
       await stage.startSink();
       await delay(500);
@@ -75,7 +80,7 @@ describe('a sink that is stopped', () => {
     await stage.createTopics();
     const zombie = await stage.startSink({}, { failpoints: 'sink.mid-transaction=pause:3' });
     await stage.fillCarts(users);
-    const traffic = flow();
+    traffic = startTraffic();
     await zombie.waitForLog('failpoint.paused');
     zombie.pause();
     const successor = await stage.startSink();
@@ -91,9 +96,9 @@ describe('a sink that is stopped', () => {
 
     zombie.resume();
     process.kill(zombie.pid, 'SIGUSR2');
-    const more = flow();
+    traffic = startTraffic();
     await delay(3_000);
-    await more.stop();
+    await traffic.stop();
     await stage.waitDrained(40_000);
     await waitAllOwned([zombie, successor]);
     await stage.requireAppliedOnce();
@@ -104,7 +109,7 @@ describe('a sink that is stopped', () => {
     await stage.createTopics();
     const zombie = await stage.startSink();
     await stage.fillCarts(users);
-    const traffic = flow();
+    traffic = startTraffic();
     await zombie.waitForLog('sink.applied');
     const successor = await stage.startSink();
     await successor.waitForLog('sink.applied', { deadlineMs: 40_000 });
@@ -132,7 +137,7 @@ describe('a sink that is stopped', () => {
     const sinks = [await stage.startSink(), await stage.startSink(), await stage.startSink()];
     await stage.fillCarts(users);
     await waitAllOwned(sinks);
-    const traffic = flow();
+    traffic = startTraffic();
     for (const sink of sinks) {
       sink.pause();
       // Just past the session: its partitions are being handed over while it comes back.
@@ -151,7 +156,7 @@ test('partitions move between one, two and three sinks while orders flow', async
   await stage.createTopics();
   const first = await stage.startSink();
   await stage.fillCarts(users);
-  const traffic = flow();
+  traffic = startTraffic();
   await first.waitForLog('sink.applied');
   const second = await stage.startSink();
   await second.waitForLog('sink.applied', { deadlineMs: 40_000 });

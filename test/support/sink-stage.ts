@@ -109,6 +109,20 @@ export async function createSinkStage(label: string, servers?: TestServers): Pro
     }));
   };
 
+  const waitGroupEmpty = async (): Promise<void> => {
+    const { CONSUMER_GROUP } = environment.env;
+    await waitFor(
+      'the group to have no members',
+      async () => {
+        const describe = withKafkaAdmin(environment.servers.directBrokers, (admin) =>
+          admin.describeGroups([CONSUMER_GROUP]),
+        );
+        return (await describe).groups[0]!.members.length === 0;
+      },
+      { deadlineMs: 30_000, everyMs: 200 },
+    );
+  };
+
   return {
     environment,
     topic,
@@ -188,21 +202,12 @@ export async function createSinkStage(label: string, servers?: TestServers): Pro
         if (taken !== wanted) throw new Error(`${taken} pieces were taken for ${wanted} orders of ${user_id}`);
       }
     },
-    async waitGroupEmpty() {
-      const { CONSUMER_GROUP } = environment.env;
-      await waitFor(
-        'the group to have no members',
-        async () => {
-          const describe = withKafkaAdmin(environment.servers.directBrokers, (admin) =>
-            admin.describeGroups([CONSUMER_GROUP]),
-          );
-          return (await describe).groups[0]!.members.length === 0;
-        },
-        { deadlineMs: 30_000, everyMs: 200 },
-      );
-    },
+    waitGroupEmpty,
     async cleanUp() {
       await producer?.disconnect();
+      await environment.stopServices();
+      // One that was killed is a member for as long as its session.
+      await waitGroupEmpty();
       await environment.cleanUp();
     },
   };

@@ -1,81 +1,239 @@
-// One owned partition: which fetches are applied, which are old and dropped, and which end it (I8, I11).
+// One owned partition: which fetches are applied and how, which were delivered before, and what ends it (I8, I11).
 import { describe, expect, it } from 'vitest';
+import type { ReliableResult } from '../../cart-sink/apply-reliably.ts';
+import type { Batch } from '../../cart-sink/batch.ts';
 import { createPartitionConsumer, type PartitionEnd } from '../../cart-sink/consume-partition.ts';
-import { OffsetWentBackError, RecordsLostError } from '../../cart-sink/errors.ts';
+import { encodeOrderPlaced } from '../../schemas/codec.ts';
+import { createEvent } from '../support/sink-events.ts';
 
-function createPartition(options: { nextOffset: bigint; earliest?: bigint }) {
-  const applied: string[] = [];
-  const told: bigint[] = [];
+const signal = new AbortController().signal;
+
+function record(offset: number, value: Buffer | null = encodeOrderPlaced(createEvent())) {
+  return { offset: BigInt(offset), key: Buffer.from('user-1'), value };
+}
+
+function fetched(first: number, last: number, offsets: readonly number[]) {
+  return { firstOffset: BigInt(first), lastOffset: BigInt(last), records: offsets.map((offset) => record(offset)) };
+}
+
+function createStage(
+  options: {
+    nextOffset?: bigint;
+    earliest?: bigint;
+    maxRecords?: number;
+    answer?: (batch: Batch) => ReliableResult | Promise<ReliableResult>;
+  } = {},
+) {
+  const batches: Batch[] = [];
+  const passed: bigint[] = [];
   const ends: PartitionEnd[] = [];
   const partition = createPartitionConsumer({
     ownership: {
       topic: 'live',
-      partition: 0,
-      ownerEpoch: 1n,
-      nextOffset: options.nextOffset,
-      lastCommitLsn: '0/16B3748',
+      partition: 1,
+      ownerEpoch: 3n,
+      nextOffset: options.nextOffset ?? 0n,
+      lastCommitLsn: '0/AB',
     },
-    consumerGroup: 'cart-sink',
+    consumerGroup: 'group',
     live: true,
-    limits: { maxRecords: 100, maxBytes: 1_000_000 },
-    apply: async ({ expectedOffset, nextOffset }) => {
-      applied.push(`${expectedOffset}-${nextOffset}`);
-      return { kind: 'applied', orders: 0, duplicates: 0, parked: 0 };
+    limits: { maxRecords: options.maxRecords ?? 100, maxBytes: 1_000_000 },
+    apply: async (batch) => {
+      batches.push(batch);
+      const orders = batch.entries.length;
+      return (await options.answer?.(batch)) ?? { kind: 'applied', orders, duplicates: 0, parked: 0 };
     },
     readEarliest: async () => options.earliest ?? 0n,
     onApplied: () => undefined,
     onEnd: (end) => ends.push(end),
   });
-  return {
-    applied,
-    told,
-    ends,
-    position: partition.position,
-    /** A fetch of control records only, which are consumed like any other. */
-    fetch: (firstOffset: bigint, lastOffset: bigint) =>
-      partition.consume(
-        { firstOffset, lastOffset, records: [] },
-        (last) => told.push(last),
-        new AbortController().signal,
-      ),
-  };
+  const consume = (batch: Parameters<typeof partition.consume>[0], until = signal) =>
+    partition.consume(batch, (offset) => passed.push(offset), until);
+  const ranges = () => batches.map(({ expectedOffset, nextOffset }) => [Number(expectedOffset), Number(nextOffset)]);
+  return { partition, consume, batches, passed, ends, ranges };
 }
 
-describe('a fetch that was consumed already', () => {
-  it('is dropped, as kafkajs delivers it when a leader moves, and the client told where to go on', async () => {
-    const { applied, ends, fetch, told } = createPartition({ nextOffset: 100n });
-    await fetch(100n, 109n);
-    await fetch(100n, 109n);
-    await fetch(105n, 119n);
-    await fetch(110n, 119n);
-    await fetch(110n, 119n);
-    await fetch(110n, 119n);
-    await fetch(120n, 120n);
-    expect(applied).toEqual(['100-110', '110-120', '120-121']);
-    expect(told).toEqual([109n, 109n, 109n, 119n, 119n, 119n, 120n]);
-    expect(ends).toEqual([]);
+describe('a partition', () => {
+  it('applies fetches one after the other, each on top of the last, markers included', async () => {
+    const { consume, ranges, passed, partition } = createStage();
+    await Promise.all([consume(fetched(0, 3, [0, 1, 2])), consume(fetched(4, 6, [4, 5]))]);
+    expect(ranges()).toEqual([
+      [0, 4],
+      [4, 7],
+    ]);
+    expect(passed).toEqual([3n, 6n]);
+    expect(partition.position()).toBe(7n);
   });
 
-  it('is a jump back when it comes again and again: the offset is out of range, and the partition ends', async () => {
-    const { applied, ends, fetch, position } = createPartition({ nextOffset: 100n });
-    for (let round = 0; round < 5; round += 1) await fetch(0n, 9n);
-    await fetch(100n, 109n);
-    expect(ends).toEqual([{ kind: 'failed', error: expect.any(OffsetWentBackError) }]);
-    expect([applied, position()]).toEqual([[], 100n]);
+  it('never has two batches in flight', async () => {
+    let inFlight = 0;
+    const answer = async (): Promise<ReliableResult> => {
+      inFlight += 1;
+      expect(inFlight).toBe(1);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      inFlight -= 1;
+      return { kind: 'applied', orders: 1, duplicates: 0, parked: 0 };
+    };
+    const { consume, batches } = createStage({ answer, maxRecords: 1 });
+    await Promise.all([consume(fetched(0, 2, [0, 1, 2])), consume(fetched(3, 4, [3, 4]))]);
+    expect(batches).toHaveLength(5);
+  });
+
+  it('cuts a fetch into chunks that leave no offset out', async () => {
+    const { consume, ranges } = createStage({ maxRecords: 2 });
+    await consume(fetched(0, 9, [0, 3, 4, 5, 8]));
+    expect(ranges()).toEqual([
+      [0, 4],
+      [4, 6],
+      [6, 10],
+    ]);
+  });
+
+  it('stores the progress of a fetch with control and aborted records only', async () => {
+    const { consume, ranges, batches } = createStage();
+    await consume(fetched(0, 5, []));
+    expect(ranges()).toEqual([[0, 6]]);
+    expect(batches[0]).toMatchObject({ entries: [], lastPosition: null, ownerEpoch: 3n });
+  });
+
+  it('names the last order of a batch as its position', async () => {
+    const { consume, batches } = createStage();
+    const event = createEvent({ ordinal: 4 });
+    await consume({
+      firstOffset: 0n,
+      lastOffset: 2n,
+      records: [record(0), record(1, encodeOrderPlaced(event)), record(2, Buffer.from('garbage'))],
+    });
+    expect(batches[0]!.entries.map(({ kind }) => kind)).toEqual(['order', 'order', 'unreadable']);
+    expect(batches[0]!.lastPosition).toMatchObject({ generation: 1, timeline: 1, ordinal: 4 });
+  });
+
+  it('halves its batches at a time limit, and grows back', async () => {
+    let limit = 2;
+    const answer = (batch: Batch): ReliableResult =>
+      batch.entries.length > limit
+        ? { kind: 'too-slow' }
+        : { kind: 'applied', orders: batch.entries.length, duplicates: 0, parked: 0 };
+    const { consume, batches, partition } = createStage({ answer, maxRecords: 8 });
+    await consume(fetched(0, 7, [0, 1, 2, 3, 4, 5, 6, 7]));
+    expect(partition.position()).toBe(8n);
+    limit = 8;
+    await consume(
+      fetched(
+        8,
+        31,
+        Array.from({ length: 24 }, (_, index) => 8 + index),
+      ),
+    );
+    expect(partition.position()).toBe(32n);
+    expect(batches.at(-1)!.entries.length + batches.at(-2)!.entries.length).toBeGreaterThan(8);
   });
 });
 
-describe('a fetch above the next offset', () => {
-  it('passes what is control or aborted records', async () => {
-    const { applied, ends, fetch } = createPartition({ nextOffset: 100n, earliest: 100n });
-    await fetch(103n, 109n);
-    expect([applied, ends]).toEqual([['100-110'], []]);
+describe('a fetch that begins before the expected offset', () => {
+  it('is dropped when it was delivered before, and kafkajs is told where to go on', async () => {
+    const { consume, ranges, passed, ends } = createStage({ nextOffset: 10n, maxRecords: 2 });
+    const first = fetched(10, 15, [10, 11, 12, 13]);
+    await consume(first);
+    await consume(fetched(16, 17, [16, 17]));
+    // What the new leader was asked for while the first chunk of it, and then the second, was being applied.
+    await consume(first);
+    await consume({ ...first, firstOffset: 12n, records: first.records.slice(2) });
+    await consume(fetched(18, 18, [18]));
+    expect(ranges()).toEqual([
+      [10, 12],
+      [12, 16],
+      [16, 18],
+      [18, 19],
+    ]);
+    expect(passed).toEqual([11n, 15n, 17n, 17n, 17n, 18n]);
+    expect(ends).toEqual([]);
   });
 
-  it('ends the partition where records before it were deleted', async () => {
-    const { applied, ends, fetch } = createPartition({ nextOffset: 100n, earliest: 101n });
-    await fetch(103n, 109n);
-    await fetch(100n, 109n);
-    expect([applied, ends]).toEqual([[], [{ kind: 'failed', error: expect.any(RecordsLostError) }]]);
+  it('halts at once when it is a jump of kafkajs to the start of the partition', async () => {
+    const { consume, ends, batches } = createStage({ nextOffset: 10n });
+    await consume(fetched(0, 3, [0, 1, 2, 3]));
+    expect(batches).toHaveLength(0);
+    expect(ends).toMatchObject([
+      { kind: 'failed', error: { code: 'OFFSET_WENT_BACK', details: { expectedOffset: '10', fetchedOffset: '0' } } },
+    ]);
+  });
+
+  it('halts when other records are at the offsets of the last ones: the topic is another', async () => {
+    const { consume, ends, batches } = createStage();
+    await consume(fetched(0, 1, [0, 1]));
+    await consume(fetched(0, 1, [0, 1]));
+    expect(batches).toHaveLength(1);
+    expect(ends).toMatchObject([{ kind: 'failed', error: { code: 'OFFSET_WENT_BACK' } }]);
+  });
+
+  it('closes the partition by halting: later fetches are not applied either', async () => {
+    const { consume, ends, batches } = createStage({ nextOffset: 10n });
+    await consume(fetched(0, 3, [0]));
+    await consume(fetched(10, 11, [10, 11]));
+    expect(batches).toHaveLength(0);
+    expect(ends).toHaveLength(1);
+  });
+});
+
+describe('a fetch that begins after the expected offset', () => {
+  it('is taken while the partition still holds the expected offset', async () => {
+    const { consume, ends, ranges } = createStage({ nextOffset: 10n, earliest: 10n });
+    await consume(fetched(14, 15, [14, 15]));
+    expect(ends).toEqual([]);
+    expect(ranges()).toEqual([[10, 16]]);
+  });
+
+  it('halts when the records between were deleted, and nothing follows', async () => {
+    const { consume, ends, batches } = createStage({ nextOffset: 10n, earliest: 11n });
+    await consume(fetched(14, 15, [14, 15]));
+    await consume(fetched(10, 11, [10, 11]));
+    expect(batches).toHaveLength(0);
+    expect(ends).toMatchObject([
+      { kind: 'failed', error: { code: 'RECORDS_LOST', details: { expectedOffset: '10', earliestOffset: '11' } } },
+    ]);
+  });
+});
+
+describe('the end of a partition', () => {
+  it('comes with another owner, once, and nothing follows', async () => {
+    const { consume, ends, batches, passed } = createStage({ answer: () => ({ kind: 'stale-owner' }), maxRecords: 1 });
+    await consume(fetched(0, 2, [0, 1, 2]));
+    await consume(fetched(3, 3, [3]));
+    expect(ends).toEqual([{ kind: 'stale-owner' }]);
+    expect(batches).toHaveLength(1);
+    expect(passed).toEqual([]);
+  });
+
+  it('comes at a record of an unknown schema, before anything of its chunk is applied', async () => {
+    const unknown = encodeOrderPlaced(createEvent());
+    unknown[4] = unknown[4]! ^ 0xff;
+    const { consume, ends, ranges } = createStage({ maxRecords: 2 });
+    const records = [record(0), record(1), record(2), record(3, unknown)];
+    await consume({ firstOffset: 0n, lastOffset: 3n, records });
+    expect(ranges()).toEqual([[0, 2]]);
+    expect(ends).toMatchObject([{ kind: 'failed', error: { code: 'UNKNOWN_SCHEMA', details: { offset: '3' } } }]);
+  });
+
+  it('does not come from an interruption: the same records are taken again', async () => {
+    let interrupted = true;
+    const answer = (batch: Batch): ReliableResult =>
+      interrupted
+        ? { kind: 'interrupted' }
+        : { kind: 'applied', orders: batch.entries.length, duplicates: 0, parked: 0 };
+    const { consume, ends, passed, partition } = createStage({ answer });
+    await consume(fetched(0, 2, [0, 1, 2]));
+    expect(partition.position()).toBe(0n);
+    expect(passed).toEqual([]);
+    interrupted = false;
+    await consume(fetched(0, 2, [0, 1, 2]));
+    expect(partition.position()).toBe(3n);
+    expect(ends).toEqual([]);
+  });
+
+  it('is not needed for a fetch that was told to come back: it is not begun', async () => {
+    const { consume, batches } = createStage();
+    await consume(fetched(0, 2, [0, 1, 2]), AbortSignal.abort());
+    expect(batches).toHaveLength(0);
   });
 });
