@@ -100,7 +100,7 @@ export const cdcReaderVariables = {
   spillBytes: integer('SPILL_BYTES', 'Rows of one database transaction beyond this go to a temporary file', {
     min: 1_024,
     max: 1_073_741_824,
-    fallback: '16777216',
+    fallback: '4194304',
   }),
   spillDirectory: text('SPILL_DIRECTORY', 'Where that file is made', tmpdir()),
 };

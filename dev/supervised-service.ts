@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type ServerProcess, StopDeadlineError, startServerProcess } from './child-process.ts';
 import { formatLogLines } from './format-log.ts';
 import { isPortFree } from './ports.ts';
+import { serviceFlags } from './service-flags.ts';
 import type { ServicePlan } from './stack-config.ts';
 import { HopelessError, waitFor } from './wait-for.ts';
 
@@ -77,7 +78,7 @@ export async function startSupervisedService(options: {
     const started = await startServerProcess({
       what: name,
       command: process.execPath,
-      args: [join(repository, name, 'main.ts')],
+      args: [...serviceFlags, join(repository, name, 'main.ts')],
       cwd: repository,
       env,
       logFile,

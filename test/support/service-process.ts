@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { controlProcess, type ProcessExit, spawnGuarded } from '../../dev/child-process.ts';
 import { freePort } from '../../dev/ports.ts';
+import { serviceFlags } from '../../dev/service-flags.ts';
 import { HopelessError, waitFor } from '../../dev/wait-for.ts';
 import { parseMetrics } from './prometheus-text.ts';
 import { noteProcess } from './test-directory.ts';
@@ -51,7 +52,7 @@ export async function startService(
 ): Promise<Service> {
   const port = env.PORT ?? String(await freePort());
   const { PATH, HOME, TMPDIR, NODE_V8_COVERAGE } = process.env;
-  const child = await spawnGuarded(process.execPath, [...nodeArgs, entry], {
+  const child = await spawnGuarded(process.execPath, [...serviceFlags, ...nodeArgs, entry], {
     cwd: repository,
     env: { PATH, HOME, TMPDIR, NODE_V8_COVERAGE, HOST: '127.0.0.1', LOG_LEVEL: 'debug', ...env, PORT: port },
     stdio: ['ignore', 'pipe', 'pipe'],
