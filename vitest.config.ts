@@ -1,22 +1,25 @@
 import { defineConfig } from 'vitest/config';
 
-// `fast` needs no server and is part of `npm run check`; `real` starts its own Postgres and Kafka once per test file
-// set; `fault` and `compose` are the heavier suites with commands of their own. Real-server files run one at a time:
-// two cores are shared by the servers, the services and the tests.
+// `fast` needs no server and is part of `npm run check`. `real` and `fault` start one Postgres and one Kafka for all their
+// files, and faults that need servers of their own start those; each test has its own databases, topics and slot, so files
+// run side by side (they mostly wait: npm scripts set how many). `matrix` and `compose` have commands of their own.
 const real = {
-  fileParallelism: false,
   testTimeout: 120_000,
   hookTimeout: 180_000,
   pool: 'forks' as const,
   globalSetup: ['test/support/global-setup.ts'],
 };
 
+/** Faults beyond those that every change is checked against. */
+const matrix = ['test/fault/reader-halts.test.ts', 'test/fault/reader-first-start.test.ts'];
+
 export default defineConfig({
   test: {
     projects: [
       { test: { name: 'fast', include: ['test/{unit,property,simulation}/**/*.test.ts'], pool: 'threads' } },
-      { test: { name: 'real', include: ['test/{contract,integration,fault}/**/*.test.ts'], ...real } },
-      { test: { name: 'fault', include: ['test/fault/**/*.test.ts'], ...real } },
+      { test: { name: 'real', include: ['test/{contract,integration}/**/*.test.ts'], ...real } },
+      { test: { name: 'fault', include: ['test/fault/**/*.test.ts'], exclude: matrix, ...real } },
+      { test: { name: 'matrix', include: matrix, ...real } },
       { test: { name: 'compose', include: ['test/compose/**/*.test.ts'], ...real, globalSetup: [] } },
     ],
   },

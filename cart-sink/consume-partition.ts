@@ -66,7 +66,7 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
   const checkContinuity = async ({ firstOffset, lastOffset, records }: FetchedRecords): Promise<boolean> => {
     const verdict = judgeFetch(position, firstOffset);
     if (verdict === 'continues') return true;
-    const lost = { topic, partition, group: consumerGroup, expected: position };
+    const lost = { topic, partition, expected: position };
     if (verdict === 'went-back') {
       const [first] = records;
       // Without a record there is nothing to tell it by and nothing to lose: the next fetch shows where kafkajs is.

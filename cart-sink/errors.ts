@@ -1,5 +1,5 @@
 /**
- * Why the sink halts (I11), each with the positions that a person needs and the command that repairs it.
+ * Why the sink halts (I11), each with the positions that a person needs and what repairs it.
  *
  * Guarantees: after one of these nothing more is consumed until a person has looked; carts are served on. Leaves to
  * retry-policy.ts: everything that passes by itself.
@@ -18,25 +18,24 @@ const place = ({ topic, partition }: Place) => ({ topic, partition: String(parti
 
 const quote = (value: string): string => `'${value.replaceAll("'", "''")}'`;
 
-/** The statement by which a person lets the partition go on at `offset`, after having judged what lies between. */
-function continueAt(group: string, { topic, partition }: Place, offset: bigint): string {
-  return (
-    `UPDATE consumer_offsets SET next_offset = ${offset} WHERE consumer_group = ${quote(group)} ` +
-    `AND topic = ${quote(topic)} AND partition = ${partition};`
-  );
-}
+/**
+ * What repairs a topic that lost records, was created anew, or holds two histories. Moving `next_offset` by hand would
+ * not: what the topic lacks would never be applied, and offsets would come again that `parked_events` has already.
+ */
+const START_OVER =
+  'start over under new names: stop the reader and the sinks, set ORDERS_TOPIC to a new name for both and SLOT_NAME ' +
+  "for the reader, and start them. The reader's first start publishes every order of its database there, and the " +
+  'ledger, which is kept, skips what was applied. Drop the old slot then, or it keeps WAL for ever.';
 
 /** Records that were never applied are gone from Kafka: deleted by retention, by hand, or with their topic. */
 export class RecordsLostError extends HaltError {
   readonly code = 'RECORDS_LOST';
 
-  constructor(lost: Place & { group: string; expected: bigint; earliest: bigint; lastCommitLsn: string | null }) {
+  constructor(lost: Place & { expected: bigint; earliest: bigint; lastCommitLsn: string | null }) {
     const from = lost.lastCommitLsn ?? '0/0';
     super(
       `${at(lost)} begins at offset ${lost.earliest}, but ${lost.expected} is to be consumed next: the records between ` +
-        `were never applied. To close the gap, run in the carts database: ` +
-        `${continueAt(lost.group, lost, lost.earliest)} then restart the sinks and run: ` +
-        `npm run replay -- --from-lsn ${from}`,
+        `were never applied (the last applied one was committed at ${from}). To apply their orders, ${START_OVER}`,
       {
         ...place(lost),
         expectedOffset: String(lost.expected),
@@ -51,15 +50,12 @@ export class RecordsLostError extends HaltError {
 export class OffsetBeyondEndError extends HaltError {
   readonly code = 'OFFSET_BEYOND_END';
 
-  constructor(
-    beyond: Place & { group: string; expected: bigint; highWatermark: bigint; lastCommitLsn: string | null },
-  ) {
+  constructor(beyond: Place & { expected: bigint; highWatermark: bigint; lastCommitLsn: string | null }) {
     const from = beyond.lastCommitLsn ?? '0/0';
     super(
       `${at(beyond)} ends at offset ${beyond.highWatermark}, but everything before ${beyond.expected} was consumed: this ` +
-        `is another cluster, or the topic was deleted and created anew. Point KAFKA_BROKERS at the right cluster; or, to ` +
-        `go on with this topic from its start, run in the carts database: ${continueAt(beyond.group, beyond, 0n)} then ` +
-        `restart the sinks and run: npm run replay -- --from-lsn ${from}`,
+        `is another cluster, or the topic was deleted and created anew. Point KAFKA_BROKERS at the right cluster; or, if ` +
+        `the topic is gone (the last order applied from it was committed at ${from}), ${START_OVER}`,
       {
         ...place(beyond),
         expectedOffset: String(beyond.expected),
@@ -74,11 +70,10 @@ export class OffsetBeyondEndError extends HaltError {
 export class OffsetWentBackError extends HaltError {
   readonly code = 'OFFSET_WENT_BACK';
 
-  constructor(back: Place & { group: string; expected: bigint; fetched: bigint }) {
+  constructor(back: Place & { expected: bigint; fetched: bigint }) {
     super(
       `${at(back)} was read from offset ${back.fetched}, but ${back.expected} is to be consumed next: the offset was out ` +
-        `of range, so the topic was probably deleted and created anew. To go on with it from its start (applied orders ` +
-        `are skipped), run in the carts database: ${continueAt(back.group, back, 0n)} then restart the sinks`,
+        `of range, so the topic was probably deleted and created anew. If it was, ${START_OVER}`,
       { ...place(back), expectedOffset: String(back.expected), fetchedOffset: String(back.fetched) },
     );
   }
@@ -131,10 +126,10 @@ export class PositionWentBackError extends HaltError {
     super(
       `${at(batch)} holds an order at position ${formatPosition(found)} that was never applied, after ` +
         `${formatPosition(applied)} was: something else writes to this topic, or it belongs to another database. Find the ` +
-        `other writer; if the orders that follow are to be applied, run in the carts database: UPDATE consumer_offsets ` +
+        `other writer; if the orders that follow are to be applied, stop the sinks, run in the carts database: UPDATE consumer_offsets ` +
         `SET last_timeline = NULL, last_commit_lsn = NULL, last_ordinal = NULL WHERE consumer_group = ` +
-        `${quote(batch.consumerGroup)} AND topic = ${quote(batch.topic)} AND partition = ${batch.partition}; then ` +
-        `restart the sinks`,
+        `${quote(batch.consumerGroup)} AND topic = ${quote(batch.topic)} AND partition = ${batch.partition}; and ` +
+        `start them again`,
       { ...place(batch), appliedPosition: formatPosition(applied), foundPosition: formatPosition(found) },
     );
   }
@@ -147,9 +142,7 @@ export class GenerationChangedError extends HaltError {
   constructor(batch: Place & { consumerGroup: string }, { applied, found }: { applied: number; found: number }) {
     super(
       `${at(batch)} goes on with generation ${found}, but ${applied} was applied: the live topic was started anew and ` +
-        `orders may lie in between. Find out why; then accept it by running in the carts database: UPDATE ` +
-        `consumer_offsets SET generation = ${found}, last_timeline = NULL, last_commit_lsn = NULL, last_ordinal = NULL ` +
-        `WHERE consumer_group = ${quote(batch.consumerGroup)} AND topic = ${quote(batch.topic)}; then restart the sinks`,
+        `orders may lie in between. Find out who did; then ${START_OVER}`,
       { ...place(batch), appliedGeneration: String(applied), foundGeneration: String(found) },
     );
   }

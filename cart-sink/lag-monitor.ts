@@ -27,7 +27,6 @@ export interface LagMonitor {
 
 export interface LagMonitorOptions {
   readonly everyMs: number;
-  readonly consumerGroup: string;
   readonly partitions: () => readonly PartitionConsumer[];
   readonly readEnds: (topic: string) => Promise<ReadonlyMap<number, { lastStable: bigint; highWatermark: bigint }>>;
   readonly onLook: (lags: readonly PartitionLag[]) => Promise<void>;
@@ -56,7 +55,7 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
         const { partition, lastCommitLsn } = consumer.ownership;
         const end = ends.get(partition);
         if (end === undefined) continue;
-        const place = { topic, partition, group: options.consumerGroup, expected: before, lastCommitLsn };
+        const place = { topic, partition, expected: before, lastCommitLsn };
         if (before > end.highWatermark) beyondEnd ??= new OffsetBeyondEndError({ ...place, ...end });
         found.push(measure(consumer, end.lastStable, options.now()));
       }

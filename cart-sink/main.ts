@@ -5,6 +5,7 @@
  * never makes a shopper wait for a connection.
  */
 import process from 'node:process';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createDatabase } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
 import { createLogger } from '#service/logger.ts';
@@ -14,10 +15,11 @@ import { applyBatch } from './apply-batch.ts';
 import { readCartSinkConfig } from './config.ts';
 import { migrateCarts } from './migrate-carts.ts';
 import { createPipeline, type Pipeline } from './pipeline.ts';
-import { createReachability, formatReadiness } from './readiness.ts';
+import { createDatabaseLook, formatReadiness } from './readiness.ts';
 import { retryPassing } from './retry-passing.ts';
 import { createCartServer } from './server.ts';
 import { createSinkReporter } from './sink-reporter.ts';
+import { checkTables } from './sql/check-tables.ts';
 
 const SERVICE = 'cart-sink';
 /** A cart request is a few short statements; whoever waits longer is better told to come back. */
@@ -26,6 +28,8 @@ const CART_LOCK_TIMEOUT_MS = 3_000;
 const CART_IDLE_TIMEOUT_MS = 5_000;
 const CONNECT_TIMEOUT_MS = 3_000;
 const ACQUIRE_TIMEOUT_MS = 3_000;
+/** Between two looks whether someone has migrated the database; one costs nothing. */
+const TABLES_LOOK_EVERY_MS = 500;
 
 async function start(stopping: AbortSignal): Promise<RunningService> {
   const config = readCartSinkConfig(process.env);
@@ -57,9 +61,9 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     idleInTransactionTimeoutMs: config.idleInTransactionTimeoutMs,
   });
 
-  const isReachable = createReachability(() => cartDatabase.ping());
+  const lookAtDatabase = createDatabaseLook(() => cartDatabase.pool.query(checkTables));
   const closing = new AbortController();
-  let migrated = !config.migrate;
+  let migrated = false;
   let pipeline: Pipeline | undefined;
 
   const server = await createCartServer({
@@ -69,21 +73,24 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     logger,
     metrics,
     isMigrated: () => migrated,
-    readiness: async () => {
-      const databaseReachable = await isReachable();
-      return formatReadiness({
-        databaseReachable,
+    readiness: async () =>
+      formatReadiness({
+        database: await lookAtDatabase(),
         migrated,
         pipeline: pipeline?.state() ?? 'starting',
         topics: [config.ordersTopic, config.replayTopic],
         partitions: (pipeline?.partitions() ?? []).map((one) => ({ ...one.ownership, nextOffset: one.position() })),
         lag: pipeline?.lag() ?? [],
         halt: halt.current(),
-      });
-    },
+      }),
   });
   await server.listen();
 
+  const waitForTables = async (): Promise<void> => {
+    while ((await lookAtDatabase()) !== 'reachable') {
+      await delay(TABLES_LOOK_EVERY_MS, undefined, { signal: closing.signal });
+    }
+  };
   const consume = async (): Promise<void> => {
     if (config.migrate) {
       await retryPassing(() => migrateCarts({ databaseUrl: config.cartDatabaseUrl, logger }), {
@@ -91,13 +98,14 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
         random: Math.random,
         onRetry: reporter.retrying,
       });
-      migrated = true;
-    }
+    } else await waitForTables();
     if (closing.signal.aborted) return;
+    migrated = true;
     pipeline = createPipeline({ config, database: sinkDatabase, applyBatch, halt, reporter, logger });
   };
-  // A migration that fails for good ends the process, as an unhandled rejection does: there is nothing to serve.
-  const consuming = consume().catch((error) => {
+  // A migration that fails for good ends the process, as an unhandled rejection does: there is nothing to serve. One
+  // that is running when the process is told to stop is cut off with it, and its transaction rolled back.
+  consume().catch((error) => {
     if (!closing.signal.aborted) throw error;
   });
   stopping.addEventListener('abort', () => closing.abort());
@@ -106,7 +114,6 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     logger,
     close: async () => {
       closing.abort();
-      await consuming;
       await Promise.all([server.close(), pipeline?.close()]);
       await Promise.all([cartDatabase.close(), sinkDatabase.close()]);
     },

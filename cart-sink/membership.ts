@@ -33,7 +33,6 @@ export interface Membership {
 }
 
 export interface MembershipOptions {
-  readonly consumerGroup: string;
   readonly createConsumer: (handlers: GroupHandlers) => GroupConsumer;
   /** Retries what passes until `signal` is aborted; then rejects. */
   readonly takeOwnership: (partitions: readonly TopicPartition[], signal: AbortSignal) => Promise<readonly Ownership[]>;
@@ -130,7 +129,7 @@ const BETWEEN_LOOKS_MS = 1_000;
 
 /** @throws HaltError when a partition does not continue what the carts database holds. */
 async function requireContinuity(
-  { consumerGroup: group, readRanges }: Pick<MembershipOptions, 'consumerGroup' | 'readRanges'>,
+  { readRanges }: Pick<MembershipOptions, 'readRanges'>,
   taken: readonly Ownership[],
   signal: AbortSignal,
 ): Promise<void> {
@@ -142,7 +141,7 @@ async function requireContinuity(
         const range = ranges.get(partition);
         if (range === undefined) throw new Error(`Kafka does not tell the offsets of ${topic}[${partition}]`);
         const verdict = judgeStart(expected, range);
-        const found = { topic, partition, group, expected, lastCommitLsn, ...range };
+        const found = { topic, partition, expected, lastCommitLsn, ...range };
         if (verdict === 'records-lost') throw new RecordsLostError(found);
         if (verdict === 'beyond-end') beyondEnd ??= new OffsetBeyondEndError(found);
       }

@@ -22,11 +22,23 @@ export interface Ownership extends TopicPartition {
   readonly lastCommitLsn: string | null;
 }
 
+/** A partition's row vanished while it was being taken over: deleted by hand, or hidden from this role. */
+export class PartitionNotTakenError extends Error {
+  readonly code = 'PARTITION_NOT_TAKEN';
+  override readonly name = 'PartitionNotTakenError';
+
+  constructor(missing: readonly TopicPartition[]) {
+    const names = missing.map(({ topic, partition }) => `${topic}[${partition}]`).join(', ');
+    super(`consumer_offsets gave no row for ${names}, so nothing was taken over; the group is joined again`);
+  }
+}
+
 export type SettledOffset = Pick<Ownership, 'ownerEpoch' | 'nextOffset'>;
 
 /**
  * Takes `partitions` over, in one transaction, and says where each continues; one never consumed continues at 0.
  * Waits for batches in flight under the previous owner, at most the session's lock timeout.
+ * @throws PartitionNotTakenError, with nothing taken
  */
 export async function takeOwnership(
   pool: ConnectionPool,
@@ -38,7 +50,13 @@ export async function takeOwnership(
   const rows: OwnedOffset[] = await pool.tx(async (transaction) => {
     await transaction.query(insertMissingOffsets(group, topics, numbers));
     await transaction.query(lockOffsets(group, topics, numbers));
-    return transaction.query(raiseOwnerEpochs(group, topics, numbers));
+    const raised: OwnedOffset[] = await transaction.query(raiseOwnerEpochs(group, topics, numbers));
+    const isTaken = (wanted: TopicPartition) =>
+      raised.some(({ topic, partition }) => topic === wanted.topic && partition === wanted.partition);
+    const missing = partitions.filter((wanted) => !isTaken(wanted));
+    // Assigned and never consumed, it would be a partition that nobody reads.
+    if (missing.length > 0) throw new PartitionNotTakenError(missing);
+    return raised;
   });
   return rows.map((row) => ({
     topic: row.topic,

@@ -22,6 +22,7 @@ import { createGroupConsumer } from './kafka/group-consumer.ts';
 import { type TopicsFound, waitForTopics } from './kafka/wait-for-topics.ts';
 import { createLagMonitor, type LagMonitor } from './lag-monitor.ts';
 import { createMembership, type Membership, type MembershipEnd } from './membership.ts';
+import { openUnlessAborted } from './open-unless-aborted.ts';
 import { readSettled, takeOwnership } from './partition-owner.ts';
 import { retryPassing } from './retry-passing.ts';
 import { backOffMs } from './retry-policy.ts';
@@ -72,7 +73,6 @@ export function createPipeline(options: PipelineOptions): Pipeline {
 
   const join = (kafka: ReturnType<typeof createKafkaClient>, log: KafkaLog, { topics }: TopicsFound): Membership =>
     createMembership({
-      consumerGroup,
       createConsumer: (handlers) =>
         createGroupConsumer({
           kafka,
@@ -124,7 +124,6 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   const watchLag = (log: KafkaLog, current: Membership, topics: readonly string[]): LagMonitor =>
     createLagMonitor({
       everyMs: config.lagIntervalMs,
-      consumerGroup,
       partitions: current.partitions,
       readEnds: (topic) => log.readOffsets(topic),
       onLook: async (lags) => {
@@ -158,7 +157,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       if (found.problems.length > 0) {
         return { kind: 'halted', error: new TopicRefusedError(found.topics.join(', '), found.problems) };
       }
-      log = await createKafkaLog({ brokers, clientId, logger });
+      log = await openUnlessAborted(createKafkaLog({ brokers, clientId, logger }), closing.signal);
       closing.signal.removeEventListener('abort', cutOff);
       if (closing.signal.aborted) return { kind: 'closed' };
       state = 'joining';

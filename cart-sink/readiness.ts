@@ -11,29 +11,37 @@ import type { PartitionLag } from './lag-monitor.ts';
 import type { PipelineState } from './pipeline.ts';
 
 /** A probe's answer is of no use later than this; orchestrators give up after a second or two. */
-const PING_LIMIT_MS = 1_000;
+const LOOK_LIMIT_MS = 1_000;
+
+/** The SQLSTATE of a table that is not there. */
+const UNDEFINED_TABLE = '42P01';
+
+const REMEDY = 'The tables of this service are missing: run `npm run migrate`, or start it with MIGRATE=on.';
+
+export type DatabaseState = 'reachable' | 'away' | 'without-tables';
 
 /**
  * A look at the database that answers within a second whatever the network does. One that takes longer goes on and
- * stands for the next looks, so that probes never use up the pool.
+ * stands for the next looks, so that probes never use up the pool. `checkTables` rejects unless the tables are there.
  */
-export function createReachability(ping: () => Promise<void>): () => Promise<boolean> {
-  let looking: Promise<boolean> | undefined;
+export function createDatabaseLook(checkTables: () => Promise<unknown>): () => Promise<DatabaseState> {
+  let looking: Promise<DatabaseState> | undefined;
   return async () => {
-    looking ??= ping()
+    looking ??= checkTables()
       .then(
-        () => true,
-        () => false,
+        () => 'reachable' as const,
+        ({ code }) => (code === UNDEFINED_TABLE ? 'without-tables' : 'away'),
       )
       .finally(() => {
         looking = undefined;
       });
-    return Promise.race([looking, delay(PING_LIMIT_MS, false, { ref: false })]);
+    return Promise.race([looking, delay(LOOK_LIMIT_MS, 'away' as const, { ref: false })]);
   };
 }
 
 export interface SinkCondition {
-  readonly databaseReachable: boolean;
+  readonly database: DatabaseState;
+  /** Whether this process has seen its tables, or made them. */
   readonly migrated: boolean;
   readonly pipeline: PipelineState;
   readonly topics: readonly string[];
@@ -44,7 +52,7 @@ export interface SinkCondition {
 }
 
 export function formatReadiness(condition: SinkCondition): Readiness {
-  const { databaseReachable, migrated, pipeline, topics, halt } = condition;
+  const { database, migrated, pipeline, topics, halt } = condition;
   const partitions = condition.partitions.map(({ topic, partition, nextOffset }) => {
     const lag = condition.lag.find((one) => one.topic === topic && one.partition === partition);
     return {
@@ -55,10 +63,12 @@ export function formatReadiness(condition: SinkCondition): Readiness {
     };
   });
   return {
-    ready: databaseReachable && migrated,
+    ready: database === 'reachable' && migrated,
     body: {
-      database: databaseReachable ? 'reachable' : 'away',
-      migrations: migrated ? 'applied' : 'waiting',
+      database: database === 'away' ? 'away' : 'reachable',
+      ...(database === 'without-tables'
+        ? { migrations: 'missing', remedy: REMEDY }
+        : { migrations: migrated ? 'applied' : 'waiting' }),
       pipeline,
       ...(pipeline === 'waiting-for-topics' ? { waitingFor: topics } : {}),
       partitions,

@@ -18,6 +18,7 @@ export async function retryPassing<T>(
     try {
       return await work();
     } catch (error) {
+      options.signal.throwIfAborted();
       const fault = judgeFault(error);
       if (fault.kind === 'defect') throw error;
       const waitMs = backOffMs(attempt, options.random);

@@ -24,8 +24,12 @@ export type Fault =
   | { readonly kind: 'outcome-unknown' }
   | { readonly kind: 'defect' };
 
-/** Beside what makes a database "away": rolled back for others' sake (40), and failures of its own system (58). */
-const ALSO_PASSING = /^(40...|58...)$/;
+/**
+ * Beside what makes a database "away": rolled back for others' sake (40), failures of its own system (58), and, told
+ * only to a new connection, a password that is being changed (28) or a server that does not have the database (3D000),
+ * as in the midst of a failover.
+ */
+const ALSO_PASSING = /^(40...|58...|28...|3D000)$/;
 
 export function judgeFault(error: unknown): Fault {
   if (error instanceof CommitOutcomeUnknownError) return { kind: 'outcome-unknown' };

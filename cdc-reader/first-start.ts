@@ -29,7 +29,8 @@ import type { StartContext } from './start-up.ts';
 const SNAPSHOT_BATCH = 1_000;
 
 /** @throws StandbyError while another reader does it; HaltErrors as described above */
-export async function runFirstStart({ config, lifeline, logger }: StartContext, source: SourceSession): Promise<void> {
+export async function runFirstStart(context: StartContext, source: SourceSession): Promise<void> {
+  const { config, lifeline, logger, metrics } = context;
   if (!(await source.tryAdvisoryLock(`tillstream first start of ${config.slotName}`))) {
     throw new StandbyError('it is doing the first start');
   }
@@ -111,6 +112,7 @@ export async function runFirstStart({ config, lifeline, logger }: StartContext, 
     if (lastPublished === null) continue;
     checkpoint = { ...checkpoint, lastPublished };
     await publishWith(producer, kafka, checkpoint, records);
+    metrics.publishedSnapshot(records.length);
     await failpoint('reader.snapshot-published');
   }
 
@@ -146,9 +148,11 @@ async function readUnfinished(
   through: 'high_watermark' | 'settled',
 ): Promise<Unfinished> {
   const slot = await source.readSlot(config.slotName); // before the checkpoint: an intent is written before its slot
-  const { checkpoint, isHidden } = await findCheckpoint(config, kafka, through);
+  // Not on the very first start, which would only wait for them: the second look comes after they were made.
+  const isExpected = slot !== null || through === 'high_watermark';
+  const { checkpoint, isHidden } = await findCheckpoint(config, kafka, through, isExpected);
   if (checkpoint === null) {
-    const liveOffsets = await kafka.countLiveOffsets();
+    const liveOffsets = await kafka.countLiveOffsets(isExpected);
     if (slot !== null || liveOffsets > 0n) throw explainMissingCheckpoint(config, { isHidden, slot, liveOffsets });
     return { kind: 'unfinished', checkpoint: null, hasSlot: false };
   }

@@ -88,6 +88,10 @@ export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date
       groupOrders.observe(group.orders);
       publishSeconds.observe(seconds);
     },
+    /** Orders that were there before the slot; they have no transaction, and no place in the stream. */
+    publishedSnapshot(count: number): void {
+      orders.inc(count);
+    },
     /** What has been received and is not published; `committedAt` of the oldest of it, in microseconds since 1970. */
     waiting(bytes: number, committedAt: bigint | undefined): void {
       waitingBytes.set(bytes);

@@ -14,13 +14,14 @@ export interface FoundCheckpoint {
   readonly isHidden: boolean;
 }
 
-/** @throws CheckpointUnreadableError, or what Kafka said */
+/** `isExpected`: a checkpoint topic that seems missing is looked for again. @throws CheckpointUnreadableError, or what Kafka said */
 export async function findCheckpoint(
   config: Pick<CdcReaderConfig, 'checkpointTopic'>,
-  kafka: Pick<KafkaConnection, 'checkpointTopic' | 'describeTopics' | 'log'>,
+  kafka: Pick<KafkaConnection, 'checkpointTopic' | 'hasCheckpointTopic' | 'log'>,
   through: 'high_watermark' | 'settled',
+  isExpected: boolean,
 ): Promise<FoundCheckpoint> {
-  if (!(await kafka.describeTopics()).checkpoint) return { checkpoint: null, isHidden: false };
+  if (!(await kafka.hasCheckpointTopic(isExpected))) return { checkpoint: null, isHidden: false };
   // Looked at before the read: what ends in between is seen by it, or counted as open here.
   const before = (await kafka.log.readOffsets(config.checkpointTopic, READ_DEADLINE_MS)).get(0);
   const { record } = await kafka.checkpointTopic.read(READ_DEADLINE_MS, through);

@@ -42,6 +42,18 @@ export class SourceSessionEndedError extends Error {
   }
 }
 
+/** The stream and the session beside it reached different servers: a failover lies between the two connections. */
+export class SourceMovedError extends Error {
+  readonly code = 'SOURCE_MOVED';
+  constructor(slotName: string) {
+    super(
+      `The slot ${slotName} was taken on another server than the session's, or lost at once; both are opened again. If ` +
+        `this goes on, the host of ORDER_DATABASE_URL leads to several servers: name the primary.`,
+    );
+    this.name = 'SourceMovedError';
+  }
+}
+
 /** No checkpoint can be seen, but a transaction that has not ended may hold the first one. */
 export class CheckpointUndecidedError extends Error {
   readonly code = 'CHECKPOINT_UNDECIDED';

@@ -23,8 +23,9 @@ import { findPreflightProblems } from './postgres/preflight.ts';
 import { createReplicationStream, type ReplicationStream } from './postgres/replication-stream.ts';
 import { createSourceSession, type SourceSession } from './postgres/source-session.ts';
 import { SlotBusyError, SlotLostError } from './postgres/stream-errors.ts';
+import type { SourceIdentity } from './postgres/walsender.ts';
 import { explainMissingCheckpoint, findCheckpoint } from './read-checkpoint.ts';
-import { FirstStartUnfinishedError, PreflightError, StandbyError } from './restart-errors.ts';
+import { FirstStartUnfinishedError, PreflightError, SourceMovedError, StandbyError } from './restart-errors.ts';
 import { restartDelayMs } from './restart-policy.ts';
 import { createStreamRelay, type StreamRelay } from './stream-relay.ts';
 
@@ -75,6 +76,7 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
   for (;;) {
     if (isFirstStart) await lifeline.race(runFirstStart(context, source));
     const stream = await lifeline.race(takeSlot(context, relay));
+    await lifeline.race(requireSameServer(source, stream.identity, config.slotName));
     await failpoint('reader.slot-taken');
     try {
       const kafka = await whileKafkaIsAway(context, (attempt) => connectKafka(context, source, stream, attempt));
@@ -107,6 +109,21 @@ function takeSlot(context: StartContext, relay: StreamRelay): Promise<Replicatio
     }
   };
   return lifeline.open(resources, create, (stream) => stream.close());
+}
+
+/**
+ * A host name can lead elsewhere between two connections (failover). Then the session sees another timeline, or a slot
+ * that nobody holds. @throws SourceMovedError
+ */
+export async function requireSameServer(
+  source: Pick<SourceSession, 'readCurrentWal' | 'readSlot'>,
+  stream: Pick<SourceIdentity, 'timeline'>,
+  slotName: string,
+): Promise<void> {
+  const { timeline } = await source.readCurrentWal();
+  const slot = await source.readSlot(slotName);
+  const isSameTimeline = timeline === null || timeline === stream.timeline;
+  if (!isSameTimeline || slot?.active !== true) throw new SourceMovedError(slotName);
 }
 
 /** Tries until Kafka answers; only a halt, or the end of this start, ends it sooner. */
@@ -175,10 +192,10 @@ async function readCheckpoint(
   source: SourceSession,
   through: 'high_watermark' | 'settled',
 ): Promise<Checkpoint> {
-  const { checkpoint, isHidden } = await findCheckpoint(config, kafka, through);
+  const { checkpoint, isHidden } = await findCheckpoint(config, kafka, through, true);
   if (checkpoint === null) {
     const slot = await source.readSlot(config.slotName);
-    throw explainMissingCheckpoint(config, { isHidden, slot, liveOffsets: await kafka.countLiveOffsets() });
+    throw explainMissingCheckpoint(config, { isHidden, slot, liveOffsets: await kafka.countLiveOffsets(false) });
   }
   await kafka.ensureTopics(checkpoint);
   if (checkpoint.state !== 'streaming') throw new FirstStartUnfinishedError();

@@ -38,16 +38,27 @@ const SQLSTATE = /^(08...|53...|57P0[1-5]|57014|55P03|25P0[34]|25006)$/;
 const MESSAGE =
   /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout expired$|Query read timeout$|timeout exceeded when trying to connect)/;
 
+/** SQLSTATEs of a transaction that was rolled back for the sake of another one, and may well succeed the next time. */
+const CONFLICT = /^(40001|40P01)$/;
+
 /** How deep a chain of causes is followed. */
 const DEEPEST_CAUSE = 5;
 
 /** Whether `error`, or what caused it, says that the database can't be had right now. */
 export function isDatabaseAway(error: unknown): boolean {
+  return someCause(error, (code, message) => CODES.has(code) || SQLSTATE.test(code) || MESSAGE.test(message));
+}
+
+/** Whether `error`, or what caused it, is a serialization failure or a deadlock: nothing was stored, trying again helps. */
+export function isTransactionConflict(error: unknown): boolean {
+  return someCause(error, (code) => CONFLICT.test(code));
+}
+
+function someCause(error: unknown, fits: (code: string, message: string) => boolean): boolean {
   let current = error;
   for (let depth = 0; depth <= DEEPEST_CAUSE && current instanceof Error; depth++) {
     const { code } = current as { code?: unknown };
-    if (typeof code === 'string' && (CODES.has(code) || SQLSTATE.test(code))) return true;
-    if (MESSAGE.test(current.message)) return true;
+    if (fits(typeof code === 'string' ? code : '', current.message)) return true;
     current = current.cause;
   }
   return false;

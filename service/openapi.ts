@@ -35,7 +35,7 @@ function commonProblems({ body, params, querystring, headers }: FastifySchema): 
       415: problemResponse('The body is not JSON'),
     }),
     500: problemResponse('A defect; the log of the service holds the reason'),
-    503: problemResponse('The database is away: try again after the seconds in Retry-After'),
+    503: problemResponse('The database is away or busy: try again after the seconds in Retry-After'),
   };
 }
 

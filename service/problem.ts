@@ -7,7 +7,7 @@
 import { STATUS_CODES } from 'node:http';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { isDatabaseAway } from './database-away.ts';
+import { isDatabaseAway, isTransactionConflict } from './database-away.ts';
 
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
 
@@ -82,14 +82,22 @@ export function explainError(error: unknown): ProblemError | undefined {
   const refused = explainFrameworkError(error);
   if (refused !== undefined) return refused;
   if (isDatabaseAway(error)) {
-    return new ProblemError({
-      status: 503,
-      title: 'Database not available',
-      detail: 'The database did not answer in time. Nothing was stored, or the outcome is unknown: ask again.',
-      headers: { 'retry-after': RETRY_AFTER_SECONDS },
-    });
+    return createUnavailable(
+      'Database not available',
+      'The database did not answer in time. Nothing was stored, or the outcome is unknown: ask again.',
+    );
+  }
+  if (isTransactionConflict(error)) {
+    return createUnavailable(
+      'Database busy',
+      'The request met another one and was given up. Nothing was stored: ask again.',
+    );
   }
   return undefined;
+}
+
+function createUnavailable(title: string, detail: string): ProblemError {
+  return new ProblemError({ status: 503, title, detail, headers: { 'retry-after': RETRY_AFTER_SECONDS } });
 }
 
 export function createNotFound(): ProblemError {

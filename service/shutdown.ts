@@ -17,6 +17,9 @@ export const SERVICE_FAILED = 'service.failed';
 const EXIT_BAD_CONFIGURATION = 78;
 const EXIT_FAILED = 1;
 
+/** A start that was told to stop and has not ended by then hangs in a server that is silent, with nothing to drain. */
+const START_GRACE_MS = 3_000;
+
 /** Just below the ten seconds after which container engines send SIGKILL by default. */
 const STOP_DEADLINE_MS = 9_500;
 
@@ -32,11 +35,12 @@ export interface RunOptions {
   /** `signal` is aborted when the process is told to stop before the start has ended. */
   readonly start: (signal: AbortSignal) => Promise<RunningService>;
   readonly stopDeadlineMs?: number;
+  readonly startGraceMs?: number;
 }
 
 /** Resolves when the service is running; from then on the process ends by a signal or a crash. */
 export async function runService(options: RunOptions): Promise<void> {
-  const { service, process, start, stopDeadlineMs = STOP_DEADLINE_MS } = options;
+  const { service, process, start, stopDeadlineMs = STOP_DEADLINE_MS, startGraceMs = START_GRACE_MS } = options;
   const abort = new AbortController();
   let logger = createLogger(service, 'info');
 
@@ -55,7 +59,10 @@ export async function runService(options: RunOptions): Promise<void> {
     abort.abort();
     logger.info({ event: SERVICE_STOPPING, signal }, `${service} is stopping`);
     setTimeout(() => fail('stop took too long', new Error(`not stopped after ${stopDeadlineMs} ms`)), stopDeadlineMs);
-    starting
+    const hanging = new Promise<never>((_, reject) => {
+      setTimeout(() => reject(new Error(`the start did not end within ${startGraceMs} ms`)), startGraceMs);
+    });
+    Promise.race([starting, hanging])
       // A start that fails because it was told to stop has stopped.
       .then(
         (running) => running.close(),

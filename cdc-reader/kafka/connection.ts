@@ -1,6 +1,7 @@
 // What one start needs of Kafka before it may publish: the topics, the log, and the checkpoint topic. Holds no
 // producer: that fences, and is a step of its own. Closing it cuts its connections.
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { createConnections, createKafkaClient } from '#service/kafka-client.ts';
 import type { KafkaLog } from '#service/kafka-log.ts';
 import { createKafkaLog } from '#service/kafka-log.ts';
@@ -19,20 +20,24 @@ export const READ_DEADLINE_MS = 10_000;
 export interface KafkaConnection {
   readonly log: KafkaLog;
   readonly checkpointTopic: CheckpointTopic;
-  /** Which of the two topics that hold our state exist. */
-  describeTopics(): Promise<{ checkpoint: boolean; live: boolean }>;
+  /** `isExpected`: it is missing only when brokers say so for a while, since one may not know of it yet. */
+  hasCheckpointTopic(isExpected: boolean): Promise<boolean>;
   /**
-   * Creates what is missing, checks what is there; with a checkpoint, the live topic must be there.
+   * Creates what is missing, checks what is there; with a checkpoint, the live topic is expected to be there.
    * @throws LiveTopicMissingError, TopicMisconfiguredError, TopicMissingError
    */
   ensureTopics(checkpoint: Checkpoint | null): Promise<void>;
   /** The sum of the live topic's high watermarks; 0 when nothing was ever published, or it does not exist. */
-  countLiveOffsets(): Promise<bigint>;
+  countLiveOffsets(isExpected: boolean): Promise<bigint>;
   close(): Promise<void>;
 }
 
 /** A request to Kafka is given up after this; elections and restarts take less. */
 const REQUEST_TIMEOUT_MS = 30_000;
+
+/** A broker that has just started, or is cut off from the controller, may deny a topic that exists. Nobody waits for a halt. */
+const UNKNOWN_TOPIC_GRACE_MS = 5_000;
+const LOOK_AGAIN_MS = 100;
 
 /** Shuts every earlier reader of this slot out of Kafka, and gives the right to publish to this one. */
 export function fence(config: CdcReaderConfig, logger: Logger): Promise<TransactionalProducer> {
@@ -56,17 +61,23 @@ export async function openKafka(config: CdcReaderConfig, logger: Logger): Promis
     throw error;
   });
 
-  const describe = async () => {
+  /** With connections of its own: another broker may answer each time. */
+  const look = async (topic: string): Promise<boolean> => {
     const admin = kafka.admin();
     try {
       await admin.connect();
-      const topics = await describeTopics(admin, [config.checkpointTopic, config.ordersTopic]);
-      return {
-        checkpoint: topics.get(config.checkpointTopic)!.exists,
-        live: topics.get(config.ordersTopic)!.exists,
-      };
+      return (await describeTopics(admin, [topic])).get(topic)!.exists;
     } finally {
       await admin.disconnect();
+    }
+  };
+  const hasTopic = async (topic: string, isExpected: boolean): Promise<boolean> => {
+    const giveUpMs = performance.now() + (isExpected ? UNKNOWN_TOPIC_GRACE_MS : 0);
+    for (;;) {
+      const lookMs = performance.now();
+      if (await look(topic)) return true;
+      if (lookMs >= giveUpMs) return false;
+      await delay(LOOK_AGAIN_MS);
     }
   };
 
@@ -86,15 +97,15 @@ export async function openKafka(config: CdcReaderConfig, logger: Logger): Promis
   return {
     log,
     checkpointTopic: createCheckpointTopic({ log, topic: config.checkpointTopic, slotName: config.slotName }),
-    describeTopics: describe,
+    hasCheckpointTopic: (isExpected) => hasTopic(config.checkpointTopic, isExpected),
     async ensureTopics(checkpoint) {
-      if (checkpoint !== null && !(await describe()).live) {
+      if (checkpoint !== null && !(await hasTopic(config.ordersTopic, true))) {
         throw new LiveTopicMissingError(config.ordersTopic, checkpoint.throughLsn);
       }
       await ensureTopics({ kafka, topics, logger });
     },
-    async countLiveOffsets() {
-      if (!(await describe()).live) return 0n;
+    async countLiveOffsets(isExpected) {
+      if (!(await hasTopic(config.ordersTopic, isExpected))) return 0n;
       const offsets = await log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
       return [...offsets.values()].reduce((sum, { highWatermark }) => sum + highWatermark, 0n);
     },

@@ -24,7 +24,7 @@ export class SlotMissingError extends Error {
   constructor(slotName: string, options?: ErrorOptions) {
     super(
       `The replication slot ${slotName} does not exist on this server. If it was dropped, changes since then may be ` +
-        'gone: compare with "npm run audit" and accept the gap with "npm run adopt".',
+        'gone. To publish what may be missing, start over under new names (ARCHITECTURE.md, "The operator\'s page").',
       options,
     );
     this.name = 'SlotMissingError';
@@ -38,7 +38,8 @@ export class SlotLostError extends Error {
   constructor(slotName: string, reason: string, options?: ErrorOptions) {
     super(
       `The replication slot ${slotName} was invalidated (${reason}): changes that had not been read are gone from the ` +
-        'log. Raise max_slot_wal_keep_size, accept the gap with "npm run adopt" and close it with "npm run replay".',
+        'log. Raise max_slot_wal_keep_size, and to publish what is missing, start over under new names ' +
+        '(ARCHITECTURE.md, "The operator\'s page").',
       options,
     );
     this.name = 'SlotLostError';

@@ -34,8 +34,8 @@ export const median = (values: readonly number[]) => percentile(values, 0.5);
 export const nowMs = () => performance.timeOrigin + performance.now();
 
 /** When a service wrote a log line, milliseconds since 1970; throws when the line has no time. */
-export function loggedAtMs({ time }: { readonly time?: unknown }): number {
-  const atMs = new Date(time as string).getTime();
+export function loggedAtMs({ time }: { readonly time: string }): number {
+  const atMs = Date.parse(time);
   if (Number.isNaN(atMs)) throw new Error(`A log line has the time ${time}.`);
   return atMs;
 }

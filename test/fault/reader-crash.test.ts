@@ -26,25 +26,6 @@ describe('a reader that is killed', () => {
     await stage.requireClean();
   });
 
-  it.each([
-    'reader.intent-written=kill',
-    'reader.slot-created=kill',
-    'reader.snapshot-published=kill:2',
-    'reader.first-start-done=kill',
-    'reader.slot-taken=kill',
-    'reader.before-fence=kill',
-    'reader.fenced=kill',
-    'reader.before-streaming=kill',
-  ])('finishes the first start after %s', async (failpoints) => {
-    await stage.load.backlog({ first: 0, count: 2_500 });
-    const first = await stage.startReader({ failpoints });
-    expect((await first.exited).signal).toBe('SIGKILL');
-    await stage.load.backlog({ first: 2_500, count: 20 });
-    await stage.startStreaming();
-    await stage.load.backlog({ first: 2_520, count: 20 });
-    await stage.requireClean();
-  });
-
   it('loses no transaction whose commit record begins where the last acknowledged one ended', async () => {
     const first = await stage.startStreaming({ failpoints: 'reader.after-acknowledge=kill:4' });
     const load = stage.load.commitSideBySide({ first: 0, count: 16 });

@@ -91,6 +91,40 @@ describe('the carts database', () => {
     expect((await sink.ready()).status).toBe(200);
   });
 
+  test('that is silent, at the start or in the midst of a batch, does not keep the sink from stopping', async () => {
+    stage = await createSinkStage('sink_db_silent_stop');
+    await stage.createTopics();
+    const { proxy, url } = await proxyCarts();
+    proxy.pause();
+    const early = await stage.environment.startService('cart-sink', { CART_DATABASE_URL: url });
+    await early.waitForLog('service.listening');
+    await waitFor('the migration to begin', () => proxy.connections.length > 0);
+    expect((await early.stop()).code).toBe(0);
+
+    proxy.resume();
+    const sink = await stage.startSink({ CART_DATABASE_URL: url });
+    await stage.fillCarts(users);
+    await stage.publish(users);
+    await stage.waitDrained();
+    const silence = Promise.withResolvers<void>();
+    proxy.onClientData((data) => {
+      if (!data.includes('INSERT INTO applied_orders')) return data;
+      proxy.pause();
+      silence.resolve();
+      return data;
+    });
+    await stage.publish(users);
+    await silence.promise;
+    expect((await sink.stop()).code).toBe(0);
+
+    proxy.onClientData(undefined);
+    proxy.cut();
+    proxy.resume();
+    await stage.startSink({ CART_DATABASE_URL: url });
+    await stage.waitDrained();
+    await stage.requireAppliedOnce();
+  });
+
   test('that is killed, restarted, and stopped while the sink starts, is waited for', async () => {
     const { brokers, directBrokers, orderServerUrl } = inject('servers');
     const directory = createTestDirectory('sink-postgres');
@@ -129,6 +163,26 @@ describe('the carts database', () => {
     await stage.waitDrained();
     await stage.requireAppliedOnce();
   });
+});
+
+test('Kafka that falls silent between the look for the topics and the group does not keep the sink from stopping', async () => {
+  stage = await createSinkStage('sink_kafka_silent');
+  const proxy = await createTcpProxy({
+    targetPort: Number(new URL(`http://${stage.environment.env.KAFKA_BROKERS}`).port),
+  });
+  atEnd.push(() => proxy.close());
+  const sink = await stage.startSink({ KAFKA_BROKERS: `127.0.0.1:${proxy.port}` });
+  await sink.waitForLog('sink.waiting-for-topics');
+  const known = new Set(proxy.connections.map(({ id }) => id));
+  const silence = Promise.withResolvers<void>();
+  proxy.onClientData((data, { id }) => {
+    if (known.has(id)) return data;
+    silence.resolve();
+    return 'hold';
+  });
+  await stage.createTopics();
+  await silence.promise;
+  expect((await sink.stop()).code).toBe(0);
 });
 
 // Five starts and recoveries of a broker.

@@ -2,7 +2,9 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
+import { migrateCarts } from '../../cart-sink/migrate-carts.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
+import { silent } from '../support/cart-database.ts';
 import { withKafkaAdmin } from '../support/kafka-admin.ts';
 import type { Service } from '../support/service-process.ts';
 import { createEvent } from '../support/sink-events.ts';
@@ -132,6 +134,26 @@ test('waits for its topics and says so, then consumes the replay topic as soon a
   expect(await stage.query('SELECT 1 FROM applied_orders WHERE order_id = $1', [event.orderId])).toHaveLength(1);
 });
 
+test('with MIGRATE=off leaves the database alone, says what is missing, and begins when someone has migrated it', async () => {
+  stage = await createSinkStage('sink_migrate_off');
+  await stage.createTopics();
+  const { CART_DATABASE_URL: databaseUrl } = stage.environment.env;
+  const sink = await stage.environment.startService('cart-sink', { SESSION_TIMEOUT_MS: '6000', MIGRATE: 'off' });
+  await sink.waitForLog('service.listening');
+  expect(await sink.ready()).toMatchObject({
+    status: 503,
+    body: { database: 'reachable', migrations: 'missing', remedy: expect.stringContaining('npm run migrate') },
+  });
+  expect((await fetch(`${sink.url}/carts/user-0`)).status).toBe(503);
+  expect(await stage.query("SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace")).toEqual([]);
+  await migrateCarts({ databaseUrl, logger: silent });
+  await sink.waitReady();
+  await stage.fillCarts(users);
+  await stage.publish(users);
+  await stage.waitDrained();
+  await stage.requireAppliedOnce();
+});
+
 test('parks what can never be read, with its bytes, and goes on', async () => {
   stage = await createSinkStage('sink_parks');
   await stage.createTopics();
@@ -243,7 +265,7 @@ test('halts when records that it has not applied were deleted', async () => {
     expectedOffset: String(stored.nextOffset),
     earliestOffset: String(deletedTo),
   });
-  expect(halted.message).toMatch(/npm run replay -- --from-lsn [0-9A-F]+\/[0-9A-F]+/);
+  expect(halted.message).toMatch(/committed at [0-9A-F]+\/[0-9A-F]+\)\. .* start over under new names: .*ORDERS_TOPIC/);
 });
 
 test('halts when records are deleted under its eyes before it has fetched them', async () => {

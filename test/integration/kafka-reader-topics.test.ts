@@ -1,12 +1,19 @@
 // The reader's topics and its checkpoint topic against a real broker.
 
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { LSN_ZERO } from '#schemas/lsn.ts';
 import { createKafkaClient } from '#service/kafka-client.ts';
 import type { KafkaLog } from '#service/kafka-log.ts';
+import type { Checkpoint } from '../../cdc-reader/checkpoint.ts';
+import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { createCheckpointTopic } from '../../cdc-reader/kafka/checkpoint-topic.ts';
+import { type KafkaConnection, openKafka } from '../../cdc-reader/kafka/connection.ts';
 import { ensureTopics, type TopicSpec } from '../../cdc-reader/kafka/topics.ts';
 import { freePort } from '../../dev/ports.ts';
+import { withKafkaAdmin } from '../support/kafka-admin.ts';
 import { createKafkaFixture, type KafkaFixture, readAll, recordsFor, silentLogger } from '../support/kafka-fixture.ts';
 
 let fixture: KafkaFixture;
@@ -74,6 +81,75 @@ describe("the reader's topics", () => {
     const wide = { ...live(`${fixture.id}.wide`), replicationFactor: 3 };
     await expect(ensure([wide])).rejects.toMatchObject({ code: 'KAFKA_AWAY' });
     await expect(ensure([wide])).rejects.toThrow(/wide can't be created/);
+  });
+});
+
+describe('a missing topic', () => {
+  const checkpoint: Checkpoint = {
+    state: 'streaming',
+    systemIdentifier: '1',
+    database: 'shop',
+    slotName: 'slot',
+    timeline: 1,
+    history: [],
+    generation: 1,
+    partitions: 2,
+    lastPublished: null,
+    throughLsn: LSN_ZERO,
+    partial: null,
+    nextOffsets: [0n, 0n],
+    publicationFingerprint: 'p',
+  };
+  let names: { ORDERS_TOPIC: string; CHECKPOINT_TOPIC: string; REPLAY_TOPIC: string };
+  let connection: KafkaConnection;
+
+  beforeEach(async () => {
+    const label = `${fixture.id}.missing-${randomBytes(4).toString('hex')}`;
+    names = { ORDERS_TOPIC: label, CHECKPOINT_TOPIC: `${label}.checkpoints`, REPLAY_TOPIC: `${label}.replay` };
+    const env = { ORDER_DATABASE_URL: 'postgres://nobody@127.0.0.1/shop', KAFKA_BROKERS: fixture.brokers.join(',') };
+    connection = await openKafka(readCdcReaderConfig({ ...env, ...names }), silentLogger);
+  });
+  afterEach(() => connection.close());
+
+  const timed = async <T>(work: Promise<T>) => {
+    const startMs = performance.now();
+    const [result] = await Promise.allSettled([work]);
+    return { result, tookMs: performance.now() - startMs };
+  };
+  const createLater = async (topic: string, configEntries: { name: string; value: string }[] = []) => {
+    await delay(500);
+    await withKafkaAdmin(fixture.brokers.join(','), (admin) =>
+      admin.createTopics({ topics: [{ topic, numPartitions: 1, configEntries }] }),
+    );
+  };
+
+  it('that is expected is a halt once every broker has had the time to know of it', async () => {
+    const { result, tookMs } = await timed(connection.ensureTopics(checkpoint));
+    expect(result).toMatchObject({ reason: { code: 'LIVE_TOPIC_MISSING' } });
+    expect(tookMs).toBeGreaterThan(1_500);
+    const looked = await timed(connection.hasCheckpointTopic(true));
+    expect(looked).toMatchObject({ result: { value: false } });
+    expect(looked.tookMs).toBeGreaterThan(1_500);
+  });
+
+  it('that a broker comes to know of in time is none', async () => {
+    const found = connection.hasCheckpointTopic(true);
+    const counted = connection.countLiveOffsets(true);
+    const ensured = connection.ensureTopics(checkpoint);
+    await Promise.all([
+      createLater(names.CHECKPOINT_TOPIC, [{ name: 'cleanup.policy', value: 'compact' }]),
+      createLater(names.ORDERS_TOPIC),
+      expect(found).resolves.toBe(true),
+      expect(counted).resolves.toBe(0n),
+      expect(ensured).resolves.toBeUndefined(),
+    ]);
+  });
+
+  it('that is not expected, on a first start, is not waited for', async () => {
+    const { result, tookMs } = await timed(connection.hasCheckpointTopic(false));
+    expect(result).toMatchObject({ value: false });
+    expect(await connection.countLiveOffsets(false)).toBe(0n);
+    expect(tookMs).toBeLessThan(1_000);
   });
 });
 

@@ -61,7 +61,7 @@ test('a service is started with a clean environment, and read by its logs, healt
       if (request.url === '/metrics') response.end('# HELP a b\\ntillstream_halted{code="a b"} 1\\nup 1e3\\n');
       else response.writeHead(200).end('{"state":"fine"}');
     }).listen(Number(process.env.PORT), process.env.HOST, () =>
-      console.log(JSON.stringify({ level: 30, event: 'listening', brokers: process.env.KAFKA_BROKERS ?? null })));
+      console.log(JSON.stringify({ level: 'info', event: 'listening', brokers: process.env.KAFKA_BROKERS ?? null })));
     process.on('SIGTERM', () => process.exit(7));`,
   );
   process.env.KAFKA_BROKERS = 'the-developers-own:9092';

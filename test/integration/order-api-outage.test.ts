@@ -87,6 +87,21 @@ describe('a database that is away', () => {
     }
   });
 
+  it('at the start, by being silent, does not keep the service from stopping', async () => {
+    const proxy = await createTcpProxy({ targetPort: postgres.port });
+    proxy.pause();
+    try {
+      const url = new URL(postgres.url(database));
+      url.port = String(proxy.port);
+      const api = await start({ ORDER_DATABASE_URL: url.href });
+      await api.waitForLog('service.listening');
+      await waitFor('the migration to begin', () => proxy.connections.length > 0);
+      expect(await api.stop()).toMatchObject({ code: 0 });
+    } finally {
+      proxy.close();
+    }
+  });
+
   it.each(['fast', 'immediate'] as const)(
     'after a %s stop under load costs 503 only, and every order that was answered is whole and there once',
     async (mode) => {

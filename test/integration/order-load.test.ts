@@ -44,6 +44,11 @@ test('a backlog is one transaction an order, with three items each', async () =>
   expect(new Set(made.map(({ userId }) => userId)).size).toBe(shape.users);
 });
 
+test('the server keeps commit times, so that the oracle can compare those of events', async () => {
+  const made = await ordersMadeBy(() => load.backlog({ first: 50, count: 5 }));
+  expect(made.filter(({ committedAt }) => committedAt === undefined)).toEqual([]);
+});
+
 test('multi-row inserts and COPY put many orders into one transaction', async () => {
   const inserted = await ordersMadeBy(() => load.insertTogether({ first: 100, count: 30 }));
   const copied = await ordersMadeBy(() => load.copyTogether({ first: 200, count: 30 }));

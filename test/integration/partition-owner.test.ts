@@ -58,6 +58,23 @@ it('partitions of other numbers, topics and groups stay as they are', async () =
   ]);
 });
 
+it('a partition whose row does not come back is an error that names it, and none of the others is taken', async () => {
+  await take(partitionsOf('live', [0, 1]));
+  await carts.query(`CREATE FUNCTION hide() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`);
+  await carts.query(`CREATE TRIGGER hide BEFORE UPDATE ON consumer_offsets FOR EACH ROW
+    WHEN (old.partition = 1) EXECUTE FUNCTION hide()`);
+  const before = await readRows();
+  try {
+    await expect(take(partitionsOf('live', [0, 1]))).rejects.toMatchObject({
+      code: 'PARTITION_NOT_TAKEN',
+      message: expect.stringContaining('for live[1],'),
+    });
+    expect(await readRows()).toEqual(before);
+  } finally {
+    await carts.query('DROP FUNCTION hide CASCADE');
+  }
+});
+
 it('partitions are locked by topic and number, whatever the order in which they were assigned', async () => {
   const all = [...partitionsOf('a', [1, 0]), ...partitionsOf('B', [2, 0, 1])];
   await take(all);

@@ -238,6 +238,28 @@ test('connections cut while a transaction runs fail it as away', async () => {
   await database.ping();
 });
 
+test('closing ends although the server is silent, and cuts off what runs and what is being opened', async () => {
+  const database = open({ statementTimeoutMs: 20_000, acquireTimeoutMs: 20_000 });
+  const silent = Promise.withResolvers<void>();
+  const running = failure(
+    database.pool.tx(async (tx) => {
+      await tx.query(sql`SELECT 1`);
+      proxy.pause();
+      silent.resolve();
+      await tx.query(sql`SELECT 1`);
+    }),
+  );
+  await silent.promise;
+  const opening = failure(database.ping());
+  const startMs = performance.now();
+  await database.close();
+  expect(performance.now() - startMs).toBeLessThan(4_000);
+  expect(isDatabaseAway((await running).error)).toBe(true);
+  expect(database.lines).toMatchObject([{ level: 'warn', event: 'database.work-cut-off', connections: 1 }]);
+  proxy.cut();
+  expect(isDatabaseAway((await opening).error)).toBe(true);
+});
+
 test('closing waits for what runs and leaves no connection behind', async () => {
   const database = open();
   const slow = database.pool.query(sql`SELECT pg_sleep(0.3), 'done' AS state`);

@@ -8,6 +8,7 @@ import { findPreflightProblems } from '../../cdc-reader/postgres/preflight.ts';
 import { createSlot, dropSlot } from '../../cdc-reader/postgres/slot.ts';
 import { readSnapshotOrders, type SnapshotOrder } from '../../cdc-reader/postgres/snapshot.ts';
 import { createSourceSession, type SourceSession } from '../../cdc-reader/postgres/source-session.ts';
+import { requireSameServer } from '../../cdc-reader/start-up.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
 import { formatLsn } from '../../schemas/lsn.ts';
 import {
@@ -287,6 +288,18 @@ describe('the session', () => {
     const second = await session.readCurrentWal();
     expect(first).toMatchObject({ timeline: 1, inRecovery: false });
     expect(second.flushLsn).toBeGreaterThan(first.flushLsn);
+  });
+
+  it('is told from one to another server than the stream: by the timeline, and by who holds the slot', async () => {
+    await (await newSlot()).close();
+    const recorded = await recordStream({ url, slotName, publicationName }, { paused: true });
+    const { identity } = recorded.stream;
+    await requireSameServer(session, identity, slotName);
+    const moved = { code: 'SOURCE_MOVED' };
+    await expect(requireSameServer(session, { timeline: 2 }, slotName)).rejects.toMatchObject(moved);
+    await recorded.stream.close();
+    await expect(requireSameServer(session, identity, slotName)).rejects.toMatchObject(moved);
+    await expect(requireSameServer(session, identity, 'elsewhere')).rejects.toMatchObject(moved);
   });
 
   it('holds an advisory lock that no other session gets until it ends', async () => {

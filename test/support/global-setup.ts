@@ -32,7 +32,13 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   const postgres = await createLocalPostgres({
     directory: join(root, 'postgres'),
     // kill -9 loses nothing without fsync, only a power cut does; the disk is shared by every test.
-    settings: { fsync: 'off', max_connections: '200', max_prepared_transactions: '10' },
+    // With commit times, the oracle compares those of events as well.
+    settings: {
+      fsync: 'off',
+      max_connections: '200',
+      max_prepared_transactions: '10',
+      track_commit_timestamp: 'on',
+    },
     onNotice,
   });
   const kafka = await createLocalKafka({

@@ -120,13 +120,17 @@ export function cutRequest(proxy: TcpProxy, apiKey: number): { seen(): number; s
   return { seen: () => seen, stop: () => proxy.onClientData(undefined) };
 }
 
-/** Lets requests of `apiKey` through, and cuts (or holds) the connection where the answer would begin. */
+/**
+ * Lets requests of `apiKey` through, and cuts (or holds) the connection where the answer would begin. Tells how many
+ * requests were seen, and how many answers lost: whoever repeats does so within milliseconds, until stop().
+ */
 export function loseAnswer(
   proxy: TcpProxy,
   apiKey: number,
   how: 'cut' | 'hold' = 'cut',
-): { seen(): number; stop(): void } {
+): { seen(): number; lost(): number; stop(): void } {
   let seen = 0;
+  let lost = 0;
   const requests = new Map<number, ReturnType<typeof createKafkaRequestReader>>();
   const answers = new Map<number, ReturnType<typeof createKafkaAnswerReader>>();
   const awaited = new Map<number, Set<number>>();
@@ -141,11 +145,13 @@ export function loseAnswer(
   proxy.onServerData((data, { id }) => {
     const frames = answers.getOrInsertComputed(id, createKafkaAnswerReader)(data);
     const found = frames.find(({ correlationId }) => awaited.get(id)?.has(correlationId));
-    return found === undefined ? data : { forward: data.subarray(0, found.startByte), rest: how };
+    if (found === undefined) return data;
+    lost += 1;
+    return { forward: data.subarray(0, found.startByte), rest: how };
   });
   const stop = () => {
     proxy.onClientData(undefined);
     proxy.onServerData(undefined);
   };
-  return { seen: () => seen, stop };
+  return { seen: () => seen, lost: () => lost, stop };
 }

@@ -12,8 +12,8 @@ import { parseMetrics } from './prometheus-text.ts';
 import { noteProcess } from './test-directory.ts';
 
 export type ServiceName = 'order-api' | 'cdc-reader' | 'cart-sink';
-/** A line that pino wrote. */
-export type LogEntry = { level: number; time: number; msg?: string; event?: string; [field: string]: unknown };
+/** A line that a service's logger wrote: the level by name, the time as ISO 8601. */
+export type LogEntry = { level: string; time: string; msg?: string; event?: string; [field: string]: unknown };
 
 export type Service = {
   readonly name: string;

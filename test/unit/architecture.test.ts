@@ -31,6 +31,7 @@ const sources: readonly Source[] = globSync(
 const shipped = sources.filter(({ area }) => area !== 'dev' && area !== 'test');
 const manifest = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as {
   dependencies: Record<string, string>;
+  scripts: Record<string, string>;
 };
 
 function findImports(path: string, text: string): Import[] {
@@ -206,6 +207,15 @@ describe('files', () => {
   it('export by name, one by one', () => {
     expectNone('Export what is meant by name; no default exports, no barrels.', ({ text }) =>
       /^export (default|\*)/m.test(text),
+    );
+  });
+
+  it('name only commands that there are', () => {
+    const named = ({ text }: Source) => [...text.matchAll(/npm run ([\w:-]+)/g)].map(([, script]) => script!);
+    expectNone(
+      'What the program tells people to run must be a script of package.json.',
+      (source) => named(source).some((script) => !(script in manifest.scripts)),
+      shipped,
     );
   });
 

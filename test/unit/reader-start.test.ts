@@ -39,7 +39,7 @@ type Kafka = Parameters<typeof findCheckpoint>[1];
 function kafkaWith(options: { record: Buffer | null; lastStable: bigint; exists?: boolean }): Kafka {
   const offsets = { earliest: 0n, lastStable: options.lastStable, highWatermark: 2n };
   return {
-    describeTopics: async () => ({ checkpoint: options.exists ?? true, live: true }),
+    hasCheckpointTopic: async () => options.exists ?? true,
     log: { readOffsets: async () => new Map([[0, offsets]]) } as unknown as Kafka['log'],
     checkpointTopic: {
       read: async () => ({ record: options.record, offset: null }),
@@ -52,7 +52,7 @@ describe('finding the checkpoint', () => {
 
   it('gives the newest one', async () => {
     const kafka = kafkaWith({ record: formatCheckpoint(intent), lastStable: 0n });
-    expect(await findCheckpoint(names, kafka, 'settled')).toEqual({ checkpoint: intent, isHidden: false });
+    expect(await findCheckpoint(names, kafka, 'settled', true)).toEqual({ checkpoint: intent, isHidden: false });
   });
 
   it('halts where there is a slot and none', async () => {
@@ -60,7 +60,7 @@ describe('finding the checkpoint', () => {
       kafkaWith({ record: null, lastStable: 2n }),
       kafkaWith({ record: null, lastStable: 2n, exists: false }),
     ]) {
-      const { checkpoint, isHidden } = await findCheckpoint(names, kafka, 'settled');
+      const { checkpoint, isHidden } = await findCheckpoint(names, kafka, 'settled', true);
       expect(checkpoint).toBe(null);
       const error = explainMissingCheckpoint(names, { isHidden, slot, liveOffsets: 0n });
       expect(error).toMatchObject({ code: 'CHECKPOINT_MISSING' });
@@ -69,10 +69,10 @@ describe('finding the checkpoint', () => {
 
   it('looks again where the first one may be in a transaction that has not ended, until it has fenced its writer', async () => {
     const kafka = kafkaWith({ record: null, lastStable: 1n });
-    const { isHidden } = await findCheckpoint(names, kafka, 'settled');
+    const { isHidden } = await findCheckpoint(names, kafka, 'settled', true);
     const error = explainMissingCheckpoint(names, { isHidden, slot, liveOffsets: 0n });
     expect(error).toMatchObject({ code: 'CHECKPOINT_UNDECIDED' });
-    expect(await findCheckpoint(names, kafka, 'high_watermark')).toMatchObject({ isHidden: false });
+    expect(await findCheckpoint(names, kafka, 'high_watermark', true)).toMatchObject({ isHidden: false });
   });
 });
 

@@ -177,12 +177,14 @@ describe('what a route throws', () => {
     ['a refused connection', Object.assign(new Error('connect ECONNREFUSED 10.0.0.1:5432'), { code: 'ECONNREFUSED' })],
     ['a server that shuts down', Object.assign(new Error('terminating'), { code: '57P01' })],
     ['a statement that took too long', Object.assign(new Error('canceling'), { code: '57014' })],
+    ['a serialization failure', Object.assign(new Error('could not serialize'), { code: '40001' })],
+    ['a deadlock', Object.assign(new Error('x'), { cause: Object.assign(new Error('x'), { code: '40P01' }) })],
     ['a pool without a free connection', Object.assign(new Error('x'), { code: 'DATABASE_ACQUIRE_TIMEOUT' })],
   ])('%s is answered with 503 and Retry-After, and logged as a warning', async (_name, thrown) => {
     const { response, lines } = await inject(thrown);
     expect(response.statusCode).toBe(503);
     expect(response.headers['retry-after']).toMatch(/^[1-9]\d*$/);
-    expect(response.body).not.toMatch(/10\.0\.0\.1|5432|terminating|canceling/);
+    expect(response.body).not.toMatch(/10\.0\.0\.1|5432|terminating|canceling|serialize/);
     expect(lines).toMatchObject([{ level: 'warn', event: 'http.request-failed', status: 503, route: '/throw' }]);
   });
 

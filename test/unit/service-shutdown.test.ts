@@ -107,6 +107,14 @@ describe('told to stop during the start, it', () => {
     expect(events(service)).toEqual(expect.arrayContaining(['closed', 'service.stopped']));
   });
 
+  test('does not wait for ever for a start that hangs, and exits with 0', async () => {
+    const service = startService({ start: 'await new Promise(() => undefined);', run: 'startGraceMs: 200,' });
+    await service.waitForLine('starting');
+    service.child.kill('SIGTERM');
+    expect((await service.exited).code).toBe(0);
+    expect(events(service)).toEqual(['starting', 'service.stopping', 'service.stopped']);
+  });
+
   test('aborts the signal that the start was given, and a start that then fails has stopped cleanly', async () => {
     const service = startService({
       start: "await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));",

@@ -74,7 +74,6 @@ describe('applying a batch', () => {
     const halt = new RecordsLostError({
       topic: 'live',
       partition: 2,
-      group: 'group',
       expected: 10n,
       earliest: 12n,
       lastCommitLsn: null,

@@ -89,12 +89,12 @@ describe('a record', () => {
 describe('a fault', () => {
   const withCode = (code: string) => Object.assign(new Error('told'), { code });
 
-  it.each(['08006', '40001', '40P01', '53300', '57P01', '57014', '55P03', '25P03', '25006', '58030', 'ECONNRESET'])(
-    '%s passes',
-    (code) => {
-      expect(judgeFault(withCode(code)).kind).toBe('passing');
-    },
-  );
+  it.each([
+    ...['08006', '25P03', '25006', '28000', '28P01', '3D000', '40001', '40P01'],
+    ...['53300', '55P03', '57014', '57P01', '58030', 'ECONNRESET'],
+  ])('%s passes', (code) => {
+    expect(judgeFault(withCode(code)).kind).toBe('passing');
+  });
 
   it.each(['23505', '42P01', '22P02', '42601', 'XX000'])('%s is a defect', (code) => {
     expect(judgeFault(withCode(code)).kind).toBe('defect');
@@ -148,7 +148,7 @@ describe('the configuration', () => {
 
 describe('readiness', () => {
   const condition = {
-    databaseReachable: true,
+    database: 'reachable',
     migrated: true,
     pipeline: 'consuming',
     topics: ['live', 'replay'],
@@ -165,8 +165,18 @@ describe('readiness', () => {
   });
 
   it('is refused without the database or its tables', () => {
-    expect(formatReadiness({ ...condition, databaseReachable: false }).ready).toBe(false);
-    expect(formatReadiness({ ...condition, migrated: false }).ready).toBe(false);
+    expect(formatReadiness({ ...condition, database: 'away' })).toMatchObject({
+      ready: false,
+      body: { database: 'away' },
+    });
+    expect(formatReadiness({ ...condition, migrated: false })).toMatchObject({
+      ready: false,
+      body: { database: 'reachable', migrations: 'waiting' },
+    });
+    expect(formatReadiness({ ...condition, database: 'without-tables' })).toMatchObject({
+      ready: false,
+      body: { migrations: 'missing', remedy: expect.stringContaining('npm run migrate') },
+    });
   });
 
   it('tells partitions and lag as JSON', () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { createPartitionConsumer, type PartitionEnd } from '../../cart-sink/consume-partition.ts';
 import type { GroupHandlers, GroupPartition } from '../../cart-sink/kafka/group-consumer.ts';
 import { createMembership } from '../../cart-sink/membership.ts';
-import type { Ownership, TopicPartition } from '../../cart-sink/partition-owner.ts';
+import { type Ownership, PartitionNotTakenError, type TopicPartition } from '../../cart-sink/partition-owner.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import { createEvent } from '../support/sink-events.ts';
 import { waitFor } from '../support/wait.ts';
@@ -18,14 +18,17 @@ const own = (partition: TopicPartition, nextOffset = 5n): Ownership => ({
 /** A membership whose database and broker answer when the test says so. */
 function createStage(range = { earliest: 0n, highWatermark: 100n }) {
   let handlers: GroupHandlers | undefined;
-  const takes: { partitions: readonly TopicPartition[]; answer: (rows: readonly Ownership[]) => void }[] = [];
+  const takes: {
+    partitions: readonly TopicPartition[];
+    answer: (rows: readonly Ownership[]) => void;
+    refuse: (error: Error) => void;
+  }[] = [];
   const started: (GroupPartition & { offset: bigint })[][] = [];
   const lost: string[] = [];
   const partitionEnds: ((end: PartitionEnd) => void)[] = [];
   const applied: string[] = [];
   let closed = 0;
   const membership = createMembership({
-    consumerGroup: 'group',
     createConsumer: (given) => {
       handlers = given;
       return {
@@ -37,8 +40,8 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
       };
     },
     takeOwnership: (partitions) => {
-      const { promise, resolve } = Promise.withResolvers<readonly Ownership[]>();
-      takes.push({ partitions, answer: resolve });
+      const { promise, resolve, reject } = Promise.withResolvers<readonly Ownership[]>();
+      takes.push({ partitions, answer: resolve, refuse: reject });
       return promise;
     },
     readRanges: async () => new Map([0, 1, 2].map((partition) => [partition, range])),
@@ -119,6 +122,15 @@ describe('an assignment', () => {
     await waitFor('the start', () => started.length === 1);
     expect(takes).toEqual([]);
     expect(membership.partitions()).toEqual([]);
+  });
+
+  it('that the database does not give ends the membership, to be joined again, and is no halt', async () => {
+    const { handlers, takes, membership, started } = createStage();
+    handlers.onAssigned([live(0)]);
+    const error = new PartitionNotTakenError([live(0)]);
+    takes[0]!.refuse(error);
+    expect(await membership.ended).toEqual({ kind: 'failed', error });
+    expect(started).toEqual([]);
   });
 
   it('halts where records from the stored offset on are gone', async () => {
