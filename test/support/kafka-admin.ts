@@ -2,6 +2,7 @@
 // it, so that a test can't leave one behind.
 
 import { type Admin, Kafka, logLevel } from 'kafkajs';
+import { waitFor } from './wait.ts';
 
 /** Runs `use` with an admin client of its own; `brokers` is comma-separated. */
 export async function withKafkaAdmin<T>(brokers: string, use: (admin: Admin) => Promise<T>): Promise<T> {
@@ -14,10 +15,23 @@ export async function withKafkaAdmin<T>(brokers: string, use: (admin: Admin) => 
   const admin = kafka.admin();
   await admin.connect();
   try {
-    return await use(admin);
+    return await use({ ...admin, createTopics: (options) => createTopics(admin, options) });
   } finally {
     await admin.disconnect();
   }
+}
+
+/** kafkajs's own wait for leaders fails at once where the broker that it asks has not heard of the topic yet. */
+async function createTopics(admin: Admin, options: Parameters<Admin['createTopics']>[0]): Promise<boolean> {
+  const created = await admin.createTopics({ ...options, waitForLeaders: false });
+  const topics = options.topics.map(({ topic }) => topic);
+  await waitFor(`the leaders of ${topics.join(', ')}`, async () => {
+    const metadata = await admin.fetchTopicMetadata({ topics });
+    return metadata.topics.every(
+      ({ partitions }) => partitions.length > 0 && partitions.every(({ leader }) => leader >= 0),
+    );
+  });
+  return created;
 }
 
 /** Topics that are not Kafka's own. */
