@@ -154,7 +154,7 @@ function decodeRecords(batch: Batch): LogRecord[] {
     const offset = batch.baseOffset + BigInt(readVarint());
     const key = readBytes();
     const value = readBytes();
-    const headers: Record<string, Buffer> = {};
+    const headers: Record<string, Buffer> = Object.create(null); // a header may be named __proto__
     for (let left = readVarint(); left > 0; left -= 1) {
       const name = readBytes()!.toString('utf8');
       headers[name] = readBytes() ?? Buffer.alloc(0);
