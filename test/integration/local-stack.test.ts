@@ -8,7 +8,7 @@ import { Kafka, logLevel } from 'kafkajs';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { fetchKafka, KafkaPrerequisiteError, requireJava } from '../../dev/fetch-kafka.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
-import { isPortFree, PortTakenError } from '../../dev/ports.ts';
+import { PortTakenError } from '../../dev/ports.ts';
 import { createTestEnvironment, withServer } from '../support/environment.ts';
 import { listTopics, withKafkaAdmin } from '../support/kafka-admin.ts';
 import { createKafkaRequestReader, kafkaApi } from '../support/kafka-frames.ts';
