@@ -40,6 +40,22 @@ export interface Checkpoint {
   /** By partition, the offset from which the events of this checkpoint's own Kafka transaction, or later ones, lie. */
   readonly nextOffsets: readonly bigint[];
   readonly publicationFingerprint: string;
+  /** What the live topic does not hold, accepted by an operator: from inclusive, to exclusive, by commit LSN. */
+  readonly gaps: readonly LsnRange[];
+  /** When publishing had come how far, oldest first, now and then: the time bound of the replay window. */
+  readonly windowMarks: readonly WindowMark[];
+}
+
+/** From inclusive, to exclusive, on `commitLsn`. */
+export interface LsnRange {
+  readonly fromLsn: Lsn;
+  readonly toLsn: Lsn;
+}
+
+/** At `atMs` (milliseconds since 1970) everything before `throughLsn` had been published. */
+export interface WindowMark {
+  readonly atMs: number;
+  readonly throughLsn: Lsn;
 }
 
 const VERSION = 1;
@@ -80,6 +96,8 @@ export function formatCheckpoint(checkpoint: Checkpoint): Buffer {
       throughLsn: formatLsn(checkpoint.throughLsn),
       partial: partial && { ...partial, commitLsn: formatLsn(partial.commitLsn) },
       nextOffsets: checkpoint.nextOffsets.map(String),
+      gaps: checkpoint.gaps.map(({ fromLsn, toLsn }) => ({ fromLsn: formatLsn(fromLsn), toLsn: formatLsn(toLsn) })),
+      windowMarks: checkpoint.windowMarks.map((mark) => ({ ...mark, throughLsn: formatLsn(mark.throughLsn) })),
     }),
   );
 }
@@ -114,6 +132,15 @@ export function parseCheckpoint(record: Buffer): Checkpoint {
       },
       nextOffsets: list(json.nextOffsets).map((offset) => BigInt(text(offset))),
       publicationFingerprint: text(json.publicationFingerprint),
+      // Records from before there was replay have neither.
+      gaps: list(json.gaps ?? []).map((gap) => ({
+        fromLsn: parseLsn(text(gap.fromLsn)),
+        toLsn: parseLsn(text(gap.toLsn)),
+      })),
+      windowMarks: list(json.windowMarks ?? []).map((mark) => ({
+        atMs: integer(mark.atMs),
+        throughLsn: parseLsn(text(mark.throughLsn)),
+      })),
     };
   } catch (cause) {
     throw new CheckpointUnreadableError(cause);

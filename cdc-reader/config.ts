@@ -25,8 +25,8 @@ export const cdcReaderVariables = {
     topic('CHECKPOINT_TOPIC', 'Topic of the checkpoint (default: cdc.checkpoints. + SLOT_NAME)'),
   ),
   slotName: matching('SLOT_NAME', 'Logical replication slot', {
-    form: /^[a-z0-9_]{1,63}$/,
-    expected: '1 to 63 characters of a-z 0-9 _',
+    form: /^[a-z0-9_]{1,56}$/, // Postgres allows 63, and the replay window's slot is named after it
+    expected: '1 to 56 characters of a-z 0-9 _',
     fallback: 'tillstream',
   }),
   publicationName: text('PUBLICATION_NAME', 'Publication of orders and order_items', 'tillstream'),
@@ -97,6 +97,16 @@ export const cdcReaderVariables = {
     max: 67_108_864,
     fallback: '4194304',
   }),
+  replayWindowBytes: integer('REPLAY_WINDOW_BYTES', 'WAL kept for replays from WAL, at most; 0 keeps none', {
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    fallback: '1073741824',
+  }),
+  replayWindowMs: integer('REPLAY_WINDOW_MS', 'It is kept for about this long, at most', {
+    min: 1_000,
+    max: Number.MAX_SAFE_INTEGER,
+    fallback: '86400000',
+  }),
   spillBytes: integer('SPILL_BYTES', 'Rows of one database transaction beyond this go to a temporary file', {
     min: 1_024,
     max: 1_073_741_824,
@@ -105,13 +115,21 @@ export const cdcReaderVariables = {
   spillDirectory: text('SPILL_DIRECTORY', 'Where that file is made', tmpdir()),
 };
 
+/** The slot that trails behind the live one, for replays from WAL. */
+export function windowSlotName(slotName: string): string {
+  return `${slotName}_window`;
+}
+
 export type CdcReaderConfig = ReturnType<typeof readCdcReaderConfig>;
 
 /** @throws ConfigurationError listing all problems */
 export function readCdcReaderConfig(env: Readonly<Record<string, string | undefined>>) {
   const values = readEnvironment(cdcReaderVariables, env);
+  const { replayWindowBytes, replayWindowMs, ...rest } = values;
   return Object.freeze({
-    ...values,
+    ...rest,
+    /** Of the window slot; 0 bytes: there is none. */
+    replayWindow: Object.freeze({ bytes: replayWindowBytes, ms: replayWindowMs }),
     checkpointTopic: values.checkpointTopic ?? `cdc.checkpoints.${values.slotName}`,
     /** Fencing works by this name: one for each slot, whoever runs the reader. */
     transactionalId: `tillstream.cdc-reader.${values.slotName}`,

@@ -3,13 +3,20 @@
 import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import { HaltError } from '#service/halt.ts';
 
-/**
- * What repairs a proven or possible gap: a live topic and slot of new names. The first start publishes every order of
- * the database there, and the sinks' ledger, which is kept, skips those that were applied before.
- */
-const START_OVER =
-  'If the gap is accepted: let the sinks drain the present topic, then set SLOT_NAME and ORDERS_TOPIC to new names for ' +
-  'reader and sinks and run `npm run cdc-reader`; its first start publishes every order, and the ledger skips what was applied.';
+/** What repairs a proven or possible gap that a start of the reader sees. */
+const ADOPT =
+  'If the gap is accepted: run `npm run adopt -- reader`, which shows both positions, makes a new slot and checkpoint and ' +
+  'prints the replay command that closes the gap; then start the reader again.';
+
+/** The same where only the stream shows what is wrong, so that the tool finds nothing by itself. */
+const ADOPT_BY_FORCE =
+  'If it is accepted that the reader goes on behind it: run `npm run adopt -- reader --force`, start the reader again, and ' +
+  'run the replay command that adopt prints.';
+
+/** Nothing of the old slot and topic compares with the new source: the first start publishes all, the ledger skips. */
+const NEW_NAMES =
+  'let the sinks drain the present topic, then set ORDERS_TOPIC to a new name for reader and sinks and SLOT_NAME for the ' +
+  'reader, and start them; the first start publishes every order, and the ledger skips what was applied.';
 
 function positions(found: Record<string, string | number | bigint>): Record<string, string> {
   return Object.fromEntries(Object.entries(found).map(([name, value]) => [name, String(value)]));
@@ -34,7 +41,7 @@ export class OrderWithoutItemsError extends HaltError {
   readonly code = 'ORDER_WITHOUT_ITEMS';
   constructor(commitLsn: Lsn, ordinal: number) {
     super(
-      `The transaction at ${formatLsn(commitLsn)} inserted an order (ordinal ${ordinal}) without items. The constraint that refuses it is missing: run \`npm run migrate\`. ${START_OVER}`,
+      `The transaction at ${formatLsn(commitLsn)} inserted an order (ordinal ${ordinal}) without items. The constraint that refuses it is missing: run \`npm run migrate\`. ${ADOPT_BY_FORCE}`,
       { ...lsns({ commitLsn }), ordinal: String(ordinal) },
     );
   }
@@ -44,7 +51,7 @@ export class ItemWithoutOrderError extends HaltError {
   readonly code = 'ITEM_WITHOUT_ORDER';
   constructor(commitLsn: Lsn) {
     super(
-      `The transaction at ${formatLsn(commitLsn)} inserted an order item whose order it had not inserted before. The trigger that refuses it is missing: run \`npm run migrate\`. ${START_OVER}`,
+      `The transaction at ${formatLsn(commitLsn)} inserted an order item whose order it had not inserted before. The trigger that refuses it is missing: run \`npm run migrate\`. ${ADOPT_BY_FORCE}`,
       lsns({ commitLsn }),
     );
   }
@@ -73,7 +80,7 @@ export class CheckpointUnreadableError extends HaltError {
   readonly code = 'CHECKPOINT_UNREADABLE';
   constructor(cause: unknown) {
     super(
-      `The newest record of the checkpoint topic can't be read (${cause instanceof Error ? cause.message : 'unknown'}). A newer reader wrote it, or something else did: run the newer reader. ${START_OVER}`,
+      `The newest record of the checkpoint topic can't be read (${cause instanceof Error ? cause.message : 'unknown'}). A newer reader wrote it, or something else did: run the newer reader. ${ADOPT}`,
       {},
       { cause },
     );
@@ -89,7 +96,7 @@ export class CheckpointMissingError extends HaltError {
   ) {
     const confirmedFlushLsn = slot === null ? 'no slot' : formatLsn(slot.confirmedFlushLsn ?? LSN_ZERO);
     super(
-      `There is no checkpoint of ${config.slotName} in ${config.checkpointTopic}, although the slot stands at ${confirmedFlushLsn} and the live topic's ends add up to ${liveOffsets}: what was published can't be known. Check KAFKA_BROKERS, CHECKPOINT_TOPIC, SLOT_NAME and ORDERS_TOPIC. ${START_OVER}`,
+      `There is no checkpoint of ${config.slotName} in ${config.checkpointTopic}, although the slot stands at ${confirmedFlushLsn} and the live topic's ends add up to ${liveOffsets}: what was published can't be known. Check KAFKA_BROKERS, CHECKPOINT_TOPIC, SLOT_NAME and ORDERS_TOPIC. ${ADOPT}`,
       { confirmedFlushLsn, liveOffsets: String(liveOffsets), checkpoint: 'none' },
     );
   }
@@ -102,7 +109,7 @@ export class SystemChangedError extends HaltError {
     expected: { systemIdentifier: string; database: string },
   ) {
     super(
-      `ORDER_DATABASE_URL leads to database ${found.database} of cluster ${found.systemIdentifier}, the checkpoint is of ${expected.database} of ${expected.systemIdentifier}; positions of two clusters can't be compared. Correct ORDER_DATABASE_URL or KAFKA_BROKERS, or, for a cluster that replaces the old one: ${START_OVER}`,
+      `ORDER_DATABASE_URL leads to database ${found.database} of cluster ${found.systemIdentifier}, the checkpoint is of ${expected.database} of ${expected.systemIdentifier}; positions of two clusters can't be compared. Correct ORDER_DATABASE_URL or KAFKA_BROKERS, or, for a cluster that replaces the old one: ${NEW_NAMES}`,
       {
         found: `${found.systemIdentifier}/${found.database}`,
         expected: `${expected.systemIdentifier}/${expected.database}`,
@@ -115,7 +122,7 @@ export class SlotDroppedError extends HaltError {
   readonly code = 'SLOT_DROPPED';
   constructor(slotName: string, throughLsn: Lsn, flushLsn: Lsn) {
     super(
-      `The slot ${slotName} does not exist, but everything before ${formatLsn(throughLsn)} was published through it; the server is at ${formatLsn(flushLsn)}. Orders committed in between may be unpublished. ${START_OVER}`,
+      `The slot ${slotName} does not exist, but everything before ${formatLsn(throughLsn)} was published through it; the server is at ${formatLsn(flushLsn)}. Orders committed in between may be unpublished. ${ADOPT}`,
       lsns({ throughLsn, flushLsn }),
     );
   }
@@ -125,7 +132,7 @@ export class SlotInvalidatedError extends HaltError {
   readonly code = 'SLOT_LOST';
   constructor(slotName: string, throughLsn: Lsn | null, reason: string) {
     super(
-      `Postgres has invalidated the slot ${slotName} (${reason}): the WAL from ${throughLsn === null ? 'its position' : formatLsn(throughLsn)} on is gone (see max_slot_wal_keep_size). ${START_OVER}`,
+      `Postgres has invalidated the slot ${slotName} (${reason}): the WAL from ${throughLsn === null ? 'its position' : formatLsn(throughLsn)} on is gone (see max_slot_wal_keep_size). ${ADOPT}`,
       { throughLsn: throughLsn === null ? 'unknown' : formatLsn(throughLsn), reason },
     );
   }
@@ -135,7 +142,7 @@ export class SlotAheadError extends HaltError {
   readonly code = 'SLOT_AHEAD';
   constructor(slotName: string, confirmedFlushLsn: Lsn, throughLsn: Lsn) {
     super(
-      `The slot ${slotName} is confirmed up to ${formatLsn(confirmedFlushLsn)}, published is only what lies before ${formatLsn(throughLsn)}: it was recreated, or advanced by another client, and the transactions in between are lost to it. ${START_OVER}`,
+      `The slot ${slotName} is confirmed up to ${formatLsn(confirmedFlushLsn)}, published is only what lies before ${formatLsn(throughLsn)}: it was recreated, or advanced by another client, and the transactions in between are lost to it. ${ADOPT}`,
       lsns({ confirmedFlushLsn, throughLsn }),
     );
   }
@@ -155,7 +162,7 @@ export class PublicationChangedError extends HaltError {
   readonly code = 'PUBLICATION_CHANGED';
   constructor(publicationName: string, throughLsn: Lsn, found: string | null, expected: string) {
     super(
-      `The publication ${publicationName} was ${found === null ? 'dropped' : 'altered or recreated'} since ${formatLsn(throughLsn)}: rows written meanwhile may be missing from the stream. ${START_OVER}`,
+      `The publication ${publicationName} was ${found === null ? 'dropped' : 'altered or recreated'} since ${formatLsn(throughLsn)}: rows written meanwhile may be missing from the stream. ${ADOPT}`,
       { throughLsn: formatLsn(throughLsn), found: found ?? 'none', expected },
     );
   }
@@ -165,7 +172,7 @@ export class ServerBehindError extends HaltError {
   readonly code = 'SERVER_BEHIND';
   constructor(flushLsn: Lsn, throughLsn: Lsn) {
     super(
-      `The server's WAL ends at ${formatLsn(flushLsn)}, but everything before ${formatLsn(throughLsn)} was published: it was restored from an older backup, and events exist of orders that it never had. ${START_OVER}`,
+      `The server's WAL ends at ${formatLsn(flushLsn)}, but everything before ${formatLsn(throughLsn)} was published: it was restored from an older backup, and events exist of orders that it never had. ${ADOPT}`,
       lsns({ flushLsn, throughLsn }),
     );
   }
@@ -182,8 +189,8 @@ export class TimelineForkedError extends HaltError {
     const last = found.lastPublishedLsn === null ? 'nothing' : formatLsn(found.lastPublishedLsn);
     super(
       found.branchLsn === null
-        ? `The server is on timeline ${found.timeline}, whose history does not contain timeline ${found.recordedTimeline} of the checkpoint (last published ${last}). ${START_OVER}`
-        : `The server's history left timeline ${found.recordedTimeline} at ${formatLsn(found.branchLsn)}, but the last published transaction is at ${last}, not before it: events exist of orders that this primary never had. ${START_OVER}`,
+        ? `The server is on timeline ${found.timeline}, whose history does not contain timeline ${found.recordedTimeline} of the checkpoint (last published ${last}). ${ADOPT}`
+        : `The server's history left timeline ${found.recordedTimeline} at ${formatLsn(found.branchLsn)}, but the last published transaction is at ${last}, not before it: events exist of orders that this primary never had. ${ADOPT}`,
       positions({
         timeline: found.timeline,
         recordedTimeline: found.recordedTimeline,
@@ -198,7 +205,7 @@ export class ContentsDifferError extends HaltError {
   readonly code = 'CONTENTS_DIFFER';
   constructor(what: string, commitLsn: Lsn, throughLsn: Lsn) {
     super(
-      `The database does not hold what was published from it: ${what} (at ${formatLsn(commitLsn)}; published through ${formatLsn(throughLsn)}). It was restored from a copy of its files, or is a clone of another shop's. ${START_OVER}`,
+      `The database does not hold what was published from it: ${what} (at ${formatLsn(commitLsn)}; published through ${formatLsn(throughLsn)}). It was restored from a copy of its files, or is a clone of another shop's. ${ADOPT} If adopt finds nothing wrong, add --force: some of it shows only in the stream.`,
       lsns({ commitLsn, throughLsn }),
     );
   }
@@ -208,7 +215,7 @@ export class LiveTopicMissingError extends HaltError {
   readonly code = 'LIVE_TOPIC_MISSING';
   constructor(topic: string, throughLsn: Lsn) {
     super(
-      `The live topic ${topic} does not exist, although everything before ${formatLsn(throughLsn)} was published to it. Check ORDERS_TOPIC and KAFKA_BROKERS. ${START_OVER}`,
+      `The live topic ${topic} does not exist, although everything before ${formatLsn(throughLsn)} was published to it. Check ORDERS_TOPIC and KAFKA_BROKERS. ${ADOPT}`,
       { topic, throughLsn: formatLsn(throughLsn) },
     );
   }
@@ -218,7 +225,7 @@ export class LiveTopicChangedError extends HaltError {
   readonly code = 'LIVE_TOPIC_CHANGED';
   constructor(what: string, found: Record<string, string | number | bigint>) {
     super(
-      `The live topic is not the one that was published to: ${what}. It was recreated or truncated, or something else writes to it. ${START_OVER}`,
+      `The live topic is not the one that was published to: ${what}. It was recreated or truncated, or something else writes to it. ${ADOPT}`,
       positions(found),
     );
   }

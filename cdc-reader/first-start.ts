@@ -7,12 +7,11 @@ import { formatLsn, LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { addOrderId, type Checkpoint, formatCheckpoint, hashOrderIds } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
-import { OrderWithoutItemsError, SlotDroppedError, SystemChangedError } from './errors.ts';
+import { SlotDroppedError, SystemChangedError } from './errors.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka/connection.ts';
 import type { TransactionalProducer } from './kafka/transactional-producer.ts';
 import { readPublishedOrders } from './live-topic.ts';
 import { READER_FIRST_START } from './metrics.ts';
-import { buildOrderPlaced, parseTimestampMicros } from './order-event.ts';
 import { OrderIndex } from './order-index.ts';
 import { createSlot, dropSlot, readIdentity } from './postgres/slot.ts';
 import { readSnapshotOrders, type SnapshotOrder } from './postgres/snapshot.ts';
@@ -23,6 +22,7 @@ import type { SourceIdentity } from './postgres/walsender.ts';
 import { type EventRecord, eventRecord } from './prepare-transaction.ts';
 import { explainMissingCheckpoint, findCheckpoint } from './read-checkpoint.ts';
 import { StandbyError } from './restart-errors.ts';
+import { buildSnapshotEvent } from './snapshot-event.ts';
 import type { StartContext } from './start-up.ts';
 
 /** Orders read from the snapshot, and published in one Kafka transaction, at a time. */
@@ -72,6 +72,8 @@ export async function runFirstStart(context: StartContext, source: SourceSession
     partial: null,
     nextOffsets: [],
     publicationFingerprint: publication?.fingerprint ?? 'none',
+    gaps: settled.checkpoint?.gaps ?? [],
+    windowMarks: [],
   };
   await publishWith(producer, kafka, intent, []);
   await failpoint('reader.intent-written');
@@ -177,7 +179,7 @@ async function publishWith(
 
 /**
  * Events of the snapshot lie just before the consistent point: a transaction that commits right at it is streamed, and
- * must have a greater position (I4). They have no BEGIN, so `committedAt` is the time at which the order was placed.
+ * must have a greater position (I4).
  */
 function snapshotEvents(
   config: CdcReaderConfig,
@@ -191,10 +193,8 @@ function snapshotEvents(
   const hash = hashOrderIds();
   let ordinal = 0;
   return (orders) => {
-    const records = orders.map(({ order, items }) => {
-      if (items.length === 0) throw new OrderWithoutItemsError(commitLsn, ordinal);
-      const context = { generation, timeline, commitLsn, committedAt: parseTimestampMicros(order.placed_at!) };
-      const event = buildOrderPlaced(context, ordinal, orderRow(order), items.map(itemRow));
+    const records = orders.map((order) => {
+      const event = buildSnapshotEvent({ generation, timeline, commitLsn }, ordinal, order);
       ordinal += 1;
       addOrderId(hash, event.orderId);
       return eventRecord(config.ordersTopic, partitions, event);
@@ -203,27 +203,5 @@ function snapshotEvents(
     if (last === undefined) return { records, lastPublished: null };
     const ordersHash = hash.copy().digest('hex');
     return { records, lastPublished: { commitLsn, ordinal: last.ordinal, orderId: last.orderId, ordersHash } };
-  };
-}
-
-function orderRow(order: SnapshotOrder['order']): Parameters<typeof buildOrderPlaced>[2] {
-  return {
-    orderId: order.order_id!,
-    userId: order.user_id!,
-    source: order.source!,
-    currency: order.currency!,
-    totalCents: order.total_cents!,
-    placedAt: order.placed_at!,
-  };
-}
-
-function itemRow(item: SnapshotOrder['items'][number]): Parameters<typeof buildOrderPlaced>[3][number] {
-  return {
-    orderId: item.order_id!,
-    lineNo: item.line_no!,
-    sku: item.sku!,
-    quantity: item.quantity!,
-    unitPriceCents: item.unit_price_cents!,
-    cartLineId: item.cart_line_id ?? null,
   };
 }

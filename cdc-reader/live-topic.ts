@@ -1,13 +1,15 @@
-// What the live topic holds, as a start needs it: the end of every partition with the position of its last event, and
-// the ids of all orders in it after an interrupted first start. Reads only what is committed; judging it is
-// continuity's.
+// What the live topic holds: the end of every partition with its last event, as a start needs it; the ids of all orders
+// in it, after an interrupted first start; and from where on it has every order, for replay. Reads only what is
+// committed; judging it is continuity's, what of it can be replayed is kafka-coverage.ts's.
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import type { Position } from '#schemas/position.ts';
 import type { KafkaLog, LogRecord } from '#service/kafka-log.ts';
+import type { Checkpoint } from './checkpoint.ts';
 import type { PartitionTail } from './continuity.ts';
 import { LiveTopicChangedError } from './errors.ts';
+import { findOldestCovered, type KafkaCoverage, type PartitionHead } from './kafka-coverage.ts';
 import { OrderIndex } from './order-index.ts';
+import { LiveTopicUnsettledError } from './restart-errors.ts';
 
 /** Of the last records, nearly always one is an event; control and aborted records in between are skipped. */
 const FIRST_WINDOW = 64n;
@@ -23,10 +25,18 @@ function readEvent(topic: string, partition: number, { offset, value }: LogRecor
   }
 }
 
-/** The ends of all partitions. `deadlineMs`: see KafkaLog. @throws LiveTopicChangedError for a foreign record */
-export async function readPartitionTails(log: KafkaLog, topic: string, deadlineMs: number): Promise<PartitionTail[]> {
-  const tails: PartitionTail[] = [];
-  for (const [partition, { earliest, lastStable }] of await log.readOffsets(topic, deadlineMs)) {
+export interface EventTail extends PartitionTail {
+  readonly newest: OrderPlaced | null;
+}
+
+/**
+ * The ends of all partitions. `deadlineMs`: see KafkaLog. @throws LiveTopicChangedError for a foreign record,
+ * LiveTopicUnsettledError while a transaction is open: what lies behind it can't be judged yet
+ */
+export async function readPartitionTails(log: KafkaLog, topic: string, deadlineMs: number): Promise<EventTail[]> {
+  const tails: EventTail[] = [];
+  for (const [partition, { earliest, lastStable, highWatermark }] of await log.readOffsets(topic, deadlineMs)) {
+    if (lastStable < highWatermark) throw new LiveTopicUnsettledError(topic, partition, lastStable);
     tails.push({
       partition,
       earliest,
@@ -44,12 +54,12 @@ async function readNewest(
   earliest: bigint,
   end: bigint,
   deadlineMs: number,
-): Promise<Position | null> {
+): Promise<OrderPlaced | null> {
   let untilOffset = end;
   for (let window = FIRST_WINDOW; untilOffset > earliest; window *= WINDOW_GROWTH) {
     const fromOffset = untilOffset - window > earliest ? untilOffset - window : earliest;
     const range = { topic, partition, fromOffset, untilOffset, isolation: 'read_committed', deadlineMs } as const;
-    let newest: Position | null = null;
+    let newest: OrderPlaced | null = null;
     for await (const records of log.readRecords(range)) newest = readEvent(topic, partition, records.at(-1)!);
     if (newest !== null) return newest;
     untilOffset = fromOffset;
@@ -67,4 +77,30 @@ export async function readPublishedOrders(log: KafkaLog, topic: string, deadline
     }
   }
   return published;
+}
+
+/**
+ * From where on the live topic has every order, its checkpoint's gaps aside. Reads one record of each partition that
+ * retention has cut. `deadlineMs`: see KafkaLog. @throws TopicMissingError, LiveTopicChangedError for a foreign record
+ */
+export async function readKafkaCoverage(
+  log: Pick<KafkaLog, 'readOffsets' | 'readRecords'>,
+  topic: string,
+  checkpoint: Pick<Checkpoint, 'partitions' | 'nextOffsets' | 'throughLsn'>,
+  deadlineMs: number,
+): Promise<KafkaCoverage> {
+  const heads: PartitionHead[] = [];
+  for (const [partition, { earliest, lastStable, highWatermark }] of await log.readOffsets(topic, deadlineMs)) {
+    if (partition >= checkpoint.partitions) continue;
+    const range = { topic, partition, fromOffset: earliest, untilOffset: lastStable, deadlineMs };
+    let first: OrderPlaced | null = null;
+    if (earliest > 0n) {
+      for await (const [record] of log.readRecords({ ...range, isolation: 'read_committed' })) {
+        first = readEvent(topic, partition, record!);
+        break;
+      }
+    }
+    heads.push({ partition, earliest, end: highWatermark, firstCommitLsn: first?.commitLsn ?? null });
+  }
+  return { oldestLsn: findOldestCovered(checkpoint, heads) };
 }

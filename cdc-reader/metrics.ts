@@ -16,6 +16,8 @@ export const READER_FIRST_START = 'reader.first-start';
 export const READER_DRAIN_ABANDONED = 'reader.drain-abandoned';
 export const READER_CLOSE_ABANDONED = 'reader.close-abandoned';
 export const READER_PARTITIONS_ADDED = 'reader.partitions-added';
+export const READER_REPLAY_WINDOW = 'reader.replay-window';
+export const READER_REPLAY_WINDOW_FAILED = 'reader.replay-window-failed';
 
 export type ReaderMetrics = ReturnType<typeof createReaderMetrics>;
 
@@ -59,8 +61,42 @@ export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date
   };
   const waitingBytes = metrics.gauge('tillstream_reader_in_flight_bytes', 'Event bytes received and not yet published');
   const retainedBytes = metrics.gauge('tillstream_reader_retained_wal_bytes', 'WAL that the slot keeps on the server');
+  const oldestReplayable = metrics.gauge(
+    'tillstream_reader_replay_oldest_lsn',
+    'The WAL position from which on everything can be replayed, by source; absent when nothing can',
+    ['source'],
+  );
+  const windowBytes = metrics.gauge('tillstream_reader_replay_window_bytes', 'WAL from where the replay window begins');
+  const windowSeconds = metrics.gauge(
+    'tillstream_reader_replay_window_seconds',
+    'How long ago about the oldest transaction of the replay window was published',
+  );
+  const setOldest = (source: 'wal' | 'kafka', oldestLsn: Lsn | null): void => {
+    if (oldestLsn === null) oldestReplayable.remove({ source });
+    else oldestReplayable.set({ source }, Number(oldestLsn));
+  };
 
   return {
+    replayWindowLost: metrics.counter(
+      'tillstream_reader_replay_window_lost_total',
+      'Window slots that were made anew because the old one was missing, lost or over its limit, by reason',
+      ['reason'],
+    ),
+    replayWindowFailures: metrics.counter(
+      'tillstream_reader_replay_window_failures_total',
+      'Failed attempts to keep the replay window, by reason',
+      ['reason'],
+    ),
+    /** `oldestLsn`: null when there is no window. */
+    replayWindow(oldestLsn: Lsn | null, keptBytes: number, seconds: number): void {
+      setOldest('wal', oldestLsn);
+      windowBytes.set(keptBytes);
+      windowSeconds.set(seconds);
+    },
+    /** null: nothing can be had from Kafka for sure. */
+    replayableFromKafka(oldestLsn: Lsn | null): void {
+      setOldest('kafka', oldestLsn);
+    },
     ignoredChanges: metrics.counter(
       'tillstream_reader_ignored_changes_total',
       'Changes of published tables that are not order inserts, by reason',

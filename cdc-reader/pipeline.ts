@@ -10,7 +10,7 @@ import { failpoint } from '#service/failpoint.ts';
 import type { Logger } from '#service/logger.ts';
 import { createAcknowledger } from './acknowledge.ts';
 import { type CommittedTransaction, createTransactionAssembler } from './assemble-transaction.ts';
-import { publishFrom } from './checkpoint.ts';
+import { type Checkpoint, publishFrom } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
 import { DropVerifier } from './continuity.ts';
 import { createGroupCommit, type Group } from './group-commit.ts';
@@ -36,9 +36,11 @@ export async function runPipeline(options: {
   stop: AbortSignal;
   metrics: ReaderMetrics;
   logger: Logger;
+  /** Told of each checkpoint once Kafka has committed it. */
+  onPublished?: (checkpoint: Checkpoint) => void;
   drainLimitMs?: number;
 }): Promise<void> {
-  const { config, session, lifeline, stop, metrics, logger, drainLimitMs = DRAIN_LIMIT_MS } = options;
+  const { config, session, lifeline, stop, metrics, logger, onPublished, drainLimitMs = DRAIN_LIMIT_MS } = options;
   const { stream, source } = session;
 
   const verifier = new DropVerifier(session.checkpoint);
@@ -51,7 +53,7 @@ export async function runPipeline(options: {
     maxOrders: config.groupMaxOrders,
     maxBytes: config.groupMaxBytes,
   });
-  const publisher = createPublisher({ config, session, metrics, logger });
+  const publisher = createPublisher({ config, session, metrics, logger, ...(onPublished && { onPublished }) });
   const acknowledger = createAcknowledger({
     readFingerprint: () => source.readPublicationFingerprint(config.publicationName),
     publicationName: config.publicationName,

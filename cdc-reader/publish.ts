@@ -15,6 +15,7 @@ import { RecordTooLargeError } from './kafka/producer-errors.ts';
 import type { KafkaTransaction, OutgoingRecord } from './kafka/transactional-producer.ts';
 import { READER_PUBLISHED, type ReaderMetrics } from './metrics.ts';
 import { type EventRecord, eventRecord, type PreparedTransaction, recordBytes } from './prepare-transaction.ts';
+import { addWindowMark } from './replay-window.ts';
 import type { ReaderSession } from './start-up.ts';
 
 export interface Publisher {
@@ -31,8 +32,11 @@ export function createPublisher(options: {
   session: Pick<ReaderSession, 'producer' | 'checkpointTopic' | 'checkpoint' | 'nextOffsets'>;
   metrics: ReaderMetrics;
   logger: Logger;
+  /** Told of each checkpoint once Kafka has committed it. */
+  onPublished?: (checkpoint: Checkpoint) => void;
+  nowMs?: () => number;
 }): Publisher {
-  const { config, session, metrics, logger } = options;
+  const { config, session, metrics, logger, onPublished, nowMs = Date.now } = options;
   const { producer, checkpointTopic } = session;
   let checkpoint = session.checkpoint;
   let nextOffsets = session.nextOffsets;
@@ -81,6 +85,13 @@ export function createPublisher(options: {
     ends = new Map([...ends, ...[...written].map(([name, end]) => [name, end + 1n] as const)]);
     nextOffsets = nextOffsets.map((end, partition) => ends.get(`${config.ordersTopic}[${partition}]`) ?? end);
     metrics.published(checkpoint);
+    onPublished?.(checkpoint);
+  };
+
+  const nextCheckpoint = (changes: Pick<Checkpoint, 'throughLsn'> & Partial<Checkpoint>): Checkpoint => {
+    const mark = { atMs: nowMs(), throughLsn: changes.throughLsn };
+    const windowMarks = addWindowMark(checkpoint.windowMarks, mark, config.replayWindow);
+    return { ...checkpoint, nextOffsets, windowMarks, ...changes };
   };
 
   const publishEncoded = async (group: Group<PreparedTransaction>): Promise<void> => {
@@ -88,13 +99,11 @@ export function createPublisher(options: {
     const hash = hashOrderIds();
     for (const { orderId } of last.records!) addOrderId(hash, orderId);
     const { orderId, ordinal } = last.records!.at(-1)!;
-    const next: Checkpoint = {
-      ...checkpoint,
+    const next = nextCheckpoint({
       lastPublished: { commitLsn: last.commitLsn, ordinal, orderId, ordersHash: hash.digest('hex') },
       throughLsn: group.throughLsn,
       partial: null,
-      nextOffsets,
-    };
+    });
     const records: OutgoingRecord[] = group.transactions.flatMap((transaction) => transaction.records!);
     records.push(checkpointTopic.record(formatCheckpoint(next)));
     await transact(async (_, sendAll) => {
@@ -126,13 +135,11 @@ export function createPublisher(options: {
             await sendAll(records);
             continue;
           }
-          const next: Checkpoint = {
-            ...checkpoint,
+          const next = nextCheckpoint({
             lastPublished: { commitLsn, ordinal, orderId, ordersHash },
             throughLsn: isLast ? throughLsn : checkpoint.throughLsn,
             partial: isLast ? null : { commitLsn, ordinal },
-            nextOffsets,
-          };
+          });
           await sendAll([...records, checkpointTopic.record(formatCheckpoint(next))]);
           return next;
         }
@@ -176,7 +183,7 @@ export function createPublisher(options: {
     const { partial } = checkpoint;
     if (partial !== null && throughLsn > partial.commitLsn) throw partlyPublishedDiffers(partial.commitLsn);
     // What is partly published stays so: forgotten, its first orders would be published again when it comes (I4).
-    const next: Checkpoint = { ...checkpoint, throughLsn, nextOffsets };
+    const next = nextCheckpoint({ throughLsn });
     return transact(async (_, sendAll) => {
       await sendAll([checkpointTopic.record(formatCheckpoint(next))]);
       return next;

@@ -18,6 +18,7 @@ import {
   type ReaderMetrics,
 } from './metrics.ts';
 import { runPipeline } from './pipeline.ts';
+import { startReplayUpkeep } from './replay-upkeep.ts';
 import { PreflightError, StandbyError } from './restart-errors.ts';
 import { countFailures, type RestartReason, restartDelayMs } from './restart-policy.ts';
 import { startReader } from './start-up.ts';
@@ -84,7 +85,16 @@ export function createReader(options: {
       },
       'The reader holds the slot and publishes.',
     );
-    await runPipeline({ config, session, lifeline, stop: stop.signal, metrics, logger });
+    const upkeep = resources.adopt(startReplayUpkeep({ config, session, metrics, logger }), (open) => open.close());
+    await runPipeline({
+      config,
+      session,
+      lifeline,
+      stop: stop.signal,
+      metrics,
+      logger,
+      onPublished: upkeep.published,
+    });
   };
 
   /** What ended a start, said once while nothing changes. */

@@ -6,6 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
+import type { KafkaLog } from '#service/kafka-log.ts';
 import type { Logger } from '#service/logger.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
@@ -35,6 +36,7 @@ export interface ReaderSession {
   readonly relay: StreamRelay;
   readonly producer: TransactionalProducer;
   readonly checkpointTopic: CheckpointTopic;
+  readonly log: KafkaLog;
   readonly checkpoint: Checkpoint;
   /** By partition of the live topic, the offset that the next produce answer can't lie below. */
   readonly nextOffsets: readonly bigint[];
@@ -156,7 +158,7 @@ async function connectKafka(
   source: SourceSession,
   stream: ReplicationStream,
   attempt: AsyncDisposableStack,
-): Promise<Pick<ReaderSession, 'producer' | 'checkpointTopic' | 'checkpoint' | 'nextOffsets'>> {
+): Promise<Pick<ReaderSession, 'producer' | 'checkpointTopic' | 'log' | 'checkpoint' | 'nextOffsets'>> {
   const kafka = await lifeline.open(
     attempt,
     () => openKafka(config, logger),
@@ -183,7 +185,7 @@ async function connectKafka(
     );
   }
   const nextOffsets = Array.from({ length: checkpoint.partitions }, (_, p) => offsets.get(p)?.highWatermark ?? 0n);
-  return { producer, checkpointTopic: kafka.checkpointTopic, checkpoint, nextOffsets };
+  return { producer, checkpointTopic: kafka.checkpointTopic, log: kafka.log, checkpoint, nextOffsets };
 }
 
 async function readCheckpoint(

@@ -15,9 +15,8 @@ import { ServerShuttingDownError, StreamLostError } from './stream-errors.ts';
 import {
   explainSlotError,
   formatStartReplication,
-  readSourceIdentity,
+  prepareWalSender,
   type SourceIdentity,
-  setCanonicalText,
   walSenderConfig,
 } from './walsender.ts';
 
@@ -49,6 +48,8 @@ export interface ReplicationStream {
 export interface ReplicationStreamOptions {
   readonly databaseUrl: string;
   readonly slotName: string;
+  /** `slotName` is made as a copy of this one, from where it stands, and is gone with the connection. */
+  readonly copyOf?: string;
   readonly publicationName: string;
   readonly applicationName: string;
   /** Set on this connection as `wal_sender_timeout`; 0 switches it off. */
@@ -68,7 +69,7 @@ type StreamEvent =
 
 /**
  * Connects, takes the slot (which is the lock: one reader at a time) and returns the stream, paused.
- * @throws SlotBusyError, SlotMissingError, SlotLostError, or what Postgres or the network said.
+ * @throws SlotBusyError, SlotMissingError, SlotLostError, SlotCopyError, or what Postgres or the network said.
  */
 export async function createReplicationStream(options: ReplicationStreamOptions): Promise<ReplicationStream> {
   const connection = new StreamConnection(options);
@@ -165,16 +166,14 @@ class StreamConnection implements ReplicationStream {
 
   /** Called by the library with its connected client; the promise lasts as long as the stream. */
   async #startStreaming(client: pg.Client): Promise<unknown> {
-    const { slotName, publicationName, walSenderTimeoutMs } = this.#options;
+    const { slotName, publicationName } = this.#options;
     const connection = connectionOf(client);
     this.#connection = connection;
     const limit = setTimeout(() => {
       this.#fail(new StreamLostError(`Postgres did not start the stream of ${slotName} within ${START_LIMIT_MS} ms.`));
     }, START_LIMIT_MS);
     try {
-      await setCanonicalText(client);
-      await client.query(`SET wal_sender_timeout = ${Math.trunc(walSenderTimeoutMs)}`);
-      this.#identity = await readSourceIdentity(client);
+      this.#identity = await prepareWalSender(client, this.#options);
       coalesceReads(connection.stream);
       connection.stream.on('data', () => this.#status.heard());
       connection.once('replicationStart', () => {

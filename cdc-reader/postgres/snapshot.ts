@@ -1,7 +1,7 @@
-// The orders that were there before the stream began, read through the snapshot that the slot's creation exported.
-// Guarantees: exactly what the stream will not deliver; bounded memory, however many orders; values in the very text
-// that the stream gives (ISO dates in UTC, numbers with all digits, char(n) padded), so that one builder makes the
-// events of both.
+// All orders that one snapshot sees: the one that the slot's creation exported (then these are exactly the orders which
+// the stream will not deliver), or one of its own, taken by the first read. Guarantees: bounded memory, however many
+// orders; values in the very text that the stream gives (ISO dates in UTC, numbers with all digits, char(n) padded), so
+// that one builder makes the events of both.
 
 import databases, { DataTypeID, IsolationLevel, type Transaction } from '@databases/pg';
 import { fetchOrders } from '../sql/fetch-orders.ts';
@@ -29,11 +29,14 @@ const textTypes = {
   [DataTypeID.timestamptz]: asItCame,
 };
 
-/** Reads all orders of the snapshot by `placed_at` and `order_id`, in batches of at most `batchSize` orders. */
+/**
+ * Reads all orders of the snapshot by `placed_at` and `order_id`, in batches of at most `batchSize` orders. Without
+ * `snapshotName`, what had committed when the first batch was asked for.
+ */
 export async function* readSnapshotOrders(options: {
   databaseUrl: string;
   applicationName: string;
-  snapshotName: string;
+  snapshotName?: string;
   batchSize: number;
 }): AsyncGenerator<readonly SnapshotOrder[], void, undefined> {
   const pool = databases.default({
@@ -56,7 +59,7 @@ export async function* readSnapshotOrders(options: {
   transaction.catch(begun.reject);
   try {
     const tx = await begun.promise;
-    await tx.query(setSnapshot(options.snapshotName));
+    if (options.snapshotName !== undefined) await tx.query(setSnapshot(options.snapshotName));
     await tx.query(setCanonicalText);
     await tx.query(openOrdersCursor);
     for (;;) {

@@ -24,7 +24,7 @@ export class SlotMissingError extends Error {
   constructor(slotName: string, options?: ErrorOptions) {
     super(
       `The replication slot ${slotName} does not exist on this server. If it was dropped, changes since then may be ` +
-        'gone. To publish what may be missing, start over under new names (ARCHITECTURE.md, "The operator\'s page").',
+        'gone: run `npm run adopt -- reader`, which prints the replay command that closes the gap.',
       options,
     );
     this.name = 'SlotMissingError';
@@ -38,11 +38,27 @@ export class SlotLostError extends Error {
   constructor(slotName: string, reason: string, options?: ErrorOptions) {
     super(
       `The replication slot ${slotName} was invalidated (${reason}): changes that had not been read are gone from the ` +
-        'log. Raise max_slot_wal_keep_size, and to publish what is missing, start over under new names ' +
-        '(ARCHITECTURE.md, "The operator\'s page").',
+        'log. Raise max_slot_wal_keep_size, and run `npm run adopt -- reader`, which prints the replay command that ' +
+        'closes the gap.',
       options,
     );
     this.name = 'SlotLostError';
+  }
+}
+
+/** The slot that a temporary copy should be made of is of no use; the live slot has nothing to do with it. */
+export class SlotCopyError extends Error {
+  readonly code: 'SLOT_COPY_MISSING' | 'SLOT_COPY_LOST';
+
+  constructor(reason: 'missing' | 'lost', sourceName: string, options?: ErrorOptions) {
+    const why = reason === 'missing' ? 'it does not exist on this server' : 'Postgres has removed log that it needed';
+    super(
+      `The replication slot ${sourceName} can't be copied: ${why}. A streaming reader makes it again within seconds ` +
+        'unless REPLAY_WINDOW_BYTES is 0; what came before that can be replayed from Kafka or the tables.',
+      options,
+    );
+    this.code = reason === 'missing' ? 'SLOT_COPY_MISSING' : 'SLOT_COPY_LOST';
+    this.name = 'SlotCopyError';
   }
 }
 

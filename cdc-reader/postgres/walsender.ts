@@ -2,10 +2,12 @@
 // Guarantees: values come as text in one canonical form (ISO dates, UTC, UTF-8); names are quoted; identity and history
 // are those of the very server that will stream; a refused slot is an error that tells which kind of refusal it was.
 
+import type { SQLQuery } from '@databases/pg';
 import pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { copySlot } from '../sql/copy-slot.ts';
 import { readSlotState } from '../sql/read-slot-state.ts';
-import { SlotBusyError, SlotLostError, SlotMissingError } from './stream-errors.ts';
+import { SlotBusyError, SlotCopyError, SlotLostError, SlotMissingError } from './stream-errors.ts';
 import { parseTimelineHistory, type TimelineSwitch } from './timeline.ts';
 
 /** Who streams: `flushLsn` is the end of its flushed log when asked, `history` the ancestors of `timeline`, oldest first. */
@@ -37,6 +39,40 @@ export function walSenderConfig(
     keepAliveInitialDelayMillis: 10_000,
     types: { getTypeParser: () => (value: string) => value } as pg.CustomTypesConfig,
   };
+}
+
+/**
+ * Makes a new connection ready to stream: its settings, the temporary copy of `copyOf` where one is wanted, and who the
+ * server is. @throws SlotCopyError, or what Postgres or the network said
+ */
+export async function prepareWalSender(
+  client: pg.ClientBase,
+  options: { readonly walSenderTimeoutMs: number; readonly slotName: string; readonly copyOf?: string },
+): Promise<SourceIdentity> {
+  const { walSenderTimeoutMs, slotName, copyOf } = options;
+  await setCanonicalText(client);
+  await client.query(`SET wal_sender_timeout = ${Math.trunc(walSenderTimeoutMs)}`);
+  if (copyOf !== undefined) await copyFrom(client, copyOf, slotName);
+  return readSourceIdentity(client);
+}
+
+async function copyFrom(client: pg.ClientBase, copyOf: string, slotName: string): Promise<void> {
+  try {
+    await client.query(plainText(copySlot(copyOf, slotName)));
+  } catch (error) {
+    const reason = await explainSlotError(client, copyOf, error);
+    if (reason instanceof SlotMissingError) throw new SlotCopyError('missing', copyOf, { cause: error });
+    if (reason instanceof SlotLostError) throw new SlotCopyError('lost', copyOf, { cause: error });
+    throw error;
+  }
+}
+
+/** The statement with its values in the text: a walsender connection has no extended protocol. */
+export function plainText(statement: SQLQuery): string {
+  return statement.format({
+    escapeIdentifier: quoteIdentifier,
+    formatValue: (value) => ({ placeholder: pg.escapeLiteral(String(value)), value: null }),
+  }).text;
 }
 
 /** Text values of the stream and of snapshots have one form, whatever the server, role or database is set to. */
@@ -81,12 +117,8 @@ export async function explainSlotError(client: pg.ClientBase, slotName: string, 
   const code = (error as { code?: unknown }).code;
   if (code === UNDEFINED_OBJECT) return new SlotMissingError(slotName, { cause: error });
   if (code !== OBJECT_IN_USE && code !== NOT_IN_PREREQUISITE_STATE) return error;
-  const { text } = readSlotState(slotName).format({
-    escapeIdentifier: quoteIdentifier,
-    // A walsender connection has no extended protocol: the value goes into the text.
-    formatValue: (value) => ({ placeholder: pg.escapeLiteral(String(value)), value: null }),
-  });
-  const slot: Record<string, string | null> | undefined = (await client.query(text)).rows[0];
+  const { rows } = await client.query(plainText(readSlotState(slotName)));
+  const slot: Record<string, string | null> | undefined = rows[0];
   if (code === OBJECT_IN_USE) {
     const pid = slot?.active_pid;
     return new SlotBusyError(slotName, typeof pid === 'string' ? Number(pid) : undefined, { cause: error });

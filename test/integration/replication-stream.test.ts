@@ -299,6 +299,77 @@ describe('the slot', () => {
   });
 });
 
+describe('a temporary copy of the slot', () => {
+  const copySlot = (name: string) => ({ ...source, slotName: `${source.slotName}_${name}` });
+  const slots = async () => (await source.client.query('SELECT slot_name FROM pg_replication_slots')).rows.length;
+
+  it('delivers all that the slot would, to any number of readers, also at once, and leaves the slot where it was', async () => {
+    await source.insert('one');
+    await source.insert('two');
+    const before = await source.confirmedFlushLsn();
+    const slotsBefore = await slots();
+    const both = await Promise.all(['a', 'b'].map((n) => recordStream(copySlot(n), { copyOf: source.slotName })));
+    for (const copy of both) {
+      const commits = await copy.waitForCommits(2);
+      copy.stream.acknowledge(commits[1]!.endLsn);
+    }
+    expect(both.map((copy) => copy.values())).toEqual([
+      ['one', 'two'],
+      ['one', 'two'],
+    ]);
+    expect(await slots()).toBe(slotsBefore + 2);
+    expect(both[0]!.commits()[0]!.commitLsn).toBeGreaterThanOrEqual(before);
+    await Promise.all(both.map(({ stream }) => stream.close()));
+    expect(await source.confirmedFlushLsn()).toBe(before);
+    await waitFor('the copies to be gone', async () => (await slots()) === slotsBefore);
+
+    const again = await recordStream(copySlot('a'), { copyOf: source.slotName });
+    await again.waitForCommits(2);
+    expect(again.values()).toEqual(['one', 'two']);
+    await again.stream.close();
+  });
+
+  it('begins with the transaction that commits right where the slot stands', async () => {
+    await commitAdjacent(source.url, 'before', 'at');
+    const first = await recordStream(source);
+    const [before, at] = await first.waitForCommits(2);
+    first.stream.acknowledge(before!.endLsn);
+    await first.stream.close();
+    expect(await source.confirmedFlushLsn()).toBe(at!.commitLsn);
+    const copy = await recordStream(copySlot('a'), { copyOf: source.slotName });
+    await copy.waitForCommits(1);
+    expect(copy.values()).toEqual(['at']);
+    expect(copy.commits()).toEqual([at]);
+    await copy.stream.close();
+  });
+
+  it('can be made of a slot that is in use', async () => {
+    const live = await recordStream(source);
+    const copy = await recordStream(copySlot('a'), { copyOf: source.slotName });
+    await source.insert('one');
+    await Promise.all([live.waitForCommits(1), copy.waitForCommits(1)]);
+    expect([live.values(), copy.values()]).toEqual([['one'], ['one']]);
+    await Promise.all([live.stream.close(), copy.stream.close()]);
+  });
+
+  it('is refused by name where there is no such slot, or none that can be read any more', async () => {
+    await expect(recordStream(copySlot('a'), { copyOf: 'missing' })).rejects.toMatchObject({
+      code: 'SLOT_COPY_MISSING',
+      message: expect.stringContaining('missing'),
+    });
+    await postgres.restart('fast', { settings: { max_slot_wal_keep_size: '1MB', max_wal_size: '32MB' } });
+    await source.reconnect();
+    for (let segment = 0; segment < 6; segment++) {
+      await source.insert('filler');
+      await source.client.query('SELECT pg_switch_wal()');
+    }
+    await source.client.query('CHECKPOINT');
+    const lost = recordStream(copySlot('a'), { copyOf: source.slotName });
+    await expect(lost).rejects.toMatchObject({ code: 'SLOT_COPY_LOST' });
+    await postgres.restart();
+  });
+});
+
 describe('a stream that ends', () => {
   it('with an error thrown by a handler fails with that error, once, and hands over nothing more', async () => {
     const recorded = await recordStream(source, {

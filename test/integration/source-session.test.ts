@@ -271,6 +271,16 @@ describe('the snapshot', () => {
     });
   });
 
+  it('is one of its own where none is named: what commits after the first batch is not in it', async () => {
+    const before = [await insertWholeOrder(client), await insertWholeOrder(client)];
+    const orders = readSnapshotOrders({ databaseUrl: url, applicationName, batchSize: 1 });
+    const read = [(await orders.next()).value!];
+    await insertWholeOrder(client);
+    for await (const batch of orders) read.push(batch);
+    expect(read.flat().map(({ order }) => order.order_id)).toEqual(before.sort());
+    expect(read.flat().every(({ items }) => items.length === 1)).toBe(true);
+  });
+
   it('that is gone is an error', async () => {
     const slot = await newSlot();
     await slot.close();

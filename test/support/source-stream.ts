@@ -48,6 +48,7 @@ export async function recordStream(
     publicationName: source.publicationName,
     applicationName: 'stream-test',
     walSenderTimeoutMs: options.walSenderTimeoutMs ?? 10_000,
+    ...(options.copyOf === undefined ? {} : { copyOf: options.copyOf }),
     logger: createLogger('test', 'silent'),
     handlers: {
       onMessage: (message) => {

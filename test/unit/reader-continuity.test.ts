@@ -34,6 +34,8 @@ const checkpoint: Checkpoint = {
   partial: null,
   nextOffsets: [10n, 20n],
   publicationFingerprint: 'p1',
+  gaps: [],
+  windowMarks: [],
 };
 
 const facts: ContinuityFacts = {
@@ -89,6 +91,21 @@ describe('a checkpoint', () => {
     expect(parseCheckpoint(formatCheckpoint(checkpoint))).toEqual(checkpoint);
     const partial = { ...checkpoint, partial: { commitLsn: at(7), ordinal: 3 }, lastPublished: null };
     expect(parseCheckpoint(formatCheckpoint(partial))).toEqual(partial);
+    const replayable = {
+      ...checkpoint,
+      gaps: [{ fromLsn: at(0), toLsn: at(7) }],
+      windowMarks: [
+        { atMs: 1_790_000_000_000, throughLsn: at(7) },
+        { atMs: 1_790_000_060_000, throughLsn: at(9) },
+      ],
+    };
+    expect(parseCheckpoint(formatCheckpoint(replayable))).toEqual(replayable);
+  });
+
+  it('of a reader that knew no replay has neither gaps nor marks', () => {
+    const { gaps, windowMarks, ...old } = JSON.parse(formatCheckpoint(checkpoint).toString());
+    expect([gaps, windowMarks]).toEqual([[], []]);
+    expect(parseCheckpoint(Buffer.from(JSON.stringify(old)))).toEqual(checkpoint);
   });
 
   it.each(['', 'null', '{}', '{"version":2}', '{"version":1,"state":"done"}'])('halts when it reads %j', (text) => {

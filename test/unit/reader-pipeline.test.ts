@@ -38,6 +38,8 @@ const start: Checkpoint = {
   partial: null,
   nextOffsets: [0n, 0n, 0n],
   publicationFingerprint: 'p',
+  gaps: [],
+  windowMarks: [],
 };
 
 /** Idle progress is due only when an answer is wanted, unless a test makes the interval short. */

@@ -13,6 +13,7 @@ import { prepareTransaction } from '../../cdc-reader/prepare-transaction.ts';
 import { createPublisher } from '../../cdc-reader/publish.ts';
 import { itemsRelation, ordersRelation, tupleOf, uuid } from '../support/pgoutput-messages.ts';
 import { createRecordingKafka } from '../support/recording-kafka.ts';
+import { waitFor } from '../support/wait.ts';
 
 const checkpoint: Checkpoint = {
   state: 'streaming',
@@ -28,6 +29,8 @@ const checkpoint: Checkpoint = {
   partial: null,
   nextOffsets: [0n, 0n, 0n],
   publicationFingerprint: 'p',
+  gaps: [],
+  windowMarks: [],
 };
 
 function configure(more: Record<string, string> = {}): CdcReaderConfig {
@@ -52,6 +55,7 @@ function createStage(
   more: Record<string, string> = {},
   start: Partial<Checkpoint> = {},
   kafka = createRecordingKafka(),
+  clock: { nowMs?: () => number; onPublished?: (checkpoint: Checkpoint) => void } = {},
 ) {
   const config = configure(more);
   const record = (value: Buffer) => ({ topic: config.checkpointTopic, partition: 0, key: 'tillstream', value });
@@ -65,6 +69,7 @@ function createStage(
     },
     metrics: createReaderMetrics(createMetrics('test')),
     logger: createLogger('test', 'silent'),
+    ...clock,
   });
   const prepare = (transaction: CommittedTransaction, fromOrdinal = 0) =>
     prepareTransaction(transaction, () => transaction.events({ generation: 1, timeline: 1 }), fromOrdinal, config, 3);
@@ -203,5 +208,41 @@ describe('publishing', () => {
     const stage = createStage();
     await stage.publisher.publishProgress(toLsn(500n));
     expect(stage.checkpoints()).toMatchObject([{ throughLsn: 500n, lastPublished: null }]);
+  });
+
+  it('marks in the checkpoint when it had come how far, and tells of each checkpoint once Kafka has it', async () => {
+    const told: Checkpoint[] = [];
+    let nowMs = 50_000;
+    const clock = { nowMs: () => nowMs, onPublished: (newest: Checkpoint) => void told.push(newest) };
+    const stage = createStage({ REPLAY_WINDOW_MS: '16000' }, {}, createRecordingKafka(), clock);
+    await stage.publish(transactionOf(1));
+    nowMs += 900;
+    await stage.publisher.publishProgress(toLsn(200n));
+    nowMs += 200;
+    await stage.publisher.publishProgress(toLsn(300n));
+    const first = { atMs: 50_000, throughLsn: 120n };
+    expect(stage.checkpoints().map(({ windowMarks }) => windowMarks)).toEqual([
+      [first],
+      [first],
+      [first, { atMs: 51_100, throughLsn: 300n }],
+    ]);
+    expect(told).toEqual(stage.checkpoints());
+    const off = createStage({ REPLAY_WINDOW_BYTES: '0' }, { windowMarks: [{ atMs: 1, throughLsn: toLsn(1n) }] });
+    await off.publisher.publishProgress(toLsn(200n));
+    expect(off.checkpoints()).toMatchObject([{ windowMarks: [] }]);
+  });
+
+  it('does not tell of a checkpoint whose commit failed', async () => {
+    const told: Checkpoint[] = [];
+    const kafka = createRecordingKafka();
+    const clock = { onPublished: (newest: Checkpoint) => void told.push(newest) };
+    const stage = createStage({}, {}, kafka, clock);
+    const release = kafka.holdCommits();
+    const publishing = stage.publisher.publishProgress(toLsn(200n));
+    await waitFor('the commit', () => kafka.heldCommits() === 1);
+    kafka.fail(new Error('fenced'));
+    release();
+    await expect(publishing).rejects.toThrow('fenced');
+    expect(told).toEqual([]);
   });
 });

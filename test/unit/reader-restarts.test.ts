@@ -23,6 +23,9 @@ vi.mock('../../cdc-reader/start-up.ts', () => ({ startReader: (context: StartCon
 vi.mock('../../cdc-reader/pipeline.ts', () => ({
   runPipeline: (options: { stop: AbortSignal }) => behaviour.run(options),
 }));
+vi.mock('../../cdc-reader/replay-upkeep.ts', () => ({
+  startReplayUpkeep: () => ({ published: () => undefined, close: async () => undefined }),
+}));
 
 const session = { checkpoint: { throughLsn: LSN_ZERO, generation: 1 }, stream: { identity: { timeline: 1 } } };
 const untilStopped = ({ stop }: { stop: AbortSignal }) =>

@@ -31,6 +31,8 @@ const intent: Checkpoint = {
   partial: null,
   nextOffsets: [],
   publicationFingerprint: 'p',
+  gaps: [],
+  windowMarks: [],
 };
 
 type Kafka = Parameters<typeof findCheckpoint>[1];
