@@ -12,33 +12,21 @@ import { formatLsn, parseLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import type { Database } from '#service/database.ts';
 import { failpoint } from '#service/failpoint.ts';
+import type { AppliedCounts } from './apply-reliably.ts';
 import type { Batch, SinkEntry } from './batch.ts';
 import { CommitOutcomeUnknownError, GenerationChangedError, PositionWentBackError } from './errors.ts';
 import { type AppliedPosition, findFurthest, judgePositions } from './position-continuity.ts';
-import { type BatchReduction, formatCartKey, reduceBatch } from './reduce-batch.ts';
-import { type CartLine, RULE_VERSION } from './reduce-cart.ts';
+import { recomputeOrders } from './reapply-orders.ts';
+import { CURRENT_RULE, type Rule } from './reduce-cart.ts';
+import { type CartEffect, reduceOrders } from './reduce-orders.ts';
+import type { ReplayStamp } from './replay-records.ts';
+import { addReplayResults } from './sql/add-replay-results.ts';
 import { advanceOffset, type OffsetBefore } from './sql/advance-offset.ts';
-import { deleteCartLines } from './sql/delete-cart-lines.ts';
 import { insertAppliedOrders } from './sql/insert-applied-orders.ts';
-import { insertCartRemovals } from './sql/insert-cart-removals.ts';
 import { insertParkedEvents } from './sql/insert-parked-events.ts';
-import { type CartLineRow, lockCartLines } from './sql/lock-cart-lines.ts';
-import { readCartLines } from './sql/read-cart-lines.ts';
-import { reduceCartLines } from './sql/reduce-cart-lines.ts';
 
 export type BatchResult =
-  | {
-      readonly kind: 'applied';
-      /** Orders that were new to the ledger. */
-      readonly orders: number;
-      /** Orders that the ledger had already, or that the batch held twice. */
-      readonly duplicates: number;
-      readonly parked: number;
-      readonly linesRemoved: number;
-      readonly linesReduced: number;
-      /** Items that named a line of another user or SKU. */
-      readonly mismatches: number;
-    }
+  | ({ readonly kind: 'applied' } & AppliedCounts & CartEffect)
   /** The partition has another owner, or stands elsewhere: nothing was changed. */
   | { readonly kind: 'stale-owner' };
 
@@ -48,18 +36,18 @@ type Applied = Extract<BatchResult, { kind: 'applied' }>;
 class NotOwner extends Error {}
 
 /**
- * Applies `batch`. What it throws is rolled back, {@link CommitOutcomeUnknownError} excepted.
+ * Applies `batch` under `rule`. What it throws is rolled back, {@link CommitOutcomeUnknownError} excepted.
  * @throws PositionWentBackError, GenerationChangedError: the sink must halt
  * @throws CommitOutcomeUnknownError: it may or may not be applied; read the settled offset
  * @throws the database's error otherwise
  */
-export async function applyBatch(database: Database, batch: Batch): Promise<BatchResult> {
+export async function applyBatch(database: Database, batch: Batch, rule: Rule = CURRENT_RULE): Promise<BatchResult> {
   let committing = false;
   let applied: Applied;
   try {
     applied = await database.pool.tx(
       async (tx) => {
-        const result = await applyInTransaction(tx, batch);
+        const result = await applyInTransaction(tx, batch, rule);
         committing = true;
         return result;
       },
@@ -73,36 +61,43 @@ export async function applyBatch(database: Database, batch: Batch): Promise<Batc
   return applied;
 }
 
-async function applyInTransaction(tx: Transaction, batch: Batch): Promise<Applied> {
+async function applyInTransaction(tx: Transaction, batch: Batch, rule: Rule): Promise<Applied> {
   const orders = batch.entries.filter(isOrder).map(({ event }) => event);
   const parked = batch.entries.filter(isUnreadable);
 
   const before = await moveOffset(tx, batch, orders);
-  const isNew = await enterLedger(tx, orders);
-  if (batch.live) requireContinuity(batch, before, orders, isNew);
+  const isNew = await enterLedger(tx, orders, rule);
+  if (batch.replay === null) requireContinuity(batch, before, orders, isNew);
   const newOrders = orders.filter((_, index) => isNew[index]);
-  // Here a replay that recomputes effects will lock the ledger rows of the orders it repeats.
-  const lines = await lockLines(tx, newOrders);
-  await failpoint('sink.mid-transaction');
-  const reduction = reduceBatch(lines, newOrders);
-  await writeReduction(tx, reduction);
+  const effect =
+    batch.replay?.mode === 'reapply'
+      ? await recomputeOrders(tx, orders, isNew, rule)
+      : await reduceOrders(tx, newOrders, rule);
   if (parked.length > 0) await tx.query(insertParkedEvents(batch, parked));
+  const duplicates = orders.length - newOrders.length - effect.changed;
+  const counts = { orders: newOrders.length, duplicates, parked: parked.length };
+  if (batch.replay !== null && batch.entries.length > 0) {
+    await recordReplay(tx, batch, batch.replay, { ...counts, changed: effect.changed });
+  }
   await failpoint('sink.before-commit');
+  return { kind: 'applied', ...counts, ...effect };
+}
 
-  return {
-    kind: 'applied',
-    orders: newOrders.length,
-    duplicates: orders.length - newOrders.length,
-    parked: parked.length,
-    linesRemoved: reduction.emptied.length,
-    linesReduced: reduction.reduced.length,
-    mismatches: reduction.removals.filter(({ outcome }) => outcome === 'mismatch').length,
-  };
+/** Adds the batch to what its run has done in this partition: the proof is as exactly-once as the effect. */
+async function recordReplay(
+  tx: Transaction,
+  { consumerGroup, partition, entries, tally }: Batch,
+  { runId }: ReplayStamp,
+  { orders: applied, duplicates: already, changed, parked }: AppliedCounts,
+): Promise<void> {
+  const end = entries.findLast((entry) => entry.kind === 'replay-end')?.tally;
+  const counts = { applied, already, changed, parked };
+  await tx.query(addReplayResults({ runId, consumerGroup, partition }, counts, tally, end));
 }
 
 /** Proves that the partition is ours and stands where the batch begins. Returns what was applied from it before. */
 async function moveOffset(tx: Transaction, batch: Batch, orders: readonly OrderPlaced[]): Promise<AppliedPosition> {
-  const furthest = batch.live ? findFurthest(orders) : undefined;
+  const furthest = batch.replay === null ? findFurthest(orders) : undefined;
   const [before]: OffsetBefore[] = await tx.query(
     advanceOffset({
       ...batch,
@@ -119,11 +114,15 @@ async function moveOffset(tx: Transaction, batch: Batch, orders: readonly OrderP
 }
 
 /** Tells for each order whether the ledger learnt it just now. Of two with one id, the first may be new. */
-async function enterLedger(tx: Transaction, orders: readonly OrderPlaced[]): Promise<readonly boolean[]> {
+async function enterLedger(
+  tx: Transaction,
+  orders: readonly OrderPlaced[],
+  { version }: Rule,
+): Promise<readonly boolean[]> {
   if (orders.length === 0) return [];
   const distinct = new Map<string, OrderPlaced>();
   for (const order of orders) if (!distinct.has(order.orderId)) distinct.set(order.orderId, order);
-  const entered: { order_id: string }[] = await tx.query(insertAppliedOrders(RULE_VERSION, [...distinct.values()]));
+  const entered: { order_id: string }[] = await tx.query(insertAppliedOrders(version, [...distinct.values()]));
   const fresh = new Set(entered.map(({ order_id }) => order_id));
   const isNew = orders.map(({ orderId }) => fresh.delete(orderId));
   // An id in another spelling than the database's would pass for a duplicate, and its order would be lost.
@@ -142,42 +141,10 @@ function requireContinuity(
   if (verdict.kind === 'generation-changed') throw new GenerationChangedError(batch, verdict);
 }
 
-/** The live lines that the orders may reduce, locked, and those that they name in vain, only read. */
-async function lockLines(tx: Transaction, orders: readonly OrderPlaced[]): Promise<readonly CartLine[]> {
-  const wanted = new Map<string, { userId: string; sku: string }>();
-  const named = new Set<string>();
-  for (const { userId, source, items } of orders) {
-    if (source === 'direct') continue;
-    for (const { sku, cartLineId } of items) {
-      wanted.set(formatCartKey({ userId, sku }), { userId, sku });
-      if (cartLineId !== null) named.add(cartLineId);
-    }
-  }
-  if (wanted.size === 0) return [];
-  const locked: CartLineRow[] = await tx.query(lockCartLines([...wanted.values()]));
-  const lines = locked.map(parseLine);
-  for (const { lineId } of lines) named.delete(lineId);
-  if (named.size === 0) return lines;
-  // A named line that fits its order is among the locked. The others only tell a mismatch from a line that is gone, so
-  // no lock is needed. One of a wanted user and SKU has appeared since, and must not be reduced without a lock.
-  const others: CartLineRow[] = await tx.query(readCartLines([...named]));
-  return [...lines, ...others.map(parseLine).filter((line) => !wanted.has(formatCartKey(line)))];
-}
-
-async function writeReduction(tx: Transaction, { reduced, emptied, removals }: BatchReduction): Promise<void> {
-  if (reduced.length > 0) await tx.query(reduceCartLines(reduced));
-  if (emptied.length > 0) await tx.query(deleteCartLines(emptied));
-  if (removals.length > 0) await tx.query(insertCartRemovals(removals));
-}
-
 function isOrder(entry: SinkEntry): entry is Extract<SinkEntry, { kind: 'order' }> {
   return entry.kind === 'order';
 }
 
 function isUnreadable(entry: SinkEntry): entry is Extract<SinkEntry, { kind: 'unreadable' }> {
   return entry.kind === 'unreadable';
-}
-
-function parseLine(row: CartLineRow): CartLine {
-  return { lineId: row.line_id, userId: row.user_id, sku: row.sku, quantity: row.quantity };
 }

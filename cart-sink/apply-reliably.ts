@@ -7,18 +7,27 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { HaltError } from '#service/halt.ts';
-import type { Batch } from './batch.ts';
+import type { Batch, SinkEntry } from './batch.ts';
 import { SinkDefectError } from './errors.ts';
 import type { SettledOffset } from './partition-owner.ts';
 import { backOffMs, isTimeLimit, judgeFault } from './retry-policy.ts';
 
-/** The database half's answer; counts of what one transaction did. */
-export type ApplyResult =
-  | { readonly kind: 'applied'; readonly orders: number; readonly duplicates: number; readonly parked: number }
-  | { readonly kind: 'stale-owner' };
+/** What one transaction did, in records. */
+export interface AppliedCounts {
+  /** Orders that were new to the ledger. */
+  readonly orders: number;
+  /** Orders that the ledger had, and whose effect stayed. */
+  readonly duplicates: number;
+  /** Orders that the ledger had, and whose effect a replay has changed. */
+  readonly changed: number;
+  readonly parked: number;
+}
+
+/** The database half's answer. */
+export type ApplyResult = ({ readonly kind: 'applied' } & AppliedCounts) | { readonly kind: 'stale-owner' };
 
 export type ReliableResult =
-  | { readonly kind: 'applied'; readonly orders: number; readonly duplicates: number; readonly parked: number }
+  | ({ readonly kind: 'applied' } & AppliedCounts)
   | { readonly kind: 'stale-owner' }
   /** Told to come back before it succeeded: what the database holds is unknown, so nothing may follow it. */
   | { readonly kind: 'interrupted' }
@@ -68,8 +77,8 @@ function judgeSettled(batch: Batch, found: SettledOffset | undefined): ReliableR
   if (found.nextOffset === batch.expectedOffset) return 'not-applied';
   if (found.nextOffset !== batch.nextOffset) return { kind: 'stale-owner' };
   // Which of them were duplicates went down with the answer.
-  const orders = batch.entries.filter(({ kind }) => kind === 'order').length;
-  return { kind: 'applied', orders, duplicates: 0, parked: batch.entries.length - orders };
+  const count = (wanted: SinkEntry['kind']) => batch.entries.filter(({ kind }) => kind === wanted).length;
+  return { kind: 'applied', orders: count('order'), duplicates: 0, changed: 0, parked: count('unreadable') };
 }
 
 async function pause(waitMs: number, signal: AbortSignal): Promise<void> {

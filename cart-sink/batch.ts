@@ -5,7 +5,7 @@
  * database transaction or not at all. Offsets may have gaps, because control and aborted records take offsets too.
  */
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import type { Position } from '#schemas/position.ts';
+import type { ReplayStamp, ReplayTally } from './replay-records.ts';
 
 export type SinkEntry =
   | { readonly kind: 'order'; readonly offset: bigint; readonly event: OrderPlaced }
@@ -15,7 +15,9 @@ export type SinkEntry =
       readonly key: Buffer | null;
       readonly value: Buffer | null;
       readonly reason: string;
-    };
+    }
+  /** A run of the replay tool ends in this partition; `tally` is what it says to have published there. */
+  | { readonly kind: 'replay-end'; readonly offset: bigint; readonly tally: ReplayTally };
 
 export interface Batch {
   readonly consumerGroup: string;
@@ -27,10 +29,10 @@ export interface Batch {
   readonly expectedOffset: bigint;
   /** What it holds after it: past the last record consumed, control and aborted ones included. */
   readonly nextOffset: bigint;
-  /** Empty when only control or aborted records were passed. */
+  /** Empty when only control, aborted or progress records were passed. */
   readonly entries: readonly SinkEntry[];
-  /** Of the last order in `entries`; null without one. */
-  readonly lastPosition: (Position & { readonly generation: number }) | null;
-  /** False for the replay topic, whose positions do not increase. */
-  readonly live: boolean;
+  /** The run that every entry is of; null for the live topic, and where the replay topic holds nothing of a run. */
+  readonly replay: ReplayStamp | null;
+  /** Of the run's orders among the consumed records, those that could not be read included. */
+  readonly tally: ReplayTally;
 }

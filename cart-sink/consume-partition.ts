@@ -3,17 +3,20 @@
  *
  * Guarantees: fetches of a partition are applied one after the other, none before it was shown to continue the last
  * (I11); the position moves only when the carts database has committed. After a failure, or under another owner, the
- * partition takes nothing more: a new assignment has to read from the database where it stands.
+ * partition takes nothing more: a new assignment has to read from the database where it stands. At a replay that this
+ * sink must not apply it takes nothing more until it is released.
  */
-
 import { UnknownSchemaError } from '#schemas/codec.ts';
 import type { ReliableResult } from './apply-reliably.ts';
 import type { Batch, SinkEntry } from './batch.ts';
 import { OffsetWentBackError, RecordsLostError, SinkDefectError, UnknownEventSchemaError } from './errors.ts';
+import type { ReplayJudge, ReplayVerdict } from './hold-replay.ts';
 import { judgeFetch } from './offset-continuity.ts';
-import { type KafkaRecord, parseEntry } from './parked.ts';
+import type { KafkaRecord } from './parked.ts';
 import type { Ownership } from './partition-owner.ts';
 import { createRecentRecords } from './recent-records.ts';
+import { type Chunk, cutLiveChunk, cutReplayChunk, parseRecord, type RecordKind, tallyOrders } from './replay-chunk.ts';
+import { EMPTY_TALLY, type ReplayStamp } from './replay-records.ts';
 import { type ChunkLimits, countChunk } from './split-batch.ts';
 
 export interface FetchedRecords {
@@ -33,16 +36,23 @@ export interface PartitionConsumer {
   lastCommittedAt(): bigint | undefined;
   /** Applies a fetch after those before it. `passed` hears of every offset that the database has gone past. */
   consume(fetched: FetchedRecords, passed: (lastOffset: bigint) => void, signal: AbortSignal): Promise<void>;
+  /** The run that has to wait, from when it was first met until it was gone past. */
+  held(): ReplayStamp | undefined;
+  /** Lets a held partition take fetches from its position on, and judge again. */
+  release(): void;
 }
 
 export interface PartitionOptions {
   readonly ownership: Ownership;
   readonly consumerGroup: string;
-  readonly live: boolean;
+  /** Whether a run's records may be applied; undefined for the live topic, which has none. */
+  readonly judgeReplay: ReplayJudge | undefined;
   readonly limits: ChunkLimits;
   readonly apply: (batch: Batch, signal: AbortSignal) => Promise<ReliableResult>;
   readonly readEarliest: () => Promise<bigint>;
   readonly onApplied: (batch: Batch, result: ReliableResult & { kind: 'applied' }) => void;
+  /** The next record is of this run, which has to wait: fetches are ignored until `release`. */
+  readonly onHeld: (replay: ReplayStamp) => void;
   /** Told once; the partition is closed from then on. Halts come as `failed` with a HaltError. */
   readonly onEnd: (end: PartitionEnd) => void;
 }
@@ -54,6 +64,9 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
   let maxRecords = options.limits.maxRecords;
   let committedAt: bigint | undefined;
   let closed = false;
+  let held: ReplayStamp | undefined;
+  let waiting = false;
+  const cut = options.judgeReplay === undefined ? cutLiveChunk : cutReplayChunk;
   const recent = createRecentRecords();
   let tail: Promise<void> = Promise.resolve();
 
@@ -78,9 +91,9 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
     return true;
   };
 
-  const parse = (record: KafkaRecord): SinkEntry => {
+  const parse = (record: KafkaRecord, kind: RecordKind): SinkEntry | undefined => {
     try {
-      return parseEntry(record);
+      return parseRecord(record, kind);
     } catch (error) {
       const at = { topic, partition, offset: record.offset };
       if (error instanceof UnknownSchemaError) throw new UnknownEventSchemaError(at, error);
@@ -88,13 +101,28 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
     }
   };
 
+  const judge = async (replay: ReplayStamp, signal: AbortSignal): Promise<ReplayVerdict | 'interrupted'> => {
+    try {
+      return await options.judgeReplay!(replay, signal);
+    } catch (error) {
+      if (signal.aborted) return 'interrupted';
+      throw error;
+    }
+  };
+
   /** Returns false when nothing may follow. */
-  const applyChunk = async (
-    records: readonly KafkaRecord[],
-    nextOffset: bigint,
-    signal: AbortSignal,
-  ): Promise<boolean> => {
-    const entries = records.map(parse);
+  const applyChunk = async (chunk: Chunk, nextOffset: bigint, signal: AbortSignal): Promise<boolean> => {
+    const { records, kinds, replay } = chunk;
+    const verdict = replay === null ? 'apply' : await judge(replay, signal);
+    if (verdict === 'interrupted') return false;
+    if (verdict === 'hold') {
+      held = replay!;
+      waiting = true;
+      options.onHeld(held);
+      return false;
+    }
+    const parsed = verdict === 'apply' ? records.map((record, index) => parse(record, kinds[index]!)) : [];
+    const entries = parsed.filter((entry) => entry !== undefined);
     const newest = entries.findLast((entry) => entry.kind === 'order')?.event;
     const batch: Batch = {
       consumerGroup,
@@ -104,8 +132,8 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
       expectedOffset: position,
       nextOffset,
       entries,
-      lastPosition: newest ?? null,
-      live: options.live,
+      replay: verdict === 'apply' ? replay : null,
+      tally: verdict === 'apply' ? tallyOrders(chunk) : EMPTY_TALLY,
     };
     const result = await options.apply(batch, signal);
     if (result.kind === 'too-slow') {
@@ -119,6 +147,7 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
     position = nextOffset;
     committedAt = newest?.committedAt ?? committedAt;
     maxRecords = Math.min(options.limits.maxRecords, maxRecords * 2);
+    held = undefined;
     options.onApplied(batch, result);
     return true;
   };
@@ -129,12 +158,12 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
     let done = 0;
     while (!closed && !signal.aborted && position <= lastOffset) {
       const count = countChunk(records, done, { ...options.limits, maxRecords });
-      const chunk = records.slice(done, done + count);
-      const isLast = done + count === records.length;
-      const nextOffset = (isLast ? lastOffset : chunk.at(-1)!.offset) + 1n;
+      const chunk = cut(records.slice(done, done + count));
+      const end = done + chunk.records.length;
+      const nextOffset = (end === records.length ? lastOffset : chunk.records.at(-1)!.offset) + 1n;
       if (!(await applyChunk(chunk, nextOffset, signal))) return;
       if (position !== nextOffset) continue;
-      done += count;
+      done = end;
       passed(nextOffset - 1n);
     }
   };
@@ -145,7 +174,7 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
     lastCommittedAt: () => committedAt,
     consume: (fetched, passed, signal) => {
       tail = tail.then(async () => {
-        if (closed || signal.aborted) return;
+        if (closed || waiting || signal.aborted) return;
         try {
           await consumeNow(fetched, passed, signal);
         } catch (error) {
@@ -153,6 +182,10 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
         }
       });
       return tail;
+    },
+    held: () => held,
+    release: () => {
+      waiting = false;
     },
   };
 }

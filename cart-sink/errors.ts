@@ -16,16 +16,13 @@ const at = ({ topic, partition }: Place): string => `${topic}[${partition}]`;
 
 const place = ({ topic, partition }: Place) => ({ topic, partition: String(partition) });
 
-const quote = (value: string): string => `'${value.replaceAll("'", "''")}'`;
-
 /**
  * What repairs a topic that lost records, was created anew, or holds two histories. Moving `next_offset` by hand would
  * not: what the topic lacks would never be applied, and offsets would come again that `parked_events` has already.
  */
-const START_OVER =
-  'start over under new names: stop the reader and the sinks, set ORDERS_TOPIC to a new name for both and SLOT_NAME ' +
-  "for the reader, and start them. The reader's first start publishes every order of its database there, and the " +
-  'ledger, which is kept, skips what was applied. Drop the old slot then, or it keeps WAL for ever.';
+const ADOPT =
+  'run `npm run adopt -- sink`, which shows both sides, moves the offsets and prints the replay command that applies what ' +
+  'is missing; then restart the sinks. The ledger is kept: nothing takes effect twice.';
 
 /** Records that were never applied are gone from Kafka: deleted by retention, by hand, or with their topic. */
 export class RecordsLostError extends HaltError {
@@ -35,7 +32,7 @@ export class RecordsLostError extends HaltError {
     const from = lost.lastCommitLsn ?? '0/0';
     super(
       `${at(lost)} begins at offset ${lost.earliest}, but ${lost.expected} is to be consumed next: the records between ` +
-        `were never applied (the last applied one was committed at ${from}). To apply their orders, ${START_OVER}`,
+        `were never applied (the last applied one was committed at ${from}). To go on and apply their orders, ${ADOPT}`,
       {
         ...place(lost),
         expectedOffset: String(lost.expected),
@@ -55,7 +52,7 @@ export class OffsetBeyondEndError extends HaltError {
     super(
       `${at(beyond)} ends at offset ${beyond.highWatermark}, but everything before ${beyond.expected} was consumed: this ` +
         `is another cluster, or the topic was deleted and created anew. Point KAFKA_BROKERS at the right cluster; or, if ` +
-        `the topic is gone (the last order applied from it was committed at ${from}), ${START_OVER}`,
+        `the topic is gone (the last order applied from it was committed at ${from}), ${ADOPT}`,
       {
         ...place(beyond),
         expectedOffset: String(beyond.expected),
@@ -73,7 +70,7 @@ export class OffsetWentBackError extends HaltError {
   constructor(back: Place & { expected: bigint; fetched: bigint }) {
     super(
       `${at(back)} was read from offset ${back.fetched}, but ${back.expected} is to be consumed next: the offset was out ` +
-        `of range, so the topic was probably deleted and created anew. If it was, ${START_OVER}`,
+        `of range, so the topic was probably deleted and created anew. If it was, ${ADOPT}`,
       { ...place(back), expectedOffset: String(back.expected), fetchedOffset: String(back.fetched) },
     );
   }
@@ -122,14 +119,11 @@ export class TopicRefusedError extends HaltError {
 export class PositionWentBackError extends HaltError {
   readonly code = 'POSITION_WENT_BACK';
 
-  constructor(batch: Place & { consumerGroup: string }, { applied, found }: { applied: Position; found: Position }) {
+  constructor(batch: Place, { applied, found }: { applied: Position; found: Position }) {
     super(
       `${at(batch)} holds an order at position ${formatPosition(found)} that was never applied, after ` +
         `${formatPosition(applied)} was: something else writes to this topic, or it belongs to another database. Find the ` +
-        `other writer; if the orders that follow are to be applied, stop the sinks, run in the carts database: UPDATE consumer_offsets ` +
-        `SET last_timeline = NULL, last_commit_lsn = NULL, last_ordinal = NULL WHERE consumer_group = ` +
-        `${quote(batch.consumerGroup)} AND topic = ${quote(batch.topic)} AND partition = ${batch.partition}; and ` +
-        `start them again`,
+        `other writer; if the orders that follow are to be applied, ${ADOPT}`,
       { ...place(batch), appliedPosition: formatPosition(applied), foundPosition: formatPosition(found) },
     );
   }
@@ -139,10 +133,10 @@ export class PositionWentBackError extends HaltError {
 export class GenerationChangedError extends HaltError {
   readonly code = 'GENERATION_CHANGED';
 
-  constructor(batch: Place & { consumerGroup: string }, { applied, found }: { applied: number; found: number }) {
+  constructor(batch: Place, { applied, found }: { applied: number; found: number }) {
     super(
       `${at(batch)} goes on with generation ${found}, but ${applied} was applied: the live topic was started anew and ` +
-        `orders may lie in between. Find out who did; then ${START_OVER}`,
+        `orders may lie in between. Find out who did; then ${ADOPT}`,
       { ...place(batch), appliedGeneration: String(applied), foundGeneration: String(found) },
     );
   }

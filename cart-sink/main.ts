@@ -79,7 +79,11 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
         migrated,
         pipeline: pipeline?.state() ?? 'starting',
         topics: [config.ordersTopic, config.replayTopic],
-        partitions: (pipeline?.partitions() ?? []).map((one) => ({ ...one.ownership, nextOffset: one.position() })),
+        partitions: (pipeline?.partitions() ?? []).map((one) => ({
+          ...one.ownership,
+          nextOffset: one.position(),
+          held: one.held(),
+        })),
         lag: pipeline?.lag() ?? [],
         halt: halt.current(),
       }),

@@ -7,11 +7,13 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { HaltError } from '#service/halt.ts';
-import type { PartitionConsumer, PartitionEnd } from './consume-partition.ts';
+import type { PartitionConsumer, PartitionEnd, PartitionOptions } from './consume-partition.ts';
 import { OffsetBeyondEndError, RecordsLostError } from './errors.ts';
+import { HOLD_LOOK_EVERY_MS } from './hold-replay.ts';
 import type { GroupConsumer, GroupHandlers } from './kafka/group-consumer.ts';
 import { judgeStart, type PartitionRange } from './offset-continuity.ts';
 import type { Ownership, TopicPartition } from './partition-owner.ts';
+import type { ReplayStamp } from './replay-records.ts';
 
 export type MembershipEnd =
   | { readonly kind: 'closed' }
@@ -38,7 +40,12 @@ export interface MembershipOptions {
   readonly takeOwnership: (partitions: readonly TopicPartition[], signal: AbortSignal) => Promise<readonly Ownership[]>;
   /** What Kafka holds of each partition of `topic`. */
   readonly readRanges: (topic: string) => Promise<ReadonlyMap<number, PartitionRange>>;
-  readonly createPartition: (ownership: Ownership, onEnd: (end: PartitionEnd) => void) => PartitionConsumer;
+  readonly createPartition: (
+    ownership: Ownership,
+    handlers: Pick<PartitionOptions, 'onEnd' | 'onHeld'>,
+  ) => PartitionConsumer;
+  /** A partition waits because of this run, not for the first time perhaps. */
+  readonly onHeld: (partition: TopicPartition, replay: ReplayStamp) => void;
   readonly onAssigned: (owned: readonly Ownership[], lost: readonly TopicPartition[]) => void;
 }
 
@@ -63,15 +70,36 @@ export function createMembership(options: MembershipOptions): Membership {
     const taken = partitions.length === 0 ? [] : await options.takeOwnership(partitions, signal);
     await requireContinuity(options, taken, signal);
     if (signal.aborted) return;
-    const createPartition = (ownership: Ownership) =>
-      options.createPartition(ownership, (reason) => {
-        if (!signal.aborted) end(judgePartitionEnd(ownership, reason));
+    const createPartition = (ownership: Ownership): PartitionConsumer => {
+      const partition = options.createPartition(ownership, {
+        onEnd: (reason) => {
+          if (!signal.aborted) end(judgePartitionEnd(ownership, reason));
+        },
+        onHeld: (replay) => {
+          if (!signal.aborted) hold(partition, replay, signal);
+        },
       });
+      return partition;
+    };
     owned = new Map(taken.map((ownership) => [keyOf(ownership), createPartition(ownership)]));
     const lost = lastOwned.filter((ownership) => !owned.has(keyOf(ownership)));
     lastOwned = taken;
     options.onAssigned(taken, lost);
     consumer.start(taken.map(({ topic, partition, nextOffset }) => ({ topic, partition, offset: nextOffset })));
+  };
+
+  /** Fetches nothing from the partition for a while, and then the record again that it waits at. */
+  const hold = (partition: PartitionConsumer, replay: ReplayStamp, signal: AbortSignal): void => {
+    const { topic, partition: number } = partition.ownership;
+    consumer.pause({ topic, partition: number });
+    options.onHeld(partition.ownership, replay);
+    delay(HOLD_LOOK_EVERY_MS, undefined, { signal }).then(
+      () => {
+        partition.release();
+        consumer.start([{ topic, partition: number, offset: partition.position() }]);
+      },
+      () => undefined,
+    );
   };
 
   const onAssigned: GroupHandlers['onAssigned'] = (partitions) => {

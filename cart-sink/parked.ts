@@ -12,6 +12,8 @@ export interface KafkaRecord {
   readonly offset: bigint;
   readonly key: Buffer | null;
   readonly value: Buffer | null;
+  /** Not looked at in the live topic. */
+  readonly headers?: Readonly<Record<string, Buffer | undefined>>;
 }
 
 /** @throws UnknownSchemaError, and whatever a defect throws: neither may be parked. */

@@ -18,12 +18,14 @@ import type { Batch } from './batch.ts';
 import type { CartSinkConfig } from './config.ts';
 import { createPartitionConsumer } from './consume-partition.ts';
 import { TopicRefusedError } from './errors.ts';
+import { createReplayJudge, readCancelled } from './hold-replay.ts';
 import { createGroupConsumer } from './kafka/group-consumer.ts';
 import { type TopicsFound, waitForTopics } from './kafka/wait-for-topics.ts';
 import { createLagMonitor, type LagMonitor } from './lag-monitor.ts';
 import { createMembership, type Membership, type MembershipEnd } from './membership.ts';
 import { openUnlessAborted } from './open-unless-aborted.ts';
 import { readSettled, takeOwnership } from './partition-owner.ts';
+import { RULE_VERSION } from './reduce-cart.ts';
 import { retryPassing } from './retry-passing.ts';
 import { backOffMs } from './retry-policy.ts';
 import type { SinkReporter } from './sink-reporter.ts';
@@ -67,6 +69,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   const brokers = config.kafkaBrokers;
   const clientId = 'tillstream-cart-sink';
   const closing = new AbortController();
+  const patiently = <T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> =>
+    retryPassing(work, { signal, random: Math.random, onRetry: reporter.retrying });
+  const judgeReplay = createReplayJudge(RULE_VERSION, (runId, signal) =>
+    patiently(() => readCancelled(database.pool, runId), signal),
+  );
   let state: PipelineState = 'starting';
   let membership: Membership | undefined;
   let monitor: LagMonitor | undefined;
@@ -88,17 +95,13 @@ export function createPipeline(options: PipelineOptions): Pipeline {
           handlers,
         }),
       takeOwnership: (partitions, signal) =>
-        retryPassing(() => takeOwnership(database.pool, consumerGroup, partitions), {
-          signal,
-          random: Math.random,
-          onRetry: reporter.retrying,
-        }),
+        patiently(() => takeOwnership(database.pool, consumerGroup, partitions), signal),
       readRanges: (topic) => log.readOffsets(topic),
-      createPartition: (ownership, onEnd) =>
+      createPartition: (ownership, handlers) =>
         createPartitionConsumer({
           ownership,
           consumerGroup,
-          live: ownership.topic === ordersTopic,
+          judgeReplay: ownership.topic === replayTopic ? judgeReplay : undefined,
           limits: { maxRecords: config.batchMaxRecords, maxBytes: config.batchMaxBytes },
           apply: (batch, signal) =>
             applyReliably(
@@ -113,8 +116,9 @@ export function createPipeline(options: PipelineOptions): Pipeline {
             ),
           readEarliest: async () => (await log.readOffsets(ownership.topic)).get(ownership.partition)!.earliest,
           onApplied: reporter.applied,
-          onEnd,
+          ...handlers,
         }),
+      onHeld: reporter.held,
       onAssigned: (owned, lost) => {
         state = 'consuming';
         reporter.assigned(owned, lost);

@@ -9,6 +9,8 @@ import type { Halt } from '#service/halt.ts';
 import type { Readiness } from '#service/http-server.ts';
 import type { PartitionLag } from './lag-monitor.ts';
 import type { PipelineState } from './pipeline.ts';
+import { RULE_VERSION } from './reduce-cart.ts';
+import type { ReplayStamp } from './replay-records.ts';
 
 /** A probe's answer is of no use later than this; orchestrators give up after a second or two. */
 const LOOK_LIMIT_MS = 1_000;
@@ -45,7 +47,12 @@ export interface SinkCondition {
   readonly migrated: boolean;
   readonly pipeline: PipelineState;
   readonly topics: readonly string[];
-  readonly partitions: readonly { readonly topic: string; readonly partition: number; readonly nextOffset: bigint }[];
+  readonly partitions: readonly {
+    readonly topic: string;
+    readonly partition: number;
+    readonly nextOffset: bigint;
+    readonly held: ReplayStamp | undefined;
+  }[];
   /** Of the last look; partitions taken over since are missing. */
   readonly lag: readonly PartitionLag[];
   readonly halt: Halt | undefined;
@@ -53,13 +60,16 @@ export interface SinkCondition {
 
 export function formatReadiness(condition: SinkCondition): Readiness {
   const { database, migrated, pipeline, topics, halt } = condition;
-  const partitions = condition.partitions.map(({ topic, partition, nextOffset }) => {
+  const partitions = condition.partitions.map(({ topic, partition, nextOffset, held }) => {
     const lag = condition.lag.find((one) => one.topic === topic && one.partition === partition);
     return {
       topic,
       partition,
       nextOffset: String(nextOffset),
       ...(lag === undefined ? {} : { lagRecords: Number(lag.records), lagSeconds: lag.seconds ?? null }),
+      ...(held === undefined
+        ? {}
+        : { held: { runId: held.runId, ruleVersion: held.ruleVersion, ofThisSink: RULE_VERSION } }),
     };
   });
   return {

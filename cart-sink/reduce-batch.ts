@@ -5,7 +5,8 @@
  * Guarantees that the result is the one of applying the orders one after the other, with each line written once.
  */
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import { type CartLine, type LineChange, type Removal, reduceCart } from './reduce-cart.ts';
+import { formatCartKey } from './cart-state.ts';
+import { type CartLine, type LineChange, type Removal, type Rule, reduceCart } from './reduce-cart.ts';
 
 export interface BatchReduction {
   /** Lines with something left, each once. */
@@ -15,13 +16,12 @@ export interface BatchReduction {
   readonly removals: readonly Removal[];
 }
 
-/** What makes a live line unique, as one key; neither part can hold the separator. */
-export function formatCartKey(line: { readonly userId: string; readonly sku: string }): string {
-  return `${line.userId}\n${line.sku}`;
-}
-
 /** `lines`: the live lines of the orders' users and SKUs, and those that items name. */
-export function reduceBatch(lines: readonly CartLine[], orders: readonly OrderPlaced[]): BatchReduction {
+export function reduceBatch(
+  lines: readonly CartLine[],
+  orders: readonly OrderPlaced[],
+  reduce: Rule['reduce'] = reduceCart,
+): BatchReduction {
   const live = new Map(lines.map((line) => [formatCartKey(line), line]));
   const byId = new Map(lines.map((line) => [line.lineId, line]));
   const reduced = new Map<string, LineChange>();
@@ -31,10 +31,12 @@ export function reduceBatch(lines: readonly CartLine[], orders: readonly OrderPl
   for (const order of orders) {
     const concerned = new Set<CartLine>();
     for (const { sku, cartLineId } of order.items) {
-      const line = cartLineId === null ? live.get(formatCartKey({ userId: order.userId, sku })) : byId.get(cartLineId);
+      const line = live.get(formatCartKey({ userId: order.userId, sku }));
       if (line !== undefined) concerned.add(line);
+      const named = cartLineId === null ? undefined : byId.get(cartLineId);
+      if (named !== undefined) concerned.add(named);
     }
-    const reduction = reduceCart([...concerned], order);
+    const reduction = reduce([...concerned], order);
     for (const change of reduction.changes) {
       const line = { ...byId.get(change.lineId)!, quantity: change.quantity };
       if (change.quantity === 0) {

@@ -10,6 +10,9 @@ import type { OrderPlaced, OrderPlacedItem } from '#schemas/order-placed.ts';
 /** Stored with every applied order. Raise it with every change of the rule: replays compare versions. */
 export const RULE_VERSION = 1;
 
+/** The most that a cart line may hold. */
+export const MOST_OF_A_LINE = 1_000_000;
+
 export interface CartLine {
   readonly lineId: string;
   readonly userId: string;
@@ -47,6 +50,12 @@ export interface Reduction {
   readonly removals: readonly Removal[];
 }
 
+/** A rule and its version, for those that apply whichever rule they are given. */
+export interface Rule {
+  readonly version: number;
+  readonly reduce: (lines: readonly CartLine[], order: OrderPlaced) => Reduction;
+}
+
 /**
  * Reduces a cart by one order. `lines` holds the live lines of the order's user for the ordered SKUs (at most one for
  * each) and the lines that its items name, whoever they belong to; further lines do no harm.
@@ -78,6 +87,8 @@ export function reduceCart(lines: readonly CartLine[], order: OrderPlaced): Redu
   });
   return { changes: Array.from(left, ([lineId, quantity]) => ({ lineId, quantity })), removals };
 }
+
+export const CURRENT_RULE: Rule = { version: RULE_VERSION, reduce: reduceCart };
 
 function findLine(
   lines: readonly CartLine[],

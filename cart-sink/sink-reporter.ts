@@ -5,10 +5,13 @@
  */
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
+import type { AppliedCounts } from './apply-reliably.ts';
 import type { Batch } from './batch.ts';
 import type { PartitionLag } from './lag-monitor.ts';
 import type { MembershipEnd } from './membership.ts';
 import type { Ownership, TopicPartition } from './partition-owner.ts';
+import { RULE_VERSION } from './reduce-cart.ts';
+import type { ReplayStamp } from './replay-records.ts';
 
 export const SINK_ASSIGNED = 'sink.assigned';
 export const SINK_APPLIED = 'sink.applied';
@@ -17,6 +20,7 @@ export const SINK_RESTARTING = 'sink.restarting';
 export const SINK_RETRYING = 'sink.retrying';
 export const SINK_WAITING_FOR_TOPICS = 'sink.waiting-for-topics';
 export const SINK_PARKED = 'sink.parked';
+export const SINK_REPLAY_HELD = 'sink.replay-held';
 
 /** One order to a full chunk, by powers of about three. */
 const BATCH_SIZE_BUCKETS = [1, 3, 10, 30, 100, 300, 1_000, 3_000];
@@ -36,6 +40,16 @@ export function createSinkReporter(metrics: Metrics, logger: Logger) {
     'topic',
   ]);
   const parked = counter('tillstream_sink_parked_total', 'Records parked because they can never be applied', ['topic']);
+  const replayed = counter('tillstream_sink_replay_orders_total', 'Orders of replays, by what became of them', [
+    'outcome',
+  ]);
+  const replayHeld = gauge(
+    'tillstream_sink_replay_held',
+    '1 for a partition that waits at a replay under another version of the rule',
+    where,
+  );
+  /** Runs whose waiting was logged. */
+  const held = new Set<string>();
   const batchRecords = histogram(
     'tillstream_sink_batch_records',
     'Records in one database transaction',
@@ -71,18 +85,27 @@ export function createSinkReporter(metrics: Metrics, logger: Logger) {
       stop();
       return result;
     },
-    applied: (batch: Batch, result: { orders: number; duplicates: number; parked: number }): void => {
+    applied: (batch: Batch, result: AppliedCounts): void => {
       const { topic, partition, entries, nextOffset } = batch;
       orders.inc({ topic }, result.orders);
       duplicates.inc({ topic }, result.duplicates);
       parked.inc({ topic }, result.parked);
+      if (batch.replay !== null) {
+        replayed.inc({ outcome: 'applied' }, result.orders);
+        replayed.inc({ outcome: 'already' }, result.duplicates);
+        replayed.inc({ outcome: 'changed' }, result.changed);
+        replayed.inc({ outcome: 'parked' }, result.parked);
+      }
+      replayHeld.remove({ topic, partition });
       batchRecords.observe(entries.length);
       const nowSeconds = Date.now() / 1_000;
       for (const entry of entries) {
         if (entry.kind === 'unreadable') {
           const { offset, reason } = entry;
           logger.warn({ event: SINK_PARKED, topic, partition, offset: String(offset), reason }, 'parked a record');
-        } else if (batch.live) latency.observe(Math.max(0, nowSeconds - Number(entry.event.committedAt) / 1e6));
+        } else if (entry.kind === 'order' && batch.replay === null) {
+          latency.observe(Math.max(0, nowSeconds - Number(entry.event.committedAt) / 1e6));
+        }
       }
       logger.debug(
         { event: SINK_APPLIED, topic, partition, nextOffset: String(nextOffset), ...counts(result) },
@@ -103,6 +126,17 @@ export function createSinkReporter(metrics: Metrics, logger: Logger) {
         ownerEpoch: String(ownerEpoch),
       }));
       logger.info({ event: SINK_ASSIGNED, partitions: positions }, `consuming ${owned.length} partitions`);
+    },
+    held: ({ topic, partition }: TopicPartition, { runId, mode, ruleVersion }: ReplayStamp): void => {
+      replayHeld.set({ topic, partition }, 1);
+      if (held.has(runId)) return;
+      held.add(runId);
+      const versions = { ruleVersion, sinkRuleVersion: RULE_VERSION };
+      logger.warn(
+        { event: SINK_REPLAY_HELD, topic, partition, runId, mode, ...versions },
+        `a replay under version ${ruleVersion} of the rule waits: this sink has ${RULE_VERSION}. Deploy the version ` +
+          'that it was planned with, or cancel the run; the live topic goes on',
+      );
     },
     lag: (lags: readonly PartitionLag[]): void => {
       for (const { topic, partition, records, seconds } of lags) {
@@ -131,15 +165,17 @@ export function createSinkReporter(metrics: Metrics, logger: Logger) {
       partitions.set(0);
       lagRecords.reset();
       lagSeconds.reset();
+      replayHeld.reset();
     },
   };
 
   function forget(topic: string, partition: number): void {
     lagRecords.remove({ topic, partition });
     lagSeconds.remove({ topic, partition });
+    replayHeld.remove({ topic, partition });
   }
 }
 
-function counts({ orders, duplicates, parked }: { orders: number; duplicates: number; parked: number }) {
-  return { orders, duplicates, parked };
+function counts({ orders, duplicates, changed, parked }: AppliedCounts) {
+  return { orders, duplicates, changed, parked };
 }

@@ -19,6 +19,7 @@ export interface FetchedRecord {
   readonly offset: bigint;
   readonly key: Buffer | null;
   readonly value: Buffer | null;
+  readonly headers: Readonly<Record<string, Buffer | undefined>>;
 }
 
 /** What one fetch gave of one partition: `records` lie within `firstOffset` to `lastOffset`, with gaps. */
@@ -43,6 +44,8 @@ export interface GroupHandlers {
 export interface GroupConsumer {
   /** Begins fetching assigned partitions, each from its offset. */
   start(positions: readonly (GroupPartition & { readonly offset: bigint })[]): void;
+  /** Fetches nothing from a partition until it is started again, in this membership or the next. */
+  pause(partition: GroupPartition): void;
   /** Tells Kafka how far we are, for its lag tools; failing to is harmless. */
   report(positions: readonly (GroupPartition & { readonly offset: bigint })[]): Promise<void>;
   /** Leaves the group, after the batches in progress; gives up waiting for an absent Kafka after a few seconds. */
@@ -166,6 +169,9 @@ export function createGroupConsumer(options: GroupConsumerOptions): GroupConsume
         consumer.resume([{ topic, partitions: [partition] }]);
       }
     },
+    pause: ({ topic, partition }) => {
+      if (!closing) consumer.pause([{ topic, partitions: [partition] }]);
+    },
     report: async (positions) => {
       if (closing || failed || positions.length === 0) return;
       const offsets = positions.map(({ topic, partition, offset }) => ({ topic, partition, offset: String(offset) }));
@@ -195,7 +201,14 @@ export function createGroupConsumer(options: GroupConsumerOptions): GroupConsume
 
 function toFetchedBatch(batch: EachBatchPayload['batch']): FetchedBatch {
   const { topic, partition, messages } = batch;
-  const records = messages.map(({ offset, key, value }) => ({ offset: BigInt(offset), key, value }));
+  // kafkajs has decoded the headers already: this passes them on. One that comes twice is an array, and no reader of
+  // headers takes an array's text for a value.
+  const records = messages.map(({ offset, key, value, headers = {} }) => ({
+    offset: BigInt(offset),
+    key,
+    value,
+    headers: headers as Record<string, Buffer>,
+  }));
   // Never null here: kafkajs does not call with an empty batch.
   return {
     topic,

@@ -5,10 +5,8 @@
  * Unknown fields are refused, so that a misspelt one can't be ignored silently.
  */
 import { z } from 'zod';
+import { MOST_OF_A_LINE } from '../reduce-cart.ts';
 import type { CartLineView } from '../sql/add-cart-line.ts';
-
-/** Of an item and of a line's sum. */
-export const MOST_OF_A_LINE = 1_000_000;
 
 const identifier = (what: string) =>
   z

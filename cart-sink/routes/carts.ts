@@ -10,6 +10,7 @@ import type { Queryable } from '@databases/pg';
 import { z } from 'zod';
 import type { ZodFastifyInstance } from '#service/http-server.ts';
 import { ProblemError, problemResponse } from '#service/problem.ts';
+import { MOST_OF_A_LINE } from '../reduce-cart.ts';
 import { addCartLine, type CartLineView } from '../sql/add-cart-line.ts';
 import { changeCartLine } from '../sql/change-cart-line.ts';
 import { readCart } from '../sql/read-cart.ts';
@@ -21,7 +22,6 @@ import {
   lineChangeSchema,
   lineParameters,
   lineSchema,
-  MOST_OF_A_LINE,
   newLineSchema,
 } from './cart-schemas.ts';
 

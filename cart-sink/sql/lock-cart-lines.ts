@@ -5,6 +5,7 @@ export interface CartLineRow {
   readonly user_id: string;
   readonly sku: string;
   readonly quantity: number;
+  readonly created_xid: string;
 }
 
 /**
@@ -16,7 +17,7 @@ export interface CartLineRow {
  * 2,000 orders; an index look-up a line is faster at every size.
  */
 export const lockCartLines = (wanted: readonly { readonly userId: string; readonly sku: string }[]) => sql`
-  SELECT line.line_id, line.user_id, line.sku, line.quantity
+  SELECT line.line_id, line.user_id, line.sku, line.quantity, line.created_xid
   FROM unnest(
     (SELECT ${wanted.map(({ userId }) => userId)}::text[]),
     (SELECT ${wanted.map(({ sku }) => sku)}::text[])

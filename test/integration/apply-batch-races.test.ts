@@ -3,12 +3,16 @@
 import { randomInt } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { applyBatch } from '../../cart-sink/apply-batch.ts';
+import { applyReliably } from '../../cart-sink/apply-reliably.ts';
+import { readSettled } from '../../cart-sink/partition-owner.ts';
+import { CURRENT_RULE, type Rule, reduceCart } from '../../cart-sink/reduce-cart.ts';
 import { createCartServer } from '../../cart-sink/server.ts';
+import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { setFailpointHandler } from '../../service/failpoint.ts';
 import type { HttpServer } from '../../service/http-server.ts';
 import { createMetrics } from '../../service/metrics.ts';
-import { type CartDatabase, createCartDatabase, silent } from '../support/cart-database.ts';
-import { createEvent, createPositions } from '../support/sink-events.ts';
+import { type CartDatabase, createCartDatabase, silent, TEST_GROUP } from '../support/cart-database.ts';
+import { createEvent, createPositions, createStamp } from '../support/sink-events.ts';
 import { waitFor } from '../support/wait.ts';
 
 let carts: CartDatabase;
@@ -93,6 +97,85 @@ it('goods are neither lost nor made while two sinks and many shoppers are at the
   expect(Number(sums!.there) + Number(sums!.removed)).toBe(added);
   // The race was one: many lines came and went.
   expect(Number(sums!.lines)).toBeGreaterThan(skus.length * users.length);
+});
+
+it('goods are neither lost nor made while replays under changing rules give back and take again', {
+  timeout: 60_000,
+}, async () => {
+  const rules: Rule[] = [
+    CURRENT_RULE,
+    { version: 8, reduce: (lines, order) => reduceCart(lines, { ...order, source: 'direct' }) },
+    {
+      version: 9,
+      reduce: (lines, order) =>
+        reduceCart(lines, { ...order, items: order.items.map((item) => ({ ...item, quantity: item.quantity * 2 })) }),
+    },
+  ];
+  let added = 0;
+  let adding = true;
+  const shop = async () => {
+    while (adding) {
+      const quantity = randomInt(1, 5);
+      await add(pick(users), pick(skus), quantity);
+      added += quantity;
+    }
+  };
+  const placed: OrderPlaced[] = [];
+  const nextPosition = createPositions();
+  const createOrder = () => {
+    const items = Array.from({ length: randomInt(1, 4) }, (_, index) => ({
+      lineNo: index + 1,
+      sku: pick(skus),
+      quantity: randomInt(1, 4),
+      unitPriceCents: 1n,
+      cartLineId: null,
+    }));
+    return createEvent({ ...nextPosition(), userId: pick(users), items });
+  };
+  const sink = async () => {
+    const partition = await carts.own('live');
+    for (let index = 0; index < 100; index += 1) {
+      const orders = Array.from({ length: 4 }, createOrder);
+      placed.push(...orders);
+      expect(await applyBatch(carts.database, partition.batch(orders))).toMatchObject({ kind: 'applied' });
+    }
+  };
+  let changed = 0;
+  const replay = async () => {
+    const partition = await carts.own('replay');
+    for (let index = 0; index < 100; index += 1) {
+      const start = randomInt(placed.length + 1);
+      const batch = partition.batch(placed.slice(start, start + 12), createStamp({ mode: 'reapply' }));
+      const result = await applyReliably(
+        {
+          apply: (one) => applyBatch(carts.database, one, pick(rules)),
+          readSettled: (one) => readSettled(carts.database.pool, TEST_GROUP, one),
+          onRetry: () => undefined,
+          random: Math.random,
+        },
+        batch,
+        new AbortController().signal,
+      );
+      expect(result).toMatchObject({ kind: 'applied' });
+      changed += (result as { changed: number }).changed;
+    }
+  };
+
+  const shoppers = Array.from({ length: 3 }, shop);
+  try {
+    await Promise.all([sink(), replay()]);
+  } finally {
+    adding = false;
+    await Promise.all(shoppers);
+  }
+
+  const [sums] = await carts.query<{ there: string; removed: string; back: string }>(
+    `SELECT coalesce((SELECT sum(quantity) FROM cart_lines), 0) AS there, sum(removed) AS removed,
+            count(*) FILTER (WHERE removed < 0) AS back FROM cart_removals`,
+  );
+  expect(Number(sums!.there) + Number(sums!.removed)).toBe(added);
+  expect(changed).toBeGreaterThan(100);
+  expect(Number(sums!.back)).toBeGreaterThan(20);
 });
 
 it('goods added to a line that the sink is just deleting come back as a new line', async () => {

@@ -3,11 +3,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import { migrateCarts } from '../../cart-sink/migrate-carts.ts';
+import { formatReplayHeaders } from '../../cart-sink/replay-records.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import { silent } from '../support/cart-database.ts';
 import { withKafkaAdmin } from '../support/kafka-admin.ts';
 import type { Service } from '../support/service-process.ts';
-import { createEvent } from '../support/sink-events.ts';
+import { createEvent, createStamp } from '../support/sink-events.ts';
 import { createSinkStage, type SinkStage, sumOf } from '../support/sink-stage.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -124,7 +125,8 @@ test('waits for its topics and says so, then consumes the replay topic as soon a
   await waitFor('the replay topic to be owned', owned, { deadlineMs: 20_000 });
   // A replay repeats orders at positions that are long past: they are taken all the same, and change nothing twice.
   const event = createEvent({ userId: 'user-1' });
-  const record = { partition: 0, key: Buffer.from('user-1'), value: encodeOrderPlaced(event) };
+  const headers = formatReplayHeaders(createStamp(), 'order');
+  const record = { partition: 0, key: Buffer.from('user-1'), value: encodeOrderPlaced(event), headers };
   await stage.publishRaw([record], { topic: stage.replayTopic });
   await stage.publishRaw([record], { topic: stage.replayTopic });
   await waitFor('both replayed records', async () => {
@@ -265,7 +267,7 @@ test('halts when records that it has not applied were deleted', async () => {
     expectedOffset: String(stored.nextOffset),
     earliestOffset: String(deletedTo),
   });
-  expect(halted.message).toMatch(/committed at [0-9A-F]+\/[0-9A-F]+\)\. .* start over under new names: .*ORDERS_TOPIC/);
+  expect(halted.message).toMatch(/committed at [0-9A-F]+\/[0-9A-F]+\)\. .* run `npm run adopt -- sink`/);
 });
 
 test('halts when records are deleted under its eyes before it has fetched them', async () => {

@@ -5,10 +5,12 @@ import pg from 'pg';
 import type { Batch, SinkEntry } from '../../cart-sink/batch.ts';
 import { migrateCarts } from '../../cart-sink/migrate-carts.ts';
 import { takeOwnership } from '../../cart-sink/partition-owner.ts';
+import { EMPTY_TALLY, type ReplayStamp } from '../../cart-sink/replay-records.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { createDatabase, type Database } from '../../service/database.ts';
 import { createLogger } from '../../service/logger.ts';
 import { createTestEnvironment } from './environment.ts';
+import { createStamp, tallyEvents } from './sink-events.ts';
 
 export const silent = createLogger('test', 'silent');
 
@@ -28,9 +30,14 @@ export interface CartDatabase {
 }
 
 export interface OwnedPartition {
-  /** A batch that begins where the last one made here ends. */
-  batch(events: readonly (OrderPlaced | Omit<Extract<SinkEntry, { kind: 'unreadable' }>, 'offset'>)[]): Batch;
+  /** A batch that begins where the last one made here ends. Of another topic than `live`, it is of a run of repair. */
+  batch(
+    events: readonly (OrderPlaced | DistributiveOmit<Exclude<SinkEntry, { kind: 'order' }>, 'offset'>)[],
+    replay?: ReplayStamp,
+  ): Batch;
 }
+
+type DistributiveOmit<T, K extends keyof T> = T extends T ? Omit<T, K> : never;
 
 export const TEST_GROUP = 'cart-sink';
 
@@ -81,7 +88,7 @@ export async function createCartDatabase(label: string): Promise<CartDatabase> {
       const [owned] = await takeOwnership(database.pool, TEST_GROUP, [{ topic, partition }]);
       let expectedOffset = owned!.nextOffset;
       return {
-        batch(events) {
+        batch(events, replay = createStamp()) {
           const start = expectedOffset;
           expectedOffset += BigInt(events.length);
           const entries = events.map((event, index): SinkEntry => {
@@ -96,8 +103,11 @@ export async function createCartDatabase(label: string): Promise<CartDatabase> {
             expectedOffset: start,
             nextOffset: expectedOffset,
             entries,
-            lastPosition: null,
-            live: topic === 'live',
+            replay: topic === 'live' ? null : replay,
+            tally:
+              topic === 'live'
+                ? EMPTY_TALLY
+                : tallyEvents(entries.flatMap((entry) => (entry.kind === 'order' ? [entry.event] : []))),
           };
         },
       };

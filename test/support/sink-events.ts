@@ -1,6 +1,10 @@
-// OrderPlaced events for tests of the sink that have no reader: plausible, distinct, and with increasing positions.
+// OrderPlaced events for tests of the sink that have no reader: plausible, distinct, and with increasing positions. And
+// what marks them as a replay.
 
 import { randomUUID } from 'node:crypto';
+import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
+import { addToTally, EMPTY_TALLY, type ReplayStamp, type ReplayTally } from '../../cart-sink/replay-records.ts';
+import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import { toLsn } from '../../schemas/lsn.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 
@@ -31,4 +35,17 @@ export function createPositions(): () => Pick<OrderPlaced, 'commitLsn' | 'ordina
     next += 0x100n;
     return { commitLsn: toLsn(next), ordinal: 0 };
   };
+}
+
+/** A run of its own, of repair, under the present rule, with `changes` on top. */
+export function createStamp(changes: Partial<ReplayStamp> = {}): ReplayStamp {
+  return { runId: randomUUID(), mode: 'repair', ruleVersion: RULE_VERSION, ...changes };
+}
+
+/** What a run that publishes these events says at its end. */
+export function tallyEvents(events: readonly OrderPlaced[]): ReplayTally {
+  return events.reduce(
+    (tally, event) => addToTally(tally, Buffer.from(event.userId), encodeOrderPlaced(event)),
+    EMPTY_TALLY,
+  );
 }

@@ -5,20 +5,32 @@
 import { randomUUID } from 'node:crypto';
 import { Kafka, logLevel, type Producer } from 'kafkajs';
 import pg from 'pg';
+import {
+  formatReplayEnd,
+  formatReplayHeaders,
+  REPLAY_PROGRESS_KEY,
+  type ReplayKind,
+  type ReplayStamp,
+} from '../../cart-sink/replay-records.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { orderPartition } from '../../service/kafka-client.ts';
 import { createTestEnvironment, type TestEnvironment, type TestServers } from './environment.ts';
 import { withKafkaAdmin } from './kafka-admin.ts';
 import type { Service } from './service-process.ts';
-import { createEvent, createPositions } from './sink-events.ts';
+import { createEvent, createPositions, tallyEvents } from './sink-events.ts';
 import { waitFor } from './wait.ts';
 
 export const partitionCount = 6;
 /** What each user has of the one SKU at first. */
 export const fullCart = 1_000_000;
 
-export type RawRecord = { partition: number; key: Buffer | null; value: Buffer | null };
+export type RawRecord = {
+  partition: number;
+  key: Buffer | null;
+  value: Buffer | null;
+  headers?: Record<string, string>;
+};
 export type StoredOffset = { topic: string; partition: number; nextOffset: bigint; ownerEpoch: bigint };
 
 export type SinkStage = {
@@ -29,11 +41,13 @@ export type SinkStage = {
   createTopics(options?: { replay?: boolean }): Promise<void>;
   createReplayTopic(): Promise<void>;
   /** Starts a sink with a session of six seconds, the broker's least, and waits until it serves carts. */
-  startSink(more?: Record<string, string>, options?: { failpoints?: string }): Promise<Service>;
+  startSink(more?: Record<string, string>, options?: { failpoints?: string; wrongRule?: boolean }): Promise<Service>;
   /** Fills the carts of `users`; the tables must be there. */
   fillCarts(users: readonly string[]): Promise<void>;
   /** Publishes one order of one piece for each of `users`, in one Kafka transaction; returns the events. */
   publish(users: readonly string[], changes?: Partial<OrderPlaced>): Promise<OrderPlaced[]>;
+  /** Publishes events to the replay topic as the tool would, in one Kafka transaction; `end`: with the run's end. */
+  publishReplay(events: readonly OrderPlaced[], stamp: ReplayStamp, options?: { end?: boolean }): Promise<void>;
   publishRaw(records: readonly RawRecord[], options?: { topic?: string; abort?: boolean }): Promise<void>;
   query<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>;
   storedOffsets(): Promise<StoredOffset[]>;
@@ -132,14 +146,17 @@ export async function createSinkStage(label: string, servers?: TestServers): Pro
     storedOffsets,
     createTopics: ({ replay = true } = {}) => createTopics(replay ? [topic, replayTopic] : [topic]),
     createReplayTopic: () => createTopics([replayTopic]),
-    async startSink(more = {}, { failpoints } = {}) {
+    async startSink(more = {}, { failpoints, wrongRule = false } = {}) {
       const settings = {
         SESSION_TIMEOUT_MS: '6000',
         LAG_INTERVAL_MS: '500',
         ...(failpoints === undefined ? {} : { TILLSTREAM_FAILPOINTS: failpoints }),
         ...more,
       };
-      const nodeArgs = failpoints === undefined ? [] : ['--import', './test/support/failpoints.ts'];
+      const nodeArgs = [
+        ...(failpoints === undefined ? [] : ['--import', './test/support/failpoints.ts']),
+        ...(wrongRule ? ['--import', './test/support/wrong-rule.ts'] : []),
+      ];
       const sink = await environment.startService('cart-sink', settings, { nodeArgs });
       await sink.waitReady();
       return sink;
@@ -164,6 +181,24 @@ export async function createSinkStage(label: string, servers?: TestServers): Pro
       );
       for (const event of events) published.set(event.orderId, event);
       return events;
+    },
+    async publishReplay(events, stamp, { end = false } = {}) {
+      const byPartition = Map.groupBy(events, ({ userId }) => orderPartition(userId, partitionCount));
+      const records = [...byPartition].flatMap(([partition, orders]): RawRecord[] => {
+        const mark = (kind: ReplayKind) => ({ partition, headers: formatReplayHeaders(stamp, kind) });
+        return [
+          ...orders.map((order) => ({
+            ...mark('order'),
+            key: Buffer.from(order.userId),
+            value: encodeOrderPlaced(order),
+          })),
+          ...(end ? [{ ...mark('end'), key: null, value: formatReplayEnd(tallyEvents(orders)) }] : []),
+        ];
+      });
+      const progress = { partition: 0, key: Buffer.from(REPLAY_PROGRESS_KEY), value: Buffer.from('{}') };
+      await publishRaw([...records, { ...progress, headers: formatReplayHeaders(stamp, 'progress') }], {
+        topic: replayTopic,
+      });
     },
     async waitDrained(deadlineMs = 30_000) {
       await waitFor(

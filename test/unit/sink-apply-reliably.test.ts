@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { type ApplyResult, applyReliably, type ReliableApply } from '../../cart-sink/apply-reliably.ts';
 import type { Batch } from '../../cart-sink/batch.ts';
 import { CommitOutcomeUnknownError, RecordsLostError, SinkDefectError } from '../../cart-sink/errors.ts';
+import { EMPTY_TALLY } from '../../cart-sink/replay-records.ts';
 import { createEvent } from '../support/sink-events.ts';
 
 const batch: Batch = {
@@ -16,10 +17,10 @@ const batch: Batch = {
     { kind: 'order', offset: 11n, event: createEvent() },
     { kind: 'unreadable', offset: 12n, key: null, value: null, reason: 'no value' },
   ],
-  lastPosition: null,
-  live: true,
+  replay: null,
+  tally: EMPTY_TALLY,
 };
-const applied: ApplyResult = { kind: 'applied', orders: 2, duplicates: 0, parked: 1 };
+const applied: ApplyResult = { kind: 'applied', orders: 2, duplicates: 0, changed: 0, parked: 1 };
 const away = () => Object.assign(new Error('gone'), { code: '57P01' });
 const unknown = () => new CommitOutcomeUnknownError(batch, away());
 
@@ -101,7 +102,7 @@ describe('applying a batch', () => {
 describe('a COMMIT without an answer', () => {
   it('is looked up, and not repeated when it has happened', async () => {
     const { run, calls } = createDatabase({ apply: [unknown()], settled: [{ ownerEpoch: 7n, nextOffset: 14n }] });
-    expect(await run()).toEqual({ kind: 'applied', orders: 2, duplicates: 0, parked: 1 });
+    expect(await run()).toEqual({ kind: 'applied', orders: 2, duplicates: 0, changed: 0, parked: 1 });
     expect(calls).toEqual(['apply', 'retry outcome-unknown', 'settled']);
   });
 

@@ -3,8 +3,11 @@ import { describe, expect, it } from 'vitest';
 import type { ReliableResult } from '../../cart-sink/apply-reliably.ts';
 import type { Batch } from '../../cart-sink/batch.ts';
 import { createPartitionConsumer, type PartitionEnd } from '../../cart-sink/consume-partition.ts';
+import { createReplayJudge, type ReplayJudge } from '../../cart-sink/hold-replay.ts';
+import { EMPTY_TALLY, formatReplayHeaders, type ReplayStamp } from '../../cart-sink/replay-records.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
-import { createEvent } from '../support/sink-events.ts';
+import { createEvent, createStamp } from '../support/sink-events.ts';
+import { waitFor } from '../support/wait.ts';
 
 const signal = new AbortController().signal;
 
@@ -22,11 +25,13 @@ function createStage(
     earliest?: bigint;
     maxRecords?: number;
     answer?: (batch: Batch) => ReliableResult | Promise<ReliableResult>;
+    judgeReplay?: ReplayJudge;
   } = {},
 ) {
   const batches: Batch[] = [];
   const passed: bigint[] = [];
   const ends: PartitionEnd[] = [];
+  const held: string[] = [];
   const partition = createPartitionConsumer({
     ownership: {
       topic: 'live',
@@ -36,21 +41,22 @@ function createStage(
       lastCommitLsn: '0/AB',
     },
     consumerGroup: 'group',
-    live: true,
+    judgeReplay: options.judgeReplay,
     limits: { maxRecords: options.maxRecords ?? 100, maxBytes: 1_000_000 },
     apply: async (batch) => {
       batches.push(batch);
       const orders = batch.entries.length;
-      return (await options.answer?.(batch)) ?? { kind: 'applied', orders, duplicates: 0, parked: 0 };
+      return (await options.answer?.(batch)) ?? { kind: 'applied', orders, duplicates: 0, changed: 0, parked: 0 };
     },
     readEarliest: async () => options.earliest ?? 0n,
     onApplied: () => undefined,
+    onHeld: ({ runId }) => held.push(runId),
     onEnd: (end) => ends.push(end),
   });
   const consume = (batch: Parameters<typeof partition.consume>[0], until = signal) =>
     partition.consume(batch, (offset) => passed.push(offset), until);
   const ranges = () => batches.map(({ expectedOffset, nextOffset }) => [Number(expectedOffset), Number(nextOffset)]);
-  return { partition, consume, batches, passed, ends, ranges };
+  return { partition, consume, batches, passed, ends, held, ranges };
 }
 
 describe('a partition', () => {
@@ -72,7 +78,7 @@ describe('a partition', () => {
       expect(inFlight).toBe(1);
       await new Promise((resolve) => setTimeout(resolve, 5));
       inFlight -= 1;
-      return { kind: 'applied', orders: 1, duplicates: 0, parked: 0 };
+      return { kind: 'applied', orders: 1, duplicates: 0, changed: 0, parked: 0 };
     };
     const { consume, batches } = createStage({ answer, maxRecords: 1 });
     await Promise.all([consume(fetched(0, 2, [0, 1, 2])), consume(fetched(3, 4, [3, 4]))]);
@@ -93,19 +99,17 @@ describe('a partition', () => {
     const { consume, ranges, batches } = createStage();
     await consume(fetched(0, 5, []));
     expect(ranges()).toEqual([[0, 6]]);
-    expect(batches[0]).toMatchObject({ entries: [], lastPosition: null, ownerEpoch: 3n });
+    expect(batches[0]).toMatchObject({ entries: [], replay: null, ownerEpoch: 3n });
   });
 
-  it('names the last order of a batch as its position', async () => {
+  it('hands on what it can read and what it can not, in sequence', async () => {
     const { consume, batches } = createStage();
-    const event = createEvent({ ordinal: 4 });
     await consume({
       firstOffset: 0n,
       lastOffset: 2n,
-      records: [record(0), record(1, encodeOrderPlaced(event)), record(2, Buffer.from('garbage'))],
+      records: [record(0), record(1), record(2, Buffer.from('garbage'))],
     });
     expect(batches[0]!.entries.map(({ kind }) => kind)).toEqual(['order', 'order', 'unreadable']);
-    expect(batches[0]!.lastPosition).toMatchObject({ generation: 1, timeline: 1, ordinal: 4 });
   });
 
   it('halves its batches at a time limit, and grows back', async () => {
@@ -113,7 +117,7 @@ describe('a partition', () => {
     const answer = (batch: Batch): ReliableResult =>
       batch.entries.length > limit
         ? { kind: 'too-slow' }
-        : { kind: 'applied', orders: batch.entries.length, duplicates: 0, parked: 0 };
+        : { kind: 'applied', orders: batch.entries.length, duplicates: 0, changed: 0, parked: 0 };
     const { consume, batches, partition } = createStage({ answer, maxRecords: 8 });
     await consume(fetched(0, 7, [0, 1, 2, 3, 4, 5, 6, 7]));
     expect(partition.position()).toBe(8n);
@@ -220,7 +224,7 @@ describe('the end of a partition', () => {
     const answer = (batch: Batch): ReliableResult =>
       interrupted
         ? { kind: 'interrupted' }
-        : { kind: 'applied', orders: batch.entries.length, duplicates: 0, parked: 0 };
+        : { kind: 'applied', orders: batch.entries.length, duplicates: 0, changed: 0, parked: 0 };
     const { consume, ends, passed, partition } = createStage({ answer });
     await consume(fetched(0, 2, [0, 1, 2]));
     expect(partition.position()).toBe(0n);
@@ -235,5 +239,120 @@ describe('the end of a partition', () => {
     const { consume, batches } = createStage();
     await consume(fetched(0, 2, [0, 1, 2]), AbortSignal.abort());
     expect(batches).toHaveLength(0);
+  });
+});
+
+describe('a partition of the replay topic', () => {
+  const [mine, foreign, cancelled] = [
+    createStamp(),
+    createStamp({ ruleVersion: 99 }),
+    createStamp({ ruleVersion: 99 }),
+  ];
+  const { runId: cancelledRun } = cancelled;
+  /** One record a stamp, at offsets from 0 on; null: not the tool's. */
+  const replayed = (...stamps: readonly (ReplayStamp | null)[]) => ({
+    firstOffset: 0n,
+    lastOffset: BigInt(stamps.length),
+    records: stamps.map((stamp, offset) => ({
+      ...record(offset),
+      headers: Object.fromEntries(
+        Object.entries(stamp === null ? {} : formatReplayHeaders(stamp, 'order')).map(([name, text]) => [
+          name,
+          Buffer.from(text),
+        ]),
+      ),
+    })),
+  });
+  const createReplayStage = (isCancelled = async (runId: string) => runId === cancelledRun) => {
+    const asked: string[] = [];
+    const judgeReplay = createReplayJudge(mine.ruleVersion, (runId) => {
+      asked.push(runId);
+      return isCancelled(runId);
+    });
+    return { ...createStage({ judgeReplay }), asked };
+  };
+
+  it('gives each run a batch of its own, with its sum', async () => {
+    const { consume, batches, ranges, asked } = createReplayStage();
+    const other = createStamp({ mode: 'reapply' });
+    await consume(replayed(mine, mine, other, null));
+    expect(ranges()).toEqual([
+      [0, 2],
+      [2, 3],
+      [3, 5],
+    ]);
+    expect(batches.map(({ replay, tally }) => [replay, tally.count])).toEqual([
+      [mine, 2n],
+      [other, 1n],
+      [null, 0n],
+    ]);
+    expect(batches[2]!.entries).toMatchObject([{ kind: 'unreadable' }]);
+    expect(asked).toEqual([]);
+  });
+
+  it('is held before a run under another version of the rule, until it is released and the run cancelled', async () => {
+    let isCancelled = false;
+    const { partition, consume, batches, ranges, passed, held, ends } = createReplayStage(async () => isCancelled);
+    const fetch = replayed(mine, foreign, foreign, mine);
+    const rest = { ...fetch, firstOffset: 1n, records: fetch.records.slice(1) };
+    await consume(fetch);
+    expect(ranges()).toEqual([[0, 1]]);
+    expect(passed).toEqual([0n]);
+    expect(held).toEqual([foreign.runId]);
+    expect(partition.held()).toEqual(foreign);
+
+    await consume(rest);
+    expect(batches).toHaveLength(1);
+    partition.release();
+    await consume(rest);
+    expect(held).toEqual([foreign.runId, foreign.runId]);
+    expect(batches).toHaveLength(1);
+
+    isCancelled = true;
+    partition.release();
+    await consume(rest);
+    expect(ranges()).toEqual([
+      [0, 1],
+      [1, 3],
+      [3, 5],
+    ]);
+    expect(batches[1]).toMatchObject({ entries: [], replay: null, tally: EMPTY_TALLY });
+    expect(partition.held()).toBeUndefined();
+    expect(ends).toEqual([]);
+  });
+
+  it('is held before an event of an unknown schema is looked at: the newer program may know it', async () => {
+    const { consume, held, ends } = createReplayStage();
+    const fetch = replayed(foreign);
+    fetch.records[0]!.value![4]! ^= 0xff;
+    await consume(fetch);
+    expect(held).toEqual([foreign.runId]);
+    expect(ends).toEqual([]);
+  });
+
+  it('asks once about a cancelled run, and about a waiting one each time', async () => {
+    const { partition, consume, asked } = createReplayStage();
+    await consume(replayed(cancelled, null, cancelled, foreign));
+    partition.release();
+    await consume({
+      ...replayed(),
+      firstOffset: 3n,
+      lastOffset: 4n,
+      records: replayed(null, null, null, foreign).records.slice(3),
+    });
+    expect(asked).toEqual([cancelled.runId, foreign.runId, foreign.runId]);
+  });
+
+  it('takes nothing, and does not end, when it is told to come back while it asks', async () => {
+    const abort = new AbortController();
+    const asking = Promise.withResolvers<boolean>();
+    const { consume, ends, batches, asked } = createReplayStage(() => asking.promise);
+    const consuming = consume(replayed(foreign), abort.signal);
+    await waitFor('the question', () => asked.length === 1);
+    abort.abort();
+    asking.reject(new Error('told to come back'));
+    await consuming;
+    expect(ends).toEqual([]);
+    expect(batches).toEqual([]);
   });
 });

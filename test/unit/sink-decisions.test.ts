@@ -3,10 +3,11 @@ import { readCartSinkConfig } from '../../cart-sink/config.ts';
 import { judgeFetch, judgeStart } from '../../cart-sink/offset-continuity.ts';
 import { parseEntry } from '../../cart-sink/parked.ts';
 import { formatReadiness } from '../../cart-sink/readiness.ts';
+import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
 import { backOffMs, judgeFault } from '../../cart-sink/retry-policy.ts';
 import { countChunk } from '../../cart-sink/split-batch.ts';
 import { encodeOrderPlaced, UnknownSchemaError } from '../../schemas/codec.ts';
-import { createEvent } from '../support/sink-events.ts';
+import { createEvent, createStamp } from '../support/sink-events.ts';
 
 describe('where a partition may start', () => {
   it.each([
@@ -152,7 +153,7 @@ describe('readiness', () => {
     migrated: true,
     pipeline: 'consuming',
     topics: ['live', 'replay'],
-    partitions: [{ topic: 'live', partition: 1, nextOffset: 5n }],
+    partitions: [{ topic: 'live', partition: 1, nextOffset: 5n, held: undefined }],
     lag: [{ topic: 'live', partition: 1, nextOffset: 4n, records: 2n, seconds: 1.5 }],
     halt: undefined,
   } as const;
@@ -177,6 +178,15 @@ describe('readiness', () => {
       ready: false,
       body: { migrations: 'missing', remedy: expect.stringContaining('npm run migrate') },
     });
+  });
+
+  it('tells which run a partition waits for, and both versions of the rule', () => {
+    const partitions = [{ ...condition.partitions[0], held: createStamp({ ruleVersion: 7 }) }];
+    const [{ runId }] = [partitions[0]!.held];
+    expect(formatReadiness({ ...condition, partitions }).body.partitions).toMatchObject([
+      { held: { runId, ruleVersion: 7, ofThisSink: RULE_VERSION } },
+    ]);
+    expect(formatReadiness(condition).body.partitions).not.toMatchObject([{ held: expect.anything() }]);
   });
 
   it('tells partitions and lag as JSON', () => {

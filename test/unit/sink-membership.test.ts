@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { createPartitionConsumer, type PartitionEnd } from '../../cart-sink/consume-partition.ts';
+import { HOLD_LOOK_EVERY_MS } from '../../cart-sink/hold-replay.ts';
 import type { GroupHandlers, GroupPartition } from '../../cart-sink/kafka/group-consumer.ts';
 import { createMembership } from '../../cart-sink/membership.ts';
 import { type Ownership, PartitionNotTakenError, type TopicPartition } from '../../cart-sink/partition-owner.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
-import { createEvent } from '../support/sink-events.ts';
+import { createEvent, createStamp } from '../support/sink-events.ts';
 import { waitFor } from '../support/wait.ts';
 
 const live = (partition: number): TopicPartition => ({ topic: 'live', partition });
@@ -24,8 +25,10 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
     refuse: (error: Error) => void;
   }[] = [];
   const started: (GroupPartition & { offset: bigint })[][] = [];
+  const paused: number[] = [];
   const lost: string[] = [];
   const partitionEnds: ((end: PartitionEnd) => void)[] = [];
+  const partitionHolds: (() => void)[] = [];
   const applied: string[] = [];
   let closed = 0;
   const membership = createMembership({
@@ -33,6 +36,7 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
       handlers = given;
       return {
         start: (positions) => started.push([...positions]),
+        pause: ({ partition }) => paused.push(partition),
         report: async () => undefined,
         close: async () => {
           closed += 1;
@@ -45,33 +49,47 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
       return promise;
     },
     readRanges: async () => new Map([0, 1, 2].map((partition) => [partition, range])),
-    createPartition: (ownership, onEnd) => {
-      partitionEnds.push(onEnd);
+    createPartition: (ownership, handlers) => {
+      partitionEnds.push(handlers.onEnd);
+      partitionHolds.push(() => handlers.onHeld(createStamp()));
       return createPartitionConsumer({
         ownership,
         consumerGroup: 'group',
-        live: true,
+        judgeReplay: undefined,
         limits: { maxRecords: 10, maxBytes: 1_000 },
         apply: async (batch) => {
           applied.push(`${batch.partition}: ${batch.expectedOffset} to ${batch.nextOffset}`);
-          return { kind: 'applied', orders: 1, duplicates: 0, parked: 0 };
+          return { kind: 'applied', orders: 1, duplicates: 0, changed: 0, parked: 0 };
         },
         readEarliest: async () => 0n,
         onApplied: () => undefined,
-        onEnd,
+        ...handlers,
       });
     },
+    onHeld: () => undefined,
     onAssigned: (_, gone) => lost.push(...gone.map(({ partition }) => String(partition))),
   });
   const fetch = async (partition: number, offset: bigint): Promise<bigint[]> => {
     const passed: bigint[] = [];
     const value = encodeOrderPlaced(createEvent());
-    const records = [{ offset, key: Buffer.from('user-1'), value }];
+    const records = [{ offset, key: Buffer.from('user-1'), value, headers: {} }];
     const batch = { ...live(partition), firstOffset: offset, lastOffset: offset, records };
     await handlers!.onBatch(batch, (at) => passed.push(at), new AbortController().signal);
     return passed;
   };
-  return { membership, handlers: handlers!, takes, started, lost, partitionEnds, applied, fetch, closed: () => closed };
+  return {
+    paused,
+    partitionHolds,
+    membership,
+    handlers: handlers!,
+    takes,
+    started,
+    lost,
+    partitionEnds,
+    applied,
+    fetch,
+    closed: () => closed,
+  };
 }
 
 describe('an assignment', () => {
@@ -175,6 +193,36 @@ describe('a membership', () => {
     partitionEnds[0]!({ kind: 'stale-owner' });
     membership.end({ kind: 'closed' });
     expect(await membership.ended).toEqual({ kind: 'closed' });
+  });
+
+  it('pauses a held partition, and starts it again where it stands after a while', async () => {
+    const { handlers, takes, started, paused, partitionHolds, fetch, membership } = createStage();
+    handlers.onAssigned([live(0), live(1)]);
+    takes[0]!.answer([own(live(0)), own(live(1))]);
+    await waitFor('the start', () => started.length === 1);
+    await fetch(1, 5n);
+    const beganMs = performance.now();
+    partitionHolds[1]!();
+    expect(paused).toEqual([1]);
+    await waitFor('the next look', () => started.length === 2);
+    expect(started[1]).toEqual([{ topic: 'live', partition: 1, offset: 6n }]);
+    expect(performance.now() - beganMs).toBeGreaterThan(1_900);
+    await membership.close();
+  });
+
+  it('forgets a held partition with its assignment', async () => {
+    const { handlers, takes, started, paused, partitionHolds } = createStage();
+    handlers.onAssigned([live(0)]);
+    takes[0]!.answer([own(live(0))]);
+    await waitFor('the start', () => started.length === 1);
+    partitionHolds[0]!();
+    handlers.onAssigned([live(1)]);
+    partitionHolds[0]!();
+    takes[1]!.answer([own(live(1))]);
+    await waitFor('the second start', () => started.length === 2);
+    await new Promise((resolve) => setTimeout(resolve, HOLD_LOOK_EVERY_MS + 200));
+    expect(started).toHaveLength(2);
+    expect(paused).toEqual([0]);
   });
 
   it('leaves the group when it is closed', async () => {
