@@ -1,5 +1,5 @@
 # One small image for the three services and the tools; the first argument chooses what runs:
-#   docker run … tillstream order-api/main.ts | cdc-reader/main.ts | cart-sink/main.ts | tools/migrate.ts
+#   docker run … tillstream order-api/main.ts | cdc-reader/main.ts | cart-sink/main.ts | tools/main.ts migrate
 # Production dependencies only, no root, and nothing is written below /: it runs with a read-only root file system (the
 # reader spills huge transactions to /tmp, or to SPILL_DIRECTORY). Node is the main process and gets SIGTERM itself.
 

@@ -112,7 +112,8 @@ function judgeEffects(carts: CartFacts, log: JudgedLog, history: CartHistory, fi
     .filter(({ orderId }) => ledger.has(orderId) && !history.appliedBefore.has(orderId));
   const removals = carts.removals.filter(({ orderId }) => !history.appliedBefore.has(orderId));
   judgeRemovals(orders, removals, history, findings);
-  judgeLines(carts.lines, removals, history, findings);
+  const buyers = new Map(carts.ledger.map(({ orderId, userId }) => [orderId, userId]));
+  judgeLines(carts.lines, removals, buyers, history, findings);
 }
 
 function judgeRemovals(
@@ -124,6 +125,11 @@ function judgeRemovals(
   const model = (additionsFirst: boolean) => runCartModel({ ...history, orders, additionsFirst }).reductions;
   const [early, late] = [model(true), model(false)];
   const byItem = Map.groupBy(removals, ({ orderId, lineNo }) => itemKey(orderId, lineNo));
+  // A line that an addition made came into being at some moment among the orders: an item between two others may find it
+  // although it finds nothing with all additions first, and nothing with all of them last.
+  const opening = new Set(history.opening.map(({ lineId }) => lineId));
+  const later = history.additions.filter(({ lineId }) => !opening.has(lineId));
+  const unsure = history.edited.union(new Set(later.map(({ userId, sku }) => cartKey(userId, sku))));
   const known = new Set<string>();
   let undetermined = 0;
   for (const { orderId, userId, source, items } of orders) {
@@ -140,7 +146,7 @@ function judgeRemovals(
       );
       const [first, last] = [early.get(key), late.get(key)];
       const agreed = first?.removed === last?.removed && first?.lineId === last?.lineId;
-      if (source !== 'direct' && (!agreed || history.edited.has(cartKey(userId, sku)))) {
+      if (source !== 'direct' && (!agreed || unsure.has(cartKey(userId, sku)))) {
         undetermined += 1;
         continue;
       }
@@ -165,22 +171,26 @@ function judgeRemovals(
 function judgeLines(
   lines: readonly LineFact[],
   removals: readonly RemovalFact[],
+  buyers: ReadonlyMap<string, string>,
   history: CartHistory,
   findings: Findings,
 ): void {
+  const isEdited = (userId: string, sku: string) => history.edited.has(cartKey(userId, sku));
   const should = new Map<string, LineFact>();
   for (const line of [...history.opening, ...history.additions]) {
     const before = should.get(line.lineId)?.quantity ?? 0;
     should.set(line.lineId, { ...line, quantity: before + line.quantity });
   }
-  for (const { lineId, removed } of removals) {
+  for (const { orderId, lineId, sku, removed } of removals) {
     const line = lineId === null ? undefined : should.get(lineId);
     if (line !== undefined) should.set(line.lineId, { ...line, quantity: line.quantity - removed });
-    else findings.expect('I3', removed === 0, () => `${removed} were removed from line ${lineId}, which never was`);
+    // An addition without an answer counts as an edit, and nobody learnt the id of its line.
+    else if (!isEdited(buyers.get(orderId) ?? '', sku))
+      findings.expect('I3', removed === 0, () => `${removed} were removed from line ${lineId}, which never was`);
   }
   const now = new Map(lines.map((line) => [line.lineId, line]));
   for (const line of should.values()) {
-    if (history.edited.has(cartKey(line.userId, line.sku))) continue;
+    if (isEdited(line.userId, line.sku)) continue;
     const left = now.get(line.lineId)?.quantity ?? 0;
     findings.expect(
       'I3',
@@ -189,7 +199,7 @@ function judgeLines(
     );
   }
   for (const line of lines) {
-    if (history.edited.has(cartKey(line.userId, line.sku))) continue;
+    if (isEdited(line.userId, line.sku)) continue;
     const origin = should.get(line.lineId);
     findings.expect(
       'I3',

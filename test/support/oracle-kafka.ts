@@ -35,8 +35,10 @@ export async function readTopic(options: {
   readonly brokers: readonly string[];
   readonly topic: string;
   readonly deadlineMs: number;
+  /** By partition, where to begin: at an offset before which no transaction is open. Default: the earliest. */
+  readonly from?: ReadonlyMap<number, bigint>;
 }): Promise<readonly PartitionLog[]> {
-  const { topic, deadlineMs } = options;
+  const { topic, deadlineMs, from } = options;
   const endMs = performance.now() + deadlineMs;
   return withConnections(deadlineMs, async (connection) => {
     const { brokers, partitions } = await readMetadata(options.brokers, topic, connection);
@@ -44,7 +46,8 @@ export async function readTopic(options: {
     for (const { partition, leader } of partitions) {
       const broker = brokers.get(leader);
       if (broker === undefined) throw new Error(`The oracle finds no leader for ${topic}-${partition}.`);
-      logs.push(await readPartition(await connection(broker.host, broker.port), topic, partition, endMs));
+      const open = await connection(broker.host, broker.port);
+      logs.push(await readPartition(open, topic, partition, endMs, from?.get(partition)));
     }
     return logs;
   });
@@ -136,13 +139,14 @@ async function readPartition(
   topic: string,
   partition: number,
   endMs: number,
+  from: bigint | undefined,
 ): Promise<PartitionLog> {
   const name = `${topic}-${partition}`;
   const target = [int32(1), string(topic), int32(1), int32(partition)];
   const offsets = await connection.request(listOffsetsKey, 1, [int32(-1), ...target, int64(-2n)]);
   const [, earliest] = parseAnswer(offsets, name, () => [offsets.int64(), offsets.int64()] as const);
   const records: RawRecord[] = [];
-  let position = earliest;
+  let position = from ?? earliest;
   let highWatermark: bigint | undefined;
   while (highWatermark === undefined || position < highWatermark) {
     if (performance.now() > endMs) throw new Error(`The oracle read ${name} only up to ${position} in time.`);

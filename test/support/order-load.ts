@@ -60,16 +60,19 @@ export interface OrderLoad {
 }
 
 const paceConnections = 8;
+const ignore = () => undefined;
 
 /** Connects to a migrated orders database and installs what the loads need there (schema `order_load`). */
 export async function createOrderLoad({ ordersUrl, shape = defaultShape }: OrderLoadOptions): Promise<OrderLoad> {
   const pool = new pg.Pool({ connectionString: ordersUrl, max: paceConnections, application_name: 'order-load' });
   // A server that a test stops takes idle connections with it; the next use of the pool says so.
-  pool.on('error', () => undefined);
+  pool.on('error', ignore);
   await pool.query(installProcedures(shape));
 
   const inTransaction = async (use: (client: pg.PoolClient) => Promise<void>): Promise<void> => {
     const client = await pool.connect();
+    // A server that goes away fails the query in flight; without a listener it would also end the process.
+    client.on('error', ignore);
     try {
       await client.query('BEGIN');
       await use(client);
@@ -78,6 +81,7 @@ export async function createOrderLoad({ ordersUrl, shape = defaultShape }: Order
       client.release(true);
       throw error;
     }
+    client.off('error', ignore);
     client.release();
   };
 
@@ -113,6 +117,7 @@ export async function createOrderLoad({ ordersUrl, shape = defaultShape }: Order
       }),
     async commitSideBySide({ first, count }) {
       const clients = Array.from({ length: count }, () => new pg.Client({ connectionString: ordersUrl }));
+      for (const client of clients) client.on('error', ignore);
       try {
         await Promise.all(clients.map((client) => client.connect()));
         const ids = await Promise.all(

@@ -132,7 +132,7 @@ describe('imports', () => {
 
   it('never lead to tools/, and to dev/ and test/ only from there', () => {
     expectNoImport('A tool is an entry point: move what others need to the service that it belongs to.', (from, to) => {
-      return areaOf(to.target) === 'tools' && from.area !== 'tools';
+      return areaOf(to.target) === 'tools' && from.area !== 'tools' && from.area !== 'test';
     });
     expectNoImport('dev/ and test/ are not part of what is shipped.', (from, to) => {
       return shipped.includes(from) && ['dev', 'test'].includes(areaOf(to.target));

@@ -1,0 +1,172 @@
+// `npm run adopt -- reader`: shows the halt, asks, and makes a slot and a checkpoint from which a reader can go on. The
+// orders database is written to only by way of its slot. Guarantees: nothing changes before the yes; whatever else
+// publishes is fenced first; the checkpoint comes last, so that a run that was killed leaves a halt, and another run
+// completes it. The window's slot stays as it is.
+import type { Lsn } from '#schemas/lsn.ts';
+import { createDatabase } from '#service/database.ts';
+import { ConfigurationError } from '#service/environment.ts';
+import { failpoint } from '#service/failpoint.ts';
+import type { Logger } from '#service/logger.ts';
+import { formatCheckpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
+import type { CdcReaderConfig } from '../../cdc-reader/config.ts';
+import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from '../../cdc-reader/kafka/connection.ts';
+import { type EventTail, readPartitionTails } from '../../cdc-reader/live-topic.ts';
+import { createSlot, dropSlot } from '../../cdc-reader/postgres/slot.ts';
+import { createSourceSession } from '../../cdc-reader/postgres/source-session.ts';
+import { ToolRefusal } from '../run-tool.ts';
+import { type Conversation, requireYes } from './confirm.ts';
+import { formatReaderDone, formatReaderPlan } from './format-reader-plan.ts';
+import { formatRepairs } from './gap.ts';
+import { inspectReader } from './inspect-reader.ts';
+import { buildCheckpoint, findUnapplied, planReader, type ReaderFacts } from './plan-reader.ts';
+import { resetOffsets } from './reset-offsets.ts';
+import { readTopicGeneration } from './sql/read-topic-generation.ts';
+import { readWindowFrom } from './window-slot.ts';
+
+export interface AdoptReaderOptions {
+  readonly config: CdcReaderConfig;
+  /** Needed for a new generation only. */
+  readonly cartDatabaseUrl: string | undefined;
+  readonly yes: boolean;
+  readonly force: boolean;
+  readonly conversation: Conversation;
+  readonly logger: Logger;
+}
+
+/** @throws ToolRefusal with nothing changed; whatever else leaves a halt, and can be run again */
+export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
+  const { config, conversation, logger } = options;
+  const { print } = conversation;
+  await using resources = new AsyncDisposableStack();
+  const source = resources.adopt(
+    await createSourceSession({
+      databaseUrl: config.orderDatabaseUrl,
+      applicationName: 'tillstream-adopt',
+      logger,
+      onEnd: () => undefined, // the next use says so
+    }),
+    (session) => session.close(),
+  );
+  if (!(await source.tryAdvisoryLock(`tillstream adopt of ${config.slotName}`))) {
+    throw new ToolRefusal('another adopt of this slot is running');
+  }
+  const kafka = resources.adopt(await openKafka(config, logger), (open) => open.close());
+
+  const facts = await inspectReader(config, source, kafka, print);
+  if (facts.halt === null && !options.force) {
+    throw new ToolRefusal(
+      'nothing wrong is found: start the reader. If it halts again while it streams (CONTENTS_DIFFER, ORDER_WITHOUT_ITEMS and others show only then), come back with --force',
+    );
+  }
+  const plan = planReader(facts);
+  const carts = plan.newGeneration === null ? null : resources.adopt(openCarts(options), (one) => one.close());
+  const generation = carts === null ? findGeneration(facts) : (await findKnownGeneration(facts, carts, config)) + 1;
+  if (plan.newGeneration !== null) requireEmpty(config, facts);
+  for (const line of formatReaderPlan(config, facts, plan, generation)) print(line);
+  await requireYes('Accept the gap?', options.yes, conversation);
+
+  await kafka.ensureTopics(null);
+  const producer = resources.adopt(await fence(config, logger), (one) => one.close());
+  await failpoint('adopt.fenced');
+  await requireUnchanged(kafka, facts);
+  const live = await readPartitionTails(kafka.log, config.ordersTopic, READ_DEADLINE_MS);
+  if (plan.newGeneration !== null) requireEmpty(config, { live });
+  // Before the slot: what is altered later changes it, and the reader sees that.
+  const publication = await source.readPublication(config.publicationName);
+
+  const server = { databaseUrl: config.orderDatabaseUrl, applicationName: config.applicationName };
+  if (facts.slotExists) await dropSlot({ ...server, slotName: config.slotName });
+  await failpoint('adopt.slot-dropped');
+  print('Creating the slot; this waits for transactions that are open now.');
+  const slot = await createSlot({
+    ...server,
+    slotName: config.slotName,
+    serverVersion: facts.identity.serverVersion,
+  });
+  await slot.close();
+  await failpoint('adopt.slot-created');
+
+  const reset = carts === null ? null : await resetOffsets(carts, config.ordersTopic, generation);
+  await failpoint('adopt.offsets-reset');
+  const checkpoint = buildCheckpoint(facts, plan, {
+    slotName: config.slotName,
+    consistentPoint: slot.consistentPoint,
+    publicationFingerprint: publication?.fingerprint ?? 'none',
+    live,
+    generation,
+  });
+  const transaction = await producer.begin();
+  await transaction.send([kafka.checkpointTopic.record(formatCheckpoint(checkpoint))]);
+  await transaction.commit();
+  await failpoint('adopt.checkpoint-written');
+  const gaps = reset === null ? checkpoint.gaps : findUnapplied(facts, reset.applied, checkpoint);
+  const repairs = formatRepairs(gaps, plan.isInWal ? await readWindow(options) : null);
+  for (const line of formatReaderDone(checkpoint, reset?.groups ?? null, repairs)) print(line);
+}
+
+function openCarts({ cartDatabaseUrl, logger }: AdoptReaderOptions) {
+  if (cartDatabaseUrl === undefined) {
+    throw new ConfigurationError([
+      "CART_DATABASE_URL is required: the live topic begins a new generation, which resets the sinks' offsets",
+    ]);
+  }
+  return openDatabase(cartDatabaseUrl, logger);
+}
+
+function openDatabase(url: string, logger: Logger) {
+  return createDatabase({
+    url,
+    applicationName: 'tillstream-adopt',
+    poolSize: 1,
+    statementTimeoutMs: 30_000,
+    lockTimeoutMs: 15_000, // longer than a sink's batch may hold its offset
+    idleInTransactionTimeoutMs: 30_000,
+    connectTimeoutMs: 5_000,
+    acquireTimeoutMs: 10_000,
+    logger,
+  });
+}
+
+/** Without a checkpoint, what the topic says. */
+function findGeneration({ checkpoint, live }: ReaderFacts): number {
+  const events = (Array.isArray(live) ? (live as readonly EventTail[]) : []).flatMap(({ newest }) => newest ?? []);
+  return checkpoint?.generation ?? Math.max(1, ...events.map((event) => event.generation));
+}
+
+/** The newest generation that anyone may have seen. A run that was killed comes to the same one by the checkpoint. */
+async function findKnownGeneration(
+  facts: ReaderFacts,
+  carts: ReturnType<typeof openDatabase>,
+  config: CdcReaderConfig,
+): Promise<number> {
+  if (facts.checkpoint !== null) return facts.checkpoint.generation;
+  const [row]: { generation: number | null }[] = await carts.pool.query(readTopicGeneration(config.ordersTopic));
+  return Math.max(findGeneration(facts), row?.generation ?? 0);
+}
+
+/** Two generations in one topic could not be told apart by position. */
+function requireEmpty({ ordersTopic }: CdcReaderConfig, { live }: Pick<ReaderFacts, 'live'>): void {
+  if (live === null || (live !== 'unreadable' && live.every(({ end }) => end === 0n))) return;
+  throw new ToolRefusal(
+    `a new generation needs an empty live topic, and ${ordersTopic} holds records. Let the sinks drain it, then either set ` +
+      'ORDERS_TOPIC to a new name for reader and sinks, or delete the topic; and run this again',
+  );
+}
+
+/** @throws ToolRefusal when someone published between the look and the fence */
+async function requireUnchanged(kafka: KafkaConnection, { checkpoint }: ReaderFacts): Promise<void> {
+  if (checkpoint === null) return;
+  const { record } = await kafka.checkpointTopic.read(READ_DEADLINE_MS);
+  if (record === null || !formatCheckpoint(parseCheckpoint(record)).equals(formatCheckpoint(checkpoint))) {
+    throw new ToolRefusal('a reader has published meanwhile; run this again (no reader may run)');
+  }
+}
+
+async function readWindow({ config, logger }: AdoptReaderOptions): Promise<Lsn | null> {
+  const orders = openDatabase(config.orderDatabaseUrl, logger);
+  try {
+    return await readWindowFrom(orders, config.slotName);
+  } finally {
+    await orders.close();
+  }
+}

@@ -1,0 +1,22 @@
+// `npm run audit`: do the orders and the carts database agree, and if not, which orders differ and how.
+import process from 'node:process';
+import { createLogger } from '../../service/logger.ts';
+import { runTool } from '../run-tool.ts';
+import { parseAuditArguments } from './arguments.ts';
+import { readAuditConfig } from './config.ts';
+import { createProgressLine } from './progress-line.ts';
+import { runAudit } from './run-audit.ts';
+
+/** sysexits.h: EX_UNAVAILABLE. 1 is taken: the databases differ. */
+const EXIT_UNAVAILABLE = 69;
+
+await runTool('audit', process, EXIT_UNAVAILABLE, async () => {
+  const options = parseAuditArguments(process.argv.slice(2));
+  const config = readAuditConfig(process.env);
+  const progress = createProgressLine(process.stderr, process.stderr.isTTY, () => performance.now());
+  const print = (line: string) => {
+    progress.end();
+    process.stdout.write(`${line}\n`);
+  };
+  return runAudit(config, options, { print, show: progress.show }, createLogger('audit', 'fatal'));
+});

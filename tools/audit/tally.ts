@@ -1,0 +1,82 @@
+// The result of an audit while it grows: counts, and the first few differences in words. Pure, and bounded: however many
+// orders differ, it holds the limit. Orders of the ledger that the snapshot does not have are told apart by the caller.
+import { type AppliedOrder, compareOrder, type DifferenceKind, type PlacedOrder } from './order-facts.ts';
+
+export type OrderVerdict = 'agrees' | 'missing' | 'differs' | 'stray-removals' | 'unknown';
+
+export interface AuditResult {
+  readonly orders: number;
+  readonly agreeing: number;
+  /** Placed, and not in the ledger. */
+  readonly missing: number;
+  /** In the ledger, and never placed as far as the orders database knows. */
+  readonly phantom: number;
+  /** In the ledger, and placed after the snapshot: not judged. */
+  readonly newer: number;
+  readonly differing: number;
+  /** Orders by kind of difference; one order may be under several. */
+  readonly kinds: ReadonlyMap<DifferenceKind, number>;
+  /** Ids without a ledger entry that have removals. */
+  readonly strayRemovals: number;
+  /** `order id: how it differs`, at most as many as asked for. */
+  readonly examples: readonly string[];
+}
+
+export interface Tally {
+  /** Takes one pair of the join; `unknown` leaves the order to {@link phantom} or {@link newer}. */
+  add(placed: PlacedOrder | null, applied: AppliedOrder | null): OrderVerdict;
+  phantom(orderId: string): void;
+  newer(): void;
+  result(): AuditResult;
+}
+
+/** `ruleVersion`: today's; see {@link compareOrder}. */
+export function createTally(limit: number, ruleVersion: number): Tally {
+  const count = { orders: 0, agreeing: 0, missing: 0, phantom: 0, newer: 0, differing: 0, strayRemovals: 0 };
+  const kinds = new Map<DifferenceKind, number>();
+  const examples: string[] = [];
+  const show = (orderId: string, words: string) => {
+    if (examples.length < limit) examples.push(`${orderId}: ${words}`);
+  };
+  return {
+    add(placed, applied) {
+      if (placed !== null) count.orders += 1;
+      const { orderId } = (placed ?? applied)!;
+      const ledger = applied?.ledger ?? null;
+      if (applied !== null && ledger === null) {
+        count.strayRemovals += 1;
+        show(orderId, 'has removals and is not in the ledger');
+      }
+      if (placed === null) return ledger === null ? 'stray-removals' : 'unknown';
+      if (applied === null || ledger === null) {
+        count.missing += 1;
+        show(orderId, 'is not in the ledger');
+        return 'missing';
+      }
+      const differences = compareOrder(placed, { ...applied, ledger }, ruleVersion);
+      if (differences.length === 0) {
+        count.agreeing += 1;
+        return 'agrees';
+      }
+      count.differing += 1;
+      for (const kind of new Set(differences.map((difference) => difference.kind))) {
+        kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+      }
+      show(orderId, differences.map(({ words }) => words).join('; '));
+      return 'differs';
+    },
+    phantom(orderId) {
+      count.phantom += 1;
+      show(orderId, 'is in the ledger, and the orders database does not have it');
+    },
+    newer() {
+      count.newer += 1;
+    },
+    result: () => ({ ...count, kinds: new Map(kinds), examples: [...examples] }),
+  };
+}
+
+/** Whether the two databases agree about every order. */
+export function isClean({ missing, phantom, differing, strayRemovals }: AuditResult): boolean {
+  return missing + phantom + differing + strayRemovals === 0;
+}

@@ -1,0 +1,19 @@
+// The tools by one name each, for the container: `docker compose run --rm tools replay --from-lsn …`. A tool reads its own
+// arguments, so its name is taken out of them.
+import process from 'node:process';
+
+const tools: Readonly<Record<string, () => Promise<unknown>>> = {
+  replay: () => import('./replay/main.ts'),
+  audit: () => import('./audit/main.ts'),
+  adopt: () => import('./adopt/main.ts'),
+  migrate: () => import('./migrate.ts'),
+};
+
+const [name = ''] = process.argv.splice(2, 1);
+const start = Object.hasOwn(tools, name) ? tools[name] : undefined;
+if (start === undefined) {
+  console.error(`expected a tool: ${Object.keys(tools).join(', ')}, then its arguments (--help tells them)`);
+  process.exitCode = 64;
+} else {
+  await start();
+}

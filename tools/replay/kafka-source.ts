@@ -1,0 +1,112 @@
+// The orders of a range out of the live topic: the same keys, partitions and bytes. Guarantees: each partition in its
+// own order; going on from a chunk's cursor (the next offset of each partition) gives exactly the rest. Partitions are
+// read side by side in turns, so that all sinks get something to do; nothing is merged across them.
+
+import type { Lsn } from '#schemas/lsn.ts';
+import type { KafkaLog } from '#service/kafka-log.ts';
+import { findOffset } from './find-offset.ts';
+import { findFirstEvent, READ_DEADLINE_MS, readEvent, readSettledOffsets } from './live-records.ts';
+import type { JsonValue, ReplaySource, SourceChunk, SourceOrder, SourceRange } from './source.ts';
+
+/** Orders of one chunk, over all partitions: a Kafka transaction holds whole chunks. */
+const CHUNK_ORDERS = 1_000;
+
+interface OffsetRange {
+  readonly partition: number;
+  readonly fromOffset: bigint;
+  readonly untilOffset: bigint;
+}
+
+interface Slice {
+  readonly orders: readonly SourceOrder[];
+  readonly skipped: number;
+  readonly nextOffset: bigint;
+}
+
+export function createKafkaSource(options: {
+  readonly log: KafkaLog;
+  readonly topic: string;
+  /** Events of other generations are not in the range. */
+  readonly generation: number;
+  readonly range: SourceRange;
+  /** About how many orders a chunk has at most, over all partitions; 1,000 by default, which is also the most. */
+  readonly chunkOrders?: number | undefined;
+}): ReplaySource {
+  const { log, topic, generation, range } = options;
+  const chunkOrders = Math.min(CHUNK_ORDERS, options.chunkOrders ?? CHUNK_ORDERS);
+
+  async function findRanges(): Promise<OffsetRange[]> {
+    const ranges = [...(await readSettledOffsets(log, topic))].map(
+      async ([partition, { earliest, lastStable: end }]) => {
+        const find = (commitLsn: Lsn) =>
+          findOffset(
+            (fromOffset, untilOffset) => findFirstEvent(log, { topic, partition, fromOffset, untilOffset }),
+            { earliest, end },
+            { generation, commitLsn },
+          );
+        return { partition, fromOffset: await find(range.fromLsn), untilOffset: await find(range.toLsn) };
+      },
+    );
+    return Promise.all(ranges);
+  }
+
+  async function* readSlices({ partition, fromOffset, untilOffset }: OffsetRange, most: number): AsyncGenerator<Slice> {
+    const read = { topic, partition, fromOffset, untilOffset, isolation: 'read_committed' } as const;
+    for await (const records of log.readRecords({ ...read, deadlineMs: READ_DEADLINE_MS })) {
+      for (let start = 0; start < records.length; start += most) {
+        const slice = records.slice(start, start + most);
+        const orders = slice.flatMap((record): SourceOrder[] => {
+          const event = readEvent(record);
+          if (event === undefined) return [];
+          return [{ partition, key: record.key?.toString('utf8') ?? event.userId, value: record.value!, event }];
+        });
+        yield { orders, skipped: slice.length - orders.length, nextOffset: slice.at(-1)!.offset + 1n };
+      }
+    }
+  }
+
+  async function* read(cursor: JsonValue | null, signal: AbortSignal): AsyncGenerator<SourceChunk, void, undefined> {
+    const positions = parseKafkaCursor(cursor);
+    const ranges = (await findRanges()).map((found) => ({
+      ...found,
+      fromOffset: positions.get(found.partition) ?? found.fromOffset,
+    }));
+    const most = Math.max(1, Math.floor(chunkOrders / ranges.length));
+    for (const { partition, fromOffset } of ranges) positions.set(partition, fromOffset);
+    let open = ranges.map((found) => ({ partition: found.partition, slices: readSlices(found, most) }));
+    while (open.length > 0) {
+      signal.throwIfAborted();
+      const turns = await Promise.all(open.map(async (reader) => ({ reader, turn: await reader.slices.next() })));
+      open = turns.filter(({ turn }) => turn.done !== true).map(({ reader }) => reader);
+      const orders: SourceOrder[] = [];
+      let skipped = 0;
+      for (const { reader, turn } of turns) {
+        if (turn.done === true) continue;
+        for (const order of turn.value.orders) orders.push(order);
+        skipped += turn.value.skipped;
+        positions.set(reader.partition, turn.value.nextOffset);
+      }
+      if (orders.length > 0 || skipped > 0) yield { orders, skipped, cursor: formatKafkaCursor(positions) };
+    }
+  }
+  return { kind: 'kafka', read };
+}
+
+/** The next offset of each partition, as text. */
+export function formatKafkaCursor(positions: ReadonlyMap<number, bigint>): JsonValue {
+  return Object.fromEntries([...positions].map(([partition, offset]) => [String(partition), String(offset)]));
+}
+
+/** Empty for null: from the beginning. @throws Error for a cursor of another source */
+export function parseKafkaCursor(cursor: JsonValue | null): Map<number, bigint> {
+  const isObject = typeof cursor === 'object' && !Array.isArray(cursor);
+  const entries: [string, unknown][] = isObject ? Object.entries(cursor ?? {}) : [['', cursor]];
+  return new Map(
+    entries.map(([partition, offset]) => {
+      if (!/^\d+$/.test(partition) || typeof offset !== 'string' || !/^\d+$/.test(offset)) {
+        throw new Error(`${JSON.stringify(cursor)} is not where a replay from Kafka stopped.`);
+      }
+      return [Number(partition), BigInt(offset)];
+    }),
+  );
+}

@@ -1,0 +1,79 @@
+// `npm run replay -- …`: reprocess orders from a position of the write-ahead log, with proof. Exit codes are in errors.ts.
+// Only this file touches the process; Ctrl-C and SIGTERM stop after the transaction in flight.
+
+import process from 'node:process';
+import { createCommand, runTool } from '../run-tool.ts';
+import { parseRequest, parseRunId, type ReplayOptions } from './arguments.ts';
+import { readReplayConfig } from './config.ts';
+import { type Connections, openConnections } from './connections.ts';
+import { exitCodes, InterruptedError } from './errors.ts';
+import { createOperator, type Operator } from './operator.ts';
+import { cancelRun, resumeRun, showCoverage, showStatus } from './run-commands.ts';
+import { startRun } from './start-run.ts';
+
+type Talk = { readonly operator: Operator; readonly signal: AbortSignal };
+
+const exitCodeHelp = `
+Exit codes: 0 both sides agree, or there was nothing to do; 1 they don't, or a failure; 64 bad arguments; 69 no source
+holds the range; 75 another run is being published or unfinished; 78 bad configuration, or databases and Kafka of
+different pipelines; 130 stopped by Ctrl-C or SIGTERM, to be resumed.`;
+
+const stop = new AbortController();
+// Ctrl-C reaches a process under npm twice: from the terminal and from npm.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort(new InterruptedError()));
+const operator = createOperator(process.stdin, process.stdout);
+
+async function withConnections(work: (connections: Connections, talk: Talk) => Promise<number>): Promise<number> {
+  const connections = await openConnections(readReplayConfig(process.env));
+  try {
+    return await work(connections, { operator, signal: stop.signal });
+  } finally {
+    await connections.close();
+  }
+}
+
+async function run(): Promise<number> {
+  let exitCode: number = exitCodes.done;
+  const collect = (value: string, values: string[] = []) => [...values, value];
+  const command = createCommand('replay', 'Reprocess orders from a position on, with proof')
+    .enablePositionalOptions()
+    .option('--from-lsn <[timeline:]X/Y>', 'first commit position, inclusive')
+    .option('--to-lsn <[timeline:]X/Y>', 'end, exclusive (default: what every sink partition has applied)')
+    .option('--from-time <time>', 'first commit time instead, ISO 8601 with a zone')
+    .option('--mode <mode>', 'repair: apply what the ledger lacks; reapply: recompute under the current rule')
+    .option('--source <source>', 'auto, kafka, wal or tables')
+    .option('--user <id>', 'only orders of this user (repeatable)', collect)
+    .option('--order <id>', 'only this order (repeatable)', collect)
+    .option('--dry-run', 'show the plan and what would change, and stop')
+    .option('--yes', 'do not ask')
+    .option('--rate <n>', 'at most so many orders a second')
+    .addHelpText('after', exitCodeHelp)
+    .action(async (options: ReplayOptions) => {
+      const request = parseRequest(options, Date.now());
+      exitCode = await withConnections((connections, talk) => startRun(connections, request, talk));
+    });
+  command
+    .command('coverage')
+    .description('what each source covers')
+    .action(async () => {
+      exitCode = await withConnections(showCoverage);
+    });
+  const runCommands = [
+    ['status', 'a run: plan, progress, results, verdict', showStatus],
+    ['resume', 'go on with a run that was stopped', resumeRun],
+    ['cancel', 'give up an unfinished run', cancelRun],
+  ] as const;
+  for (const [name, description, work] of runCommands) {
+    command
+      .command(`${name} <RUN_ID>`)
+      .description(description)
+      .action(async (text: string) => {
+        const runId = parseRunId(text);
+        exitCode = await withConnections((connections, talk) => work(connections, runId, talk));
+      });
+  }
+  await command.parseAsync(process.argv.slice(2), { from: 'user' });
+  return exitCode;
+}
+
+await runTool('replay', process, exitCodes.failed, run);

@@ -1,0 +1,90 @@
+// The sources by name: what each covers now, and a reader of one for a pass. Each source's own file says what it
+// guarantees; this one knows what they need of the pipeline.
+
+import { readUnknownOrders } from '../../cart-sink/preview-replay.ts';
+import type { ReplayMode } from '../../cart-sink/replay-records.ts';
+import { windowSlotName } from '../../cdc-reader/config.ts';
+import { readKafkaCoverage } from '../../cdc-reader/live-topic.ts';
+import { awaitApplied } from './await-applied.ts';
+import type { Connections } from './connections.ts';
+import { kafkaCoverage } from './kafka-coverage.ts';
+import { createKafkaSource } from './kafka-source.ts';
+import { READ_DEADLINE_MS } from './live-records.ts';
+import type { PipelineState } from './pipeline-state.ts';
+import type { PlannedPass } from './plan.ts';
+import { type ResolvedTime, resolveTime } from './resolve-time.ts';
+import type { Coverage, ReplaySource } from './source.ts';
+import { createTablesSource, tablesCoverage } from './tables-source.ts';
+import { createWalSource, walCoverage } from './wal-source.ts';
+import { readWalTransactions, type WalOptions } from './wal-transactions.ts';
+
+/** In the order in which `auto` prefers them. */
+export async function readCoverages(
+  { config, log, orders }: Connections,
+  { checkpoint, appliedThroughLsn }: PipelineState,
+): Promise<readonly Coverage[]> {
+  const windowSlot = windowSlotName(config.slotName);
+  const { oldestLsn } = await readKafkaCoverage(log, config.ordersTopic, checkpoint, READ_DEADLINE_MS);
+  return [
+    kafkaCoverage(config.ordersTopic, { oldestLsn, gaps: checkpoint.gaps, newestLsn: appliedThroughLsn }),
+    walCoverage(windowSlot, await orders.readSlot(windowSlot), appliedThroughLsn),
+    tablesCoverage(appliedThroughLsn),
+  ];
+}
+
+/** `ratePerSecond`: chunks are no larger, where the source has a choice; see {@link createKafkaSource}. */
+export function openSource(
+  connections: Connections,
+  { checkpoint }: Pick<PipelineState, 'checkpoint'>,
+  { source, range }: PlannedPass,
+  { mode, ratePerSecond }: { readonly mode: ReplayMode; readonly ratePerSecond: number | null },
+): ReplaySource {
+  const { config, log, carts } = connections;
+  if (range === null) {
+    const selectUnknown = (ids: readonly string[]) => readUnknownOrders(carts.pool, ids);
+    const wanted = mode === 'repair' ? { selectUnknown } : {};
+    return createTablesSource({
+      ...walOptions(connections),
+      ...wanted,
+      awaitApplied: (signal) => awaitApplied(connections, signal),
+      slotName: config.slotName,
+      checkpoint,
+    });
+  }
+  if (source === 'kafka') {
+    const chunkOrders = ratePerSecond ?? undefined;
+    return createKafkaSource({ log, topic: config.ordersTopic, generation: checkpoint.generation, range, chunkOrders });
+  }
+  return createWalSource({ ...walOptions(connections), checkpoint, range });
+}
+
+/** The first order committed at or after `at`, microseconds since 1970. */
+export async function resolveFromTime(
+  connections: Connections,
+  { checkpoint, appliedThroughLsn }: PipelineState,
+  at: bigint,
+): Promise<ResolvedTime> {
+  const { config, log, orders } = connections;
+  const { generation, gaps } = checkpoint;
+  const windowSlot = windowSlotName(config.slotName);
+  const { oldestLsn } = walCoverage(windowSlot, await orders.readSlot(windowSlot), appliedThroughLsn);
+  const live = { log, topic: config.ordersTopic, generation, gaps, deadlineMs: READ_DEADLINE_MS };
+  if (oldestLsn === null || oldestLsn >= appliedThroughLsn) return resolveTime({ at }, live, undefined);
+  const range = { fromLsn: oldestLsn, toLsn: appliedThroughLsn };
+  const never = new AbortController().signal;
+  return resolveTime({ at }, live, () => readWalTransactions(walOptions(connections), range, never));
+}
+
+function walOptions({ config, logger }: Connections): WalOptions {
+  const { publicationName, walSenderTimeoutMs, spillBytes, spillDirectory, applicationName } = config;
+  return {
+    databaseUrl: config.orderDatabaseUrl,
+    applicationName,
+    publicationName,
+    windowSlotName: windowSlotName(config.slotName),
+    walSenderTimeoutMs,
+    spillBytes,
+    spillDirectory,
+    logger,
+  };
+}

@@ -1,0 +1,88 @@
+// Whether what was published is what the sinks have applied: partition by partition, both sides' counts and checksums,
+// each written in that side's own transactions. Pure. Agreement means that every record of the run reached a sink, once,
+// and was applied, was there already, or was changed.
+
+import { EMPTY_TALLY, type ReplayTally } from '../../cart-sink/replay-records.ts';
+import type { RunResult } from './run-records.ts';
+import type { JsonValue } from './source.ts';
+
+export interface PartitionProof {
+  readonly partition: number;
+  readonly published: ReplayTally;
+  /** Null before any sink has come to it. */
+  readonly result: RunResult | null;
+  /** Why it does not agree, in words; null when it does. */
+  readonly problem: string | null;
+}
+
+export interface Proof {
+  readonly agrees: boolean;
+  readonly partitions: readonly PartitionProof[];
+}
+
+/** Records of the run that the sinks have dealt with. */
+export function countHandled({ applied, already, changed, parked }: RunResult): bigint {
+  return applied + already + changed + parked;
+}
+
+/** Whether the sinks have come to the end of the run in every partition. */
+export function hasEnded(partitions: number, results: ReadonlyMap<number, RunResult>): boolean {
+  return rangeOf(partitions).every((partition) => (results.get(partition)?.end ?? null) !== null);
+}
+
+/** Whether the sinks have dealt with everything that `tallies` says is published. */
+export function isHandled(tallies: ReadonlyMap<number, ReplayTally>, results: ReadonlyMap<number, RunResult>): boolean {
+  return [...tallies].every(([partition, { count }]) => {
+    const result = results.get(partition);
+    return result !== undefined && countHandled(result) >= count;
+  });
+}
+
+export function judgeProof(
+  partitions: number,
+  tallies: ReadonlyMap<number, ReplayTally>,
+  results: ReadonlyMap<number, RunResult>,
+): Proof {
+  const proofs = rangeOf(partitions).map((partition): PartitionProof => {
+    const published = tallies.get(partition) ?? EMPTY_TALLY;
+    const result = results.get(partition) ?? null;
+    return { partition, published, result, problem: findProblem(published, result) };
+  });
+  return { agrees: proofs.every(({ problem }) => problem === null), partitions: proofs };
+}
+
+function findProblem(published: ReplayTally, result: RunResult | null): string | null {
+  if (result === null) return 'no sink has come to this partition';
+  const { end, checksum, parked } = result;
+  if (end === null) return 'its end has not been applied';
+  if (end.count !== published.count || end.checksum !== published.checksum) {
+    return `its end record says ${end.count} published, the progress record says ${published.count}`;
+  }
+  const handled = countHandled(result);
+  if (handled !== published.count) return `${published.count} published, ${handled} arrived`;
+  if (checksum !== published.checksum) return 'as many arrived, but not the same ones';
+  if (parked > 0n) return `${parked} could not be applied and were parked (parked_events)`;
+  return null;
+}
+
+/** For the run's row. */
+export function formatVerdict({ agrees, partitions }: Proof): JsonValue {
+  return {
+    agrees,
+    partitions: partitions.map(({ partition, published, result, problem }) => ({
+      partition,
+      problem,
+      published: String(published.count),
+      publishedChecksum: String(published.checksum),
+      applied: String(result?.applied ?? 0n),
+      already: String(result?.already ?? 0n),
+      changed: String(result?.changed ?? 0n),
+      parked: String(result?.parked ?? 0n),
+      arrivedChecksum: String(result?.checksum ?? 0n),
+    })),
+  };
+}
+
+function rangeOf(partitions: number): number[] {
+  return Array.from({ length: partitions }, (_, partition) => partition);
+}
