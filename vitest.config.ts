@@ -11,7 +11,21 @@ const real = {
 };
 
 /** Faults beyond those that every change is checked against. */
-const matrix = ['test/fault/reader-halts.test.ts', 'test/fault/reader-first-start.test.ts'];
+const matrix = [
+  'test/fault/reader-halts.test.ts',
+  'test/fault/reader-first-start.test.ts',
+  'test/fault/source-restores.test.ts',
+  'test/fault/source-transactions.test.ts',
+  'test/fault/source-slots.test.ts',
+  'test/fault/source-failover.test.ts',
+  'test/fault/kafka-answers.test.ts',
+  'test/fault/kafka-cluster.test.ts',
+  'test/fault/kafka-topics.test.ts',
+  'test/fault/sink-database-limits.test.ts',
+  'test/fault/sink-zombies.test.ts',
+  'test/fault/pressure.test.ts',
+  'test/fault/disaster-*.test.ts',
+];
 
 export default defineConfig({
   test: {

@@ -47,7 +47,9 @@ describe('a reader whose servers go away', () => {
 
   const slotHolder = (): Promise<number | null> =>
     withServer(stage.environment.env.ORDER_DATABASE_URL, async (client) => {
-      const { rows } = await client.query('SELECT active_pid FROM pg_replication_slots');
+      const { rows } = await client.query('SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1', [
+        stage.environment.env.SLOT_NAME,
+      ]);
       return rows[0]?.active_pid ?? null;
     });
 

@@ -1,7 +1,9 @@
 // Two readers for one slot: the second waits and has fenced nobody; when the first is gone, or stopped like a zombie,
 // the second takes over, and the zombie can publish nothing when it wakes (fault class F).
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { withServer } from '../support/environment.ts';
 import { createReaderStage, type ReaderStage, waitPaused } from '../support/reader-stage.ts';
+import { createTcpProxy } from '../support/tcp-proxy.ts';
 import { waitFor } from '../support/wait.ts';
 
 describe('two readers', () => {
@@ -51,6 +53,44 @@ describe('two readers', () => {
     ).toBeGreaterThan(0);
     await load;
     await stage.requireClean();
+  });
+
+  // Behind a network that swallows everything, it has lost its slot without a word, and still has a way to Kafka. It has
+  // no transaction open, whose timeout would stop it too: only the fence does.
+  it('publish nothing twice when the first does not learn that it has been succeeded', async () => {
+    const url = new URL(stage.environment.env.ORDER_DATABASE_URL);
+    const proxy = await createTcpProxy({ targetPort: Number(url.port) });
+    url.port = String(proxy.port);
+    try {
+      const more = { ORDER_DATABASE_URL: url.href, WAL_SENDER_TIMEOUT_MS: '60000' };
+      const first = await stage.startStreaming({ failpoints: 'reader.before-send=pause:3', more });
+      const second = await stage.startReader();
+      await second.waitForLog('reader.standby');
+      const load = stage.load.pace({ first: 0, count: 100, ordersPerSecond: 50 });
+      await waitPaused(first, 'reader.before-send');
+      proxy.pause();
+      await withServer(stage.environment.env.ORDER_DATABASE_URL, (client) =>
+        client.query('SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1', [
+          stage.environment.env.SLOT_NAME,
+        ]),
+      );
+      await second.waitForLog('reader.streaming', { deadlineMs: 15_000 });
+      await load;
+      await stage.oracle.waitUntilDrained(20_000);
+      expect(first.logs.filter(({ event }) => event === 'reader.restarting')).toEqual([]);
+      const inFlightBytes = async () => (await first.metrics()).get('tillstream_reader_in_flight_bytes') ?? 0;
+      expect(await inFlightBytes()).toBeGreaterThan(0);
+      process.kill(first.pid, 'SIGUSR2');
+      await waitFor('what was in flight to be published or given up', async () => (await inFlightBytes()) === 0);
+      proxy.cut();
+      proxy.resume();
+      const refused = await first.waitForLog('reader.restarting');
+      expect(JSON.stringify(refused)).toMatch(/PRODUCER_FENCED/);
+      await first.waitForLog('reader.standby');
+      await stage.requireClean();
+    } finally {
+      proxy.close();
+    }
   });
 
   it('started at the same moment on an empty database do one first start', async () => {

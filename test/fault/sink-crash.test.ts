@@ -65,8 +65,8 @@ describe('a sink that is killed', () => {
       await stage.fillCarts(users);
       traffic = startTraffic();
       expect((await doomed.exited).signal).toBe('SIGKILL');
-      await stage.startSink();
-      await delay(500);
+      const successor = await stage.startSink();
+      await successor.waitForLog('sink.applied', { deadlineMs: 40_000 });
       expect(await traffic.stop()).toBeGreaterThan(0);
       await stage.waitDrained(40_000);
       await stage.requireAppliedOnce();
@@ -94,10 +94,11 @@ describe('a sink that is stopped', () => {
     await stage.waitDrained(40_000);
     await stage.requireAppliedOnce();
 
+    const resumedAt = zombie.logs.length;
     zombie.resume();
     process.kill(zombie.pid, 'SIGUSR2');
     traffic = startTraffic();
-    await delay(3_000);
+    await zombie.waitForLog('sink.applied', { deadlineMs: 40_000, from: resumedAt });
     await traffic.stop();
     await stage.waitDrained(40_000);
     await waitAllOwned([zombie, successor]);
@@ -138,10 +139,12 @@ describe('a sink that is stopped', () => {
     await stage.fillCarts(users);
     await waitAllOwned(sinks);
     traffic = startTraffic();
-    for (const sink of sinks) {
+    for (const [index, sink] of sinks.entries()) {
+      const other = sinks[(index + 1) % sinks.length]!;
+      const from = other.logs.length;
       sink.pause();
-      // Just past the session: its partitions are being handed over while it comes back.
-      await delay(6_500);
+      // Its session has ended and its partitions are just handed over: that is when it comes back.
+      await other.waitForLog('sink.assigned', { deadlineMs: 40_000, from });
       sink.resume();
     }
     await traffic.stop();
@@ -165,7 +168,7 @@ test('partitions move between one, two and three sinks while orders flow', async
   await first.stop();
   const from = second.logs.length;
   await second.waitForLog('sink.assigned', { deadlineMs: 40_000, from });
-  await delay(500);
+  await second.waitForLog('sink.applied', { deadlineMs: 40_000, from: second.logs.length });
   await traffic.stop();
   await stage.waitDrained(40_000);
   await waitAllOwned([second, third]);

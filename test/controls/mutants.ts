@@ -1,0 +1,295 @@
+// The program broken on purpose, one way at a time, each the kind of mistake that other systems have shipped or that a
+// change here could bring. A mutant names the test files that must go red: the fast ones where they can see it, real
+// servers only where nothing else can. `find` must occur exactly once in its file (test/unit/controls.test.ts), so that
+// a mutant which no longer applies is noticed, and mended together with the code that it breaks.
+
+export interface Mutant {
+  readonly name: string;
+  /** What it breaks, in the words of the fault matrix (class J) or our own. */
+  readonly breaks: string;
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+  readonly tests: readonly string[];
+  /** Of slow test files, only the tests whose names match this. */
+  readonly testName?: string;
+}
+
+const reader: readonly Mutant[] = [
+  {
+    name: 'acknowledge-before-publish',
+    breaks: 'I7: Postgres is told "flushed" while the commit is under way',
+    file: 'cdc-reader/pipeline.ts',
+    find: '        await publisher.publishGroup(inFlight);\n',
+    replace: '        acknowledger.request(inFlight.throughLsn);\n        await publisher.publishGroup(inFlight);\n',
+    tests: ['test/unit/reader-pipeline.test.ts'],
+  },
+  {
+    name: 'idle-acknowledged-without-checkpoint',
+    breaks: 'I7: idle progress is acknowledged although no checkpoint holds it',
+    file: 'cdc-reader/pipeline.ts',
+    find: '    await publisher.publishProgress(throughLsn);\n',
+    replace: '',
+    tests: ['test/unit/reader-pipeline.test.ts'],
+  },
+  {
+    name: 'keepalive-inside-a-transaction',
+    breaks: 'I1: a walEnd that comes amid a transaction passes for progress',
+    file: 'cdc-reader/pipeline.ts',
+    find: 'groups.isEmpty && !isPublishing && !assembler.isInTransaction',
+    replace: 'groups.isEmpty && !isPublishing',
+    tests: ['test/unit/reader-pipeline.test.ts'],
+  },
+  {
+    name: 'acknowledge-one-more',
+    breaks: "I1: the library's +1 reaches the wire; an adjacent commit is lost",
+    file: 'cdc-reader/postgres/standby-status.ts',
+    find: 'formatLsn((throughLsn - 1n) as Lsn)',
+    replace: 'formatLsn(throughLsn)',
+    tests: ['test/unit/standby-status.test.ts', 'test/property/pgoutput-status.test.ts'],
+  },
+  {
+    name: 'publication-not-looked-at',
+    breaks: 'I11: a publication that changed under the stream is not noticed',
+    file: 'cdc-reader/acknowledge.ts',
+    find: 'if (found !== options.expectedFingerprint) {',
+    replace: 'if (found === undefined) {',
+    tests: ['test/unit/reader-acknowledge.test.ts'],
+  },
+  {
+    name: 'drop-rule-inclusive',
+    breaks: 'I1: a transaction that commits right at throughLsn is taken for published',
+    file: 'cdc-reader/checkpoint.ts',
+    find: 'if (commitLsn < checkpoint.throughLsn) return',
+    replace: 'if (commitLsn <= checkpoint.throughLsn) return',
+    tests: ['test/unit/reader-pipeline.test.ts'],
+  },
+  {
+    name: 'slot-ahead-unnoticed',
+    breaks: 'I11: a slot that was advanced by hand goes unnoticed',
+    file: 'cdc-reader/checkpoint.ts',
+    find: 'return confirmedFlushLsn > checkpoint.throughLsn;',
+    replace: 'return confirmedFlushLsn < 0n;',
+    tests: ['test/unit/reader-continuity.test.ts'],
+  },
+  {
+    name: 'drop-verifier-off',
+    breaks: 'I11: a file-level restore with other transactions at the same places goes unnoticed',
+    file: 'cdc-reader/continuity.ts',
+    find: "if (hash.digest('hex') !== last.ordersHash) {",
+    replace: "if (hash.digest('hex') === '') {",
+    tests: ['test/unit/reader-continuity.test.ts'],
+  },
+  {
+    name: 'drop-verifier-not-asked',
+    breaks: 'I11: dropped transactions are not looked into at all',
+    file: 'cdc-reader/pipeline.ts',
+    find: 'if (transaction.orderCount > 0) verifier.dropped(',
+    replace: 'if (transaction.orderCount < 0) verifier.dropped(',
+    tests: ['test/fault/source-restores.test.ts'],
+    testName: 'a client has placed the last published order in it again',
+  },
+  {
+    name: 'tail-check-skipped',
+    breaks: 'I11: a live topic that was recreated or truncated goes unnoticed',
+    file: 'cdc-reader/continuity.ts',
+    find: 'if (facts.live !== null) checkLiveTopic(checkpoint, facts.live);',
+    replace: 'if (facts.live === undefined) checkLiveTopic(checkpoint, facts.live);',
+    tests: ['test/unit/reader-continuity.test.ts'],
+  },
+  {
+    name: 'fence-before-continuity-check',
+    breaks: 'I11: a staging clone with production’s Kafka fences production',
+    file: 'cdc-reader/start-up.ts',
+    find: "  await checkAgainstSource(config, kafka, source, stream, before, 'settled');\n",
+    replace: '  void before;\n',
+    tests: ['test/fault/source-restores.test.ts'],
+    testName: 'fences nobody as a staging clone',
+  },
+  {
+    name: 'fence-skipped',
+    breaks: 'I4: a zombie’s Kafka transaction is not fenced by its successor',
+    file: 'cdc-reader/kafka/connection.ts',
+    find: 'transactionalId: config.transactionalId,',
+    replace: "transactionalId: config.transactionalId + '.' + performance.now(),",
+    tests: ['test/fault/reader-takeover.test.ts'],
+    testName: 'publish nothing twice when the first does not learn',
+  },
+  {
+    name: 'key-by-row-lsn',
+    breaks: 'I4: rows that share an LSN share a position, as under a key of the row’s own LSN',
+    file: 'cdc-reader/assemble-transaction.ts',
+    find: '        ordinal += 1;\n',
+    replace: '',
+    tests: ['test/unit/reader-assembly.test.ts'],
+  },
+  {
+    name: 'transaction-split-in-two',
+    breaks: 'I5: each send of a huge database transaction is a Kafka transaction of its own',
+    file: 'cdc-reader/publish.ts',
+    find: 'performance.now() - startedAt > config.transactionTimeoutMs / 2',
+    replace: 'performance.now() >= startedAt',
+    tests: ['test/unit/reader-publish.test.ts'],
+  },
+  {
+    name: 'partial-forgotten-when-idle',
+    breaks: 'I4: the first orders of a partly published transaction are published again',
+    file: 'cdc-reader/publish.ts',
+    find: 'nextCheckpoint({ throughLsn })',
+    replace: 'nextCheckpoint({ throughLsn, partial: null })',
+    tests: ['test/unit/reader-publish.test.ts'],
+  },
+  {
+    name: 'produce-answers-not-compared',
+    breaks: 'I11: a topic recreated under a running producer goes unnoticed',
+    file: 'cdc-reader/publish.ts',
+    find: 'if (baseOffset < expected) {',
+    replace: 'if (baseOffset < 0n) {',
+    tests: ['test/unit/reader-publish.test.ts'],
+  },
+  {
+    name: 'sequences-renewed-on-resend',
+    breaks: 'I4: a batch that is sent again gets new sequence numbers and is stored twice (kafkajs’s trap 2)',
+    file: 'cdc-reader/kafka/transaction-client.ts',
+    find: 'const waiting = batches.filter((batch) => !stored.has(batch));',
+    replace: `const isResent = (batch: ProduceBatch) => Object.hasOwn(batch, 'sent');
+    const waiting = batches
+      .filter((batch) => !stored.has(batch))
+      .map((batch) => Object.assign(batch, isResent(batch) ? takeSequences(batch) : { sent: true }));`,
+    tests: ['test/unit/kafka-transaction-client.test.ts'],
+  },
+];
+
+const sink: readonly Mutant[] = [
+  {
+    name: 'epoch-check-skipped',
+    breaks: 'I6: a stale owner applies',
+    file: 'cart-sink/sql/advance-offset.ts',
+    find: ' AND mine.owner_epoch = $',
+    replace: ' AND mine.owner_epoch > -1 - $',
+    tests: ['test/integration/apply-batch.test.ts'],
+  },
+  {
+    name: 'epoch-not-raised',
+    breaks: 'I6: taking a partition over fences nobody',
+    file: 'cart-sink/sql/raise-owner-epochs.ts',
+    find: 'SET owner_epoch = stored.owner_epoch + 1,',
+    replace: 'SET owner_epoch = stored.owner_epoch,',
+    tests: ['test/integration/partition-owner.test.ts'],
+  },
+  {
+    name: 'offset-outside-the-transaction',
+    breaks: 'I6: the offset commits although the rest of the batch does not',
+    file: 'cart-sink/apply-batch.ts',
+    find: 'const result = await applyInTransaction(tx, batch',
+    replace: `let isFirst = true;
+        const query = (statement: never) => {
+          const target = isFirst ? database.pool : tx;
+          isFirst = false;
+          return target.query(statement);
+        };
+        const result = await applyInTransaction({ query } as unknown as Transaction, batch`,
+    tests: ['test/integration/apply-batch.test.ts'],
+  },
+  {
+    name: 'ledger-conflicts-ignored',
+    breaks: 'I3: an order that the ledger has takes effect again',
+    file: 'cart-sink/apply-batch.ts',
+    find: 'const isNew = orders.map(({ orderId }) => fresh.delete(orderId));',
+    replace: 'const isNew = orders.map(({ orderId }) => fresh.delete(orderId) || true);',
+    tests: ['test/integration/apply-batch.test.ts'],
+  },
+  {
+    name: 'cart-lines-locked-in-any-order',
+    breaks: 'I8: two sinks, or a sink and a user, deadlock',
+    file: 'cart-sink/sql/lock-cart-lines.ts',
+    find: 'ORDER BY line.line_id',
+    replace: 'ORDER BY line.line_id DESC',
+    tests: ['test/integration/apply-batch.test.ts'],
+  },
+  {
+    name: 'unanswered-commit-taken-for-done',
+    breaks: 'I1: a batch whose COMMIT was not answered is passed over',
+    file: 'cart-sink/apply-reliably.ts',
+    find: "if (fault.kind === 'outcome-unknown') outcomeUnknown = true;",
+    replace:
+      "if (fault.kind === 'outcome-unknown') outcomeUnknown = attempt > 0;\n      if (outcomeUnknown) return judgeSettled(batch, batch) as never;",
+    tests: ['test/unit/sink-apply-reliably.test.ts'],
+  },
+  {
+    name: 'unanswered-commit-not-looked-up',
+    breaks: 'I8: a batch that was applied is tried again, and passes for another owner’s',
+    file: 'cart-sink/apply-reliably.ts',
+    find: "if (fault.kind === 'outcome-unknown') outcomeUnknown = true;",
+    replace: "if (fault.kind === 'outcome-unknown') outcomeUnknown = false;",
+    tests: ['test/unit/sink-apply-reliably.test.ts'],
+  },
+  {
+    name: 'lost-records-jumped-over',
+    breaks: 'I11: retention beyond the stored offset goes unnoticed',
+    file: 'cart-sink/consume-partition.ts',
+    find: 'if (earliest > position) throw new RecordsLostError(',
+    replace: 'if (earliest < 0n) throw new RecordsLostError(',
+    tests: ['test/unit/sink-consume-partition.test.ts'],
+  },
+  {
+    name: 'jump-to-the-start-applied',
+    breaks: 'I11: kafkajs’s silent jump to the start of a partition is taken for its continuation',
+    file: 'cart-sink/offset-continuity.ts',
+    find: "return first < expected ? 'went-back' : 'ask-earliest';",
+    replace: "return first < expected ? 'continues' : 'ask-earliest';",
+    tests: ['test/unit/sink-decisions.test.ts', 'test/unit/sink-consume-partition.test.ts'],
+  },
+  {
+    name: 'positions-not-compared',
+    breaks: 'I11: another history in the live topic is applied',
+    file: 'cart-sink/position-continuity.ts',
+    find: 'else if (isNew[index]) return',
+    replace: 'else if (isNew[-1]) return',
+    tests: ['test/unit/sink-position-continuity.test.ts'],
+  },
+  {
+    name: 'unknown-schema-parked',
+    breaks: 'I9: a record that a newer program could read is parked instead of halting',
+    file: 'cart-sink/parked.ts',
+    find: 'if (error instanceof MalformedEventError) return',
+    replace: 'if (error instanceof Error) return',
+    tests: ['test/unit/sink-decisions.test.ts'],
+  },
+  {
+    name: 'read-uncommitted-sink',
+    breaks: 'I2: the sink applies what Kafka has not committed',
+    file: 'cart-sink/kafka/group-consumer.ts',
+    find: 'readUncommitted: false,',
+    replace: 'readUncommitted: true,',
+    tests: ['test/integration/cart-sink.test.ts'],
+    testName: 'passes aborted transactions',
+  },
+  {
+    name: 'kafka-offsets-believed',
+    breaks: 'I6: the group’s own offsets in Kafka decide where consuming goes on',
+    file: 'cart-sink/kafka/group-consumer.ts',
+    find: '        consumer.seek({ topic, partition, offset: String(offset) });\n',
+    replace: '        void offset;\n',
+    tests: ['test/integration/cart-sink.test.ts'],
+    testName: 'never reads the offsets that Kafka keeps',
+  },
+];
+
+export const mutants: readonly Mutant[] = [...reader, ...sink];
+
+export class StaleMutantError extends Error {
+  readonly code = 'STALE_MUTANT';
+
+  constructor({ name, file }: Mutant, found: number) {
+    super(`The mutant ${name} is stale: what it replaces occurs ${found} times in ${file} instead of once. Mend it.`);
+    this.name = 'StaleMutantError';
+  }
+}
+
+/** The file's text with the mutant in it. @throws StaleMutantError unless `find` occurs exactly once */
+export function mutate(text: string, mutant: Mutant): string {
+  const parts = text.split(mutant.find);
+  if (parts.length !== 2) throw new StaleMutantError(mutant, parts.length - 1);
+  return parts.join(mutant.replace);
+}

@@ -1,0 +1,160 @@
+// What a torture run breaks: two Postgres, a Kafka cluster, two readers and two sinks, all its own, below a folder that
+// is removed at the end. Readers reach Kafka through proxies and sinks the carts database through one, so that a network
+// can be cut for one side alone. Times are short: a slot is free after 2 s of silence, a session lasts 6 s, a Kafka
+// transaction 5 s. What is broken when is left to faults.ts.
+
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createLogger } from '#service/logger.ts';
+import { migrateCarts } from '../../cart-sink/migrate-carts.ts';
+import type { LocalKafka } from '../../dev/local-kafka.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
+import { removePostgresData } from '../../dev/postgres-data.ts';
+import { migrateOrders } from '../../order-api/migrate-orders.ts';
+import { startProxiedKafka } from '../support/proxied-kafka.ts';
+import { createTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { createTestRoot, removeAbandonedTestRoots, testRootVariable } from '../support/test-directory.ts';
+import { createMember, type Member } from './member.ts';
+
+export interface TortureStack {
+  readonly orders: LocalPostgres;
+  readonly carts: LocalPostgres;
+  readonly kafka: LocalKafka;
+  /** Between the readers and each broker. */
+  readonly kafkaProxies: readonly TcpProxy[];
+  /** Between the sinks and the carts database. */
+  readonly cartsProxy: TcpProxy;
+  readonly ordersUrl: string;
+  /** Past the proxy. */
+  readonly cartsUrl: string;
+  readonly readers: readonly Member[];
+  readonly sinks: readonly Member[];
+  /** For tools: everything by its direct way. */
+  readonly toolEnv: Readonly<Record<string, string>>;
+  /** Starts what does not run, resumes what is paused, opens what is cut. */
+  restore(): Promise<void>;
+  /** Copies every log to a folder that stays; returns it. */
+  keepLogs(seed: number): string;
+  close(): Promise<void>;
+}
+
+const names = { SLOT_NAME: 'torture', PUBLICATION_NAME: 'torture', CONSUMER_GROUP: 'torture' };
+const common = { ...names, LOG_LEVEL: 'info', HOST: '127.0.0.1' };
+const readerTimes = { WAL_SENDER_TIMEOUT_MS: '2000', TRANSACTION_TIMEOUT_MS: '5000', IDLE_CHECKPOINT_MS: '500' };
+const sinkTimes = { SESSION_TIMEOUT_MS: '6000', LAG_INTERVAL_MS: '1000' };
+export const { SLOT_NAME: slotName, CONSUMER_GROUP: consumerGroup } = names;
+
+/** kill -9 loses nothing without fsync, only a power cut does. The oracle compares commit times. */
+const postgresSettings = { fsync: 'off', track_commit_timestamp: 'on', max_connections: '120' };
+
+/** Starts the servers, then the services, and waits until orders flow; takes everything down when that fails. */
+export async function startTortureStack(brokers: 1 | 3, onNotice: (message: string) => void): Promise<TortureStack> {
+  removeAbandonedTestRoots();
+  const root = createTestRoot();
+  process.env[testRootVariable] = root;
+  const closing: (() => unknown)[] = [];
+  const close = async () => {
+    for (const one of closing.toReversed()) await one();
+    for (const name of ['orders', 'carts']) removePostgresData(join(root, name));
+    rmSync(root, { recursive: true, force: true });
+  };
+  try {
+    const startPostgres = async (name: string): Promise<LocalPostgres> => {
+      const postgres = await createLocalPostgres({ directory: join(root, name), settings: postgresSettings, onNotice });
+      closing.push(() => postgres.close());
+      await postgres.start();
+      await postgres.createDatabase(name);
+      return postgres;
+    };
+    const [orders, carts] = [await startPostgres('orders'), await startPostgres('carts')];
+    const directory = join(root, 'kafka');
+    const settings = { 'transaction.abort.timed.out.transaction.cleanup.interval.ms': '1000' };
+    const { kafka, proxies, close: closeKafka } = await startProxiedKafka({ directory, nodes: brokers, settings });
+    closing.push(closeKafka);
+    const cartsProxy = await createTcpProxy({ targetPort: carts.port });
+    closing.push(() => cartsProxy.close());
+    const [ordersUrl, cartsUrl] = [orders.url('orders'), carts.url('carts')];
+    const logger = createLogger('torture', 'warn');
+    await migrateOrders({ databaseUrl: ordersUrl, publicationName: names.PUBLICATION_NAME, logger });
+    await migrateCarts({ databaseUrl: cartsUrl, logger });
+
+    const readerEnv = { ...common, ...readerTimes, ORDER_DATABASE_URL: ordersUrl, KAFKA_BROKERS: kafka.bootstrap };
+    const proxiedCarts = new URL(cartsUrl);
+    proxiedCarts.port = String(cartsProxy.port);
+    const sinkEnv = {
+      ...common,
+      ...sinkTimes,
+      CART_DATABASE_URL: proxiedCarts.href,
+      KAFKA_BROKERS: kafka.directBootstrap,
+    };
+    const readers = [0, 1].map((index) => createMember(`reader-${index}`, 'cdc-reader', readerEnv));
+    const sinks = [0, 1].map((index) => createMember(`sink-${index}`, 'cart-sink', sinkEnv));
+    const members = [...readers, ...sinks];
+    closing.push(() => Promise.all(members.map((member) => member.close())));
+    await Promise.all(members.map((member) => member.start()));
+    await Promise.all(members.map(({ service }) => service!.waitReady({ deadlineMs: 60_000 })));
+
+    return {
+      orders,
+      carts,
+      kafka,
+      kafkaProxies: proxies,
+      cartsProxy,
+      ordersUrl,
+      cartsUrl,
+      readers,
+      sinks,
+      toolEnv: {
+        ...common,
+        ...readerTimes,
+        ORDER_DATABASE_URL: ordersUrl,
+        CART_DATABASE_URL: cartsUrl,
+        KAFKA_BROKERS: kafka.directBootstrap,
+      },
+      async restore() {
+        cartsProxy.delay(0);
+        for (const proxy of proxies) proxy.resume();
+        await Promise.all(proxies.map((proxy) => proxy.accept()));
+        for (const postgres of [orders, carts]) if (!isRunning(postgres)) await postgres.start();
+        for (const broker of kafka.brokers) if (isRunning(broker)) broker.resume();
+        await kafka.start();
+        for (const member of members) await member.restore();
+      },
+      keepLogs: (seed) => keepLogs(root, seed, members),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Whether a server of dev/ has a process. */
+export function isRunning(server: { pid(): number }): boolean {
+  try {
+    return server.pid() > 0;
+  } catch {
+    return false;
+  }
+}
+
+function keepLogs(root: string, seed: number, members: readonly Member[]): string {
+  const folder = mkdtempSync(join(tmpdir(), `tillstream-torture-${seed}-`));
+  for (const server of ['orders', 'carts']) {
+    const log = join(root, server, 'postgres.log');
+    if (existsSync(log)) cpSync(log, join(folder, `${server}-postgres.log`));
+  }
+  for (const id of [1, 2, 3]) {
+    const log = join(root, 'kafka', `broker-${id}`, 'kafka.log');
+    if (existsSync(log)) cpSync(log, join(folder, `kafka-${id}.log`));
+  }
+  mkdirSync(join(folder, 'services'));
+  for (const { name, lives } of members) {
+    for (const [index, { logs, output, pid }] of lives.entries()) {
+      const lines = [...logs.map((entry) => JSON.stringify(entry)), ...output, ''];
+      writeFileSync(join(folder, 'services', `${name}-life-${index + 1}-pid-${pid}.log`), lines.join('\n'));
+    }
+  }
+  return folder;
+}
