@@ -11,6 +11,7 @@ import { drainPgRecvlogical, drainReader, findPgRecvlogical, prepareReader, type
 import { drainSink, type SinkDrain } from './drain-sink.ts';
 import { type Latency, measureLatency } from './latency.ts';
 import { median, nowMs } from './measure.ts';
+import { measureReplay, type ReplayRate } from './replay-rate.ts';
 import { type BenchStack, query, runEnvironment, startStack } from './stack.ts';
 
 const { values } = parseArgs({
@@ -109,7 +110,12 @@ async function bench(stack: BenchStack): Promise<void> {
     if (!verdict.clean) throw new Error(`The figures are worth nothing.\n${formatVerdict(verdict)}`);
     say(`run ${index + 1}: the oracle has compared ${verdict.counts.orders} orders and finds no violation`);
   }
-  print(readers, plain, sinks, latency!);
+  const replays: ReplayRate[] = [];
+  for (const source of ['kafka', 'wal'] as const) {
+    replays.push(await measureReplay(environments.at(-1)!, source, orders + latencyRange.count));
+    say(`replay from ${source} ${Math.round(replays.at(-1)!.ordersPerSecond)} orders/s`);
+  }
+  print(readers, plain, sinks, latency!, replays);
 }
 
 function print(
@@ -117,10 +123,12 @@ function print(
   plain: readonly number[],
   sinks: readonly SinkDrain[],
   latency: Latency,
+  replays: readonly ReplayRate[],
 ) {
   const of = <T>(list: readonly T[], pick: (one: T) => number) => median(list.map(pick));
   const readerRate = of(readers, ({ ordersPerSecond }) => ordersPerSecond);
   const plainRate = plain.length > 0 ? median(plain) : undefined;
+  const sinkRate = of(sinks, ({ ordersPerSecond }) => ordersPerSecond);
   const result = {
     orders,
     runs,
@@ -144,7 +152,7 @@ function print(
           },
     readerToPgRecvlogical: plainRate === undefined ? null : round(readerRate / plainRate),
     sink: {
-      ordersPerSecond: Math.round(of(sinks, ({ ordersPerSecond }) => ordersPerSecond)),
+      ordersPerSecond: Math.round(sinkRate),
       cpuSeconds: round(of(sinks, (drain) => drain.cpuSeconds)),
       peakMemoryMb: Math.round(Math.max(...sinks.map((drain) => drain.peakMemoryMb))),
       startSeconds: round(of(sinks, ({ startSeconds }) => startSeconds)),
@@ -159,6 +167,11 @@ function print(
       readerCpu: round(latency.readerCpu),
       sinkCpu: round(latency.sinkCpu),
     },
+    replay: replays.map(({ source, ordersPerSecond }) => ({
+      source,
+      ordersPerSecond: Math.round(ordersPerSecond),
+      toSink: round(ordersPerSecond / sinkRate),
+    })),
   };
   const { reader, pgRecvlogical, sink } = result;
   const met = (is: boolean) => (is ? 'met' : 'NOT met');
@@ -169,6 +182,7 @@ function print(
     reader: row(reader.ordersPerSecond, reader.rowsPerSecond, reader.cpuSeconds, reader.peakMemoryMb),
     ...(pgRecvlogical && { pg_recvlogical: row(pgRecvlogical.ordersPerSecond, pgRecvlogical.rowsPerSecond) }),
     sink: row(sink.ordersPerSecond, undefined, sink.cpuSeconds, sink.peakMemoryMb),
+    ...Object.fromEntries(result.replay.map((one) => [`replay from ${one.source}`, row(one.ordersPerSecond)])),
   });
   const { p50Ms, p99Ms } = result.latency;
   console.log(`order COMMIT to cart COMMIT at ${latencyRate} orders/s: p50 ${p50Ms} ms, p99 ${p99Ms} ms`);
@@ -176,6 +190,8 @@ function print(
   console.log(`floors: reader ≥ pg_recvlogical ${ratio === null ? 'not measured' : `${met(ratio >= 1)} (${ratio}×)`}`);
   console.log(`        sink ≥ 8,000 orders/s ${met(sink.ordersPerSecond >= 8_000)}`);
   console.log(`        each under 220 MB ${met(Math.max(reader.peakMemoryMb, sink.peakMemoryMb) < 220)}`);
+  const slowest = Math.min(...result.replay.map(({ toSink }) => toSink));
+  console.log(`        replay ≥ half of the sink ${met(slowest >= 0.5)} (${slowest}×)`);
   console.log(`        p50 ≤ 25 ms ${met(p50Ms <= 25)}`);
   console.log(JSON.stringify(result));
 }

@@ -30,6 +30,7 @@ export async function prepareReader(stack: BenchStack, env: Record<string, strin
   await stack.createTopic(env.ORDERS_TOPIC!);
   const reader = await startService('cdc-reader', env);
   await reader.waitForLog('reader.streaming');
+  await reader.waitForLog('reader.replay-window');
   await reader.stop();
 }
 

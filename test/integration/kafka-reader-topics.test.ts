@@ -99,6 +99,8 @@ describe('a missing topic', () => {
     partial: null,
     nextOffsets: [0n, 0n],
     publicationFingerprint: 'p',
+    gaps: [],
+    windowMarks: [],
   };
   let names: { ORDERS_TOPIC: string; CHECKPOINT_TOPIC: string; REPLAY_TOPIC: string };
   let connection: KafkaConnection;

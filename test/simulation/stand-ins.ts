@@ -1,0 +1,74 @@
+// Puts models in the place of I/O, and of nothing else: the modules that open connections, the sink's statements and the
+// clock. To be imported before any module of the services. Everything between them is the program as it is shipped.
+import { vi } from 'vitest';
+
+vi.mock('node:timers/promises', async (importActual) => {
+  const { stage } = await import('./stage.ts');
+  return {
+    ...(await importActual<object>()),
+    setTimeout: (ms: number, value: unknown, options?: { signal?: AbortSignal }) =>
+      stage.world.delay(ms, value, options),
+  };
+});
+
+vi.mock('../../cdc-reader/postgres/replication-stream.ts', async () => {
+  const { standIn } = await import('./stage.ts');
+  return { createReplicationStream: standIn('createReplicationStream') };
+});
+vi.mock('../../cdc-reader/postgres/source-session.ts', async () => {
+  const { standIn } = await import('./stage.ts');
+  return { createSourceSession: standIn('createSourceSession') };
+});
+vi.mock('../../cdc-reader/postgres/preflight.ts', () => ({ findPreflightProblems: () => [] }));
+vi.mock('../../cdc-reader/postgres/slot.ts', async () => {
+  const { standIn } = await import('./stage.ts');
+  return {
+    createSlot: standIn('createSlot'),
+    dropSlot: standIn('dropSlot'),
+    readIdentity: standIn('readIdentity'),
+  };
+});
+vi.mock('../../cdc-reader/postgres/snapshot.ts', async () => {
+  const { standIn } = await import('./stage.ts');
+  return { readSnapshotOrders: standIn('readSnapshotOrders') };
+});
+vi.mock('../../cdc-reader/replay-upkeep.ts', () => ({
+  startReplayUpkeep: () => ({ published: () => undefined, close: async () => undefined }),
+}));
+vi.mock('../../cdc-reader/lag-sampler.ts', () => ({ startLagSampler: () => ({ close: () => undefined }) }));
+vi.mock('../../cdc-reader/kafka/connection.ts', async () => {
+  const { standIn } = await import('./stage.ts');
+  return { READ_DEADLINE_MS: 10_000, openKafka: standIn('openKafka'), fence: standIn('fence') };
+});
+
+vi.mock('../../service/kafka-client.ts', async (importActual) => ({
+  ...(await importActual<object>()),
+  createConnections: () => ({ close: () => undefined }),
+  createKafkaClient: () => ({}),
+}));
+vi.mock('../../service/kafka-log.ts', async () => {
+  const { standIn } = await import('./stage.ts');
+  return { createKafkaLog: standIn('createKafkaLog') };
+});
+vi.mock('../../cart-sink/kafka/wait-for-topics.ts', async () => {
+  const { standIn } = await import('./stage.ts');
+  return { waitForTopics: standIn('waitForTopics') };
+});
+vi.mock('../../cart-sink/kafka/group-consumer.ts', async () => {
+  const { standIn } = await import('./stage.ts');
+  return { createGroupConsumer: standIn('createGroupConsumer') };
+});
+
+const statement = vi.hoisted(() => (name: string) => ({ [name]: (...args: unknown[]) => ({ name, args }) }));
+vi.mock('../../cart-sink/sql/advance-offset.ts', () => statement('advanceOffset'));
+vi.mock('../../cart-sink/sql/delete-cart-lines.ts', () => statement('deleteCartLines'));
+vi.mock('../../cart-sink/sql/insert-applied-orders.ts', () => statement('insertAppliedOrders'));
+vi.mock('../../cart-sink/sql/insert-cart-removals.ts', () => statement('insertCartRemovals'));
+vi.mock('../../cart-sink/sql/insert-missing-offsets.ts', () => statement('insertMissingOffsets'));
+vi.mock('../../cart-sink/sql/insert-parked-events.ts', () => statement('insertParkedEvents'));
+vi.mock('../../cart-sink/sql/lock-cart-lines.ts', () => statement('lockCartLines'));
+vi.mock('../../cart-sink/sql/lock-offsets.ts', () => statement('lockOffsets'));
+vi.mock('../../cart-sink/sql/raise-owner-epochs.ts', () => statement('raiseOwnerEpochs'));
+vi.mock('../../cart-sink/sql/read-cart-lines.ts', () => statement('readCartLines'));
+vi.mock('../../cart-sink/sql/read-settled-offset.ts', () => statement('readSettledOffset'));
+vi.mock('../../cart-sink/sql/reduce-cart-lines.ts', () => statement('reduceCartLines'));
