@@ -57,10 +57,7 @@ export function createReader(options: {
     const abandon = () => lifeline.fail(new Error('The reader was told to stop.'));
     stop.signal.addEventListener('abort', abandon);
     await using resources = new AsyncDisposableStack();
-    resources.defer(() => {
-      metrics.streaming.set(0);
-      stop.signal.removeEventListener('abort', abandon);
-    });
+    resources.defer(() => stop.signal.removeEventListener('abort', abandon));
     if (stop.signal.aborted) return;
     const session = await lifeline.race(
       startReader({
@@ -86,6 +83,11 @@ export function createReader(options: {
       'The reader holds the slot and publishes.',
     );
     const upkeep = resources.adopt(startReplayUpkeep({ config, session, metrics, logger }), (open) => open.close());
+    // Before anything is closed: over a silent network that can take long, and nothing is published meanwhile.
+    resources.defer(() => {
+      metrics.streaming.set(0);
+      if (lifeline.signal.aborted) state = { kind: 'restarting', why: lifeline.signal.reason };
+    });
     await runPipeline({
       config,
       session,

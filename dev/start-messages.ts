@@ -64,6 +64,8 @@ export function formatByHand({ connections, passedOn }: StackConfig): string {
     '  PORT=0 npm run cdc-reader    # a second reader stands by and takes over when the first is killed',
     '  PORT=0 npm run cart-sink     # a second sink shares the partitions',
     '  PORT=0 npm run order-api',
+    '  npm run audit                                      # do the two databases agree?',
+    '  npm run replay -- --from-lsn 0/1 --dry-run         # what a replay of everything would change: nothing',
   ].join('\n');
 }
 

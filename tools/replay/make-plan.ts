@@ -26,7 +26,7 @@ export async function makePlan(
   { runId, signal, ...listener }: PlanListener & { readonly runId: string; readonly signal: AbortSignal },
 ): Promise<ReplayPlan> {
   const { systemIdentifier, database, generation, partitions } = state.checkpoint;
-  const { pass, why } = await choosePass(connections, state, request);
+  const { pass, why } = await choosePass(connections, state, request, signal);
   const { mode, users, orderIds, ratePerSecond } = request;
   const source = openSource(connections, state, pass, { mode, ratePerSecond: null });
   const survey = await surveySource(connections.carts, { source, filter: request, mode, signal, ...listener });
@@ -53,10 +53,11 @@ async function choosePass(
   connections: Connections,
   state: PipelineState,
   { source, from, to }: ReplayRequest,
+  signal: AbortSignal,
 ): Promise<{ pass: PlannedPass; why: string }> {
   const { checkpoint, appliedThroughLsn } = state;
   if (from === null) return { pass: { source: 'tables', range: null }, why: 'it was asked for' };
-  const point = from.kind === 'lsn' ? from.point : await findPoint(connections, state, from.at);
+  const point = from.kind === 'lsn' ? from.point : await findPoint(connections, state, from.at, signal);
   const known = {
     timeline: checkpoint.timeline,
     history: checkpoint.history,
@@ -69,8 +70,13 @@ async function choosePass(
   return { pass: { source: chosen.kind, range }, why: `${how}: ${chosen.why}` };
 }
 
-async function findPoint(connections: Connections, state: PipelineState, at: bigint): Promise<PointArgument> {
-  const resolved = await resolveFromTime(connections, state, at);
+async function findPoint(
+  connections: Connections,
+  state: PipelineState,
+  at: bigint,
+  signal: AbortSignal,
+): Promise<PointArgument> {
+  const resolved = await resolveFromTime(connections, state, at, signal);
   if (resolved.kind === 'found') return { timeline: null, commitLsn: resolved.commitLsn };
   if (resolved.kind === 'none') {
     throw new ArgumentError(

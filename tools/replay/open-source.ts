@@ -63,6 +63,7 @@ export async function resolveFromTime(
   connections: Connections,
   { checkpoint, appliedThroughLsn }: PipelineState,
   at: bigint,
+  signal: AbortSignal,
 ): Promise<ResolvedTime> {
   const { config, log, orders } = connections;
   const { generation, gaps } = checkpoint;
@@ -71,8 +72,7 @@ export async function resolveFromTime(
   const live = { log, topic: config.ordersTopic, generation, gaps, deadlineMs: READ_DEADLINE_MS };
   if (oldestLsn === null || oldestLsn >= appliedThroughLsn) return resolveTime({ at }, live, undefined);
   const range = { fromLsn: oldestLsn, toLsn: appliedThroughLsn };
-  const never = new AbortController().signal;
-  return resolveTime({ at }, live, () => readWalTransactions(walOptions(connections), range, never));
+  return resolveTime({ at }, live, () => readWalTransactions(walOptions(connections), range, signal));
 }
 
 function walOptions({ config, logger }: Connections): WalOptions {
