@@ -69,16 +69,7 @@ describe('the containers', () => {
     for (const service of services) {
       const port = await freePort();
       urls[service] = `http://127.0.0.1:${port}`;
-      const environment = {
-        HOST: '127.0.0.1', // the host's network here: nothing but loopback
-        PORT: String(port),
-        ORDER_DATABASE_URL: postgres.url('orders'),
-        CART_DATABASE_URL: postgres.url('carts'),
-        KAFKA_BROKERS: kafka.bootstrap,
-      };
-      const variables = Object.entries(environment).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
-      const limits = ['--read-only', '--tmpfs', '/tmp', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
-      const options = ['--detach', '--name', container(service), '--network', 'host', ...limits, ...variables];
+      const options = ['--detach', '--name', container(service), ...limits, ...addresses(), '--env', `PORT=${port}`];
       await engine.run(['run', ...options, image, `${service}/main.ts`]);
       started.add(service);
     }
@@ -107,6 +98,14 @@ describe('the containers', () => {
       throw new Error(await engine.run(['logs', '--tail', '20', container(service)]), { cause });
     }
   };
+  const limits = ['--read-only', '--tmpfs', '/tmp', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
+  limits.push('--network', 'host');
+  /** Where the servers are, and loopback only: the host's network is the container's here. */
+  const addresses = () => [
+    ...['--env', 'HOST=127.0.0.1', '--env', `KAFKA_BROKERS=${kafka!.bootstrap}`],
+    ...['--env', `ORDER_DATABASE_URL=${postgres!.url('orders')}`],
+    ...['--env', `CART_DATABASE_URL=${postgres!.url('carts')}`],
+  ];
   const inside = (service: ServiceName, script: string) =>
     engine.run(['exec', container(service), 'node', '--print', script]);
   const post = async <T>(url: string, body: unknown): Promise<T> => {
@@ -174,6 +173,18 @@ describe('the containers', () => {
     expect(status).toMatch(/^Name:\tnode/m);
     expect(status).toMatch(/^CapEff:\t0+$/m);
     expect(status).toMatch(/^NoNewPrivs:\t1$/m);
+  });
+
+  test('come with the operator’s tools, started as compose.yaml says', async () => {
+    const [program, ...programArguments] = /entrypoint: \[(.*)\]/.exec(compose)![1]!.split(', ');
+    const tool = (...args: string[]) => {
+      const options = ['--rm', ...limits, ...addresses(), '--entrypoint', program!];
+      return engine.run(['run', ...options, image, ...programArguments, ...args], { deadlineMs: 120_000 });
+    };
+    expect(await tool('migrate')).toContain('up to date');
+    expect(await tool('audit')).toContain('The two databases agree.');
+    expect(await tool('replay', '--from-lsn', '0/1')).toContain('Verdict: agreed');
+    await expect(tool('adopt', 'reader', '--yes')).rejects.toThrow('so no reader has halted');
   });
 
   test('hold production dependencies only', async () => {
