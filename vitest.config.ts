@@ -30,7 +30,14 @@ const matrix = [
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'fast', include: ['test/{unit,property,simulation}/**/*.test.ts'], pool: 'threads' } },
+      {
+        test: {
+          name: 'fast',
+          include: ['test/{unit,property,simulation}/**/*.test.ts'],
+          pool: 'threads',
+          testTimeout: 30_000, // most take milliseconds; a machine that does other things too must not make one red
+        },
+      },
       { test: { name: 'real', include: ['test/{contract,integration}/**/*.test.ts'], ...real } },
       { test: { name: 'fault', include: ['test/fault/**/*.test.ts'], exclude: matrix, ...real } },
       { test: { name: 'matrix', include: matrix, ...real } },

@@ -19,14 +19,24 @@ export const anyWeather = {
   trouble: fc.constantFrom(32, 0, 96, 256),
 };
 
+const SHRINK_LIMIT_MS = 20_000;
+/** A schedule takes some 4 ms, and ten times that where everyone else works too. */
+const LONGEST_RUN_MS = 50;
+/** The longest that a test of schedules may take. */
+export const TEST_LIMIT_MS = 3_600_000;
+
 /**
  * @param usualRuns how many schedules, unless SIMULATION_RUNS says so. SIMULATION_SEED and SIMULATION_PATH, as a failure
  * prints them, run it again.
  */
 export async function checkSchedules(scenario: fc.Arbitrary<Scenario>, usualRuns: number): Promise<void> {
   const { SIMULATION_RUNS: runs, SIMULATION_SEED: seed, SIMULATION_PATH: path } = process.env;
+  const numRuns = Number(runs ?? usualRuns);
   await fc.assert(fc.asyncProperty(scenario, judge), {
-    numRuns: Number(runs ?? usualRuns),
+    numRuns,
+    // Shrinking tries thousands of tapes; then what it has found by now must do.
+    interruptAfterTimeLimit: SHRINK_LIMIT_MS + LONGEST_RUN_MS * numRuns,
+    markInterruptAsFailure: true,
     ...(seed !== undefined && { seed: Number(seed) }),
     ...(path !== undefined && { path }),
   });

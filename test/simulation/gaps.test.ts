@@ -2,10 +2,8 @@
 // that is named for it, or it was none and everything is complete.
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
-import { anyTape, anyWeather, checkSchedules } from './check-schedules.ts';
+import { anyTape, anyWeather, checkSchedules, TEST_LIMIT_MS } from './check-schedules.ts';
 import { gapNames } from './gaps.ts';
-
-const LIMIT_MS = 600_000;
 
 describe('two readers and two sinks', () => {
   it(
@@ -15,6 +13,6 @@ describe('two readers and two sinks', () => {
       const scenario = fc.record({ tape: anyTape, ...anyWeather, isWarm: fc.constant(true), gap });
       return checkSchedules(scenario, 600);
     },
-    LIMIT_MS,
+    TEST_LIMIT_MS,
   );
 });

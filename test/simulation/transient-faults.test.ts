@@ -2,9 +2,7 @@
 // models of Postgres, Kafka and the carts database. SIMULATION_RUNS makes it more of them.
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
-import { anyTape, anyWeather, checkSchedules } from './check-schedules.ts';
-
-const LIMIT_MS = 600_000;
+import { anyTape, anyWeather, checkSchedules, TEST_LIMIT_MS } from './check-schedules.ts';
 
 describe('two readers and two sinks', () => {
   it(
@@ -12,6 +10,6 @@ describe('two readers and two sinks', () => {
     () => {
       return checkSchedules(fc.record({ tape: anyTape, ...anyWeather, isWarm: fc.boolean() }), 600);
     },
-    LIMIT_MS,
+    TEST_LIMIT_MS,
   );
 });
