@@ -68,6 +68,18 @@ export async function runPipeline(options: {
   let isPublishing = false;
   let inFlight: Group<PreparedTransaction> | undefined;
   let wake = Promise.withResolvers<void>();
+  let hasPassed = false;
+
+  /**
+   * What lies before `throughLsn` has been seen, and is what was published. Not sooner may the server hear of it: a
+   * restored copy of the files would forget what it holds there instead, and the next start could not see it (I11).
+   */
+  const passed = (): void => {
+    if (hasPassed) return;
+    verifier.passed();
+    hasPassed = true;
+    acknowledger.request(publisher.checkpoint.throughLsn);
+  };
 
   const onTransaction = (transaction: CommittedTransaction): void => {
     const from = publishFrom(publisher.checkpoint, transaction.commitLsn);
@@ -77,7 +89,7 @@ export async function runPipeline(options: {
       transaction.close();
       return;
     }
-    verifier.passed();
+    passed();
     if (transaction.orderCount === 0) {
       groups.advance(transaction.endLsn);
       if (isIdle()) idleLsn = maxLsn(idleLsn, transaction.endLsn);
@@ -123,7 +135,7 @@ export async function runPipeline(options: {
     // A walEnd that comes while nothing is in flight has everything before it behind it: it is progress.
     onKeepalive({ walEnd, replyRequested }) {
       metrics.receivedLsn(walEnd);
-      if (walEnd >= publisher.checkpoint.throughLsn) verifier.passed();
+      if (walEnd >= publisher.checkpoint.throughLsn) passed();
       if (!isIdle()) return;
       countWaiting();
       idleLsn = maxLsn(idleLsn, walEnd);
@@ -195,7 +207,6 @@ export async function runPipeline(options: {
   metrics.continued(publisher.checkpoint);
   try {
     await failpoint('reader.before-streaming');
-    acknowledger.request(publisher.checkpoint.throughLsn);
     if (!isOver()) stream.resume();
     await lifeline.race(publishLoop());
     await lifeline.race(acknowledger.settled());

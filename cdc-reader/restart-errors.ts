@@ -79,6 +79,19 @@ export class LiveTopicUnsettledError extends Error {
   }
 }
 
+/** While this start was looking, the checkpoint went on: what it saw is of two moments, and proves nothing. */
+export class OvertakenError extends Error {
+  readonly code = 'OVERTAKEN';
+  constructor(found: Error) {
+    super(
+      'Another reader has published while this one was starting; it looks again. What did not fit together: ' +
+        found.message,
+      { cause: found },
+    );
+    this.name = 'OvertakenError';
+  }
+}
+
 /** What was in flight could not be published before the reader had to stop; the next start does it. */
 export class DrainAbandonedError extends Error {
   readonly code = 'DRAIN_ABANDONED';

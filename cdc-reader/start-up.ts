@@ -10,25 +10,23 @@ import type { KafkaLog } from '#service/kafka-log.ts';
 import type { Logger } from '#service/logger.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
-import { checkContinuity } from './continuity.ts';
 import { SlotInvalidatedError } from './errors.ts';
 import { runFirstStart } from './first-start.ts';
 import type { CheckpointTopic } from './kafka/checkpoint-topic.ts';
-import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka/connection.ts';
+import { fence, openKafka, READ_DEADLINE_MS } from './kafka/connection.ts';
 import type { TransactionalProducer } from './kafka/transactional-producer.ts';
 import { startLagSampler } from './lag-sampler.ts';
 import type { Lifeline } from './lifeline.ts';
-import { readPartitionTails } from './live-topic.ts';
 import { READER_PARTITIONS_ADDED, READER_WAITING, type ReaderMetrics } from './metrics.ts';
 import { findPreflightProblems } from './postgres/preflight.ts';
 import { createReplicationStream, type ReplicationStream } from './postgres/replication-stream.ts';
 import { createSourceSession, type SourceSession } from './postgres/source-session.ts';
 import { SlotBusyError, SlotLostError } from './postgres/stream-errors.ts';
 import type { SourceIdentity } from './postgres/walsender.ts';
-import { explainMissingCheckpoint, findCheckpoint } from './read-checkpoint.ts';
 import { FirstStartUnfinishedError, PreflightError, SourceMovedError, StandbyError } from './restart-errors.ts';
 import { restartDelayMs } from './restart-policy.ts';
 import { createStreamRelay, type StreamRelay } from './stream-relay.ts';
+import { readVerifiedCheckpoint } from './verified-checkpoint.ts';
 
 export interface ReaderSession {
   readonly source: SourceSession;
@@ -76,7 +74,8 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
 
   let isFirstStart = (await lifeline.race(source.readSlot(config.slotName))) === null;
   for (;;) {
-    if (isFirstStart) await lifeline.race(runFirstStart(context, source));
+    if (isFirstStart)
+      await lifeline.race(runFirstStart(context, source).catch((error) => requireLock(error, source, config)));
     const stream = await lifeline.race(takeSlot(context, relay));
     await lifeline.race(requireSameServer(source, stream.identity, config.slotName));
     await failpoint('reader.slot-taken');
@@ -89,6 +88,12 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
       isFirstStart = true;
     }
   }
+}
+
+/** A halt of the first start counts while its lock is ours: without it another reader may have done it all meanwhile. */
+async function requireLock(error: unknown, source: SourceSession, { slotName }: CdcReaderConfig): Promise<never> {
+  if (error instanceof HaltError) await source.readSlot(slotName); // rejects when the session, and the lock with it, is gone
+  throw error;
 }
 
 function takeSlot(context: StartContext, relay: StreamRelay): Promise<ReplicationStream> {
@@ -164,8 +169,7 @@ async function connectKafka(
     () => openKafka(config, logger),
     (open) => open.close(),
   );
-  const before = await readCheckpoint(config, kafka, source, 'settled');
-  await checkAgainstSource(config, kafka, source, stream, before, 'settled');
+  await readVerifiedCheckpoint(config, kafka, source, stream, 'settled');
   await failpoint('reader.before-fence');
 
   const producer = await lifeline.open(
@@ -175,9 +179,9 @@ async function connectKafka(
   );
   await failpoint('reader.fenced');
 
-  const recorded = await readCheckpoint(config, kafka, source, 'high_watermark');
-  const checkpoint = await checkAgainstSource(config, kafka, source, stream, recorded, 'high_watermark');
+  // Nobody else writes from here on. Read before the check: what is created anew after it begins below these offsets.
   const offsets = await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
+  const checkpoint = await readVerifiedCheckpoint(config, kafka, source, stream, 'high_watermark');
   if (offsets.size > checkpoint.partitions) {
     logger.warn(
       { event: READER_PARTITIONS_ADDED, partitions: offsets.size, used: checkpoint.partitions },
@@ -186,49 +190,4 @@ async function connectKafka(
   }
   const nextOffsets = Array.from({ length: checkpoint.partitions }, (_, p) => offsets.get(p)?.highWatermark ?? 0n);
   return { producer, checkpointTopic: kafka.checkpointTopic, log: kafka.log, checkpoint, nextOffsets };
-}
-
-async function readCheckpoint(
-  config: CdcReaderConfig,
-  kafka: KafkaConnection,
-  source: SourceSession,
-  through: 'high_watermark' | 'settled',
-): Promise<Checkpoint> {
-  const { checkpoint, isHidden } = await findCheckpoint(config, kafka, through, true);
-  if (checkpoint === null) {
-    const slot = await source.readSlot(config.slotName);
-    throw explainMissingCheckpoint(config, { isHidden, slot, liveOffsets: await kafka.countLiveOffsets(false) });
-  }
-  await kafka.ensureTopics(checkpoint);
-  if (checkpoint.state !== 'streaming') throw new FirstStartUnfinishedError();
-  return checkpoint;
-}
-
-// Before fencing, another reader's transaction may just be ending, so the end of the live topic is not judged then.
-async function checkAgainstSource(
-  config: CdcReaderConfig,
-  kafka: KafkaConnection,
-  source: SourceSession,
-  stream: ReplicationStream,
-  checkpoint: Checkpoint,
-  through: 'high_watermark' | 'settled',
-): Promise<Checkpoint> {
-  const slot = await source.readSlot(config.slotName);
-  const publication = await source.readPublication(config.publicationName);
-  const last = checkpoint.lastPublished;
-  const { flushLsn } = await source.readCurrentWal();
-  return checkContinuity(checkpoint, {
-    source: { ...stream.identity, flushLsn },
-    slot: {
-      name: config.slotName,
-      plugin: slot?.plugin ?? 'none',
-      database: slot?.database ?? 'none',
-      confirmedFlushLsn: slot?.confirmedFlushLsn ?? null,
-      walStatus: slot?.walStatus ?? null,
-      invalidationReason: slot?.invalidationReason ?? null,
-    },
-    publication: { name: config.publicationName, fingerprint: publication?.fingerprint ?? null },
-    lastOrderExists: last === null ? null : (await source.orderExists([last.orderId])).has(last.orderId),
-    live: through === 'settled' ? null : await readPartitionTails(kafka.log, config.ordersTopic, READ_DEADLINE_MS),
-  });
 }

@@ -9,6 +9,7 @@ import { createTestEnvironment, type TestEnvironment, withServer } from '../supp
 import { assertClean, createOracle, type Oracle } from '../support/oracle.ts';
 import { createOrderLoad, fillCarts, type OrderLoad } from '../support/order-load.ts';
 import { findRunId, runReplayTool, startReplayTool } from '../support/replay-tool.ts';
+import { waitFor } from '../support/wait.ts';
 
 const orderCount = 600;
 
@@ -219,6 +220,9 @@ describe('npm run replay', () => {
     const first = await startReplayTool(environment.env, args);
     await first.waitForOutput('publishing');
     const runId = findRunId(first.stdout());
+    await waitFor('the first orders to be applied', async () => {
+      return (await carts(`SELECT FROM replay_results WHERE run_id = '${runId}'`)).length > 0;
+    });
     const beside = await replay('--from-lsn', '0/1');
     expect(beside.code).toBe(75);
     expect(beside.stderr).toContain('one run at a time');

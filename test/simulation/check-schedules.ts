@@ -20,8 +20,8 @@ export const anyWeather = {
 };
 
 const SHRINK_LIMIT_MS = 20_000;
-/** A schedule takes some 4 ms, and ten times that where everyone else works too. */
-const LONGEST_RUN_MS = 50;
+/** A schedule takes some 4 ms, and has been seen to take 90 on a machine with twenty times more to do than cores. */
+const LONGEST_RUN_MS = 250;
 /** The longest that a test of schedules may take. */
 export const TEST_LIMIT_MS = 3_600_000;
 

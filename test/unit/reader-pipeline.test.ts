@@ -182,6 +182,7 @@ describe('the pipeline', () => {
 
   it('acknowledges the checkpoint it starts from, then each transaction once Kafka has committed it', async () => {
     const stage = await streaming();
+    stage.keepalive(10);
     await waitFor('the first acknowledgement', () => stage.effects.length === 1);
     stage.transaction(100, 120);
     await waitFor('the second', () => stage.effects.length === 2);
@@ -191,6 +192,7 @@ describe('the pipeline', () => {
 
   it('acknowledges nothing while the commit is under way', async () => {
     const stage = await streaming();
+    stage.keepalive(10);
     await waitFor('the first acknowledgement', () => stage.effects.length === 1);
     const release = stage.kafka.holdCommits();
     stage.transaction(100, 120);
@@ -353,6 +355,7 @@ describe('the pipeline', () => {
 
   it('ends with the failure of a commit, acknowledges nothing of it and leaves the stream paused', async () => {
     const stage = await streaming();
+    stage.keepalive(10);
     await waitFor('the first acknowledgement', () => stage.effects.length === 1);
     stage.kafka.fail(new Error('Kafka is away'));
     stage.transaction(100, 120);
@@ -372,6 +375,7 @@ describe('the pipeline', () => {
 
   it('ends when the publication was changed, at the next acknowledgement', async () => {
     const stage = await streaming();
+    stage.keepalive(10);
     await waitFor('the first acknowledgement', () => stage.effects.length === 1);
     stage.fingerprint = 'another';
     stage.transaction(100, 120);
