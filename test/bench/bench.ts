@@ -112,7 +112,7 @@ async function bench(stack: BenchStack): Promise<void> {
   }
   const replays: ReplayRate[] = [];
   for (const source of ['kafka', 'wal'] as const) {
-    replays.push(await measureReplay(environments.at(-1)!, source, orders + latencyRange.count));
+    replays.push(await measureReplay(environments.at(-1)!, source));
     say(`replay from ${source} ${Math.round(replays.at(-1)!.ordersPerSecond)} orders/s`);
   }
   print(readers, plain, sinks, latency!, replays);

@@ -17,21 +17,21 @@ export interface ReplayRate {
 const repository = join(import.meta.dirname, '..', '..');
 const deadlineMs = 300_000;
 
-/** Replays all `orders` of `env` from `source`; throws unless the tool's proof agrees and each was applied. */
-export async function measureReplay(
-  env: Record<string, string>,
-  source: ReplayRate['source'],
-  orders: number,
-): Promise<ReplayRate> {
+/** Replays all orders that `env` has applied, from `source`; throws unless the tool's proof agrees and each was applied. */
+export async function measureReplay(env: Record<string, string>, source: ReplayRate['source']): Promise<ReplayRate> {
   const cartsUrl = env.CART_DATABASE_URL!;
-  const [first] = await query<{ lsn: string }>(cartsUrl, 'SELECT min(commit_lsn)::text AS lsn FROM applied_orders');
+  const [ledger] = await query<{ first_lsn: string; orders: number }>(
+    cartsUrl,
+    'SELECT min(commit_lsn)::text AS first_lsn, count(*)::int AS orders FROM applied_orders',
+  );
+  const { first_lsn: firstLsn, orders } = ledger!;
   await query(cartsUrl, 'TRUNCATE cart_lines, applied_orders, cart_removals');
   await fillCarts({ cartsUrl, first: 0, count: orders });
   await query(cartsUrl, 'VACUUM ANALYZE');
   const sink = await startService('cart-sink', env);
   try {
     await sink.waitForLog('sink.assigned');
-    const toolArguments = ['--from-lsn', first!.lsn, '--source', source, '--yes'];
+    const toolArguments = ['--from-lsn', firstLsn, '--source', source, '--yes'];
     await promisify(execFile)(process.execPath, [join(repository, 'tools/replay/main.ts'), ...toolArguments], {
       cwd: repository,
       env: { ...process.env, ...env },
