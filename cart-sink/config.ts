@@ -47,11 +47,15 @@ export const cartSinkVariables = {
     'Longest time in milliseconds that a fetch waits at the broker for the first record; a rebalance may take that much longer',
     { min: 10, max: 500, fallback: '250' },
   ),
-  lagIntervalMs: integer('LAG_INTERVAL_MS', 'Milliseconds between two looks at the lag and the ends of the topics', {
-    min: 100,
-    max: 60_000,
-    fallback: '5000',
-  }),
+  lagIntervalMs: integer(
+    'LAG_INTERVAL_MS',
+    'Milliseconds between two looks at the lag, the ends of the topics and the stored offsets',
+    {
+      min: 100,
+      max: 60_000,
+      fallback: '5000',
+    },
+  ),
 };
 
 export type CartSinkConfig = ReturnType<typeof readCartSinkConfig>;

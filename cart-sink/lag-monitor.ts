@@ -1,13 +1,19 @@
 /**
- * Looks, every few seconds, at how far the owned partitions are behind, and whether the replay topic has appeared.
+ * Looks, every few seconds, at where the owned partitions stand: how far behind Kafka, and whether both Kafka and the
+ * carts database still hold what was applied.
  *
- * Guarantees: a partition that ends before what was consumed is noticed although no fetch ever returns from it (I11:
- * the topic was deleted and created anew). Leaves to the pipeline: what to do about it. A look that fails is counted
- * by its consequences elsewhere: the consumer that uses the same brokers.
+ * Guarantees: what no fetch would ever show is noticed while no record comes. A partition that ends before what was
+ * consumed (deleted and created anew), or begins after it (retention), is a gap (I11); a carts database that holds less
+ * than was committed to it (a failover) has to be given it again (I8). Leaves to the pipeline: what to do about it. A look
+ * that fails is counted by its consequences elsewhere: the consumer that uses the same servers.
  */
+import type { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
 import type { PartitionConsumer } from './consume-partition.ts';
-import { OffsetBeyondEndError } from './errors.ts';
+import { OffsetBeyondEndError, RecordsLostError } from './errors.ts';
+import { judgeStart, type PartitionRange } from './offset-continuity.ts';
+import type { TopicPartition } from './partition-owner.ts';
+import type { NextOffsetRow } from './sql/read-next-offsets.ts';
 
 export interface PartitionLag {
   readonly topic: string;
@@ -28,42 +34,65 @@ export interface LagMonitor {
 export interface LagMonitorOptions {
   readonly everyMs: number;
   readonly partitions: () => readonly PartitionConsumer[];
-  readonly readEnds: (topic: string) => Promise<ReadonlyMap<number, { lastStable: bigint; highWatermark: bigint }>>;
+  /** Whether no fetched record waits to be applied: one that does may have been deleted from Kafka since. */
+  readonly isIdle: () => boolean;
+  readonly readRanges: (topic: string) => Promise<ReadonlyMap<number, PartitionRange & { lastStable: bigint }>>;
+  /** What the carts database holds for these topics now. */
+  readonly readNextOffsets: (topics: readonly string[]) => Promise<readonly NextOffsetRow[]>;
   readonly onLook: (lags: readonly PartitionLag[]) => Promise<void>;
-  readonly onBeyondEnd: (error: OffsetBeyondEndError) => void;
+  /** Kafka does not continue what was applied. */
+  readonly onGap: (error: HaltError) => void;
+  /** The carts database holds less of this partition than it has confirmed. */
+  readonly onWentBack: (partition: TopicPartition) => void;
   readonly now: () => number;
   readonly logger: Logger;
 }
 
-/** A new leader may seem to end too early for a moment; two looks in a row are several seconds apart. */
-const LOOKS_BEYOND_END = 2;
+interface Standing {
+  readonly consumer: PartitionConsumer;
+  readonly position: bigint;
+}
+
+const keyOf = ({ topic, partition }: TopicPartition): string => `${topic}[${partition}]`;
 
 export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
   let lags: readonly PartitionLag[] = [];
   let looking: Promise<void> = Promise.resolve();
-  let looksBeyondEnd = 0;
+  /** A new leader may seem to end too early for a moment, so a gap must be the same in two looks, seconds apart. */
+  let suspected = new Set<string>();
   let closed = false;
 
   const look = async (): Promise<void> => {
+    // Read before everything else: positions only grow, so what is behind them later has gone back.
+    const standings = options.partitions().map((consumer) => ({ consumer, position: consumer.position() }));
+    const isIdle = options.isIdle();
     const found: PartitionLag[] = [];
-    let beyondEnd: OffsetBeyondEndError | undefined;
-    for (const [topic, partitions] of Map.groupBy(options.partitions(), ({ ownership }) => ownership.topic)) {
-      // Read before the ends: a position read after them may have moved past them by then.
-      const positions = partitions.map((partition) => ({ partition, before: partition.position() }));
-      const ends = await options.readEnds(topic);
-      for (const { partition: consumer, before } of positions) {
-        const { partition, lastCommitLsn } = consumer.ownership;
-        const end = ends.get(partition);
-        if (end === undefined) continue;
-        const place = { topic, partition, expected: before, lastCommitLsn };
-        if (before > end.highWatermark) beyondEnd ??= new OffsetBeyondEndError({ ...place, ...end });
-        found.push(measure(consumer, end.lastStable, options.now()));
+    const gaps = new Map<string, HaltError>();
+    for (const [topic, group] of Map.groupBy(standings, ({ consumer }) => consumer.ownership.topic)) {
+      const ranges = await options.readRanges(topic);
+      for (const standing of group) {
+        const range = ranges.get(standing.consumer.ownership.partition);
+        if (range === undefined) continue;
+        const gap = findGap(standing, range, isIdle);
+        if (gap !== undefined) gaps.set(`${keyOf(standing.consumer.ownership)} ${standing.position} ${gap.code}`, gap);
+        found.push(measure(standing.consumer, range.lastStable, options.now()));
       }
     }
     lags = found;
-    looksBeyondEnd = beyondEnd === undefined ? 0 : looksBeyondEnd + 1;
-    if (beyondEnd !== undefined && looksBeyondEnd >= LOOKS_BEYOND_END) options.onBeyondEnd(beyondEnd);
+    const lasting = [...gaps.keys()].find((key) => suspected.has(key));
+    suspected = new Set(gaps.keys());
+    if (lasting !== undefined) options.onGap(gaps.get(lasting)!);
     await options.onLook(found);
+    const wentBack = await findWentBack(standings);
+    if (wentBack !== undefined) options.onWentBack(wentBack);
+  };
+
+  const findWentBack = async (standings: readonly Standing[]): Promise<TopicPartition | undefined> => {
+    if (standings.length === 0) return undefined;
+    const rows = await options.readNextOffsets([...new Set(standings.map(({ consumer }) => consumer.ownership.topic))]);
+    const stored = new Map(rows.map((row) => [keyOf(row), row.next_offset]));
+    return standings.find(({ consumer, position }) => (stored.get(keyOf(consumer.ownership)) ?? 0n) < position)
+      ?.consumer.ownership;
   };
 
   const tick = async (): Promise<void> => {
@@ -81,10 +110,8 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
 
   return {
     current: () => {
-      const owned = new Set(
-        options.partitions().map(({ ownership: { topic, partition } }) => `${topic}[${partition}]`),
-      );
-      return lags.filter(({ topic, partition }) => owned.has(`${topic}[${partition}]`));
+      const owned = new Set(options.partitions().map(({ ownership }) => keyOf(ownership)));
+      return lags.filter((lag) => owned.has(keyOf(lag)));
     },
     close: async () => {
       closed = true;
@@ -92,6 +119,14 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
       await looking;
     },
   };
+}
+
+function findGap({ consumer, position: expected }: Standing, range: PartitionRange, isIdle: boolean) {
+  const { topic, partition, lastCommitLsn } = consumer.ownership;
+  const verdict = judgeStart(expected, range);
+  const gap = { topic, partition, expected, lastCommitLsn, ...range };
+  if (verdict === 'beyond-end') return new OffsetBeyondEndError(gap);
+  return verdict === 'records-lost' && isIdle ? new RecordsLostError(gap) : undefined;
 }
 
 function measure(consumer: PartitionConsumer, lastStable: bigint, nowMs: number): PartitionLag {

@@ -29,6 +29,7 @@ import { RULE_VERSION } from './reduce-cart.ts';
 import { retryPassing } from './retry-passing.ts';
 import { backOffMs } from './retry-policy.ts';
 import type { SinkReporter } from './sink-reporter.ts';
+import { readNextOffsets } from './sql/read-next-offsets.ts';
 
 export type PipelineState =
   | 'starting'
@@ -129,13 +130,16 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     createLagMonitor({
       everyMs: config.lagIntervalMs,
       partitions: current.partitions,
-      readEnds: (topic) => log.readOffsets(topic),
+      isIdle: current.isIdle,
+      readRanges: (topic) => log.readOffsets(topic),
+      readNextOffsets: (wanted) => database.pool.query(readNextOffsets(consumerGroup, wanted)),
       onLook: async (lags) => {
         reporter.lag(lags);
         await current.report();
         if (!topics.includes(replayTopic) && (await exists(log, replayTopic))) current.end({ kind: 'topics-changed' });
       },
-      onBeyondEnd: (error) => current.end({ kind: 'halted', error }),
+      onGap: (error) => current.end({ kind: 'halted', error }),
+      onWentBack: ({ topic, partition }) => current.end({ kind: 'carts-went-back', topic, partition }),
       now: Date.now,
       logger,
     });

@@ -150,7 +150,7 @@ export function createSinkReporter(metrics: Metrics, logger: Logger) {
     },
     restarting: (end: MembershipEnd, waitMs: number): void => {
       restarts.inc({ reason: end.kind });
-      const details = end.kind === 'stale-owner' ? { topic: end.topic, partition: end.partition } : {};
+      const details = 'topic' in end ? { topic: end.topic, partition: end.partition } : {};
       const err = end.kind === 'failed' ? { err: end.error } : {};
       logger.warn(
         { event: SINK_RESTARTING, reason: end.kind, waitMs, ...details, ...err },

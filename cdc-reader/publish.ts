@@ -109,6 +109,7 @@ export function createPublisher(options: {
     await transact(async (_, sendAll) => {
       await failpoint('reader.before-send');
       await sendAll(records);
+      await failpoint('reader.after-send');
       return next;
     });
   };

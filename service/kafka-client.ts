@@ -1,14 +1,12 @@
 // The one way to a kafkajs client. Guarantees: kafkajs's words arrive in pino at a level that fits (its retries are
-// not our errors), idle connections cost no timers, nothing retries with kafkajs's slow defaults, and a client can be
+// not our errors), kafkajs's patches are in place, nothing retries with kafkajs's slow defaults, and a client can be
 // cut off at once (kafkajs's own disconnect waits for answers that may never come). Which errors matter is for callers:
 // every one that does is also thrown.
 
-import { createRequire } from 'node:module';
 import { connect, type Socket } from 'node:net';
 import { type ISocketFactory, Kafka, type logCreator, logLevel, type RetryOptions } from 'kafkajs';
+import { installKafkajsPatches } from '#service/kafka-patches.ts';
 import type { Logger } from '#service/logger.ts';
-
-const require = createRequire(import.meta.url);
 
 /**
  * kafkajs's default of 300 ms for the first retry is what a transaction right after another would cost, since Kafka
@@ -108,36 +106,6 @@ export function createKafkaLogCreator(logger: Logger): logCreator {
 /** A broken connection or a retry: whoever waits for it gets an exception if it does not work out. */
 function isExpected(namespace: string, details: Record<string, unknown>): boolean {
   return 'retryCount' in details || ['Connection', 'BrokerPool', 'RequestQueue', 'Cluster'].includes(namespace);
-}
-
-interface RequestQueue {
-  pending: unknown[];
-  throttledUntil: number;
-  throttleCheckTimeoutId: NodeJS.Timeout | null;
-  checkPendingRequests(): void;
-}
-
-const throttleCheckMs = 10;
-
-/**
- * Replaces what kafkajs does wrong at run time, once for all clients of the process; again changes nothing.
- *
- * kafkajs arms a timer after every answer although nothing waits, with a negative delay that Node makes 1 ms and warns
- * about, and each run arms the next: 6 % of a core for idle connections (trap 12). Only requests that wait need it.
- */
-export function installKafkajsPatches(): void {
-  const { prototype } = require('kafkajs/src/network/requestQueue') as { prototype: Record<string, unknown> };
-  prototype.scheduleCheckPendingRequests = function scheduleCheckPendingRequests(this: RequestQueue): void {
-    if (this.pending.length === 0 || this.throttleCheckTimeoutId !== null) return;
-    const throttledMs = this.throttledUntil - Date.now();
-    this.throttleCheckTimeoutId = setTimeout(
-      () => {
-        this.throttleCheckTimeoutId = null;
-        this.checkPendingRequests();
-      },
-      throttledMs > 0 ? throttledMs : throttleCheckMs,
-    );
-  };
 }
 
 /** Returns the partition of a user among `partitions`: that of Kafka's Java clients for the same key as UTF-8 text. */

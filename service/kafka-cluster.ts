@@ -5,15 +5,10 @@
 
 import { createRequire } from 'node:module';
 import type { logCreator } from 'kafkajs';
-import {
-  createConnections,
-  createKafkaLogCreator,
-  installKafkajsPatches,
-  kafkaLogLevel,
-  quickRetry,
-} from '#service/kafka-client.ts';
+import { createConnections, createKafkaLogCreator, kafkaLogLevel, quickRetry } from '#service/kafka-client.ts';
 import { withDeadline } from '#service/kafka-deadline.ts';
 import { KafkaAwayError } from '#service/kafka-errors.ts';
+import { installKafkajsPatches } from '#service/kafka-patches.ts';
 import type { Logger } from '#service/logger.ts';
 
 /** A broker, connected; its methods are one request each, and throw what Kafka answers. */

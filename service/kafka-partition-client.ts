@@ -3,9 +3,10 @@
 // throws what kafkajs throws, and trying again is left to kafka-log.ts. What batches hold is decoded elsewhere.
 
 import { createRequire } from 'node:module';
+import type { AbortedTransaction } from '#service/kafka-aborted.ts';
 import { createKafkaCluster, type KafkaCluster } from '#service/kafka-cluster.ts';
 import { createKafkaError, OffsetOutOfRangeError } from '#service/kafka-errors.ts';
-import { type AbortedTransaction, decodeRecordBatches, type LogRecord } from '#service/kafka-record-batch.ts';
+import { decodeRecordBatches, type LogRecord } from '#service/kafka-record-batch.ts';
 import type { Logger } from '#service/logger.ts';
 
 export type Isolation = 'read_committed' | 'read_uncommitted';

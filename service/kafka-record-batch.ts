@@ -1,9 +1,9 @@
 // Record batches (format v2) as a fetch returns them, decoded by ourselves, because kafkajs drops what we need: the end
 // of a batch that compaction has emptied (without it a reader never gets past it), and which batches are control
-// batches (it takes a record with a key of four zero bytes for an abort marker, and leaks overlapping aborts, trap 4).
-// The rule for aborted records is that of Kafka's Java consumer. Pure; fetching is left to kafka-log.ts.
+// batches. Pure; which records are aborted is kafka-aborted.ts's, fetching is left to kafka-log.ts.
 
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
+import { type AbortedTransaction, createAbortedRecords, isAbortMarkerKey } from '#service/kafka-aborted.ts';
 
 /** One record; its buffers are views of the fetched bytes, to be copied by who keeps them. */
 export interface LogRecord {
@@ -12,12 +12,6 @@ export interface LogRecord {
   readonly key: Buffer | null;
   readonly value: Buffer | null;
   readonly headers: Record<string, Buffer>;
-}
-
-/** What a fetch says of aborted transactions: all that overlap the fetched range. */
-export interface AbortedTransaction {
-  readonly producerId: bigint;
-  readonly firstOffset: bigint;
 }
 
 /** A batch whose codec we can't decompress. */
@@ -47,19 +41,15 @@ export function decodeRecordBatches(
   options: { fromOffset: bigint; aborted?: readonly AbortedTransaction[] | undefined },
 ): { records: LogRecord[]; nextOffset: bigint } {
   const records: LogRecord[] = [];
-  const upcoming = [...(options.aborted ?? [])].sort((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1));
-  const abortedProducers = new Set<bigint>();
+  const aborted = createAbortedRecords(options.aborted ?? []);
   let nextOffset = options.fromOffset;
   for (let start = 0; start + headerBytes <= bytes.length; ) {
     const end = start + 12 + bytes.readInt32BE(start + 8);
     if (end > bytes.length) break;
     const batch = decodeBatchHeader(bytes.subarray(start, end));
-    while (upcoming.length > 0 && upcoming[0]!.firstOffset <= batch.lastOffset) {
-      abortedProducers.add(upcoming.shift()!.producerId);
-    }
     if (batch.isControl) {
-      if (isAbortMarker(batch)) abortedProducers.delete(batch.producerId);
-    } else if (!(batch.isTransactional && abortedProducers.has(batch.producerId))) {
+      if (isAbortMarkerKey(decodeRecords(batch)[0]?.key)) aborted.end(batch.producerId, batch.lastOffset);
+    } else if (!(batch.isTransactional && aborted.has(batch.producerId, batch.lastOffset))) {
       for (const record of decodeRecords(batch)) if (record.offset >= options.fromOffset) records.push(record);
     }
     if (batch.lastOffset >= nextOffset) nextOffset = batch.lastOffset + 1n;
@@ -99,12 +89,6 @@ function decodeBatchHeader(batch: Buffer): Batch {
     recordCount: batch.readInt32BE(57),
     body: batch.subarray(headerBytes),
   };
-}
-
-/** A control record's key holds a version and a type, 0 for an abort; an emptied control batch ends nothing. */
-function isAbortMarker(batch: Batch): boolean {
-  const key = decodeRecords(batch)[0]?.key;
-  return key !== undefined && key !== null && key.readInt16BE(2) === 0;
 }
 
 function decompress({ codec, body }: Batch): Buffer {

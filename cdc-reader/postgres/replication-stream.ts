@@ -8,6 +8,7 @@ import type { LogicalReplicationService } from 'pg-logical-replication';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
 import { coalesceReads } from './coalesced-reads.ts';
+import { END_LIMIT_MS } from './end-session.ts';
 import { type PgoutputMessage, parsePgoutput } from './pgoutput.ts';
 import { connectionOf, createRawService, keepBytes, RawPgoutput, type WalSenderConnection } from './raw-replication.ts';
 import { StatusWriter } from './status-writer.ts';
@@ -59,8 +60,7 @@ export interface ReplicationStreamOptions {
 }
 
 /** How long connecting and starting may take, in all. */
-const START_LIMIT_MS = 30_000;
-const CLOSE_LIMIT_MS = 1_000;
+const START_LIMIT_MS = 10_000;
 const INSERT = 0x49;
 
 type StreamEvent =
@@ -150,7 +150,7 @@ class StreamConnection implements ReplicationStream {
     this.#held.length = 0;
     const { stream } = this.#connection!;
     const { promise: tooLong, resolve: onLimit } = Promise.withResolvers<void>();
-    const limit = setTimeout(onLimit, CLOSE_LIMIT_MS);
+    const limit = setTimeout(onLimit, END_LIMIT_MS);
     // Postgres reads in order: once it has answered the end of the copy, it has taken the status and released the slot.
     this.#status.flush();
     this.#connection!.endCopyFrom();

@@ -4,6 +4,7 @@
 
 import pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { endSession } from './end-session.ts';
 import {
   explainSlotError,
   quoteSlotName,
@@ -53,10 +54,10 @@ export async function createSlot(options: {
     return {
       consistentPoint: parseLsn(rows[0].consistent_point),
       snapshotName: rows[0].snapshot_name,
-      close: () => client.end(),
+      close: () => endSession(client),
     };
   } catch (error) {
-    await client.end();
+    await endSession(client);
     if ((error as { code?: unknown }).code !== DUPLICATE_OBJECT) throw error;
     throw new SlotExistsError(options.slotName, { cause: error });
   }
@@ -81,7 +82,7 @@ export async function dropSlot(options: {
   } catch (error) {
     throw await explainSlotError(client, options.slotName, error);
   } finally {
-    await client.end();
+    await endSession(client);
   }
 }
 
@@ -100,6 +101,6 @@ export async function readIdentity(options: { databaseUrl: string; applicationNa
   try {
     return await readSourceIdentity(client);
   } finally {
-    await client.end();
+    await endSession(client);
   }
 }

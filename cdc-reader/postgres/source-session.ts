@@ -3,6 +3,7 @@
 // paused by backpressure hears nothing. Guarantees: one connection, never silently another (an advisory lock would be
 // gone); its end is told once. After that, and after close(), every call fails.
 
+import { setTimeout as delay } from 'node:timers/promises';
 import databases, { type SQLQuery } from '@databases/pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
@@ -14,6 +15,7 @@ import { readTableFacts } from '../sql/read-table-facts.ts';
 import { setCanonicalText } from '../sql/set-canonical-text.ts';
 import { tryAdvisoryLock } from '../sql/try-advisory-lock.ts';
 import { contractSchema, type contractTables } from './contract-tables.ts';
+import { END_LIMIT_MS } from './end-session.ts';
 import type { PreflightFacts, TableFacts } from './preflight.ts';
 import { type PublicationState, readPublicationFingerprint, readPublicationState } from './publication.ts';
 
@@ -53,6 +55,7 @@ export interface SourceSession {
   preflightFacts(names: { slotName: string; publicationName: string }): Promise<PreflightFacts>;
   /** Takes the lock of this name for as long as the session lasts; false when another session has it. */
   tryAdvisoryLock(key: string): Promise<boolean>;
+  /** Within a second, whether the server hears of it or not. */
   close(): Promise<void>;
 }
 
@@ -174,7 +177,12 @@ export async function createSourceSession(options: {
     },
     async close() {
       end ??= { cause: 'close() was called' };
-      await pool.dispose();
+      // With a statement under way the pool waits for its time limit, and then for the end of the connection; a server
+      // that is silent does not hear of either.
+      const limit = new AbortController();
+      const late = delay(END_LIMIT_MS, undefined, { signal: limit.signal }).catch(() => undefined); // ended in time
+      await Promise.race([pool.dispose(), late]);
+      limit.abort();
     },
   };
   return session;

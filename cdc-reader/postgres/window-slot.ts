@@ -12,6 +12,7 @@ import { dropWindowSlot } from '../sql/drop-window-slot.ts';
 import { logRestartPoint } from '../sql/log-restart-point.ts';
 import { readServerFacts } from '../sql/read-server-facts.ts';
 import { readWindowFacts } from '../sql/read-window-facts.ts';
+import { endSession } from './end-session.ts';
 import { plainText } from './walsender.ts';
 
 export interface WindowSlotSession {
@@ -23,7 +24,7 @@ export interface WindowSlotSession {
   /** Reads the WAL from the slot's restart point to `toLsn`. */
   advance(toLsn: Lsn): Promise<void>;
   logRestartPoint(): Promise<void>;
-  /** At once: a statement that is under way fails, and the server ends it by itself. */
+  /** Within a second: a statement that is under way fails, and the server ends it by itself. */
   close(): Promise<void>;
 }
 
@@ -76,6 +77,6 @@ export async function createWindowSlotSession(options: {
     drop: async () => void (await query(dropWindowSlot(windowSlotName))),
     advance: async (toLsn) => void (await query(advanceWindowSlot(windowSlotName, formatLsn(toLsn)))),
     logRestartPoint: async () => void (await query(logRestartPoint)),
-    close: () => client.end(),
+    close: () => endSession(client),
   };
 }

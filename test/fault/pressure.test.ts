@@ -15,7 +15,8 @@ import { withServer } from '../support/environment.ts';
 import { silentLogger } from '../support/kafka-fixture.ts';
 import { connectTo } from '../support/order-database.ts';
 import { createPipelineStage } from '../support/pipeline-stage.ts';
-import { createReaderStage, type ReaderStage } from '../support/reader-stage.ts';
+import type { ReaderStage } from '../support/reader-stage.ts';
+import { createReplaceableSource } from '../support/replaceable-source.ts';
 import type { Service } from '../support/service-process.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -33,10 +34,11 @@ function residentBytes(service: Service, which: 'VmHWM' | 'VmRSS'): number {
   return found === null ? 0 : Number(found[1]) * 1024;
 }
 
+/** On a server of its own: whoever creates a slot waits for all transactions of its server, and a million takes a minute. */
 async function createStage(label: string): Promise<ReaderStage> {
-  const stage = await createReaderStage(label);
-  cleanUp = stage.cleanUp;
-  return stage;
+  const source = await createReplaceableSource(label);
+  cleanUp = source.cleanUp;
+  return source.stage;
 }
 
 /** Ids that need no lookup: number i as a UUID. */

@@ -128,6 +128,8 @@ export class CartTables {
         const row = this.offsets.get(offsetKey(args[1], args[2]));
         return { rows: row === undefined ? [] : [row], changes: [] };
       }
+      case 'readNextOffsets':
+        return { rows: [...this.offsets.values()].filter(({ topic }) => args[1].includes(topic)), changes: [] };
       case 'advanceOffset':
         return this.#advance(args[0]);
       case 'insertAppliedOrders': {

@@ -27,8 +27,6 @@ interface Session {
 
 export class ModelCarts {
   tables = new CartTables();
-  /** Whether a failover has ever lost commits. */
-  hasGoneBack = false;
   readonly #world: World;
   #sessions = new Set<Session>();
   /** States that a failover may go back to, oldest first. */
@@ -99,7 +97,6 @@ export class ModelCarts {
     const copy = this.#copies.at(-1 - goBack);
     if (goBack === 0 || copy === undefined) return;
     this.#copies.length -= goBack;
-    this.hasGoneBack = true;
     this.tables = copy.clone();
   }
 

@@ -92,9 +92,8 @@ export class Simulation implements Models {
     if (gap !== undefined) {
       if (this.ordersAtGap === undefined) this.#makeGap(gap.kind);
     }
-    // A sink that has nothing to apply does not look into its database: what a failover took back, it applies again when
-    // the next order comes to that partition, and a gap shows when there is something to publish or to apply.
-    if (gap !== undefined || this.carts.hasGoneBack) placeOrders(this, users.length, 0);
+    // A gap shows when there is something to publish or to apply.
+    if (gap !== undefined) placeOrders(this, users.length, 0);
     for (const { process } of this.services) process.isFrozen = false;
     await this.#drain('drain');
   }

@@ -70,5 +70,6 @@ vi.mock('../../cart-sink/sql/lock-cart-lines.ts', () => statement('lockCartLines
 vi.mock('../../cart-sink/sql/lock-offsets.ts', () => statement('lockOffsets'));
 vi.mock('../../cart-sink/sql/raise-owner-epochs.ts', () => statement('raiseOwnerEpochs'));
 vi.mock('../../cart-sink/sql/read-cart-lines.ts', () => statement('readCartLines'));
+vi.mock('../../cart-sink/sql/read-next-offsets.ts', () => statement('readNextOffsets'));
 vi.mock('../../cart-sink/sql/read-settled-offset.ts', () => statement('readSettledOffset'));
 vi.mock('../../cart-sink/sql/reduce-cart-lines.ts', () => statement('reduceCartLines'));

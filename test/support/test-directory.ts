@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { removePostgresData } from '../../dev/postgres-data.ts';
 import { isAlive, readPidFile, writePidFile } from '../../dev/process-identity.ts';
+import { unmountBelow } from './small-disk.ts';
 
 /** Name of the environment variable by which worker processes know the run's folder. */
 export const testRootVariable = 'TILLSTREAM_TEST_ROOT';
@@ -52,6 +53,7 @@ export function createTestDirectory(label: string): string {
 
 /** Removes a test's folder with everything in it, Postgres data that had to be put elsewhere included. */
 export function removeTestDirectory(directory: string): void {
+  unmountBelow(directory);
   for (const entry of readdirSync(directory, { withFileTypes: true })) {
     if (entry.isDirectory()) removePostgresData(join(directory, entry.name));
   }

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { installKafkajsPatches } from '#service/kafka-client.ts';
+import { installKafkajsPatches } from '#service/kafka-patches.ts';
 
 interface Queue {
   push(request: object): void;

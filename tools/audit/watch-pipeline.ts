@@ -5,6 +5,7 @@ import type { Lsn } from '#schemas/lsn.ts';
 import type { Database } from '#service/database.ts';
 import { TopicMissingError } from '#service/kafka-errors.ts';
 import type { KafkaLog } from '#service/kafka-log.ts';
+import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/read-next-offsets.ts';
 import type { Checkpoint } from '../../cdc-reader/checkpoint.ts';
 import type { AuditConfig } from './config.ts';
 import {
@@ -15,7 +16,6 @@ import {
   type PartitionProgress,
   type ReaderProgress,
 } from './progress.ts';
-import { readSinkOffsets } from './sql/read-sink-offsets.ts';
 
 const LOOK_EVERY_MS = 200;
 
@@ -68,9 +68,7 @@ export async function readPartitions(
     throw error;
   });
   if (offsets === null) return null;
-  const rows: { partition: number; next_offset: bigint }[] = await carts.pool.query(
-    readSinkOffsets(config.consumerGroup, topic),
-  );
+  const rows: NextOffsetRow[] = await carts.pool.query(readNextOffsets(config.consumerGroup, [topic]));
   const stored = new Map(rows.map((row) => [row.partition, row.next_offset]));
   return [...offsets].map(([partition, { earliest, highWatermark }]) => ({
     partition,

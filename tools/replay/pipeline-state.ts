@@ -4,6 +4,7 @@
 
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import { TopicMissingError } from '#service/kafka-errors.ts';
+import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/read-next-offsets.ts';
 import { type Checkpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
 import { createCheckpointTopic } from '../../cdc-reader/kafka/checkpoint-topic.ts';
 import { readIdentity } from '../../cdc-reader/postgres/slot.ts';
@@ -11,7 +12,6 @@ import { appliedThrough, type UnappliedEvent } from './applied-through.ts';
 import type { Connections } from './connections.ts';
 import { NotReadyError, PipelineMismatchError } from './errors.ts';
 import { findFirstEvent, READ_DEADLINE_MS, readSettledOffsets } from './live-records.ts';
-import { readLiveOffsets } from './sql/read-live-offsets.ts';
 
 export interface PipelineState {
   readonly checkpoint: Checkpoint;
@@ -78,9 +78,7 @@ export async function readAppliedThrough(
   checkpoint: Checkpoint,
 ): Promise<Lsn> {
   const { consumerGroup, ordersTopic: topic } = config;
-  const rows: { partition: number; next_offset: bigint }[] = await carts.pool.query(
-    readLiveOffsets(consumerGroup, topic),
-  );
+  const rows: NextOffsetRow[] = await carts.pool.query(readNextOffsets(consumerGroup, [topic]));
   if (rows.length === 0) {
     const why = `no sink of CONSUMER_GROUP ${consumerGroup} has ever consumed ${topic} into this carts database`;
     throw new NotReadyError(`${why}: start a cart-sink, or correct the variables`);
