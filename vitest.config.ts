@@ -1,8 +1,17 @@
 import { defineConfig } from 'vitest/config';
 
-// `fast` needs no server and is part of `npm run check`. `real` and `fault` start one Postgres and one Kafka for all their
-// files, and faults that need servers of their own start those; each test has its own databases, topics and slot, so files
-// run side by side (they mostly wait: npm scripts set how many). `matrix` and `compose` have commands of their own.
+// `fast` and `stand-ins` need no server and are part of `npm run check`. `real` and `fault` start one Postgres and one
+// Kafka for all their files, and faults that need servers of their own start those; each test has its own databases,
+// topics and slot, so files run side by side (they mostly wait: npm scripts set how many). `matrix` and `compose` have
+// commands of their own.
+const fast = {
+  pool: 'threads' as const,
+  testTimeout: 30_000, // most take milliseconds; a machine that does other things too must not make one red
+};
+
+/** They replace modules, and so need a module registry of their own; the other fast ones share what they have loaded. */
+const standIns = ['test/simulation/**/*.test.ts', 'test/unit/reader-restarts.test.ts'];
+
 const real = {
   testTimeout: 120_000,
   hookTimeout: 180_000,
@@ -35,11 +44,13 @@ export default defineConfig({
       {
         test: {
           name: 'fast',
-          include: ['test/{unit,property,simulation}/**/*.test.ts'],
-          pool: 'threads',
-          testTimeout: 30_000, // most take milliseconds; a machine that does other things too must not make one red
+          include: ['test/{unit,property}/**/*.test.ts'],
+          exclude: standIns,
+          isolate: false,
+          ...fast,
         },
       },
+      { test: { name: 'stand-ins', include: standIns, ...fast } },
       { test: { name: 'real', include: ['test/{contract,integration}/**/*.test.ts'], exclude: matrix, ...real } },
       { test: { name: 'fault', include: ['test/fault/**/*.test.ts'], exclude: matrix, ...real } },
       { test: { name: 'matrix', include: matrix, ...real } },

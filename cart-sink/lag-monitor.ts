@@ -62,9 +62,12 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
   let suspected = new Set<string>();
   let closed = false;
 
-  const look = async (): Promise<void> => {
-    // Read before everything else: positions only grow, so what is behind them later has gone back.
-    const standings = options.partitions().map((consumer) => ({ consumer, position: consumer.position() }));
+  /** Read before what they are compared with: positions only grow, so what is behind them later has gone back. */
+  const readStandings = (): readonly Standing[] =>
+    options.partitions().map((consumer) => ({ consumer, position: consumer.position() }));
+
+  const lookAtKafka = async (): Promise<void> => {
+    const standings = readStandings();
     const isIdle = options.isIdle();
     const found: PartitionLag[] = [];
     const gaps = new Map<string, HaltError>();
@@ -83,23 +86,25 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
     suspected = new Set(gaps.keys());
     if (lasting !== undefined) options.onGap(gaps.get(lasting)!);
     await options.onLook(found);
-    const wentBack = await findWentBack(standings);
-    if (wentBack !== undefined) options.onWentBack(wentBack);
   };
 
-  const findWentBack = async (standings: readonly Standing[]): Promise<TopicPartition | undefined> => {
-    if (standings.length === 0) return undefined;
+  const lookAtCarts = async (): Promise<void> => {
+    const standings = readStandings();
+    if (standings.length === 0) return;
     const rows = await options.readNextOffsets([...new Set(standings.map(({ consumer }) => consumer.ownership.topic))]);
     const stored = new Map(rows.map((row) => [keyOf(row), row.next_offset]));
-    return standings.find(({ consumer, position }) => (stored.get(keyOf(consumer.ownership)) ?? 0n) < position)
-      ?.consumer.ownership;
+    const wentBack = standings.find(
+      ({ consumer, position }) => (stored.get(keyOf(consumer.ownership)) ?? 0n) < position,
+    );
+    if (wentBack !== undefined) options.onWentBack(wentBack.consumer.ownership);
   };
 
   const tick = async (): Promise<void> => {
-    try {
-      await look();
-    } catch (error) {
-      options.logger.debug({ event: 'sink.lag-unknown', err: error }, 'the lag could not be read');
+    // Neither waits for a server that only the other one needs.
+    for (const result of await Promise.allSettled([lookAtKafka(), lookAtCarts()])) {
+      if (result.status === 'fulfilled') continue;
+      const err = result.reason;
+      options.logger.debug({ event: 'sink.lag-unknown', err }, 'where partitions stand could not be read');
     }
     if (!closed) timer = setTimeout(begin, options.everyMs);
   };

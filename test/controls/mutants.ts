@@ -236,8 +236,8 @@ const sink: readonly Mutant[] = [
     name: 'carts-that-went-back-unnoticed',
     breaks: 'I8: an idle sink leaves a carts database as a failover has set it back',
     file: 'cart-sink/lag-monitor.ts',
-    find: '?? 0n) < position)',
-    replace: '?? 0n) > position)',
+    find: '?? 0n) < position,',
+    replace: '?? 0n) > position,',
     tests: ['test/unit/sink-lag-monitor.test.ts'],
   },
   {

@@ -1,6 +1,11 @@
 // What the services hold of Kafka, over the model: the log by offset, the reader's connection (with the real code of the
 // checkpoint topic) and its transactional producer, with the errors and the once-broken-always-broken of the real one.
-import { KafkaAwayError, LogReadDeadlineError, OffsetOutOfRangeError } from '#service/kafka-errors.ts';
+import {
+  KafkaAwayError,
+  LogReadDeadlineError,
+  OffsetOutOfRangeError,
+  TopicMissingError,
+} from '#service/kafka-errors.ts';
 import type { KafkaLog, LogRecord } from '#service/kafka-log.ts';
 import { createCheckpointTopic } from '../../cdc-reader/kafka/checkpoint-topic.ts';
 import type { KafkaConnection } from '../../cdc-reader/kafka/connection.ts';
@@ -17,16 +22,19 @@ export function openLog(world: World, kafka: ModelKafka): KafkaLog {
   const readOffsets: KafkaLog['readOffsets'] = (topic) =>
     world.read(
       `reads the ends of ${topic}`,
-      () =>
-        new Map(
-          kafka.topics.get(topic)!.map((partition) => {
+      () => {
+        const partitions = kafka.topics.get(topic);
+        if (partitions === undefined) throw new TopicMissingError(topic, '');
+        return new Map(
+          partitions.map((partition) => {
             const { earliest } = partition;
             return [
               partition.partition,
               { earliest, lastStable: kafka.lastStable(partition), highWatermark: kafka.end(partition) },
             ];
           }),
-        ),
+        );
+      },
       away,
     );
   return {

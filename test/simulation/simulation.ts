@@ -131,7 +131,7 @@ export class Simulation implements Models {
     if (postgres.slot === null || postgres.slot.confirmedLsn < end) return false;
     const areApplied = kafka.topics.get(LIVE)!.every((partition) => {
       const row = carts.tables.offsets.get(`offset ${LIVE}[${partition.partition}]`);
-      return row?.next_offset === kafka.end(partition);
+      return (row?.next_offset ?? 0n) === kafka.end(partition);
     });
     return areApplied && readRecordedLsn(kafka) >= end;
   }

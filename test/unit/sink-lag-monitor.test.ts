@@ -13,6 +13,7 @@ describe('the look at where partitions stand', () => {
   let stored: { topic: string; partition: number; next_offset: bigint }[];
   let isIdle: boolean;
   let found: string[];
+  let kafkaIsAway: boolean;
 
   beforeEach(() => {
     vi.useFakeTimers();
@@ -21,6 +22,7 @@ describe('the look at where partitions stand', () => {
     stored = [{ topic: 'live', partition: 0, next_offset: 5n }];
     isIdle = true;
     found = [];
+    kafkaIsAway = false;
     const consumer: PartitionConsumer = {
       ownership: { topic: 'live', partition: 0, ownerEpoch: 1n, nextOffset: 5n, lastCommitLsn: '0/10' },
       position: () => position,
@@ -33,7 +35,10 @@ describe('the look at where partitions stand', () => {
       everyMs,
       partitions: () => [consumer],
       isIdle: () => isIdle,
-      readRanges: async () => new Map([[0, range]]),
+      readRanges: async () => {
+        if (kafkaIsAway) throw new Error('Kafka is away');
+        return new Map([[0, range]]);
+      },
       readNextOffsets: async () => stored,
       onLook: async () => undefined,
       onGap: ({ code }) => found.push(code),
@@ -101,6 +106,13 @@ describe('the look at where partitions stand', () => {
     { name: 'no offset at all', next: [] },
   ])('finds a carts database that holds $name', async ({ next }) => {
     stored = next.map((offset) => ({ topic: 'live', partition: 0, next_offset: offset }));
+    await look();
+    expect(found).toEqual(['live[0] went back']);
+  });
+
+  it('finds such a database while Kafka is away', async () => {
+    stored = [];
+    kafkaIsAway = true;
     await look();
     expect(found).toEqual(['live[0] went back']);
   });

@@ -92,7 +92,7 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
   };
 }
 
-describe('an assignment', () => {
+describe.concurrent('an assignment', () => {
   it('is fetched only after the database has named the owner and the offset', async () => {
     const { handlers, takes, started, applied, fetch } = createStage();
     handlers.onAssigned([live(0), live(1)]);
@@ -169,7 +169,7 @@ describe('an assignment', () => {
   });
 });
 
-describe('a membership', () => {
+describe.concurrent('a membership', () => {
   it('ends once, by a stale owner of its assignment, and applies nothing more', async () => {
     const { handlers, takes, started, membership, partitionEnds, applied, fetch } = createStage();
     handlers.onAssigned([live(0), live(1)]);
