@@ -27,6 +27,7 @@ const matrix = [
   'test/fault/source-transactions.test.ts',
   'test/fault/source-slots.test.ts',
   'test/fault/source-failover.test.ts',
+  'test/fault/source-silence.test.ts',
   'test/fault/kafka-answers.test.ts',
   'test/fault/kafka-cluster.test.ts',
   'test/fault/kafka-topics.test.ts',

@@ -1,7 +1,7 @@
 // What others do to the topics, or Kafka itself does in time: retention, more partitions, a lower limit for messages, a
 // foreign transaction that is never ended. Halting where orders would be lost, going on where none are (I1, I8, I11;
 // faults C). Topics deleted and recreated are in reader-halts.test.ts.
-import { type Admin, ConfigResourceTypes, Kafka, logLevel } from 'kafkajs';
+import { type Admin, ConfigResourceTypes } from 'kafkajs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { withServer } from '../support/environment.ts';
 import { withKafkaAdmin } from '../support/kafka-admin.ts';
@@ -9,6 +9,7 @@ import { readTopic } from '../support/oracle-kafka.ts';
 import { createPipelineStage, type PipelineStage } from '../support/pipeline-stage.ts';
 import { readHalt } from '../support/require-halted.ts';
 import type { Service } from '../support/service-process.ts';
+import { openStrangersTransaction } from '../support/stranger.ts';
 import { waitFor } from '../support/wait.ts';
 
 describe('the live topic', () => {
@@ -135,24 +136,14 @@ describe('the live topic', () => {
     const { reader } = await start('hanging');
     await reader.stop();
     const doomed = await stage.startStreaming({ failpoints: 'reader.after-send=kill' });
-    const kafka = new Kafka({
-      clientId: 'stranger',
-      brokers: stage.environment.servers.directBrokers.split(','),
-      logLevel: logLevel.NOTHING,
+    const stranger = await openStrangersTransaction({
+      brokers: stage.environment.servers.directBrokers,
+      topic: stage.environment.env.ORDERS_TOPIC,
+      partitions: 6,
+      name: `stranger-${stage.environment.id}`,
+      timeoutMs: 8_000,
     });
-    const stranger = kafka.producer({
-      transactionalId: `stranger-${stage.environment.id}`,
-      idempotent: true,
-      maxInFlightRequests: 1,
-      transactionTimeout: 8_000,
-    });
-    await stranger.connect();
     try {
-      const transaction = await stranger.transaction();
-      await transaction.send({
-        topic: stage.environment.env.ORDERS_TOPIC,
-        messages: Array.from({ length: 6 }, (_, partition) => ({ partition, value: 'hanging' })),
-      });
       await stage.load.pace({ first: 60, count: 60, ordersPerSecond: 100 });
       // A restart in the midst of it: what lies behind the open transaction can't be read as committed. Killed with a
       // transaction of its own open, so that two aborted ones overlap: kafkajs by itself would hand over a record of them.
@@ -167,7 +158,7 @@ describe('the live topic', () => {
       console.info(`hanging transaction: drained ${Math.round(performance.now() - sinceMs)} ms after the load`);
       expect(again.logs.filter(({ event }) => event === 'pipeline.halted')).toEqual([]);
     } finally {
-      await stranger.disconnect();
+      await stranger.leave();
     }
   });
 });

@@ -12,7 +12,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { createKafkaLog } from '#service/kafka-log.ts';
 import { withServer } from '../support/environment.ts';
-import { silentLogger } from '../support/kafka-fixture.ts';
+import { silentLogger } from '../support/kafka-admin.ts';
 import { connectTo } from '../support/order-database.ts';
 import { createPipelineStage } from '../support/pipeline-stage.ts';
 import type { ReaderStage } from '../support/reader-stage.ts';

@@ -5,7 +5,7 @@ import type { Transaction } from 'kafkajs';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { createKafkaLog, type KafkaLog } from '#service/kafka-log.ts';
 import { freePort } from '../../dev/ports.ts';
-import { withKafkaAdmin } from '../support/kafka-admin.ts';
+import { silentLogger, withKafkaAdmin } from '../support/kafka-admin.ts';
 import {
   createKafkaFixture,
   cutRequest,
@@ -13,7 +13,6 @@ import {
   loseAnswer,
   readAll,
   recordsFor,
-  silentLogger,
 } from '../support/kafka-fixture.ts';
 import { kafkaApi } from '../support/kafka-frames.ts';
 import { type ProxiedKafka, startProxiedKafka } from '../support/proxied-kafka.ts';

@@ -13,8 +13,8 @@ import { createCheckpointTopic } from '../../cdc-reader/kafka/checkpoint-topic.t
 import { type KafkaConnection, openKafka } from '../../cdc-reader/kafka/connection.ts';
 import { ensureTopics, type TopicSpec } from '../../cdc-reader/kafka/topics.ts';
 import { freePort } from '../../dev/ports.ts';
-import { withKafkaAdmin } from '../support/kafka-admin.ts';
-import { createKafkaFixture, type KafkaFixture, readAll, recordsFor, silentLogger } from '../support/kafka-fixture.ts';
+import { silentLogger, withKafkaAdmin } from '../support/kafka-admin.ts';
+import { createKafkaFixture, type KafkaFixture, readAll, recordsFor } from '../support/kafka-fixture.ts';
 
 let fixture: KafkaFixture;
 

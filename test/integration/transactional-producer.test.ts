@@ -4,14 +4,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
 import { createTransactionalProducer } from '../../cdc-reader/kafka/transactional-producer.ts';
 import { freePort } from '../../dev/ports.ts';
-import {
-  createKafkaFixture,
-  cutRequest,
-  type KafkaFixture,
-  loseAnswer,
-  recordsFor,
-  silentLogger,
-} from '../support/kafka-fixture.ts';
+import { silentLogger } from '../support/kafka-admin.ts';
+import { createKafkaFixture, cutRequest, type KafkaFixture, loseAnswer, recordsFor } from '../support/kafka-fixture.ts';
 import { kafkaApi } from '../support/kafka-frames.ts';
 import { readTopic } from '../support/oracle-kafka.ts';
 import { type ProxiedKafka, startProxiedKafka } from '../support/proxied-kafka.ts';

@@ -1,17 +1,16 @@
 // A look at Kafka from outside, for setting up, cleaning up and checking. Each call has a connection of its own and closes
 // it, so that a test can't leave one behind.
 
-import { type Admin, Kafka, logLevel } from 'kafkajs';
+import type { Admin } from 'kafkajs';
+import { pino } from 'pino';
+import { createKafkaClient } from '#service/kafka-client.ts';
 import { waitFor } from './wait.ts';
+
+export const silentLogger = pino({ level: 'silent' });
 
 /** Runs `use` with an admin client of its own; `brokers` is comma-separated. */
 export async function withKafkaAdmin<T>(brokers: string, use: (admin: Admin) => Promise<T>): Promise<T> {
-  const kafka = new Kafka({
-    clientId: 'tillstream-test',
-    brokers: brokers.split(','),
-    logLevel: logLevel.NOTHING,
-    retry: { initialRetryTime: 50, retries: 8 },
-  });
+  const kafka = createKafkaClient({ brokers: brokers.split(','), clientId: 'tillstream-test', logger: silentLogger });
   const admin = kafka.admin();
   await admin.connect();
   try {

@@ -3,7 +3,6 @@
 
 import { randomBytes } from 'node:crypto';
 import type { Kafka } from 'kafkajs';
-import { pino } from 'pino';
 import { createKafkaClient } from '#service/kafka-client.ts';
 import { createKafkaLog, type KafkaLog, type LogRecord, type ReadOptions } from '#service/kafka-log.ts';
 import {
@@ -11,12 +10,10 @@ import {
   type OutgoingRecord,
   type TransactionalProducer,
 } from '../../cdc-reader/kafka/transactional-producer.ts';
-import { deleteGroupsAndTopics, withKafkaAdmin } from './kafka-admin.ts';
+import { deleteGroupsAndTopics, silentLogger, withKafkaAdmin } from './kafka-admin.ts';
 import { createKafkaAnswerReader, createKafkaRequestReader } from './kafka-frames.ts';
 import type { TcpProxy } from './tcp-proxy.ts';
 import { waitFor } from './wait.ts';
-
-export const silentLogger = pino({ level: 'silent' });
 
 export type KafkaFixture = {
   readonly id: string;

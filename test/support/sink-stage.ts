@@ -3,8 +3,9 @@
 // what is left of a cart, and a lost one too.
 
 import { randomUUID } from 'node:crypto';
-import { Kafka, logLevel, type Producer } from 'kafkajs';
+import type { Producer } from 'kafkajs';
 import pg from 'pg';
+import { createKafkaClient } from '#service/kafka-client.ts';
 import {
   formatReplayEnd,
   formatReplayHeaders,
@@ -16,7 +17,7 @@ import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { orderPartition } from '../../service/kafka-client.ts';
 import { createTestEnvironment, type TestEnvironment, type TestServers } from './environment.ts';
-import { withKafkaAdmin } from './kafka-admin.ts';
+import { silentLogger, withKafkaAdmin } from './kafka-admin.ts';
 import type { Service } from './service-process.ts';
 import { createEvent, createPositions, tallyEvents } from './sink-events.ts';
 import { waitFor } from './wait.ts';
@@ -70,11 +71,10 @@ export async function sumOf(sink: Service, name: string): Promise<number> {
 export async function createSinkStage(label: string, servers?: TestServers): Promise<SinkStage> {
   const environment = await createTestEnvironment(label, servers);
   const { ORDERS_TOPIC: topic, REPLAY_TOPIC: replayTopic } = environment.env;
-  const kafka = new Kafka({
-    clientId: 'stage',
+  const kafka = createKafkaClient({
     brokers: environment.servers.directBrokers.split(','),
-    logLevel: logLevel.NOTHING,
-    retry: { initialRetryTime: 10, retries: 20, maxRetryTime: 1_000 },
+    clientId: 'stage',
+    logger: silentLogger,
   });
   const published = new Map<string, OrderPlaced>();
   const nextPosition = createPositions();

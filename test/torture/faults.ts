@@ -8,11 +8,13 @@ import { waitFor } from '../../dev/wait-for.ts';
 import type { TextQuery } from '../support/oracle-facts.ts';
 import { withTextClient } from '../support/oracle-facts.ts';
 import type { OrderLoad } from '../support/order-load.ts';
+import { openStrangersTransaction } from '../support/stranger.ts';
+import type { TcpProxy } from '../support/tcp-proxy.ts';
 import type { Member } from './member.ts';
 import { pause, readerState } from './pause.ts';
 import type { Fault, FaultKind } from './plan.ts';
 import { runReplay } from './replay.ts';
-import { slotName, type TortureStack } from './stack.ts';
+import { ordersTopic, slotName, type TortureStack } from './stack.ts';
 
 export interface FaultContext {
   readonly stack: TortureStack;
@@ -28,8 +30,9 @@ const takeoverDeadlineMs = 30_000;
 /** Postgres waits for a reader that answers what it can't acknowledge for a second; the rest is its checkpoint. */
 const shutdownDeadlineMs = 15_000;
 
-/** Six of the live topic, and as many of the replay topic. */
-const assignedPartitions = 12;
+const livePartitions = 6;
+/** Those of the live topic, and as many of the replay topic. */
+const assignedPartitions = 2 * livePartitions;
 
 type Executor = (context: FaultContext, fault: Fault) => Promise<void>;
 
@@ -62,6 +65,17 @@ const restarted =
     }
     await pause(lastsMs, context.signal);
     await postgres.start();
+  };
+
+/** Nothing passes, and no connection ends; then it goes on, or every connection is reset. */
+const silenced =
+  (proxyOf: (context: FaultContext) => TcpProxy): Executor =>
+  async (context, { lastsMs, variant }) => {
+    const proxy = proxyOf(context);
+    proxy.pause();
+    await pause(lastsMs, context.signal);
+    if (variant < 0.5) proxy.cut();
+    proxy.resume();
   };
 
 const sinkOf = ({ stack }: FaultContext, { target }: Fault): Member => stack.sinks[target % stack.sinks.length]!;
@@ -120,6 +134,23 @@ const executors: Record<FaultKind, Executor> = {
     broker.resume();
   },
 
+  // Somebody else's, in the live topic: aborted, or left to its timeout. Of the reader's own, one may be aborted meanwhile.
+  async 'stranger-transaction'({ stack, signal }, { lastsMs, variant }) {
+    const stranger = await openStrangersTransaction({
+      brokers: stack.kafka.directBootstrap,
+      topic: ordersTopic,
+      partitions: livePartitions,
+      name: 'stranger',
+      timeoutMs: 5_000,
+    });
+    try {
+      await pause(lastsMs, signal);
+      if (variant < 0.5) await stranger.abort();
+    } finally {
+      await stranger.leave();
+    }
+  },
+
   'orders-fast-restart': restarted(({ stack }) => stack.orders, 'fast'),
   'orders-immediate-restart': restarted(({ stack }) => stack.orders, 'immediate'),
   'orders-kill': restarted(({ stack }) => stack.orders, 'kill'),
@@ -140,6 +171,8 @@ const executors: Record<FaultKind, Executor> = {
       await query(variant < 0.7 ? 'COMMIT' : 'ROLLBACK');
     });
   },
+
+  'orders-silent': silenced(({ stack }) => stack.ordersProxy),
 
   'carts-restart': restarted(({ stack }) => stack.carts, 'either'),
   'carts-kill': restarted(({ stack }) => stack.carts, 'kill'),
@@ -165,6 +198,8 @@ const executors: Record<FaultKind, Executor> = {
     await pause(lastsMs, signal);
     stack.cartsProxy.delay(0);
   },
+
+  'carts-silent': silenced(({ stack }) => stack.cartsProxy),
 
   async 'readers-together'({ stack, signal }, { lastsMs }) {
     await Promise.all(stack.readers.map((reader) => reader.kill()));

@@ -16,7 +16,6 @@ import { pause, readerState } from './pause.ts';
 import { cartShape, type Fault, type FaultClass, faultClasses, planTorture, type TorturePlan } from './plan.ts';
 import { createProgressSampler } from './progress.ts';
 import { createRecoveryWatch } from './recovery.ts';
-import { hasReplayTool } from './replay.ts';
 import { describeFault, formatProgress, judgeRun, type RunFacts } from './report.ts';
 import { consumerGroup, slotName, startTortureStack, type TortureStack } from './stack.ts';
 
@@ -83,20 +82,28 @@ async function torture(
     for (const fault of plan.faults) {
       await pause(Math.max(0, fault.atMs - elapsedMs()), signal);
       if (elapsedMs() > plan.endMs) return;
-      if (fault.class === 'replay' && !hasReplayTool()) continue;
       current = describeFault(fault);
       note(`→ ${current}`);
-      recovery.faultBegins();
-      done.push(fault);
-      await executeFault(context, fault).catch((error: Error) => {
-        if (signal.aborted) throw error;
-        troubles.push(`${describeFault(fault)} at ${Math.round(elapsedMs())} ms: ${error.message}`);
-        broken.abort(new Broken('a fault could not be carried out'));
-        throw error;
-      });
-      recovery.faultEnded(fault);
+      const { company } = fault;
+      const accompany = async (): Promise<void> => {
+        if (company === undefined) return;
+        await pause(company.atMs - fault.atMs, signal);
+        await strike(company);
+      };
+      await Promise.all([strike(fault), accompany()]);
       current = 'quiet';
     }
+  };
+  const strike = async (fault: Fault): Promise<void> => {
+    recovery.faultBegins();
+    done.push(fault);
+    await executeFault(context, fault).catch((error: Error) => {
+      if (signal.aborted) throw error;
+      troubles.push(`${describeFault(fault)} at ${Math.round(elapsedMs())} ms: ${error.message}`);
+      broken.abort(new Broken('a fault could not be carried out'));
+      throw error;
+    });
+    recovery.faultEnded(fault);
   };
   const both = await Promise.allSettled([
     runFaults(),
@@ -168,6 +175,9 @@ async function readReplays({ cartsUrl }: TortureStack): Promise<RunFacts['replay
   });
 }
 
+const countFaults = ({ faults }: TorturePlan) =>
+  faults.reduce((sum, { company }) => sum + (company === undefined ? 1 : 2), 0);
+
 function parseClasses(text: string): FaultClass[] {
   const classes = text.split(',').map((name) => name.trim());
   const unknown = classes.filter((name) => !faultClasses.includes(name as FaultClass));
@@ -191,9 +201,8 @@ async function main(): Promise<number> {
   const kept = only === undefined ? '' : ` --only ${only.join()}`;
   const command = `npm run torture -- --seed ${seed} --minutes ${minutes} --brokers ${brokers}${kept}`;
   print(
-    `seed ${seed}, ${minutes} minutes, ${brokers} brokers: ${plan.faults.length} faults, ${plan.orders} orders planned`,
+    `seed ${seed}, ${minutes} minutes, ${brokers} brokers: ${countFaults(plan)} faults, ${plan.orders} orders planned`,
   );
-  if (!hasReplayTool()) print('replays: left out, tools/replay/main.ts does not exist');
   const interrupt = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => interrupt.abort(new Interrupted('interrupted; stopping everything')));

@@ -1,7 +1,7 @@
 // The whole schedule of a torture run from a seed: which fault strikes when, whom, and for how long, and which orders and
 // cart edits are made meanwhile. Pure: the same seed, minutes and classes give the same schedule, on any machine. Times
-// are "not before": a fault that takes longer than planned pushes back those behind it, never their order or kind. Load
-// and faults draw from streams of their own, so that leaving out classes leaves the load as it was.
+// are "not before": a fault that takes longer than planned pushes back those behind it, never their order or kind. One in
+// three has company: a second fault, of another part of the pipeline, strikes while it lasts. Load and faults draw from streams of their own, so that leaving out classes leaves the load as it was.
 
 /** A reader, B sink, C Kafka, D orders Postgres, E carts Postgres, F zombies, G pressure, and replays. */
 export const faultClasses = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'replay'] as const;
@@ -17,16 +17,19 @@ const kinds = {
   'brokers-rolling': { class: 'C', lastsMs: [500, 1_500] }, // between two brokers
   'reader-partition': { class: 'C', lastsMs: [1_000, 9_000] },
   'broker-hang': { class: 'C', lastsMs: [1_000, 8_000] },
+  'stranger-transaction': { class: 'C', lastsMs: [1_000, 6_000] },
   'orders-fast-restart': { class: 'D', lastsMs: [0, 3_000] },
   'orders-immediate-restart': { class: 'D', lastsMs: [0, 3_000] },
   'orders-kill': { class: 'D', lastsMs: [0, 3_000] },
   'walsender-terminated': { class: 'D', lastsMs: [0, 0] },
   'long-transaction': { class: 'D', lastsMs: [3_000, 9_000] },
+  'orders-silent': { class: 'D', lastsMs: [1_000, 9_000] },
   'carts-restart': { class: 'E', lastsMs: [0, 4_000] },
   'carts-kill': { class: 'E', lastsMs: [0, 3_000] },
   'carts-lock': { class: 'E', lastsMs: [1_000, 6_000] },
   'carts-terminated': { class: 'E', lastsMs: [0, 0] },
   'carts-latency': { class: 'E', lastsMs: [3_000, 8_000] },
+  'carts-silent': { class: 'E', lastsMs: [1_000, 9_000] },
   'readers-together': { class: 'F', lastsMs: [0, 1_000] },
   'reader-zombie': { class: 'F', lastsMs: [0, 1_500] }, // after its successor took over
   'sink-zombie': { class: 'F', lastsMs: [0, 1_500] },
@@ -51,6 +54,8 @@ export interface Fault {
   readonly variant: number;
   /** The orders that it places itself, by number. */
   readonly orders: OrderNumbers;
+  /** Strikes while this one lasts; has none itself. */
+  readonly company?: Fault;
 }
 
 export interface OrderNumbers {
@@ -133,6 +138,29 @@ function planEdit(random: Random, atMs: number, dice: number): LoadStep {
   };
 }
 
+/**
+ * What may strike beside a fault of each class: another part than the one that it breaks, or that must be there for it. A
+ * zombie's successor must not be killed, a replay must come to its proof, and what stops all sinks has them to itself.
+ */
+const companyOf: Readonly<Record<FaultClass, readonly FaultClass[]>> = {
+  A: ['B', 'C', 'D', 'E'],
+  B: ['A', 'C', 'D', 'E'],
+  C: ['A', 'B', 'D', 'E'],
+  D: ['A', 'B', 'C', 'E'],
+  E: ['A', 'B', 'C', 'D'],
+  F: ['C', 'D', 'E'],
+  G: ['A', 'C', 'D', 'E'],
+  replay: [],
+};
+const companyShare = 1 / 3;
+/** A fault that is over at once leaves this long for its company to strike into what it has done. */
+const aftermathMs = 1_000;
+const ordersPlacedBy: Partial<Record<FaultKind, number>> = {
+  burst: burstOrders,
+  'big-copy': copiedOrders,
+  'long-transaction': 1,
+};
+
 /** Kinds are drawn like cards, so that each comes before any comes twice. */
 function planFaults(random: Random, endMs: number, classes: readonly FaultClass[], ordersBefore: number) {
   const names = Object.keys(kinds) as FaultKind[];
@@ -140,17 +168,24 @@ function planFaults(random: Random, endMs: number, classes: readonly FaultClass[
   const faults: Fault[] = [];
   let orders = ordersBefore;
   let deck: FaultKind[] = [];
-  for (let atMs = quietStartMs + random.integer(...pauseMs); atMs < endMs && allowed.length > 0; ) {
-    if (deck.length === 0) deck = random.shuffle(allowed);
-    const kind = deck.pop()!;
+  const draw = (kind: FaultKind, atMs: number): Fault => {
     const [least, most] = kinds[kind].lastsMs;
     const lastsMs = random.integer(least, most);
-    const count =
-      kind === 'burst' ? burstOrders : kind === 'big-copy' ? copiedOrders : kind === 'long-transaction' ? 1 : 0;
     const [target, variant] = [random.integer(0, 4), random.share()];
-    faults.push({ atMs, class: kinds[kind].class, kind, lastsMs, target, variant, orders: { first: orders, count } });
-    orders += count;
-    atMs += lastsMs + overheadMs + random.integer(...pauseMs);
+    const own = { first: orders, count: ordersPlacedBy[kind] ?? 0 };
+    orders += own.count;
+    return { atMs, class: kinds[kind].class, kind, lastsMs, target, variant, orders: own };
+  };
+  for (let atMs = quietStartMs + random.integer(...pauseMs); atMs < endMs && allowed.length > 0; ) {
+    if (deck.length === 0) deck = random.shuffle(allowed);
+    const fault = draw(deck.pop()!, atMs);
+    const companions = allowed.filter((kind) => companyOf[fault.class].includes(kinds[kind].class));
+    const isAccompanied = random.share() < companyShare && companions.length > 0;
+    const afterMs = random.integer(0, fault.lastsMs + aftermathMs);
+    const company = isAccompanied ? draw(random.pick(companions), atMs + afterMs) : undefined;
+    faults.push(company === undefined ? fault : { ...fault, company });
+    const wholeMs = Math.max(fault.lastsMs, company === undefined ? 0 : afterMs + company.lastsMs);
+    atMs += wholeMs + overheadMs + random.integer(...pauseMs);
   }
   return { faults, orders };
 }

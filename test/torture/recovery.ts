@@ -9,7 +9,7 @@ import type { TortureStack } from './stack.ts';
 export interface Recovery {
   readonly fault: Fault;
   readonly ms: number;
-  /** No other fault struck before it was over. */
+  /** No other fault struck, or still lasted, before it was over. */
   readonly alone: boolean;
 }
 
@@ -32,10 +32,12 @@ export function createRecoveryWatch(stack: TortureStack, signal: AbortSignal): R
   const failures: string[] = [];
   const pending = new Set<Promise<void>>();
   let faultsBegun = 0;
+  let faultsUnderWay = 0;
 
   const watch = async (fault: Fault): Promise<void> => {
     const startMs = performance.now();
     const begunBefore = faultsBegun;
+    const hasCompany = faultsUnderWay > 0;
     const patience = { deadlineMs: recoveryDeadlineMs, everyMs: 150 };
     let missing: string[] | undefined;
     await waitFor(
@@ -49,7 +51,7 @@ export function createRecoveryWatch(stack: TortureStack, signal: AbortSignal): R
       },
       patience,
     );
-    recoveries.push({ fault, ms: performance.now() - startMs, alone: faultsBegun === begunBefore });
+    recoveries.push({ fault, ms: performance.now() - startMs, alone: !hasCompany && faultsBegun === begunBefore });
   };
 
   return {
@@ -57,8 +59,10 @@ export function createRecoveryWatch(stack: TortureStack, signal: AbortSignal): R
     failures,
     faultBegins() {
       faultsBegun += 1;
+      faultsUnderWay += 1;
     },
     faultEnded(fault) {
+      faultsUnderWay -= 1;
       const one: Promise<void> = watch(fault)
         .catch((error: Error) => {
           if (!signal.aborted) failures.push(error.message);

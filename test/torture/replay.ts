@@ -1,8 +1,6 @@
 // Replays among the faults: the tool as a process of its own, from a position of the run's past, sometimes killed and
-// resumed. Under an unchanged rule it must end with its proof and change nothing (I10). Where the tree has no such tool
-// yet, it says so once and does nothing.
+// resumed. Under an unchanged rule it must end with its proof and change nothing (I10).
 
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { controlProcess, spawnGuarded } from '../../dev/child-process.ts';
@@ -20,12 +18,8 @@ const slowRate = '2000';
 /** What the tool prints once its run is stored. */
 const begun = /^Run [0-9a-f-]{36}/m;
 
-/** The program of the replay tool is there. */
-export const hasReplayTool = (): boolean => existsSync(tool);
-
 /** Replays a part of the run's past, chosen by the plan. @throws when the tool does not end with exit code 0 */
 export async function runReplay(context: FaultContext, fault: Fault): Promise<void> {
-  if (!hasReplayTool()) return;
   const { positions, stack, note } = context;
   // Not the newest one, which the pipeline may not have passed yet.
   const from = positions[Math.floor(fault.variant * (positions.length - 1))];

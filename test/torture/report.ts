@@ -43,8 +43,9 @@ export function formatProgress({ elapsedMs, committed, published, applied, fault
   return `${time}  committed ${committed}  published ${published}  applied ${applied}  faults ${faults}  ${current}`;
 }
 
-export function describeFault({ class: of, kind, lastsMs, target, variant }: Fault): string {
-  return `${of} ${kind} (${lastsMs} ms, target ${target}, variant ${variant.toFixed(2)})`;
+export function describeFault({ class: of, kind, lastsMs, target, variant, company, atMs }: Fault): string {
+  const beside = company === undefined ? '' : `, and ${company.atMs - atMs} ms later ${describeFault(company)}`;
+  return `${of} ${kind} (${lastsMs} ms, target ${target}, variant ${variant.toFixed(2)})${beside}`;
 }
 
 /** Judges the run: clean only when every invariant was looked at and held, and nothing happened that must not. */

@@ -1,6 +1,6 @@
 // What a torture run breaks: two Postgres, a Kafka cluster, two readers and two sinks, all its own, below a folder that
-// is removed at the end. Readers reach Kafka through proxies and sinks the carts database through one, so that a network
-// can be cut for one side alone. Times are short: a slot is free after 2 s of silence, a session lasts 6 s, a Kafka
+// is removed at the end. Readers reach Kafka and the orders database through proxies, sinks the carts database, so that a
+// network can be cut for one side alone. Times are short: a slot is free after 2 s of silence, a session lasts 6 s, a Kafka
 // transaction 5 s. What is broken when is left to faults.ts.
 
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -23,6 +23,8 @@ export interface TortureStack {
   readonly kafka: LocalKafka;
   /** Between the readers and each broker. */
   readonly kafkaProxies: readonly TcpProxy[];
+  /** Between the readers and the orders database. */
+  readonly ordersProxy: TcpProxy;
   /** Between the sinks and the carts database. */
   readonly cartsProxy: TcpProxy;
   readonly ordersUrl: string;
@@ -39,11 +41,16 @@ export interface TortureStack {
   close(): Promise<void>;
 }
 
-const names = { SLOT_NAME: 'torture', PUBLICATION_NAME: 'torture', CONSUMER_GROUP: 'torture' };
+const names = {
+  SLOT_NAME: 'torture',
+  PUBLICATION_NAME: 'torture',
+  CONSUMER_GROUP: 'torture',
+  ORDERS_TOPIC: 'orders.placed',
+};
 const common = { ...names, LOG_LEVEL: 'info', HOST: '127.0.0.1' };
 const readerTimes = { WAL_SENDER_TIMEOUT_MS: '2000', TRANSACTION_TIMEOUT_MS: '5000', IDLE_CHECKPOINT_MS: '500' };
 const sinkTimes = { SESSION_TIMEOUT_MS: '6000', LAG_INTERVAL_MS: '1000' };
-export const { SLOT_NAME: slotName, CONSUMER_GROUP: consumerGroup } = names;
+export const { SLOT_NAME: slotName, CONSUMER_GROUP: consumerGroup, ORDERS_TOPIC: ordersTopic } = names;
 
 /** kill -9 loses nothing without fsync, only a power cut does. The oracle compares commit times. */
 const postgresSettings = { fsync: 'off', track_commit_timestamp: 'on', max_connections: '120' };
@@ -72,20 +79,28 @@ export async function startTortureStack(brokers: 1 | 3, onNotice: (message: stri
     const settings = { 'transaction.abort.timed.out.transaction.cleanup.interval.ms': '1000' };
     const { kafka, proxies, close: closeKafka } = await startProxiedKafka({ directory, nodes: brokers, settings });
     closing.push(closeKafka);
-    const cartsProxy = await createTcpProxy({ targetPort: carts.port });
-    closing.push(() => cartsProxy.close());
+    const standBefore = async (server: LocalPostgres): Promise<TcpProxy> => {
+      const proxy = await createTcpProxy({ targetPort: server.port });
+      closing.push(() => proxy.close());
+      return proxy;
+    };
+    const [ordersProxy, cartsProxy] = [await standBefore(orders), await standBefore(carts)];
     const [ordersUrl, cartsUrl] = [orders.url('orders'), carts.url('carts')];
     const logger = createLogger('torture', 'warn');
     await migrateOrders({ databaseUrl: ordersUrl, publicationName: names.PUBLICATION_NAME, logger });
     await migrateCarts({ databaseUrl: cartsUrl, logger });
 
-    const readerEnv = { ...common, ...readerTimes, ORDER_DATABASE_URL: ordersUrl, KAFKA_BROKERS: kafka.bootstrap };
-    const proxiedCarts = new URL(cartsUrl);
-    proxiedCarts.port = String(cartsProxy.port);
+    const through = (proxy: TcpProxy, url: string) => Object.assign(new URL(url), { port: String(proxy.port) }).href;
+    const readerEnv = {
+      ...common,
+      ...readerTimes,
+      ORDER_DATABASE_URL: through(ordersProxy, ordersUrl),
+      KAFKA_BROKERS: kafka.bootstrap,
+    };
     const sinkEnv = {
       ...common,
       ...sinkTimes,
-      CART_DATABASE_URL: proxiedCarts.href,
+      CART_DATABASE_URL: through(cartsProxy, cartsUrl),
       KAFKA_BROKERS: kafka.directBootstrap,
     };
     const readers = [0, 1].map((index) => createMember(`reader-${index}`, 'cdc-reader', readerEnv));
@@ -100,6 +115,7 @@ export async function startTortureStack(brokers: 1 | 3, onNotice: (message: stri
       carts,
       kafka,
       kafkaProxies: proxies,
+      ordersProxy,
       cartsProxy,
       ordersUrl,
       cartsUrl,
@@ -114,7 +130,7 @@ export async function startTortureStack(brokers: 1 | 3, onNotice: (message: stri
       },
       async restore() {
         cartsProxy.delay(0);
-        for (const proxy of proxies) proxy.resume();
+        for (const proxy of [...proxies, ordersProxy, cartsProxy]) proxy.resume();
         await Promise.all(proxies.map((proxy) => proxy.accept()));
         for (const postgres of [orders, carts]) if (!isRunning(postgres)) await postgres.start();
         for (const broker of kafka.brokers) if (isRunning(broker)) broker.resume();

@@ -4,7 +4,9 @@ import { cartShape, type Fault, faultClasses, type LoadStep, planTorture } from 
 
 const numbersOf = ({ load, faults }: { load: readonly LoadStep[]; faults: readonly Fault[] }) => [
   ...load.flatMap((step) => ('first' in step ? [step] : [])),
-  ...faults.map(({ orders }) => orders).filter(({ count }) => count > 0),
+  ...faults
+    .flatMap((fault) => [fault, ...(fault.company === undefined ? [] : [fault.company])])
+    .flatMap(({ orders }) => (orders.count > 0 ? [orders] : [])),
 ];
 
 describe('the plan of a torture run', () => {
@@ -19,7 +21,7 @@ describe('the plan of a torture run', () => {
         "long-transaction",
         6924,
         "sinks-paused",
-        22151,
+        19715,
       ]
     `);
   });
@@ -36,6 +38,19 @@ describe('the plan of a torture run', () => {
       const only = planTorture(seed, 10, ['A', 'C']);
       expect(new Set(only.faults.map((fault) => fault.class))).toEqual(new Set(['A', 'C']));
       expect(only.load).toEqual(planTorture(seed, 10, faultClasses).load);
+    }
+  });
+
+  test('gives a third of the faults company that breaks another part of the pipeline, and never a replay', () => {
+    const { faults } = planTorture(3, 60, faultClasses);
+    const pairs = faults.flatMap((fault) => (fault.company === undefined ? [] : [[fault, fault.company] as const]));
+    expect(pairs.length).toBeGreaterThan(faults.length / 5);
+    expect(pairs.length).toBeLessThan(faults.length / 2);
+    for (const [fault, company] of pairs) {
+      expect(company.class).not.toBe(fault.class);
+      expect([fault.class, company.class]).not.toContain('replay');
+      expect(company.atMs).toBeGreaterThanOrEqual(fault.atMs);
+      if (fault.class === 'F') expect(['A', 'B']).not.toContain(company.class);
     }
   });
 
