@@ -13,7 +13,7 @@ import { OffsetWentBackError, RecordsLostError, SinkDefectError, UnknownEventSch
 import type { ReplayJudge, ReplayVerdict } from './hold-replay.ts';
 import { judgeFetch } from './offset-continuity.ts';
 import type { KafkaRecord } from './parked.ts';
-import type { Ownership } from './partition-owner.ts';
+import type { Ownership, SettledOffset } from './partition-owner.ts';
 import { createRecentRecords } from './recent-records.ts';
 import { type Chunk, cutLiveChunk, cutReplayChunk, parseRecord, type RecordKind, tallyOrders } from './replay-chunk.ts';
 import { EMPTY_TALLY, type ReplayStamp } from './replay-records.ts';
@@ -32,6 +32,8 @@ export interface PartitionConsumer {
   readonly ownership: Ownership;
   /** The next offset to apply: what the database holds. */
   position(): bigint;
+  /** Whether no fetch is being applied. */
+  isIdle(): boolean;
   /** When the newest applied order was committed in the orders database, in µs since 1970; undefined before the first. */
   lastCommittedAt(): bigint | undefined;
   /** Applies a fetch after those before it. `passed` hears of every offset that the database has gone past. */
@@ -50,6 +52,8 @@ export interface PartitionOptions {
   readonly limits: ChunkLimits;
   readonly apply: (batch: Batch, signal: AbortSignal) => Promise<ReliableResult>;
   readonly readEarliest: () => Promise<bigint>;
+  /** What the carts database holds for the partition. */
+  readonly readSettled: () => Promise<SettledOffset | undefined>;
   readonly onApplied: (batch: Batch, result: ReliableResult & { kind: 'applied' }) => void;
   /** The next record is of this run, which has to wait: fetches are ignored until `release`. */
   readonly onHeld: (replay: ReplayStamp) => void;
@@ -69,26 +73,41 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
   const cut = options.judgeReplay === undefined ? cutLiveChunk : cutReplayChunk;
   const recent = createRecentRecords();
   let tail: Promise<void> = Promise.resolve();
+  let fetchesInProgress = 0;
 
   const end = (reason: PartitionEnd): void => {
     closed = true;
     options.onEnd(reason);
   };
 
-  /** Returns false for a fetch that was delivered before, of which nothing may be applied. */
-  const checkContinuity = async ({ firstOffset, lastOffset, records }: FetchedRecords): Promise<boolean> => {
+  /**
+   * A gap counts only for who still owns the partition: a sink that woke from a long stop may ask for records that its
+   * successor has applied and retention has deleted since.
+   */
+  const requireOwner = async (): Promise<boolean> => {
+    const settled = await options.readSettled();
+    const isOwner = settled?.ownerEpoch === ownership.ownerEpoch && settled.nextOffset === position;
+    if (!isOwner) end({ kind: 'stale-owner' });
+    return isOwner;
+  };
+
+  /** What to do with a fetch: apply it, pass over one that was delivered before, or stop where another owner goes on. */
+  const checkContinuity = async (fetched: FetchedRecords): Promise<'apply' | 'pass-over' | 'stop'> => {
+    const { firstOffset, lastOffset, records } = fetched;
     const verdict = judgeFetch(position, firstOffset);
-    if (verdict === 'continues') return true;
+    if (verdict === 'continues') return 'apply';
     const lost = { topic, partition, expected: position };
     if (verdict === 'went-back') {
       const [first] = records;
       // Without a record there is nothing to tell it by and nothing to lose: the next fetch shows where kafkajs is.
-      if (first === undefined ? lastOffset < position : recent.has(first)) return false;
+      if (first === undefined ? lastOffset < position : recent.has(first)) return 'pass-over';
+      if (!(await requireOwner())) return 'stop';
       throw new OffsetWentBackError({ ...lost, fetched: firstOffset });
     }
     const earliest = await options.readEarliest();
-    if (earliest > position) throw new RecordsLostError({ ...lost, earliest, lastCommitLsn: ownership.lastCommitLsn });
-    return true;
+    if (earliest <= position) return 'apply';
+    if (!(await requireOwner())) return 'stop';
+    throw new RecordsLostError({ ...lost, earliest, lastCommitLsn: ownership.lastCommitLsn });
   };
 
   const parse = (record: KafkaRecord, kind: RecordKind): SinkEntry | undefined => {
@@ -154,7 +173,9 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
 
   const consumeNow: PartitionConsumer['consume'] = async (fetched, passed, signal) => {
     const { lastOffset, records } = fetched;
-    if (!(await checkContinuity(fetched))) return passed(position - 1n);
+    const verdict = await checkContinuity(fetched);
+    if (verdict === 'stop') return;
+    if (verdict === 'pass-over') return passed(position - 1n);
     let done = 0;
     while (!closed && !signal.aborted && position <= lastOffset) {
       const count = countChunk(records, done, { ...options.limits, maxRecords });
@@ -171,14 +192,18 @@ export function createPartitionConsumer(options: PartitionOptions): PartitionCon
   return {
     ownership,
     position: () => position,
+    isIdle: () => fetchesInProgress === 0,
     lastCommittedAt: () => committedAt,
     consume: (fetched, passed, signal) => {
+      fetchesInProgress += 1;
       tail = tail.then(async () => {
-        if (closed || waiting || signal.aborted) return;
         try {
+          if (closed || waiting || signal.aborted) return;
           await consumeNow(fetched, passed, signal);
         } catch (error) {
           if (!closed) end({ kind: 'failed', error });
+        } finally {
+          fetchesInProgress -= 1;
         }
       });
       return tail;

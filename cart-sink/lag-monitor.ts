@@ -4,13 +4,12 @@
  *
  * Guarantees: what no fetch would ever show is noticed while no record comes. A partition that ends before what was
  * consumed (deleted and created anew), or begins after it (retention), is a gap (I11); a carts database that holds less
- * than was committed to it (a failover) has to be given it again (I8). Leaves to the pipeline: what to do about it. A look
- * that fails is counted by its consequences elsewhere: the consumer that uses the same servers.
+ * than it has confirmed (a failover) has to be given it again (I8). It only suspects: who is the owner, and where, is for
+ * the checks of a new membership to tell. A look that fails is counted by its consequences elsewhere: the consumer that
+ * uses the same servers.
  */
-import type { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
 import type { PartitionConsumer } from './consume-partition.ts';
-import { OffsetBeyondEndError, RecordsLostError } from './errors.ts';
 import { judgeStart, type PartitionRange } from './offset-continuity.ts';
 import type { TopicPartition } from './partition-owner.ts';
 import type { NextOffsetRow } from './sql/read-next-offsets.ts';
@@ -28,22 +27,19 @@ export interface PartitionLag {
 export interface LagMonitor {
   /** What the last look found; partitions given up since are left out. */
   current(): readonly PartitionLag[];
-  close(): Promise<void>;
+  /** Waits for nothing: what a look under way finds is ignored. */
+  close(): void;
 }
 
 export interface LagMonitorOptions {
   readonly everyMs: number;
   readonly partitions: () => readonly PartitionConsumer[];
-  /** Whether no fetched record waits to be applied: one that does may have been deleted from Kafka since. */
-  readonly isIdle: () => boolean;
   readonly readRanges: (topic: string) => Promise<ReadonlyMap<number, PartitionRange & { lastStable: bigint }>>;
   /** What the carts database holds for these topics now. */
   readonly readNextOffsets: (topics: readonly string[]) => Promise<readonly NextOffsetRow[]>;
   readonly onLook: (lags: readonly PartitionLag[]) => Promise<void>;
-  /** Kafka does not continue what was applied. */
-  readonly onGap: (error: HaltError) => void;
-  /** The carts database holds less of this partition than it has confirmed. */
-  readonly onWentBack: (partition: TopicPartition) => void;
+  /** Kafka or the carts database does not hold what was applied of the partition. */
+  readonly onOutOfStep: (partition: TopicPartition) => void;
   readonly now: () => number;
   readonly logger: Logger;
 }
@@ -57,7 +53,6 @@ const keyOf = ({ topic, partition }: TopicPartition): string => `${topic}[${part
 
 export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
   let lags: readonly PartitionLag[] = [];
-  let looking: Promise<void> = Promise.resolve();
   /** A new leader may seem to end too early for a moment, so a gap must be the same in two looks, seconds apart. */
   let suspected = new Set<string>();
   let closed = false;
@@ -65,73 +60,76 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
   /** Read before what they are compared with: positions only grow, so what is behind them later has gone back. */
   const readStandings = (): readonly Standing[] =>
     options.partitions().map((consumer) => ({ consumer, position: consumer.position() }));
+  const topicsOf = (standings: readonly Standing[]) =>
+    Map.groupBy(standings, ({ consumer }) => consumer.ownership.topic);
 
   const lookAtKafka = async (): Promise<void> => {
-    const standings = readStandings();
-    const isIdle = options.isIdle();
     const found: PartitionLag[] = [];
-    const gaps = new Map<string, HaltError>();
-    for (const [topic, group] of Map.groupBy(standings, ({ consumer }) => consumer.ownership.topic)) {
+    const gaps = new Map<string, TopicPartition>();
+    for (const [topic, standings] of topicsOf(readStandings())) {
+      const idle = new Set(standings.filter(({ consumer }) => consumer.isIdle()));
       const ranges = await options.readRanges(topic);
-      for (const standing of group) {
-        const range = ranges.get(standing.consumer.ownership.partition);
+      for (const standing of standings) {
+        const { consumer, position } = standing;
+        const range = ranges.get(consumer.ownership.partition);
         if (range === undefined) continue;
-        const gap = findGap(standing, range, isIdle);
-        if (gap !== undefined) gaps.set(`${keyOf(standing.consumer.ownership)} ${standing.position} ${gap.code}`, gap);
-        found.push(measure(standing.consumer, range.lastStable, options.now()));
+        found.push(measure(consumer, range.lastStable, options.now()));
+        // What is in the sink's hands may be gone from Kafka, and still be applied.
+        const isGap = idle.has(standing) && judgeStart(position, range) !== 'continues';
+        if (isGap) gaps.set(`${keyOf(consumer.ownership)} at ${position}`, consumer.ownership);
       }
     }
+    if (closed) return;
     lags = found;
-    const lasting = [...gaps.keys()].find((key) => suspected.has(key));
+    const lasting = [...gaps].find(([key]) => suspected.has(key));
     suspected = new Set(gaps.keys());
-    if (lasting !== undefined) options.onGap(gaps.get(lasting)!);
+    if (lasting !== undefined) options.onOutOfStep(lasting[1]);
     await options.onLook(found);
   };
 
   const lookAtCarts = async (): Promise<void> => {
     const standings = readStandings();
     if (standings.length === 0) return;
-    const rows = await options.readNextOffsets([...new Set(standings.map(({ consumer }) => consumer.ownership.topic))]);
+    const rows = await options.readNextOffsets([...topicsOf(standings).keys()]);
     const stored = new Map(rows.map((row) => [keyOf(row), row.next_offset]));
     const wentBack = standings.find(
       ({ consumer, position }) => (stored.get(keyOf(consumer.ownership)) ?? 0n) < position,
     );
-    if (wentBack !== undefined) options.onWentBack(wentBack.consumer.ownership);
+    if (wentBack !== undefined && !closed) options.onOutOfStep(wentBack.consumer.ownership);
   };
 
-  const tick = async (): Promise<void> => {
-    // Neither waits for a server that only the other one needs.
-    for (const result of await Promise.allSettled([lookAtKafka(), lookAtCarts()])) {
-      if (result.status === 'fulfilled') continue;
-      const err = result.reason;
-      options.logger.debug({ event: 'sink.lag-unknown', err }, 'where partitions stand could not be read');
-    }
-    if (!closed) timer = setTimeout(begin, options.everyMs);
-  };
-  const begin = (): void => {
-    looking = tick();
-  };
-  let timer = setTimeout(begin, options.everyMs);
+  // Each on its own: neither waits for a server that only the other one needs.
+  const stops = [lookAtKafka, lookAtCarts].map((look) =>
+    repeat(options.everyMs, look, (error) => {
+      if (closed) return;
+      options.logger.debug({ event: 'sink.lag-unknown', err: error }, 'where partitions stand could not be read');
+    }),
+  );
 
   return {
     current: () => {
       const owned = new Set(options.partitions().map(({ ownership }) => keyOf(ownership)));
       return lags.filter((lag) => owned.has(keyOf(lag)));
     },
-    close: async () => {
+    close: () => {
       closed = true;
-      clearTimeout(timer);
-      await looking;
+      for (const stop of stops) stop();
     },
   };
 }
 
-function findGap({ consumer, position: expected }: Standing, range: PartitionRange, isIdle: boolean) {
-  const { topic, partition, lastCommitLsn } = consumer.ownership;
-  const verdict = judgeStart(expected, range);
-  const gap = { topic, partition, expected, lastCommitLsn, ...range };
-  if (verdict === 'beyond-end') return new OffsetBeyondEndError(gap);
-  return verdict === 'records-lost' && isIdle ? new RecordsLostError(gap) : undefined;
+/** Looks again and again, each time `everyMs` after the look before; returns what ends it. */
+function repeat(everyMs: number, look: () => Promise<void>, onError: (error: unknown) => void): () => void {
+  let stopped = false;
+  const tick = async (): Promise<void> => {
+    await look().catch(onError);
+    if (!stopped) timer = setTimeout(tick, everyMs);
+  };
+  let timer = setTimeout(tick, everyMs);
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
 }
 
 function measure(consumer: PartitionConsumer, lastStable: bigint, nowMs: number): PartitionLag {

@@ -19,8 +19,8 @@ export type MembershipEnd =
   | { readonly kind: 'closed' }
   | { readonly kind: 'halted'; readonly error: HaltError }
   | { readonly kind: 'stale-owner'; readonly topic: string; readonly partition: number }
-  /** The carts database holds less of the partition than it has confirmed: it was replaced by an older state. */
-  | { readonly kind: 'carts-went-back'; readonly topic: string; readonly partition: number }
+  /** Kafka or the carts database seems not to hold what was applied of the partition: the next start's checks tell. */
+  | { readonly kind: 'out-of-step'; readonly topic: string; readonly partition: number }
   | { readonly kind: 'topics-changed' }
   /** Kafka, its client or its group failed. */
   | { readonly kind: 'failed'; readonly error: unknown };
@@ -29,8 +29,6 @@ export interface Membership {
   readonly ended: Promise<MembershipEnd>;
   /** The partitions that are owned now. */
   partitions(): readonly PartitionConsumer[];
-  /** Whether no fetch is being applied: then none waits in kafkajs either, which hands over what it has at once. */
-  isIdle(): boolean;
   end(reason: MembershipEnd): void;
   /** Tells Kafka's lag tools how far the partitions are. */
   report(): Promise<void>;
@@ -62,7 +60,6 @@ export function createMembership(options: MembershipOptions): Membership {
   /** Aborted when the assignment it belongs to is replaced, or the membership ends. */
   let assignment = new AbortController();
   let over = false;
-  let batchesInProgress = 0;
 
   const end = (reason: MembershipEnd): void => {
     if (over) return;
@@ -127,11 +124,9 @@ export function createMembership(options: MembershipOptions): Membership {
       // kafkajs keeps one position a partition: under a newer assignment it is not ours to move.
       if (!current.aborted) passed(lastOffset);
     };
-    batchesInProgress += 1;
     try {
       await partition.consume(batch, passedWhileOwned, either.signal);
     } finally {
-      batchesInProgress -= 1;
       either.release();
     }
   };
@@ -146,7 +141,6 @@ export function createMembership(options: MembershipOptions): Membership {
   return {
     ended,
     partitions: () => (over ? [] : [...owned.values()]),
-    isIdle: () => batchesInProgress === 0,
     end,
     report: async () => {
       const positions = [...owned.values()].map(({ ownership, position }) => ({ ...ownership, offset: position() }));

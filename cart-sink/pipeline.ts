@@ -115,6 +115,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
               batch,
               signal,
             ),
+          readSettled: () => readSettled(database.pool, consumerGroup, ownership),
           readEarliest: async () => (await log.readOffsets(ownership.topic)).get(ownership.partition)!.earliest,
           onApplied: reporter.applied,
           ...handlers,
@@ -130,7 +131,6 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     createLagMonitor({
       everyMs: config.lagIntervalMs,
       partitions: current.partitions,
-      isIdle: current.isIdle,
       readRanges: (topic) => log.readOffsets(topic),
       readNextOffsets: (wanted) => database.pool.query(readNextOffsets(consumerGroup, wanted)),
       onLook: async (lags) => {
@@ -138,8 +138,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
         await current.report();
         if (!topics.includes(replayTopic) && (await exists(log, replayTopic))) current.end({ kind: 'topics-changed' });
       },
-      onGap: (error) => current.end({ kind: 'halted', error }),
-      onWentBack: ({ topic, partition }) => current.end({ kind: 'carts-went-back', topic, partition }),
+      onOutOfStep: ({ topic, partition }) => current.end({ kind: 'out-of-step', topic, partition }),
       now: Date.now,
       logger,
     });
@@ -176,12 +175,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       return closing.signal.aborted ? { kind: 'closed' } : { kind: 'failed', error };
     } finally {
       closing.signal.removeEventListener('abort', cutOff);
-      const watching = monitor?.close();
+      monitor?.close();
       await membership?.close();
       // What still waits for an answer of Kafka gets none from here on.
       connections.close();
       await log?.close();
-      await watching;
       membership = undefined;
       monitor = undefined;
       reporter.left();

@@ -19,6 +19,8 @@ import {
 import type { TimelineSwitch } from './postgres/timeline.ts';
 
 export interface ContinuityFacts {
+  /** False before fencing where a newer checkpoint may be in a transaction that has not ended: Postgres may know of it. */
+  readonly isNewest: boolean;
   readonly source: {
     readonly systemIdentifier: string;
     readonly database: string;
@@ -68,7 +70,7 @@ export function checkContinuity(checkpoint: Checkpoint, facts: ContinuityFacts):
   if (slot.walStatus === 'lost' || slot.confirmedFlushLsn === null) {
     throw new SlotInvalidatedError(slot.name, throughLsn, slot.invalidationReason ?? 'wal_status is lost');
   }
-  if (isSlotAhead(current, slot.confirmedFlushLsn)) {
+  if (facts.isNewest && isSlotAhead(current, slot.confirmedFlushLsn)) {
     throw new SlotAheadError(slot.name, slot.confirmedFlushLsn, throughLsn);
   }
   if (publication.fingerprint !== checkpoint.publicationFingerprint) {

@@ -1,6 +1,7 @@
-// Finds the newest checkpoint, and tells a missing one from one that can't be seen yet: a commit's answer comes before its
-// marker is in the partition, so right after a first start has written its intent and made the slot, a reader that has
-// fenced nobody sees a slot and no checkpoint. What a checkpoint says is checkpoint.ts's.
+// Finds the newest checkpoint, and tells whether a newer one may not be seen yet: a commit's answer comes before its marker
+// is in the partition, long before when the broker dies in between. So a reader that has fenced nobody may see a slot and
+// no checkpoint, right after a first start has written its intent, or a slot that has been told of more than the checkpoint
+// that it sees. What a checkpoint says is checkpoint.ts's.
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
 import { CheckpointMissingError } from './errors.ts';
@@ -10,7 +11,7 @@ import { CheckpointUndecidedError } from './restart-errors.ts';
 
 export interface FoundCheckpoint {
   readonly checkpoint: Checkpoint | null;
-  /** No checkpoint was found, but a transaction was open in its topic. */
+  /** A transaction was open in its topic, behind which a newer one may be. */
   readonly isHidden: boolean;
 }
 
@@ -25,9 +26,9 @@ export async function findCheckpoint(
   // Looked at before the read: what ends in between is seen by it, or counted as open here.
   const before = (await kafka.log.readOffsets(config.checkpointTopic, READ_DEADLINE_MS)).get(0);
   const { record } = await kafka.checkpointTopic.read(READ_DEADLINE_MS, through);
-  if (record !== null) return { checkpoint: parseCheckpoint(record), isHidden: false };
   const isOpen = before !== undefined && before.lastStable < before.highWatermark;
-  return { checkpoint: null, isHidden: through === 'settled' && isOpen };
+  const isHidden = through === 'settled' && isOpen;
+  return { checkpoint: record === null ? null : parseCheckpoint(record), isHidden };
 }
 
 /** Why a reader can't go on that found a slot or events, but no checkpoint: a halt, unless the next look may find one. */

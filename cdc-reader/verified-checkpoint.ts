@@ -10,8 +10,10 @@ import { type KafkaConnection, READ_DEADLINE_MS } from './kafka/connection.ts';
 import { readPartitionTails } from './live-topic.ts';
 import type { ReplicationStream } from './postgres/replication-stream.ts';
 import type { SourceSession } from './postgres/source-session.ts';
-import { explainMissingCheckpoint, findCheckpoint } from './read-checkpoint.ts';
+import { explainMissingCheckpoint, type FoundCheckpoint, findCheckpoint } from './read-checkpoint.ts';
 import { FirstStartUnfinishedError, OvertakenError } from './restart-errors.ts';
+
+type Recorded = FoundCheckpoint & { readonly checkpoint: Checkpoint };
 
 /**
  * The checkpoint, if it fits to source and live topic. A reader that was stopped in the midst of looking, long enough
@@ -30,7 +32,8 @@ export async function readVerifiedCheckpoint(
   } catch (error) {
     if (!(error instanceof HaltError)) throw error;
     const again = await readCheckpoint(config, kafka, source, through);
-    throw formatCheckpoint(again).equals(formatCheckpoint(recorded)) ? error : new OvertakenError(error);
+    const isSame = formatCheckpoint(again.checkpoint).equals(formatCheckpoint(recorded.checkpoint));
+    throw isSame ? error : new OvertakenError(error);
   }
 }
 
@@ -39,7 +42,7 @@ async function readCheckpoint(
   kafka: KafkaConnection,
   source: SourceSession,
   through: 'high_watermark' | 'settled',
-): Promise<Checkpoint> {
+): Promise<Recorded> {
   const { checkpoint, isHidden } = await findCheckpoint(config, kafka, through, true);
   if (checkpoint === null) {
     const slot = await source.readSlot(config.slotName);
@@ -47,7 +50,7 @@ async function readCheckpoint(
   }
   await kafka.ensureTopics(checkpoint);
   if (checkpoint.state !== 'streaming') throw new FirstStartUnfinishedError();
-  return checkpoint;
+  return { checkpoint, isHidden };
 }
 
 // Before fencing, another reader's transaction may just be ending, so the end of the live topic is not judged then.
@@ -56,7 +59,7 @@ async function checkAgainstSource(
   kafka: KafkaConnection,
   source: SourceSession,
   stream: ReplicationStream,
-  checkpoint: Checkpoint,
+  { checkpoint, isHidden }: Recorded,
   through: 'high_watermark' | 'settled',
 ): Promise<Checkpoint> {
   const slot = await source.readSlot(config.slotName);
@@ -64,6 +67,7 @@ async function checkAgainstSource(
   const last = checkpoint.lastPublished;
   const { flushLsn } = await source.readCurrentWal();
   return checkContinuity(checkpoint, {
+    isNewest: !isHidden,
     source: { ...stream.identity, flushLsn },
     slot: {
       name: config.slotName,

@@ -13,6 +13,7 @@ import { readServerFacts } from '../sql/read-server-facts.ts';
 import { readSlotState } from '../sql/read-slot-state.ts';
 import { readTableFacts } from '../sql/read-table-facts.ts';
 import { setCanonicalText } from '../sql/set-canonical-text.ts';
+import { setKeepalives } from '../sql/set-keepalives.ts';
 import { tryAdvisoryLock } from '../sql/try-advisory-lock.ts';
 import { contractSchema, type contractTables } from './contract-tables.ts';
 import { END_LIMIT_MS } from './end-session.ts';
@@ -118,6 +119,7 @@ export async function createSourceSession(options: {
   let serverVersion: number;
   try {
     await query(setCanonicalText);
+    await query(setKeepalives);
     serverVersion = (await query(readServerFacts))[0]!.server_version as number;
   } catch (error) {
     await pool.dispose();

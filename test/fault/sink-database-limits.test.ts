@@ -272,7 +272,7 @@ describe('a carts server of its own', () => {
     await standby.start();
     // No order comes any more: the sink looks by itself.
     const noticed = () =>
-      sink.logs.some(({ event, reason }) => event === 'sink.restarting' && reason === 'carts-went-back');
+      sink.logs.some(({ event, reason }) => event === 'sink.restarting' && reason === 'out-of-step');
     await waitFor('the sink to notice', noticed, { deadlineMs: 60_000 });
     await requireAppliedOnce('failover that lost commits');
     expect(sink.logs.filter(({ event }) => event === 'pipeline.halted')).toEqual([]);

@@ -41,6 +41,10 @@ export class FencedError extends Error {}
 const isStable = (entry: Entry, partition: Partition): boolean =>
   entry.kind === 'marker' || (entry.transaction.outcome !== 'open' && !entry.transaction.unmarked.has(partition));
 
+/** Of 256 markers, how many come late, and how late: longer than a takeover takes. */
+const LATE_MARKERS = 16;
+const MARKER_DELAY_MS = 5_000;
+
 export class ModelKafka {
   readonly topics = new Map<string, Partition[]>();
   /** Every transaction that was ever committed, in that order. */
@@ -164,7 +168,10 @@ export class ModelKafka {
     for (const partition of transaction.unmarked) {
       const label = `marker of ${partition.topic}[${partition.partition}]`;
       this.#pending.push({ transaction, partition });
-      this.#world.enqueue({ label, run: () => this.#mark(transaction, partition) });
+      const run = (): void => this.#mark(transaction, partition);
+      // A coordinator that dies right after its answer leaves the markers to its successor, or to its own restart.
+      if (this.#world.chance(LATE_MARKERS)) this.#world.after(MARKER_DELAY_MS, label, run);
+      else this.#world.enqueue({ label, run });
     }
   }
 

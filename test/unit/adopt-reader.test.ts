@@ -135,6 +135,7 @@ describe('the checkpoint that is written', () => {
   };
   const afterAdoption = (written: Checkpoint, tails: readonly EventTail[]) =>
     checkContinuity(written, {
+      isNewest: true,
       source: { ...facts.identity, flushLsn: at(6_100) },
       slot: {
         name: 'tillstream',

@@ -39,6 +39,7 @@ const checkpoint: Checkpoint = {
 };
 
 const facts: ContinuityFacts = {
+  isNewest: true,
   source: {
     systemIdentifier: checkpoint.systemIdentifier,
     database: 'shop',
@@ -203,6 +204,11 @@ describe('continuity', () => {
   it('accepts that retention has taken the newest event, where the offsets prove that it was there', () => {
     const expired = { ...second!, earliest: 22n, newest: null };
     expect(checkContinuity(checkpoint, { ...facts, live: [first!, expired] })).toEqual(checkpoint);
+  });
+
+  it('judges whether the slot is ahead only by the newest checkpoint: Postgres may know of one that is not seen yet', () => {
+    const ahead = { ...facts.slot, confirmedFlushLsn: at(1_300) };
+    expect(checkContinuity(checkpoint, { ...facts, slot: ahead, isNewest: false })).toEqual(checkpoint);
   });
 
   it('judges the end of the live topic only after fencing', () => {

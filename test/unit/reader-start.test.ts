@@ -53,8 +53,14 @@ describe('finding the checkpoint', () => {
   const slot = { confirmedFlushLsn: toLsn(5n) };
 
   it('gives the newest one', async () => {
-    const kafka = kafkaWith({ record: formatCheckpoint(intent), lastStable: 0n });
+    const kafka = kafkaWith({ record: formatCheckpoint(intent), lastStable: 2n });
     expect(await findCheckpoint(names, kafka, 'settled', true)).toEqual({ checkpoint: intent, isHidden: false });
+  });
+
+  it('says that a newer one may be hidden in a transaction that has not ended, until it has fenced its writer', async () => {
+    const kafka = kafkaWith({ record: formatCheckpoint(intent), lastStable: 1n });
+    expect(await findCheckpoint(names, kafka, 'settled', true)).toEqual({ checkpoint: intent, isHidden: true });
+    expect(await findCheckpoint(names, kafka, 'high_watermark', true)).toMatchObject({ isHidden: false });
   });
 
   it('halts where there is a slot and none', async () => {

@@ -2,8 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import type { ReliableResult } from '../../cart-sink/apply-reliably.ts';
 import type { Batch } from '../../cart-sink/batch.ts';
-import { createPartitionConsumer, type PartitionEnd } from '../../cart-sink/consume-partition.ts';
+import {
+  createPartitionConsumer,
+  type PartitionConsumer,
+  type PartitionEnd,
+} from '../../cart-sink/consume-partition.ts';
 import { createReplayJudge, type ReplayJudge } from '../../cart-sink/hold-replay.ts';
+import type { SettledOffset } from '../../cart-sink/partition-owner.ts';
 import { EMPTY_TALLY, formatReplayHeaders, type ReplayStamp } from '../../cart-sink/replay-records.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import { createEvent, createStamp } from '../support/sink-events.ts';
@@ -23,6 +28,8 @@ function createStage(
   options: {
     nextOffset?: bigint;
     earliest?: bigint;
+    /** What the carts database holds, where another owner has gone on. */
+    settled?: SettledOffset;
     maxRecords?: number;
     answer?: (batch: Batch) => ReliableResult | Promise<ReliableResult>;
     judgeReplay?: ReplayJudge;
@@ -32,7 +39,7 @@ function createStage(
   const passed: bigint[] = [];
   const ends: PartitionEnd[] = [];
   const held: string[] = [];
-  const partition = createPartitionConsumer({
+  const partition: PartitionConsumer = createPartitionConsumer({
     ownership: {
       topic: 'live',
       partition: 1,
@@ -49,6 +56,7 @@ function createStage(
       return (await options.answer?.(batch)) ?? { kind: 'applied', orders, duplicates: 0, changed: 0, parked: 0 };
     },
     readEarliest: async () => options.earliest ?? 0n,
+    readSettled: async () => options.settled ?? { ownerEpoch: 3n, nextOffset: partition.position() },
     onApplied: () => undefined,
     onHeld: ({ runId }) => held.push(runId),
     onEnd: (end) => ends.push(end),
@@ -196,6 +204,21 @@ describe('a fetch that begins after the expected offset', () => {
     expect(ends).toMatchObject([
       { kind: 'failed', error: { code: 'RECORDS_LOST', details: { expectedOffset: '10', earliestOffset: '11' } } },
     ]);
+  });
+
+  it.each([
+    ['whose records are gone', 15],
+    ['that lies below', 0],
+  ])('%s does not halt a sink that was succeeded meanwhile: its successor may have applied them', async (_, first) => {
+    for (const settled of [
+      { ownerEpoch: 4n, nextOffset: 10n },
+      { ownerEpoch: 3n, nextOffset: 15n },
+    ]) {
+      const { consume, ends, batches } = createStage({ nextOffset: 10n, earliest: 15n, settled });
+      await consume(fetched(first, first, [first]));
+      expect(ends).toEqual([{ kind: 'stale-owner' }]);
+      expect(batches).toEqual([]);
+    }
   });
 });
 

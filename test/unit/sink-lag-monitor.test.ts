@@ -14,6 +14,7 @@ describe('the look at where partitions stand', () => {
   let isIdle: boolean;
   let found: string[];
   let kafkaIsAway: boolean;
+  let cartsAreSilent: boolean;
 
   beforeEach(() => {
     vi.useFakeTimers();
@@ -23,9 +24,11 @@ describe('the look at where partitions stand', () => {
     isIdle = true;
     found = [];
     kafkaIsAway = false;
+    cartsAreSilent = false;
     const consumer: PartitionConsumer = {
       ownership: { topic: 'live', partition: 0, ownerEpoch: 1n, nextOffset: 5n, lastCommitLsn: '0/10' },
       position: () => position,
+      isIdle: () => isIdle,
       lastCommittedAt: () => 1_000_000n,
       consume: async () => undefined,
       held: () => undefined,
@@ -34,21 +37,19 @@ describe('the look at where partitions stand', () => {
     monitor = createLagMonitor({
       everyMs,
       partitions: () => [consumer],
-      isIdle: () => isIdle,
       readRanges: async () => {
         if (kafkaIsAway) throw new Error('Kafka is away');
         return new Map([[0, range]]);
       },
-      readNextOffsets: async () => stored,
+      readNextOffsets: () => (cartsAreSilent ? new Promise(() => undefined) : Promise.resolve(stored)),
       onLook: async () => undefined,
-      onGap: ({ code }) => found.push(code),
-      onWentBack: ({ topic, partition }) => found.push(`${topic}[${partition}] went back`),
+      onOutOfStep: ({ topic, partition }) => found.push(`${topic}[${partition}]`),
       now: () => 4_000,
       logger,
     });
   });
-  afterEach(async () => {
-    await monitor.close();
+  afterEach(() => {
+    monitor.close();
     vi.useRealTimers();
   });
 
@@ -66,7 +67,7 @@ describe('the look at where partitions stand', () => {
     await look();
     expect(found).toEqual([]);
     await look();
-    expect(found).toEqual(['OFFSET_BEYOND_END']);
+    expect(found).toEqual(['live[0]']);
   });
 
   it('finds no gap in two ends that were each seen once', async () => {
@@ -83,7 +84,7 @@ describe('the look at where partitions stand', () => {
     range = { earliest: 9n, lastStable: 9n, highWatermark: 9n };
     await look();
     await look();
-    expect(found).toEqual(['RECORDS_LOST']);
+    expect(found).toEqual(['live[0]']);
   });
 
   it('takes no record for lost that may have been fetched before it was deleted', async () => {
@@ -107,14 +108,25 @@ describe('the look at where partitions stand', () => {
   ])('finds a carts database that holds $name', async ({ next }) => {
     stored = next.map((offset) => ({ topic: 'live', partition: 0, next_offset: offset }));
     await look();
-    expect(found).toEqual(['live[0] went back']);
+    expect(found).toEqual(['live[0]']);
   });
 
   it('finds such a database while Kafka is away', async () => {
     stored = [];
     kafkaIsAway = true;
     await look();
-    expect(found).toEqual(['live[0] went back']);
+    expect(found).toEqual(['live[0]']);
+  });
+
+  it('goes on looking at Kafka while the carts database is silent, and ends at once', async () => {
+    cartsAreSilent = true;
+    range = { earliest: 9n, lastStable: 9n, highWatermark: 9n };
+    await look();
+    await look();
+    expect(found).toEqual(['live[0]']);
+    monitor.close();
+    await look();
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   it('finds nothing in a database that is further: the answer to a COMMIT may be on its way', async () => {

@@ -62,6 +62,7 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
           return { kind: 'applied', orders: 1, duplicates: 0, changed: 0, parked: 0 };
         },
         readEarliest: async () => 0n,
+        readSettled: async () => undefined,
         onApplied: () => undefined,
         ...handlers,
       });

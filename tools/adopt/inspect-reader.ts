@@ -94,6 +94,10 @@ async function readCheckpoint(
   }
   const { checkpoint, isHidden } = found;
   if (checkpoint !== null) {
+    if (isHidden) {
+      const hidden = `a transaction is open in ${config.checkpointTopic}, which may hold a newer checkpoint`;
+      throw new ToolRefusal(`${hidden}: it ends by itself, at the latest by its timeout; try again in a minute`);
+    }
     if (checkpoint.state === 'streaming') return { checkpoint, halt: null };
     throw new ToolRefusal('the first start has not ended: start the reader, it does it again (npm run cdc-reader)');
   }
@@ -145,6 +149,7 @@ function findHalt(config: CdcReaderConfig, facts: Omit<ReaderFacts, 'halt'>, slo
   if (slot === null) return new SlotDroppedError(config.slotName, checkpoint.throughLsn, flushLsn);
   try {
     checkContinuity(checkpoint, {
+      isNewest: true,
       source: { ...identity, flushLsn },
       slot: { name: config.slotName, ...slot },
       publication: { name: config.publicationName, fingerprint: facts.publicationFingerprint },

@@ -71,6 +71,7 @@ function judgeLiveTopic(checkpoint: Checkpoint, live: readonly EventTail[]): str
   const { systemIdentifier, database, timeline, history, throughLsn, slotName, publicationFingerprint } = checkpoint;
   try {
     checkContinuity(checkpoint, {
+      isNewest: true,
       source: { systemIdentifier, database, timeline, history, flushLsn: throughLsn },
       slot: {
         name: slotName,
