@@ -6,6 +6,7 @@
  * follows an end. An assignment replaces the one before as a whole, as kafkajs's groups do.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
 import type { PartitionConsumer, PartitionEnd, PartitionOptions } from './consume-partition.ts';
 import { OffsetBeyondEndError, RecordsLostError } from './errors.ts';
@@ -70,6 +71,7 @@ export function createMembership(options: MembershipOptions): Membership {
 
   const assign = async (partitions: readonly TopicPartition[], signal: AbortSignal): Promise<void> => {
     const taken = partitions.length === 0 ? [] : await options.takeOwnership(partitions, signal);
+    await failpoint('sink.taken-over');
     await requireContinuity(options, taken, signal);
     if (signal.aborted) return;
     const createPartition = (ownership: Ownership): PartitionConsumer => {
