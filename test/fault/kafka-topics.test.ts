@@ -1,6 +1,6 @@
 // What others do to the topics, or Kafka itself does in time: retention, more partitions, a lower limit for messages, a
-// foreign transaction that is never ended. Halting where orders would be lost, going on where none are (I1, I8, I11;
-// faults C). Topics deleted and recreated are in reader-halts.test.ts.
+// foreign transaction that is never ended, the topic deleted and created anew. Halting where orders would be lost, going
+// on where none are (I1, I8, I11; faults C). How the reader sees a topic created anew is in reader-halts.test.ts.
 import { type Admin, ConfigResourceTypes } from 'kafkajs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { withServer } from '../support/environment.ts';
@@ -9,6 +9,7 @@ import { readTopic } from '../support/oracle-kafka.ts';
 import { createPipelineStage, type PipelineStage } from '../support/pipeline-stage.ts';
 import { readHalt } from '../support/require-halted.ts';
 import type { Service } from '../support/service-process.ts';
+import { createSinkStage, type SinkStage } from '../support/sink-stage.ts';
 import { openStrangersTransaction } from '../support/stranger.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -66,11 +67,17 @@ describe('the live topic', () => {
     await stage.load.backlog({ first: 60, count: 60 });
     await waitFor('the orders to be published', async () => (await committedRecords()) === 120, { deadlineMs: 30_000 });
     await deleteRecords();
+    // What a sink that jumps over the gap would apply.
+    await stage.load.backlog({ first: 120, count: 60 });
+    await waitFor('more to follow the gap', async () => (await committedRecords()) === 60, { deadlineMs: 30_000 });
     const again = await stage.startSink();
-    const { details } = await readHalt(again, 'RECORDS_LOST');
+    const { details, message } = await readHalt(again, 'RECORDS_LOST');
+    expect(message).toContain('npm run adopt -- sink');
     expect(details).toMatchObject({ lastCommitLsn: expect.stringMatching(/^[0-9A-F]+\/[0-9A-F]+$/) });
-    expect(await applied()).toBe(60);
+    expect(BigInt(details.earliestOffset!)).toBeGreaterThan(BigInt(details.expectedOffset!));
     expect((await fetch(`${again.url}/carts/user-1`)).status).toBe(200);
+    await again.stop();
+    expect(await applied()).toBe(60);
   });
 
   it('of which retention deletes what a running sink has not fetched halts it, although no record follows', async () => {
@@ -161,4 +168,79 @@ describe('the live topic', () => {
       await stranger.leave();
     }
   });
+});
+
+describe('a live topic that was deleted and created anew, with orders in it,', () => {
+  const users = Array.from({ length: 24 }, (_, index) => `user-${index}`);
+  let stage: SinkStage;
+  afterEach(() => stage.cleanUp());
+
+  const start = async (): Promise<Service> => {
+    stage = await createSinkStage('topic_anew');
+    await stage.createTopics();
+    const sink = await stage.startSink();
+    await stage.fillCarts(users);
+    for (let round = 0; round < 3; round += 1) await stage.publish(users);
+    await stage.waitDrained();
+    await stage.requireAppliedOnce();
+    return sink;
+  };
+  const createAnew = async (): Promise<void> => {
+    const { directBrokers } = stage.environment.servers;
+    await withKafkaAdmin(directBrokers, (admin) => admin.deleteTopics({ topics: [stage.topic] }));
+    await waitFor('the topic to be gone and back', () => stage.createTopics({ replay: false }).then(() => true));
+  };
+  const applied = async () => (await stage.query<{ n: number }>('SELECT count(*)::int AS n FROM applied_orders'))[0]!.n;
+  const taken = async () =>
+    (await stage.query<{ n: number }>('SELECT sum(1000000 - quantity)::int AS n FROM cart_lines'))[0]!.n;
+  /** The carts are served as they were, and after the sink's end nothing of the new topic has been applied. */
+  const requireNothingApplied = async (sink: Service): Promise<void> => {
+    const response = await fetch(`${sink.url}/carts/user-1`);
+    expect(response.status).toBe(200);
+    expect(await response.text()).toContain(String(1_000_000 - 3));
+    await sink.stop();
+    expect(await applied()).toBe(72);
+    expect(await taken()).toBe(72);
+  };
+
+  it('halts a sink that was down: it has consumed more than the topic holds', async () => {
+    const first = await start();
+    await first.stop();
+    await createAnew();
+    await stage.publish(users);
+    const sink = await stage.startSink();
+    const { details, message } = await readHalt(sink, 'OFFSET_BEYOND_END');
+    expect(message).toContain('npm run adopt -- sink');
+    expect(BigInt(details.expectedOffset!)).toBeGreaterThan(BigInt(details.highWatermark!));
+    expect(details.lastCommitLsn).toMatch(/^[0-9A-F]+\/[0-9A-F]+$/);
+    await requireNothingApplied(sink);
+  });
+
+  it('halts a sink that was running, wherever Kafka lets it read on', async () => {
+    const sink = await start();
+    await createAnew();
+    await stage.publish(users);
+    const { code, details, message } = await readHalt(sink, /^(OFFSET_BEYOND_END|OFFSET_WENT_BACK)$/);
+    expect(message).toContain('npm run adopt -- sink');
+    const found = code === 'OFFSET_WENT_BACK' ? details.fetchedOffset : details.highWatermark;
+    expect(BigInt(details.expectedOffset!)).toBeGreaterThan(BigInt(found!));
+    await requireNothingApplied(sink);
+  });
+
+  it.each(['down', 'running'])(
+    'halts a sink that was %s also when the topic has grown beyond all it had consumed: its generation is another',
+    async (how) => {
+      const first = await start();
+      if (how === 'down') await first.stop();
+      else first.pause();
+      await createAnew();
+      for (let round = 0; round < 6; round += 1) await stage.publish(users, { generation: 2 });
+      const sink = how === 'down' ? await stage.startSink() : first;
+      if (how === 'running') sink.resume();
+      const { details, message } = await readHalt(sink, 'GENERATION_CHANGED');
+      expect(message).toContain('npm run adopt -- sink');
+      expect(details).toMatchObject({ appliedGeneration: '1', foundGeneration: '2' });
+      await requireNothingApplied(sink);
+    },
+  );
 });

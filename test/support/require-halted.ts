@@ -9,13 +9,14 @@ import type { Service } from './service-process.ts';
 type Halted = { readonly code: string; readonly message: string; readonly details: Readonly<Record<string, string>> };
 
 /** Waits until `service` halts with `code`: log, readiness, metric; it stays alive. Returns what readiness says. */
-export async function readHalt(service: Service, code: string, { deadlineMs = 60_000 } = {}): Promise<Halted> {
+export async function readHalt(service: Service, code: string | RegExp, { deadlineMs = 60_000 } = {}): Promise<Halted> {
   const entry = await service.waitForLog('pipeline.halted', { deadlineMs });
-  expect(entry.code, String(entry.msg)).toBe(code);
+  if (typeof code === 'string') expect(entry.code, String(entry.msg)).toBe(code);
+  else expect(entry.code, String(entry.msg)).toMatch(code);
   const { halted } = (await service.ready()).body as { halted: Halted };
-  expect(halted.code).toBe(code);
+  expect(halted.code).toBe(entry.code);
   const series = [...(await service.metrics())].filter(([name]) => name.startsWith('tillstream_halted{'));
-  expect(series).toEqual([[expect.stringContaining(`code="${code}"`), 1]]);
+  expect(series).toEqual([[expect.stringContaining(`code="${halted.code}"`), 1]]);
   expect(service.exitCode).toBeUndefined();
   return halted;
 }
