@@ -19,7 +19,11 @@ export function mountSmallDisk(path: string, megabytes: number): SmallDisk {
   try {
     execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m,mode=755`, 'tmpfs', path]);
   } catch (cause) {
-    throw new Error('The test of a full disk mounts a small one, which only root may: run it as root.', { cause });
+    const reason = cause instanceof Error ? cause.message.trim() : String(cause);
+    throw new Error(
+      `The test of a full disk mounts a small one (tmpfs), which takes Linux and root; mount says: ${reason}`,
+      { cause },
+    );
   }
   chmodSync(path, 0o755);
   const filler = join(path, 'filler');
@@ -27,7 +31,12 @@ export function mountSmallDisk(path: string, megabytes: number): SmallDisk {
     path,
     fill() {
       const { bavail, bsize } = statfsSync(path);
-      writeFileSync(filler, Buffer.alloc(bavail * bsize));
+      try {
+        writeFileSync(filler, Buffer.alloc(bavail * bsize));
+      } catch (error) {
+        // The server has written meanwhile: what it took we don't get, and full it is.
+        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+      }
     },
     free: () => rmSync(filler, { force: true }),
   };
