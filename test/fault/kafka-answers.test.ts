@@ -69,7 +69,7 @@ describe('between reader and Kafka', () => {
   };
   const timed = async (what: string): Promise<void> => {
     const sinceMs = performance.now();
-    await stage.requireClean(60_000);
+    await stage.requireClean(20_000);
     console.info(`${what}: drained within ${Math.round(performance.now() - sinceMs)} ms`);
   };
 
@@ -137,7 +137,7 @@ describe('between reader and Kafka', () => {
     const reader = await stage.startReader({ more: quick });
     await waitFor('the answer to be lost', () => fault.lost() > 1, { deadlineMs: 30_000 });
     fault.stop();
-    await reader.waitForLog('reader.streaming', { deadlineMs: 60_000 });
+    await reader.waitForLog('reader.streaming', { deadlineMs: 20_000 });
     await stage.load.pace({ first: 0, count: 20, ordersPerSecond: 50 });
     await stage.requireClean();
   });

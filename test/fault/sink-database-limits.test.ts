@@ -45,9 +45,10 @@ const start = async (label: string, more: Record<string, string> = {}): Promise<
   await stage.waitDrained(60_000);
   return sink;
 };
-const requireAppliedOnce = async (what: string): Promise<void> => {
+/** What has passed is recovered from within seconds. */
+const requireAppliedOnce = async (what: string, deadlineMs = 20_000): Promise<void> => {
   const sinceMs = performance.now();
-  await stage.waitDrained(60_000);
+  await stage.waitDrained(deadlineMs);
   console.info(`${what}: drained within ${Math.round(performance.now() - sinceMs)} ms`);
   await stage.requireAppliedOnce();
 };
@@ -149,7 +150,8 @@ describe('a carts database', () => {
     const assigned = sink.logs.filter(({ event }) => event === 'sink.assigned').length;
     proxy.delay(250);
     for (let round = 0; round < 20; round += 1) await stage.publish(users);
-    await requireAppliedOnce('500 ms of latency');
+    // Nothing recovers here: the latency stays, and two batches at a time go through it.
+    await requireAppliedOnce('500 ms of latency', 60_000);
     proxy.delay(0);
     expect(sink.logs.filter(({ event }) => event === 'sink.assigned')).toHaveLength(assigned);
   });
@@ -273,7 +275,7 @@ describe('a carts server of its own', () => {
     // No order comes any more: the sink looks by itself.
     const noticed = () =>
       sink.logs.some(({ event, reason }) => event === 'sink.restarting' && reason === 'out-of-step');
-    await waitFor('the sink to notice', noticed, { deadlineMs: 60_000 });
+    await waitFor('the sink to notice', noticed, { deadlineMs: 20_000 });
     await requireAppliedOnce('failover that lost commits');
     expect(sink.logs.filter(({ event }) => event === 'pipeline.halted')).toEqual([]);
   });

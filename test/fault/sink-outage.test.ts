@@ -19,6 +19,13 @@ afterEach(async () => {
   for (const end of atEnd.splice(0).reverse()) await end();
 });
 
+/** It comes back by itself within seconds. */
+async function timed(what: string, deadlineMs = 20_000): Promise<void> {
+  const sinceMs = performance.now();
+  await stage.waitDrained(deadlineMs);
+  console.info(`${what}: drained within ${Math.round(performance.now() - sinceMs)} ms`);
+}
+
 /** The carts database of the stage, for the sink alone, through a proxy. */
 async function proxyCarts(): Promise<{ proxy: TcpProxy; url: string }> {
   const url = new URL(stage.environment.env.CART_DATABASE_URL);
@@ -86,7 +93,7 @@ describe('the carts database', () => {
     expect((await sink.ready()).status).toBe(503);
     proxy.resume();
     await stage.publish(users);
-    await stage.waitDrained();
+    await timed('carts database silent');
     await stage.requireAppliedOnce();
     expect((await sink.ready()).status).toBe(200);
   });
@@ -144,13 +151,13 @@ describe('the carts database', () => {
     await stage.publish(users);
     await postgres.restart('immediate');
     await stage.publish(users);
-    await stage.waitDrained();
+    await timed('carts database restarted');
     await postgres.kill();
     await stage.publish(users);
     await delay(2_000);
     await postgres.start();
     await stage.publish(users);
-    await stage.waitDrained();
+    await timed('carts database killed');
     await stage.requireAppliedOnce();
     await sink.stop();
 
@@ -160,7 +167,7 @@ describe('the carts database', () => {
     await stage.publish(users);
     await postgres.start();
     await early.waitReady();
-    await stage.waitDrained();
+    await timed('carts database started after the sink');
     await stage.requireAppliedOnce();
   });
 });
@@ -214,13 +221,13 @@ test('Kafka that is killed, and away for longer than a session, is waited for', 
   expect(body.pipeline).toMatch(/^(restarting|starting|joining|consuming)$/);
   await kafka.start();
   await stage.publish(users);
-  await stage.waitDrained(60_000);
+  await timed('Kafka away for 15 s', 30_000); // sessions end first, and back-offs have grown
   await stage.requireAppliedOnce();
 
   await kafka.kill();
   await kafka.start();
   await stage.publish(users);
-  await stage.waitDrained(60_000);
+  await timed('Kafka restarted');
   await stage.requireAppliedOnce();
   // Stopping must not wait for brokers that are not there.
   await kafka.kill();

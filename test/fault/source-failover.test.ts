@@ -94,7 +94,7 @@ it('goes on by itself on a standby with a synchronised slot, promoted after kill
   await waitPromoted(standby.url('postgres'));
   const sinceMs = performance.now();
   await stage.load.pace({ first: 10_000, count: 50, ordersPerSecond: 50 });
-  await stage.requireClean(60_000);
+  await stage.requireClean(20_000);
   console.info(`failover: drained ${Math.round(performance.now() - sinceMs)} ms after the promotion (load of 1 s)`);
   const starts = reader.logs.filter(({ event }) => event === 'reader.streaming');
   expect([starts[0]!.timeline, starts.at(-1)!.timeline]).toEqual([1, 2]);
