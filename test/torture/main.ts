@@ -5,7 +5,7 @@
 import { randomInt } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { waitFor } from '../../dev/wait-for.ts';
 import { createOracle, type Oracle, type Verdict } from '../support/oracle.ts';
 import { withTextClient } from '../support/oracle-facts.ts';
@@ -25,6 +25,10 @@ const drainDeadlineMs = 180_000;
 const brokenDrainDeadlineMs = 15_000;
 /** Of the numbered orders, those whose goods are in the carts at first: the rest finds little or nothing there. */
 const filledShare = 0.6;
+/** What the schedule's generator tells apart. */
+const seeds = 2 ** 32;
+/** The whole plan is made beforehand: a week is some ten million steps. */
+const longestMinutes = 10_080;
 
 const lines: string[] = [];
 const print = (line: string) => {
@@ -179,24 +183,35 @@ const countFaults = ({ faults }: TorturePlan) =>
   faults.reduce((sum, { company }) => sum + (company === undefined ? 1 : 2), 0);
 
 function parseClasses(text: string): FaultClass[] {
-  const classes = text.split(',').map((name) => name.trim());
-  const unknown = classes.filter((name) => !faultClasses.includes(name as FaultClass));
-  if (unknown.length > 0) throw new Error(`--only: ${unknown.join(', ')} is none of ${faultClasses.join(', ')}`);
-  return classes as FaultClass[];
+  const named = text.split(',').map((name) => name.trim().toLowerCase());
+  const unknown = named.filter((name) => !faultClasses.some((one) => one.toLowerCase() === name));
+  if (unknown.length > 0) throw new InvalidArgumentError(`Fault classes are ${faultClasses.join(', ')}.`);
+  return faultClasses.filter((one) => named.includes(one.toLowerCase()));
 }
+
+const parseNumber =
+  (isAllowed: (value: number) => boolean, expected: string) =>
+  (text: string): number => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    if (!isAllowed(value)) throw new InvalidArgumentError(`Expected ${expected}.`);
+    return value;
+  };
+const parseMinutes = parseNumber((value) => value > 0 && value <= longestMinutes, `minutes, up to ${longestMinutes}`);
+const parseSeed = parseNumber(
+  (value) => Number.isInteger(value) && value >= 0 && value < seeds,
+  `a whole number from 0 to ${seeds - 1}`,
+);
+const parseBrokers = parseNumber((value) => value === 1 || value === 3, '1 or 3');
 
 async function main(): Promise<number> {
   const options = new Command('torture')
-    .option('--minutes <number>', 'how long faults are injected', Number, 10)
-    .option('--seed <number>', 'schedule of faults and load (default: a random one)', Number, randomInt(2 ** 32))
+    .option('--minutes <number>', 'how long faults are injected', parseMinutes, 10)
+    .option('--seed <number>', 'schedule of faults and load (default: a random one)', parseSeed, randomInt(seeds))
     .option('--only <classes>', `fault classes, comma-separated: ${faultClasses.join(', ')}`, parseClasses)
-    .option('--brokers <number>', 'Kafka brokers, 1 or 3', Number, 3)
+    .option('--brokers <number>', 'Kafka brokers, 1 or 3', parseBrokers, 3)
     .parse()
-    .opts<{ minutes: number; seed: number; only?: FaultClass[]; brokers: number }>();
+    .opts<{ minutes: number; seed: number; only?: FaultClass[]; brokers: 1 | 3 }>();
   const { minutes, seed, only, brokers } = options;
-  if (!(minutes > 0) || !Number.isInteger(seed) || seed < 0 || (brokers !== 1 && brokers !== 3)) {
-    throw new Error('--minutes must be above 0, --seed a whole number from 0 on, --brokers 1 or 3.');
-  }
   const plan = planTorture(seed, minutes, only ?? faultClasses);
   const kept = only === undefined ? '' : ` --only ${only.join()}`;
   const command = `npm run torture -- --seed ${seed} --minutes ${minutes} --brokers ${brokers}${kept}`;
@@ -207,8 +222,9 @@ async function main(): Promise<number> {
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => interrupt.abort(new Interrupted('interrupted; stopping everything')));
   }
-  const stack = await startTortureStack(brokers, print);
+  let stack: TortureStack | undefined;
   try {
+    stack = await startTortureStack(brokers, print);
     const facts = await torture(plan, stack, interrupt.signal);
     const { clean, text } = judgeRun({ ...facts, plan, command });
     print(text);
@@ -217,10 +233,11 @@ async function main(): Promise<number> {
   } catch (error) {
     print(error instanceof Interrupted ? error.message : `The run itself failed: ${(error as Error).stack}`);
     if (error instanceof Interrupted) return 130;
-    keep(stack, seed);
+    print(`run again: ${command}`);
+    if (stack !== undefined) keep(stack, seed);
     return 1;
   } finally {
-    await stack.close();
+    await stack?.close();
   }
 }
 

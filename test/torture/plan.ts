@@ -1,5 +1,6 @@
 // The whole schedule of a torture run from a seed: which fault strikes when, whom, and for how long, and which orders and
-// cart edits are made meanwhile. Pure: the same seed, minutes and classes give the same schedule, on any machine. Times
+// cart edits are made meanwhile. Pure: the same seed, minutes and classes give the same schedule, on any machine (only
+// where replays begin is a share of the positions that the run has seen until then). Times
 // are "not before": a fault that takes longer than planned pushes back those behind it, never their order or kind. One in
 // three has company: a second fault, of another part of the pipeline, strikes while it lasts. Load and faults draw from streams of their own, so that leaving out classes leaves the load as it was.
 

@@ -66,8 +66,13 @@ export function judgeRun(facts: RunFacts): RunVerdict {
   const others = troubles.filter((trouble) => !halts.includes(trouble));
   const unread = oracle === undefined ? ['The facts could not be read: I1 to I7 are not judged.'] : [];
   const violated = Object.entries(invariants).filter(([, { violations }]) => violations > 0);
-  const clean = violated.length + others.length + unread.length === 0;
-  return { clean, text: formatRun(facts, invariants, [...others, ...unread], clean) };
+  const planned = new Set(facts.plan.faults.map(({ class: of }) => of));
+  const unseen = Object.entries(invariants)
+    .filter(([id, { checked }]) => checked === 0 && (id !== 'I10' || planned.has('replay')))
+    .map(([id]) => `There was nothing to judge ${id} by: let it run for longer.`);
+  const problems = [...others, ...unread, ...(oracle === undefined ? [] : unseen)];
+  const clean = violated.length + problems.length === 0;
+  return { clean, text: formatRun(facts, invariants, problems, clean) };
 }
 
 const judged = (checked: number, first: readonly string[]): InvariantVerdict => ({
