@@ -134,6 +134,7 @@ export function createPublisher(options: {
           const isTimeUp = performance.now() - startedAt > config.transactionTimeoutMs / 2;
           if (!isLast && !isTimeUp) {
             await sendAll(records);
+            await failpoint('reader.mid-transaction');
             continue;
           }
           const next = nextCheckpoint({
