@@ -19,6 +19,8 @@ export interface Acknowledger {
 
 export function createAcknowledger(options: {
   readFingerprint: () => Promise<string | null>;
+  /** Where the server's WAL ends; asked only for what a halt has to tell. */
+  readFlushLsn: () => Promise<Lsn>;
   publicationName: string;
   expectedFingerprint: string;
   acknowledge: (throughLsn: Lsn) => void;
@@ -35,7 +37,9 @@ export function createAcknowledger(options: {
     const found = await options.readFingerprint();
     if (isClosed) return;
     if (found !== options.expectedFingerprint) {
-      throw new PublicationChangedError(options.publicationName, throughLsn, found, options.expectedFingerprint);
+      const { publicationName, expectedFingerprint } = options;
+      const flushLsn = await options.readFlushLsn();
+      throw new PublicationChangedError(publicationName, throughLsn, flushLsn, found, expectedFingerprint);
     }
     await failpoint('reader.before-acknowledge');
     options.acknowledge(throughLsn);

@@ -68,7 +68,8 @@ export function checkContinuity(checkpoint: Checkpoint, facts: ContinuityFacts):
     throw new SlotForeignError(slot.name, slot.plugin, slot.database);
   }
   if (slot.walStatus === 'lost' || slot.confirmedFlushLsn === null) {
-    throw new SlotInvalidatedError(slot.name, throughLsn, slot.invalidationReason ?? 'wal_status is lost');
+    const reason = slot.invalidationReason ?? 'wal_status is lost';
+    throw new SlotInvalidatedError(slot.name, 'published', throughLsn, source.flushLsn, reason);
   }
   if (facts.isNewest && isSlotAhead(current, slot.confirmedFlushLsn)) {
     throw new SlotAheadError(slot.name, slot.confirmedFlushLsn, throughLsn);
@@ -77,6 +78,7 @@ export function checkContinuity(checkpoint: Checkpoint, facts: ContinuityFacts):
     throw new PublicationChangedError(
       publication.name,
       throughLsn,
+      source.flushLsn,
       publication.fingerprint,
       checkpoint.publicationFingerprint,
     );

@@ -130,10 +130,11 @@ export class SlotDroppedError extends HaltError {
 
 export class SlotInvalidatedError extends HaltError {
   readonly code = 'SLOT_LOST';
-  constructor(slotName: string, throughLsn: Lsn | null, reason: string) {
+  /** `what`: acknowledged, as long as the checkpoint is not read; it may be further. */
+  constructor(slotName: string, what: 'published' | 'acknowledged', throughLsn: Lsn, flushLsn: Lsn, reason: string) {
     super(
-      `Postgres has invalidated the slot ${slotName} (${reason}): the WAL from ${throughLsn === null ? 'its position' : formatLsn(throughLsn)} on is gone (see max_slot_wal_keep_size). ${ADOPT}`,
-      { throughLsn: throughLsn === null ? 'unknown' : formatLsn(throughLsn), reason },
+      `Postgres has invalidated the slot ${slotName} (${reason}; see max_slot_wal_keep_size). Everything before ${formatLsn(throughLsn)} was ${what}; the server is at ${formatLsn(flushLsn)}, and of the WAL in between the slot's part is gone. ${ADOPT}`,
+      { ...lsns({ throughLsn, flushLsn }), reason },
     );
   }
 }
@@ -160,10 +161,10 @@ export class SlotForeignError extends HaltError {
 
 export class PublicationChangedError extends HaltError {
   readonly code = 'PUBLICATION_CHANGED';
-  constructor(publicationName: string, throughLsn: Lsn, found: string | null, expected: string) {
+  constructor(publicationName: string, throughLsn: Lsn, flushLsn: Lsn, found: string | null, expected: string) {
     super(
-      `The publication ${publicationName} was ${found === null ? 'dropped' : 'altered or recreated'} since ${formatLsn(throughLsn)}: rows written meanwhile may be missing from the stream. ${ADOPT}`,
-      { throughLsn: formatLsn(throughLsn), found: found ?? 'none', expected },
+      `The publication ${publicationName} was ${found === null ? 'dropped' : 'altered or recreated'} since it was last looked at: rows written meanwhile may be missing from the stream. Published is what lies before ${formatLsn(throughLsn)}; the server is at ${formatLsn(flushLsn)}. ${ADOPT}`,
+      { ...lsns({ throughLsn, flushLsn }), found: found ?? 'none', expected },
     );
   }
 }
@@ -213,10 +214,10 @@ export class ContentsDifferError extends HaltError {
 
 export class LiveTopicMissingError extends HaltError {
   readonly code = 'LIVE_TOPIC_MISSING';
-  constructor(topic: string, throughLsn: Lsn) {
+  constructor(topic: string, throughLsn: Lsn, flushLsn: Lsn) {
     super(
-      `The live topic ${topic} does not exist, although everything before ${formatLsn(throughLsn)} was published to it. Check ORDERS_TOPIC and KAFKA_BROKERS. ${ADOPT}`,
-      { topic, throughLsn: formatLsn(throughLsn) },
+      `The live topic ${topic} does not exist, although everything before ${formatLsn(throughLsn)} was published to it; the server is at ${formatLsn(flushLsn)}. Check ORDERS_TOPIC and KAFKA_BROKERS. ${ADOPT}`,
+      { topic, ...lsns({ throughLsn, flushLsn }) },
     );
   }
 }

@@ -47,7 +47,8 @@ export async function runFirstStart(context: StartContext, source: SourceSession
 
   const found = await readUnfinished(config, kafka, source, identity, 'settled');
   if (found.kind === 'finished') return;
-  await kafka.ensureTopics(found.checkpoint);
+  const readFlushLsn = async () => (await source.readCurrentWal()).flushLsn;
+  await kafka.ensureTopics(found.checkpoint && { throughLsn: found.checkpoint.throughLsn, readFlushLsn });
   const producer = await lifeline.open(
     resources,
     () => fence(config, logger),

@@ -56,6 +56,7 @@ export async function runPipeline(options: {
   const publisher = createPublisher({ config, session, metrics, logger, ...(onPublished && { onPublished }) });
   const acknowledger = createAcknowledger({
     readFingerprint: () => source.readPublicationFingerprint(config.publicationName),
+    readFlushLsn: async () => (await source.readCurrentWal()).flushLsn,
     publicationName: config.publicationName,
     expectedFingerprint: session.checkpoint.publicationFingerprint,
     acknowledge: (throughLsn) => stream.acknowledge(throughLsn),

@@ -4,6 +4,7 @@
 // then the stream is paused, and answered. While Kafka is away it holds the slot and retries, so an outage costs no
 // takeover. Without a slot, or with an unfinished first start, first-start.ts goes before.
 import { setTimeout as delay } from 'node:timers/promises';
+import { LSN_ZERO } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
 import type { KafkaLog } from '#service/kafka-log.ts';
@@ -76,7 +77,7 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
   for (;;) {
     if (isFirstStart)
       await lifeline.race(runFirstStart(context, source).catch((error) => requireLock(error, source, config)));
-    const stream = await lifeline.race(takeSlot(context, relay));
+    const stream = await lifeline.race(takeSlot(context, source, relay));
     await lifeline.race(requireSameServer(source, stream.identity, config.slotName));
     await failpoint('reader.slot-taken');
     try {
@@ -96,7 +97,7 @@ async function requireLock(error: unknown, source: SourceSession, { slotName }: 
   throw error;
 }
 
-function takeSlot(context: StartContext, relay: StreamRelay): Promise<ReplicationStream> {
+function takeSlot(context: StartContext, source: SourceSession, relay: StreamRelay): Promise<ReplicationStream> {
   const { config, lifeline, logger, resources } = context;
   const create = async () => {
     try {
@@ -111,8 +112,10 @@ function takeSlot(context: StartContext, relay: StreamRelay): Promise<Replicatio
       });
     } catch (error) {
       if (error instanceof SlotBusyError) throw new StandbyError(error.message, { cause: error });
-      if (error instanceof SlotLostError) throw new SlotInvalidatedError(config.slotName, null, error.message);
-      throw error;
+      if (!(error instanceof SlotLostError)) throw error;
+      const acknowledged = (await source.readSlot(config.slotName))?.confirmedFlushLsn ?? LSN_ZERO;
+      const { flushLsn } = await source.readCurrentWal();
+      throw new SlotInvalidatedError(config.slotName, 'acknowledged', acknowledged, flushLsn, error.reason);
     }
   };
   return lifeline.open(resources, create, (stream) => stream.close());

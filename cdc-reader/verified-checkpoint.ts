@@ -48,7 +48,8 @@ async function readCheckpoint(
     const slot = await source.readSlot(config.slotName);
     throw explainMissingCheckpoint(config, { isHidden, slot, liveOffsets: await kafka.countLiveOffsets(false) });
   }
-  await kafka.ensureTopics(checkpoint);
+  const readFlushLsn = async () => (await source.readCurrentWal()).flushLsn;
+  await kafka.ensureTopics({ throughLsn: checkpoint.throughLsn, readFlushLsn });
   if (checkpoint.state !== 'streaming') throw new FirstStartUnfinishedError();
   return { checkpoint, isHidden };
 }

@@ -2,12 +2,12 @@
 // producer: that fences, and is a step of its own. Closing it cuts its connections.
 
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Lsn } from '#schemas/lsn.ts';
 import { createConnections, createKafkaClient } from '#service/kafka-client.ts';
 import type { KafkaLog } from '#service/kafka-log.ts';
 import { createKafkaLog } from '#service/kafka-log.ts';
 import { describeTopics } from '#service/kafka-topics.ts';
 import type { Logger } from '#service/logger.ts';
-import type { Checkpoint } from '../checkpoint.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { LiveTopicMissingError } from '../errors.ts';
 import { type CheckpointTopic, createCheckpointTopic } from './checkpoint-topic.ts';
@@ -23,10 +23,11 @@ export interface KafkaConnection {
   /** `isExpected`: it is missing only when brokers say so for a while, since one may not know of it yet. */
   hasCheckpointTopic(isExpected: boolean): Promise<boolean>;
   /**
-   * Creates what is missing, checks what is there; with a checkpoint, the live topic is expected to be there.
+   * Creates what is missing, checks what is there; where something was published, the live topic is expected to be
+   * there. `readFlushLsn` is asked only for what a halt has to tell.
    * @throws LiveTopicMissingError, TopicMisconfiguredError, TopicMissingError
    */
-  ensureTopics(checkpoint: Checkpoint | null): Promise<void>;
+  ensureTopics(published: { throughLsn: Lsn; readFlushLsn: () => Promise<Lsn> } | null): Promise<void>;
   /** The sum of the live topic's high watermarks; 0 when nothing was ever published, or it does not exist. */
   countLiveOffsets(isExpected: boolean): Promise<bigint>;
   close(): Promise<void>;
@@ -98,9 +99,9 @@ export async function openKafka(config: CdcReaderConfig, logger: Logger): Promis
     log,
     checkpointTopic: createCheckpointTopic({ log, topic: config.checkpointTopic, slotName: config.slotName }),
     hasCheckpointTopic: (isExpected) => hasTopic(config.checkpointTopic, isExpected),
-    async ensureTopics(checkpoint) {
-      if (checkpoint !== null && !(await hasTopic(config.ordersTopic, true))) {
-        throw new LiveTopicMissingError(config.ordersTopic, checkpoint.throughLsn);
+    async ensureTopics(published) {
+      if (published !== null && !(await hasTopic(config.ordersTopic, true))) {
+        throw new LiveTopicMissingError(config.ordersTopic, published.throughLsn, await published.readFlushLsn());
       }
       await ensureTopics({ kafka, topics, logger });
     },

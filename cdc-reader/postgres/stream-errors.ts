@@ -34,6 +34,8 @@ export class SlotMissingError extends Error {
 /** Postgres has removed log that the slot still needed. */
 export class SlotLostError extends Error {
   readonly code = 'SLOT_LOST';
+  /** As Postgres names it. */
+  readonly reason: string;
 
   constructor(slotName: string, reason: string, options?: ErrorOptions) {
     super(
@@ -42,6 +44,7 @@ export class SlotLostError extends Error {
         'closes the gap.',
       options,
     );
+    this.reason = reason;
     this.name = 'SlotLostError';
   }
 }

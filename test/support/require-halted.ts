@@ -21,11 +21,26 @@ export async function readHalt(service: Service, code: string | RegExp, { deadli
   return halted;
 }
 
+/** Halts that compare two positions in the WAL: the message itself must hold both. Others compare offsets or names. */
+const aboutPositions = new Set([
+  'CONTENTS_DIFFER',
+  'LIVE_TOPIC_MISSING',
+  'PUBLICATION_CHANGED',
+  'SERVER_BEHIND',
+  'SLOT_AHEAD',
+  'SLOT_DROPPED',
+  'SLOT_LOST',
+  'TIMELINE_FORKED',
+]);
+
 /** A reader's halt because of a gap: beside the code it names both positions, and what repairs it. */
 export async function requireHalted(reader: Service, code: string): Promise<void> {
   const { message, details } = await readHalt(reader, code);
   expect(Object.keys(details).length).toBeGreaterThanOrEqual(2);
   expect(message).toMatch(/SLOT_NAME|npm run adopt/);
+  if (aboutPositions.has(code)) {
+    expect(message.match(/\b[0-9A-F]{1,8}\/[0-9A-F]{1,8}\b/g)?.length, message).toBeGreaterThanOrEqual(2);
+  }
   expect((await reader.ready()).status).toBe(503);
 }
 

@@ -20,6 +20,7 @@ function createStage(options: { byHand?: boolean } = {}) {
       if (options.byHand !== true) look.resolve(stage.fingerprint);
       return look.promise;
     },
+    readFlushLsn: async () => at(0x300),
     publicationName: 'shop',
     expectedFingerprint: 'p',
     acknowledge: (throughLsn) => acknowledged.push(throughLsn),
@@ -64,6 +65,7 @@ describe('acknowledging', () => {
     await stage.acknowledger.settled();
     expect(stage.acknowledged).toEqual([100n]);
     expect(stage.failures).toMatchObject([{ code: 'PUBLICATION_CHANGED', details: { expected: 'p' } }]);
+    expect(stage.failures[0]!.message).toMatch(/before 0\/C8; the server is at 0\/300\./);
   });
 
   it('fails with what the look failed with', async () => {

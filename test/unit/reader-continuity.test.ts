@@ -1,7 +1,7 @@
 // The decisions that keep a reader from publishing over a gap: the arithmetic of throughLsn, and every case in which
 // continuity can't be proven, as a table.
 import { describe, expect, it } from 'vitest';
-import { type Lsn, toLsn } from '#schemas/lsn.ts';
+import { formatLsn, type Lsn, toLsn } from '#schemas/lsn.ts';
 import {
   addOrderId,
   type Checkpoint,
@@ -188,6 +188,14 @@ describe('continuity', () => {
     ],
   ])('halts for %s', (_, changed, code) => {
     expect(() => checkContinuity(checkpoint, changed)).toThrow(expect.objectContaining({ code }));
+  });
+
+  it.each([
+    ['SLOT_LOST', slot({ walStatus: 'lost' })],
+    ['PUBLICATION_CHANGED', { ...facts, publication: { name: 'tillstream', fingerprint: null } }],
+  ])('says in the message of %s what is published and where the server is', (_, changed) => {
+    const message = new RegExp(`${formatLsn(checkpoint.throughLsn)}\\b.*${formatLsn(facts.source.flushLsn)}\\b`);
+    expect(() => checkContinuity(checkpoint, changed)).toThrow(message);
   });
 
   it('goes on after a promotion, and cuts an idle throughLsn back to the branch', () => {

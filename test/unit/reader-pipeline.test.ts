@@ -59,7 +59,10 @@ function createStage(options: { env?: Record<string, string>; checkpoint?: Parti
   const stream = { isPaused: true, resumes: 0, acknowledged: [] as bigint[] };
   const stage = { fingerprint: 'p' as string | null };
   const session = {
-    source: { readPublicationFingerprint: async () => stage.fingerprint },
+    source: {
+      readPublicationFingerprint: async () => stage.fingerprint,
+      readCurrentWal: async () => ({ flushLsn: toLsn(1_000n), timeline: 1, inRecovery: false }),
+    },
     stream: {
       identity: { timeline: 1, history: [] },
       pause() {

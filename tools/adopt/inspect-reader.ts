@@ -145,7 +145,7 @@ async function readLive(config: CdcReaderConfig, kafka: KafkaConnection, print: 
 function findHalt(config: CdcReaderConfig, facts: Omit<ReaderFacts, 'halt'>, slot: SlotState | null): HaltError | null {
   const { checkpoint, identity, flushLsn, live } = facts;
   if (checkpoint === null || live === 'unreadable') return null; // the halt is known already
-  if (live === null) return new LiveTopicMissingError(config.ordersTopic, checkpoint.throughLsn);
+  if (live === null) return new LiveTopicMissingError(config.ordersTopic, checkpoint.throughLsn, flushLsn);
   if (slot === null) return new SlotDroppedError(config.slotName, checkpoint.throughLsn, flushLsn);
   try {
     checkContinuity(checkpoint, {
