@@ -8,6 +8,13 @@ import { type Outcome, readTopic } from '../support/oracle-kafka.ts';
 import { createReaderStage, type ReaderStage } from '../support/reader-stage.ts';
 import { readPublished } from '../support/require-halted.ts';
 import { createTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { formatLsn, toLsn } from '#schemas/lsn.ts';
+import { withServer } from '../support/environment.ts';
+import { readEvent } from '../support/oracle-event.ts';
+import { type Outcome, readTopic } from '../support/oracle-kafka.ts';
+import { createReaderStage, type ReaderStage, waitPaused } from '../support/reader-stage.ts';
+import { readPublished } from '../support/require-halted.ts';
+import { recordStream } from '../support/source-stream.ts';
 import { waitFor } from '../support/wait.ts';
 
 describe('a reader that is killed', () => {
@@ -27,6 +34,33 @@ describe('a reader that is killed', () => {
       .map(({ value }) => readEvent(value)!.orderId);
   };
 
+  /**
+   * Commits pairs of orders until nothing lies between the two commit records of the last pair, which on a server that
+   * others use too takes more than one. Returns that pair's second, with the first, and how many orders there are.
+   */
+  const commitAdjacent = async () => {
+    const { ORDER_DATABASE_URL: url, PUBLICATION_NAME: publicationName, SLOT_NAME } = stage.environment.env;
+    const slotName = `${SLOT_NAME}_watch`;
+    await withServer(url, (client) =>
+      client.query(`SELECT pg_create_logical_replication_slot('${slotName}', 'pgoutput')`),
+    );
+    const watch = await recordStream({ url, slotName, publicationName });
+    try {
+      return await waitFor(
+        'two adjacent commits',
+        async () => {
+          const first = watch.commits().length;
+          await stage.load.commitSideBySide({ first, count: 2 });
+          const [before, last] = (await watch.waitForCommits(first + 2)).slice(-2);
+          return before!.endLsn === last!.commitLsn && { before: before!, last: last!, count: first + 2 };
+        },
+        { deadlineMs: 60_000 },
+      );
+    } finally {
+      await watch.stream.close();
+    }
+  };
+
   const crashPoints = [
     'reader.before-send=kill:3',
     'reader.before-commit=kill:3',
@@ -43,7 +77,35 @@ describe('a reader that is killed', () => {
     await stage.requireClean();
   });
 
-  it('loses no transaction whose commit record begins where the last acknowledged one ended', async () => {
+  it('publishes the transaction whose commit record begins exactly where the last acknowledged one ended', async () => {
+    await (await stage.startStreaming()).stop();
+    const { env } = stage.environment;
+    const { before: acknowledged, last, count } = await commitAdjacent();
+    expect(formatLsn(last.commitLsn)).toBe(formatLsn(acknowledged.endLsn));
+    // Each transaction is a group of its own, so that the last is still to be sent when all others are acknowledged.
+    const reader = await stage.startStreaming({
+      failpoints: `reader.before-send=pause:${count}`,
+      more: { GROUP_MAX_ORDERS: '1' },
+    });
+    await waitPaused(reader, 'reader.before-send');
+    const confirmed = () =>
+      withServer(env.ORDER_DATABASE_URL, async (client) => {
+        const text = 'SELECT confirmed_flush_lsn::text AS lsn FROM pg_replication_slots WHERE slot_name = $1';
+        return (await client.query<{ lsn: string }>(text, [env.SLOT_NAME])).rows[0]!.lsn;
+      });
+    await waitFor('the acknowledgement', async () => (await confirmed()) === formatLsn(acknowledged.endLsn));
+    await reader.kill();
+    expect(await confirmed()).toBe(formatLsn(acknowledged.endLsn));
+    const before = await readPublished(stage);
+    expect(before.length).toBe(count - 1);
+    await stage.startStreaming();
+    await stage.requireClean();
+    const after = await readPublished(stage);
+    expect(after.length).toBe(count);
+    expect(formatLsn(toLsn(after.at(-1)!.commitLsn))).toBe(formatLsn(last.commitLsn));
+  });
+
+  it('loses and repeats nothing while sessions commit side by side, killed right behind an acknowledgement', async () => {
     const first = await stage.startStreaming({ failpoints: 'reader.after-acknowledge=kill:4' });
     const load = stage.load.commitSideBySide({ first: 0, count: 16 });
     const more = stage.load.commitSideBySide({ first: 16, count: 16 });
