@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { withServer } from '../support/environment.ts';
 import { withKafkaAdmin } from '../support/kafka-admin.ts';
 import { createReaderStage, type ReaderStage } from '../support/reader-stage.ts';
+import { readPublished, requireHalted, requireNothingMore } from '../support/require-halted.ts';
 import type { Service } from '../support/service-process.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -33,9 +34,10 @@ describe('a reader that can not prove continuity', () => {
     });
   };
   const createTopic = (topic: string, numPartitions: number) =>
-    withKafkaAdmin(stage.environment.servers.directBrokers, (admin) =>
-      waitFor('the topic to be there again', () => admin.createTopics({ topics: [{ topic, numPartitions }] })),
-    );
+    withKafkaAdmin(stage.environment.servers.directBrokers, async (admin) => {
+      await waitFor('the topic to be there again', () => admin.createTopics({ topics: [{ topic, numPartitions }] }));
+      await waitFor('its leaders', async () => (await admin.fetchTopicOffsets(topic)).length === numPartitions);
+    });
 
   const publishSome = async (): Promise<Service> => {
     const reader = await stage.startStreaming();
@@ -43,20 +45,18 @@ describe('a reader that can not prove continuity', () => {
     await stage.requireClean();
     return reader;
   };
+  /** The halt, and that the slot is given up with it. */
   const requireHalt = async (reader: Service, code: string): Promise<void> => {
-    const halted = await reader.waitForLog('pipeline.halted', { deadlineMs: 30_000 });
-    expect(halted.code).toBe(code);
-    const { status, body } = await reader.ready();
-    expect([status, body.state]).toEqual([503, 'halted']);
-    expect(Object.keys((body.halted as { details: object }).details).length).toBeGreaterThanOrEqual(2);
-    const series = [...(await reader.metrics())].filter(([name]) => name.startsWith('tillstream_halted{'));
-    expect(series).toEqual([[expect.stringContaining(`code="${code}"`), 1]]);
+    await requireHalted(reader, code);
     await waitFor('the slot to be given up', async () => {
       const { rows } = await sql(`SELECT 1 FROM pg_replication_slots WHERE slot_name = '${slotName()}' AND active`);
       return rows.length === 0;
     });
-    expect(reader.exitCode).toBeUndefined();
   };
+  /** Orders behind the gap: whoever goes on publishes them. */
+  const placeBehind = () => stage.load.backlog({ first: 100, count: 5 });
+  const createPublication = () =>
+    sql(`CREATE PUBLICATION ${publication()} FOR TABLE orders, order_items WITH (publish = 'insert')`);
 
   it.each<[string, string, () => Promise<unknown>]>([
     ['the slot is dropped', 'SLOT_DROPPED', dropSlot],
@@ -90,7 +90,7 @@ describe('a reader that can not prove continuity', () => {
       'PUBLICATION_CHANGED',
       async () => {
         await sql(`DROP PUBLICATION ${publication()}`);
-        await sql(`CREATE PUBLICATION ${publication()} FOR TABLE orders, order_items WITH (publish = 'insert')`);
+        await createPublication();
       },
     ],
     [
@@ -127,7 +127,41 @@ describe('a reader that can not prove continuity', () => {
     const first = await publishSome();
     await first.stop();
     await breakIt();
+    const before = await readPublished(stage);
+    await placeBehind();
     await requireHalt(await stage.startReader(), code);
+    await requireNothingMore(stage, before);
+  });
+
+  it.each<[string, string, () => Promise<unknown>, () => Promise<unknown>]>([
+    [
+      'the publication lacks a table',
+      'TABLE_NOT_PUBLISHED',
+      () => sql(`ALTER PUBLICATION ${publication()} DROP TABLE order_items`),
+      () => sql(`ALTER PUBLICATION ${publication()} ADD TABLE order_items`),
+    ],
+    [
+      'the publication is gone',
+      'PUBLICATION_MISSING',
+      () => sql(`DROP PUBLICATION ${publication()}`),
+      createPublication,
+    ],
+  ])('waits at its next start while %s, says so, and halts once it is mended', async (_, problem, breakIt, mend) => {
+    const first = await publishSome();
+    await first.stop();
+    const before = await readPublished(stage);
+    await breakIt();
+    await placeBehind();
+    const reader = await stage.startReader();
+    const waiting = await reader.waitForLog('reader.waiting', { deadlineMs: 30_000 });
+    expect((waiting.problems as { code: string }[]).map(({ code }) => code)).toEqual([problem]);
+    const { status, body } = await reader.ready();
+    expect([status, body.state]).toEqual([503, 'waiting']);
+    expect(reader.logs.filter(({ event }) => event === 'pipeline.halted')).toEqual([]);
+    await mend();
+    await stage.load.backlog({ first: 200, count: 5 });
+    await requireHalt(reader, 'PUBLICATION_CHANGED');
+    await requireNothingMore(stage, before);
   });
 
   it.each<[string, string, () => Promise<unknown>]>([
@@ -136,7 +170,7 @@ describe('a reader that can not prove continuity', () => {
       'PUBLICATION_CHANGED',
       async () => {
         await sql(`DROP PUBLICATION ${publication()}`);
-        await sql(`CREATE PUBLICATION ${publication()} FOR TABLE orders, order_items WITH (publish = 'insert')`);
+        await createPublication();
       },
     ],
     [
@@ -150,13 +184,17 @@ describe('a reader that can not prove continuity', () => {
       async () => {
         await deleteTopic(stage.environment.env.ORDERS_TOPIC);
         await createTopic(stage.environment.env.ORDERS_TOPIC, 6);
-        await stage.load.backlog({ first: 40, count: 20 });
       },
     ],
   ])('halts while it runs when %s', async (_, code, breakIt) => {
     const reader = await publishSome();
     await breakIt();
+    const before = await readPublished(stage);
+    if (code === 'LIVE_TOPIC_CHANGED') await placeBehind(); // the publication it looks at by itself, now and then
     await requireHalt(reader, code);
+    await stage.load.backlog({ first: 200, count: 5 });
+    expect((await reader.ready()).body.state).toBe('halted');
+    await requireNothingMore(stage, before);
   });
 
   it('fences nobody when its database is not the one that was published from', async () => {
