@@ -93,17 +93,36 @@ describe('two readers', () => {
     }
   });
 
-  it('started at the same moment on an empty database do one first start', async () => {
-    await stage.load.backlog({ first: 0, count: 1_500 });
+  /** Starts both at once, and waits until one streams and the other stands by; neither may have shut the other out. */
+  const startTogether = async (): Promise<void> => {
     const readers = await Promise.all([stage.startReader(), stage.startReader()]);
-    await waitFor(
-      'one to stream',
-      () => readers.some(({ logs }) => logs.some(({ event }) => event === 'reader.streaming')),
-      { deadlineMs: 20_000 },
-    );
+    const states = async () => {
+      const found = await Promise.all(readers.map(async (reader) => (await reader.ready()).body.state));
+      return found.sort().join();
+    };
+    await waitFor('one to stream, one to stand by', async () => (await states()) === 'standby,streaming', {
+      deadlineMs: 30_000,
+    });
     await stage.load.pace({ first: 1_500, count: 50, ordersPerSecond: 50 });
     await stage.requireClean();
-    const streaming = await Promise.all(readers.map(async (reader) => (await reader.ready()).body.state));
-    expect(streaming.sort()).toEqual(['standby', 'streaming']);
+    expect(await states()).toBe('standby,streaming');
+    const restarts = readers.flatMap(({ logs }) => logs.filter(({ event }) => event === 'reader.restarting'));
+    expect(restarts.filter((entry) => JSON.stringify(entry).includes('PRODUCER_FENCED'))).toEqual([]);
+    const streaming = readers.map(({ logs }) => logs.filter(({ event }) => event === 'reader.streaming').length);
+    expect(streaming.sort()).toEqual([0, 1]);
+  };
+
+  it('started at the same moment on an empty database do one first start, and none shuts the other out', async () => {
+    await stage.load.backlog({ first: 0, count: 1_500 });
+    await startTogether();
+  });
+
+  it('started at the same moment from a checkpoint share one start, and none shuts the other out', async () => {
+    const earlier = await stage.startStreaming();
+    await stage.load.backlog({ first: 0, count: 1_400 });
+    await stage.requireClean();
+    await earlier.stop();
+    await stage.load.backlog({ first: 1_400, count: 100 });
+    await startTogether();
   });
 });
