@@ -2,6 +2,7 @@
 // frame by a proxy that nobody else uses. Head on: the answer to EndTxn is lost, after the commit and instead of it. The
 // checkpoint tells which it was, and nothing is published twice or never (I1, I4, I5, I8; faults C).
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { withServer } from '../support/environment.ts';
 import { cutRequest, loseAnswer } from '../support/kafka-fixture.ts';
 import { kafkaApi } from '../support/kafka-frames.ts';
 import { readTopic } from '../support/oracle-kafka.ts';
@@ -61,6 +62,13 @@ describe('between reader and Kafka', () => {
       live.flatMap(({ records }) => records.filter((record) => record.outcome === outcome)).length;
     return { committed: count('committed'), aborted: count('aborted'), open: count('open') };
   };
+  /** The server process that streams from the slot. */
+  const slotHolder = () =>
+    withServer(stage.environment.env.ORDER_DATABASE_URL, async (client) => {
+      const text = 'SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1';
+      const { rows } = await client.query<{ active_pid: number | null }>(text, [stage.environment.env.SLOT_NAME]);
+      return rows[0]!.active_pid;
+    });
   const startIdle = async (more: Record<string, string> = {}): Promise<Service> => {
     const reader = await stage.startStreaming({ more: { ...quick, ...more } });
     await stage.load.place(0);
@@ -154,9 +162,19 @@ describe('between reader and Kafka', () => {
     ['Kafka gets everything, and no answer arrives', () => proxy.onServerData(() => 'hold')],
   ])('a partition of the reader alone (%s) is waited for with the slot held', async (_, begin) => {
     const reader = await startIdle();
+    const failed = await slotHolder();
     const load = stage.load.pace({ first: 1, count: 200, ordersPerSecond: 50 });
     begin();
     await reader.waitForLog('reader.restarting', { deadlineMs: 30_000 });
+    // The failed producer takes its stream with it. From the next start on the slot is held, by one and the same session.
+    const holder = await waitFor(
+      'the slot to be held again',
+      async () => {
+        const pid = await slotHolder();
+        return pid !== failed && pid;
+      },
+      { deadlineMs: 30_000 },
+    );
     await load;
     expect((await reader.ready()).status).toBe(503);
     proxy.onServerData(undefined);
@@ -164,6 +182,7 @@ describe('between reader and Kafka', () => {
     proxy.release();
     await proxy.accept();
     await timed('partition of the reader ended');
+    expect(await slotHolder()).toBe(holder);
     expect(reader.logs.filter(({ event }) => event === 'reader.standby')).toEqual([]);
   });
 
