@@ -7,6 +7,7 @@ import {
   connectTo,
   insertItemRow,
   insertOrderRow,
+  insertWholeOrder,
   inTransaction,
   migrateTestOrders,
 } from '../support/order-database.ts';
@@ -39,15 +40,21 @@ describe('a source that is replaced', () => {
     }
   };
 
+  /** Orders behind the gap, the last at positions that nothing was published from: whoever goes on publishes them. */
+  const placeBehind = async (before: Awaited<ReturnType<typeof readPublished>>): Promise<void> => {
+    await source.stage.load.place(100);
+    await writeUpTo(before.at(-1)!.commitLsn);
+    await source.stage.load.backlog({ first: 101, count: 5 });
+  };
+
   it('halts on a backup that was restored onto a timeline of its own', async () => {
     await publish(0);
     await source.backUp('backup');
     await publish(10);
     const before = await readPublished(source.stage);
     await source.promoteCopy('backup');
-    const reader = await source.stage.startReader();
-    await requireHalted(reader, 'TIMELINE_FORKED');
-    await source.stage.load.place(50);
+    await placeBehind(before);
+    await requireHalted(await source.stage.startReader(), 'TIMELINE_FORKED');
     await requireNothingMore(source.stage, before);
   });
 
@@ -64,10 +71,13 @@ describe('a source that is replaced', () => {
   it('halts on a copy of the files from before, which ends before what was published', async () => {
     await publish(0);
     await source.backUp('copy');
-    await publish(10);
+    await publish(10, 30);
     const before = await readPublished(source.stage);
     await source.replaceWithCopy('copy');
+    await source.stage.load.place(50);
     await requireHalted(await source.stage.startReader(), 'SERVER_BEHIND');
+    // A halt is for good: not even orders at positions that it would have to publish are looked at.
+    await placeBehind(before);
     await requireNothingMore(source.stage, before);
   });
 
@@ -78,7 +88,7 @@ describe('a source that is replaced', () => {
     const before = await readPublished(source.stage);
     await source.replaceWithCopy('copy');
     await source.stage.load.backlog({ first: 20, count: 10 });
-    await writeUpTo(before.at(-1)!.commitLsn);
+    await placeBehind(before);
     await requireHalted(await source.stage.startReader(), 'CONTENTS_DIFFER');
     await requireNothingMore(source.stage, before);
   });
@@ -98,7 +108,7 @@ describe('a source that is replaced', () => {
     } finally {
       await client.end();
     }
-    await writeUpTo(before.at(-1)!.commitLsn);
+    await placeBehind(before);
     await requireHalted(await source.stage.startReader(), 'CONTENTS_DIFFER');
     await requireNothingMore(source.stage, before);
   });
@@ -107,11 +117,15 @@ describe('a source that is replaced', () => {
     await publish(0);
     await source.backUp('copy');
     const reader = await source.stage.startStreaming();
-    await source.stage.load.pace({ first: 10, count: 10, ordersPerSecond: 50 });
+    await source.stage.load.pace({ first: 10, count: 30, ordersPerSecond: 50 });
     await source.stage.requireClean(60_000);
     const before = await readPublished(source.stage);
+    reader.pause(); // so that there is an order in the copy before it looks
     await source.replaceWithCopy('copy');
+    await source.stage.load.place(50);
+    reader.resume();
     await requireHalted(reader, 'SERVER_BEHIND');
+    await placeBehind(before);
     await requireNothingMore(source.stage, before);
   });
 
@@ -159,7 +173,14 @@ describe('a source that is replaced', () => {
     const { env } = source.stage.environment;
     await migrateTestOrders(env.ORDER_DATABASE_URL, env.PUBLICATION_NAME);
     await source.sql(`SELECT pg_create_logical_replication_slot('${env.SLOT_NAME}', 'pgoutput')`);
-    await writeUpTo(before.at(-1)!.commitLsn);
+    const client = await connectTo(env.ORDER_DATABASE_URL);
+    try {
+      await insertWholeOrder(client);
+      await writeUpTo(before.at(-1)!.commitLsn);
+      await insertWholeOrder(client);
+    } finally {
+      await client.end();
+    }
     await requireHalted(await source.stage.startReader(), 'SOURCE_CHANGED');
     await requireNothingMore(source.stage, before);
   });
