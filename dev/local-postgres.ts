@@ -6,6 +6,7 @@
 import { join, resolve } from 'node:path';
 import pg from 'pg';
 import { type ProcessExit, type ServerProcess, StopDeadlineError, startServerProcess } from './child-process.ts';
+import { endOrphanedBackends } from './orphaned-backends.ts';
 import { freePort, requireFreePort } from './ports.ts';
 import { preparePostgresData } from './postgres-data.ts';
 import { stopLeftover } from './process-identity.ts';
@@ -25,7 +26,7 @@ export type LocalPostgres = {
   start(options?: { settings?: Record<string, string>; deadlineMs?: number }): Promise<void>;
   /** Throws {@link StopDeadlineError}, and leaves it running, when it has not ended after `deadlineMs` (30,000). */
   stop(mode: PostgresStopMode, options?: { deadlineMs?: number }): Promise<ProcessExit>;
-  /** kill -9 of the postmaster; its backends notice and end on their own. */
+  /** kill -9 of the postmaster; its backends notice and end on their own, or the next start ends them. */
   kill(): Promise<ProcessExit>;
   restart(mode?: PostgresStopMode, options?: { settings?: Record<string, string>; deadlineMs?: number }): Promise<void>;
   createDatabase(name: string): Promise<void>;
@@ -34,6 +35,9 @@ export type LocalPostgres = {
   /** Stops it if it runs: fast, and by force after `deadlineMs` (10,000). The data stays. */
   close(options?: { deadlineMs?: number }): Promise<void>;
 };
+
+/** After the postmaster's death a busy backend ends within moments, or never. */
+const orphanGraceMs = 5_000;
 
 const defaultSettings = {
   listen_addresses: '127.0.0.1',
@@ -88,6 +92,7 @@ export async function createLocalPostgres(options: {
     await requireFreePort(port, 'Postgres');
     const flags = Object.entries({ ...settings, ...more }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const endMs = performance.now() + deadlineMs;
+    const orphansEndMs = performance.now() + orphanGraceMs;
     for (;;) {
       server = await startServerProcess({
         what: 'Postgres',
@@ -105,6 +110,7 @@ export async function createLocalPostgres(options: {
       } catch (error) {
         // After kill -9 of the postmaster, a busy backend holds the shared memory until it notices.
         const held = error instanceof Error && error.message.includes('pre-existing shared memory block');
+        if (held && performance.now() > orphansEndMs) endOrphanedBackends(data.dataDirectory);
         if (held && performance.now() < endMs) continue;
         if (server.exit() === undefined) await server.kill();
         throw error;
