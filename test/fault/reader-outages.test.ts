@@ -9,8 +9,12 @@ import type { Service } from '../support/service-process.ts';
 import { createTestDirectory, removeTestDirectory } from '../support/test-directory.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** A fast shutdown that waits for nobody takes a few hundred milliseconds; wal_sender_timeout, here, 2,000. */
+/**
+ * A fast shutdown that waits for nobody takes a few hundred milliseconds. One that waits for a silent reader ends at
+ * wal_sender_timeout, which therefore is far beyond the deadline here.
+ */
 const shutdownDeadlineMs = 5_000;
+const patientSender = { WAL_SENDER_TIMEOUT_MS: '60000' };
 
 describe('a reader whose servers go away', () => {
   let directory: string;
@@ -71,7 +75,7 @@ describe('a reader whose servers go away', () => {
   });
 
   it('lets an idle Postgres shut down fast, and goes on when it is back', async () => {
-    const reader = await stage.startStreaming();
+    const reader = await stage.startStreaming({ more: patientSender });
     await stage.load.pace({ first: 0, count: 20, ordersPerSecond: 50 });
     await stage.oracle.waitUntilDrained(20_000);
     await postgres.stop('fast', { deadlineMs: shutdownDeadlineMs });
@@ -81,13 +85,14 @@ describe('a reader whose servers go away', () => {
     await stage.requireClean();
   });
 
-  it.each(['fast', 'immediate'] as const)(
+  it.each(['fast', 'immediate', 'kill -9'] as const)(
     'loses and repeats nothing over a restart (%s) with orders coming',
     async (mode) => {
-      await stage.startStreaming();
+      await stage.startStreaming({ more: patientSender });
       for (let round = 0; round < 3; round++) {
         await stage.load.backlog({ first: round * 200, count: 200 });
-        await postgres.stop(mode, { deadlineMs: shutdownDeadlineMs });
+        if (mode === 'kill -9') await postgres.kill();
+        else await postgres.stop(mode, { deadlineMs: shutdownDeadlineMs });
         await postgres.start();
       }
       await stage.load.pace({ first: 600, count: 20, ordersPerSecond: 50 });
@@ -96,7 +101,7 @@ describe('a reader whose servers go away', () => {
   );
 
   it('lets Postgres shut down fast while Kafka is away and orders wait', async () => {
-    await stage.startStreaming();
+    await stage.startStreaming({ more: patientSender });
     await stage.load.pace({ first: 0, count: 20, ordersPerSecond: 50 });
     await kafka.brokers[0]!.kill();
     await stage.load.backlog({ first: 20, count: 5_000 });
