@@ -2,12 +2,6 @@
 // acknowledgements lost on the way to Postgres; after the next start nothing is missing and nothing is there twice (fault
 // class A).
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { withServer } from '../support/environment.ts';
-import { readEvent } from '../support/oracle-event.ts';
-import { type Outcome, readTopic } from '../support/oracle-kafka.ts';
-import { createReaderStage, type ReaderStage } from '../support/reader-stage.ts';
-import { readPublished } from '../support/require-halted.ts';
-import { createTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { formatLsn, toLsn } from '#schemas/lsn.ts';
 import { withServer } from '../support/environment.ts';
 import { readEvent } from '../support/oracle-event.ts';
@@ -15,6 +9,7 @@ import { type Outcome, readTopic } from '../support/oracle-kafka.ts';
 import { createReaderStage, type ReaderStage, waitPaused } from '../support/reader-stage.ts';
 import { readPublished } from '../support/require-halted.ts';
 import { recordStream } from '../support/source-stream.ts';
+import { createTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { waitFor } from '../support/wait.ts';
 
 describe('a reader that is killed', () => {
