@@ -1,5 +1,5 @@
-// Backends that outlive their postmaster. Nearly all notice its death and end at once; one that waits for a lock inside
-// of shared memory never does, and no server can start in its folder until somebody ends it, as Postgres's hint says.
+// Backends that outlive their postmaster. Nearly all notice its death and end at once; one was seen to stay for more
+// than a minute, in a statement whose client was gone. No server starts in its folder until it is ended.
 import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import process from 'node:process';
 
