@@ -18,6 +18,7 @@ import type { Lifeline } from './lifeline.ts';
 import { READER_DRAIN_ABANDONED, type ReaderMetrics } from './metrics.ts';
 import { timelineOf } from './postgres/timeline.ts';
 import { type PreparedTransaction, prepareTransaction } from './prepare-transaction.ts';
+import { createPublicationLook } from './publication-look.ts';
 import { createPublisher } from './publish.ts';
 import { DrainAbandonedError } from './restart-errors.ts';
 import type { ReaderSession } from './start-up.ts';
@@ -53,12 +54,16 @@ export async function runPipeline(options: {
     maxOrders: config.groupMaxOrders,
     maxBytes: config.groupMaxBytes,
   });
-  const publisher = createPublisher({ config, session, metrics, logger, ...(onPublished && { onPublished }) });
-  const acknowledger = createAcknowledger({
+  const lookAtPublication = createPublicationLook({
     readFingerprint: () => source.readPublicationFingerprint(config.publicationName),
     readFlushLsn: async () => (await source.readCurrentWal()).flushLsn,
     publicationName: config.publicationName,
     expectedFingerprint: session.checkpoint.publicationFingerprint,
+  });
+  const tellPublished = onPublished === undefined ? {} : { onPublished };
+  const publisher = createPublisher({ config, session, metrics, logger, lookAtPublication, ...tellPublished });
+  const acknowledger = createAcknowledger({
+    lookAtPublication,
     acknowledge: (throughLsn) => stream.acknowledge(throughLsn),
     onFailure: lifeline.fail,
   });

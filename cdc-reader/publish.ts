@@ -1,6 +1,7 @@
 // Publishing: a group of database transactions becomes one Kafka transaction together with the checkpoint that covers it
 // (I5). Guarantees: a produce answer that does not go on where the last one ended is seen before the commit (a topic
-// recreated under a running producer goes unnoticed by Kafka's client); a database transaction above the bounds goes out
+// recreated under a running producer goes unnoticed by Kafka's client); nothing becomes visible before a look at the
+// publication that is younger than it; a database transaction above the bounds goes out
 // in several sends, and only past half of Kafka's transaction timeout with a partial checkpoint, which is kept until the
 // rest of that very transaction is published. When to publish is the pipeline's.
 import { performance } from 'node:perf_hooks';
@@ -15,6 +16,7 @@ import { RecordTooLargeError } from './kafka/producer-errors.ts';
 import type { KafkaTransaction, OutgoingRecord } from './kafka/transactional-producer.ts';
 import { READER_PUBLISHED, type ReaderMetrics } from './metrics.ts';
 import { type EventRecord, eventRecord, type PreparedTransaction, recordBytes } from './prepare-transaction.ts';
+import type { PublicationLook } from './publication-look.ts';
 import { addWindowMark } from './replay-window.ts';
 import type { ReaderSession } from './start-up.ts';
 
@@ -32,11 +34,12 @@ export function createPublisher(options: {
   session: Pick<ReaderSession, 'producer' | 'checkpointTopic' | 'checkpoint' | 'nextOffsets'>;
   metrics: ReaderMetrics;
   logger: Logger;
+  lookAtPublication: PublicationLook;
   /** Told of each checkpoint once Kafka has committed it. */
   onPublished?: (checkpoint: Checkpoint) => void;
   nowMs?: () => number;
 }): Publisher {
-  const { config, session, metrics, logger, onPublished, nowMs = Date.now } = options;
+  const { config, session, metrics, logger, lookAtPublication, onPublished, nowMs = Date.now } = options;
   const { producer, checkpointTopic } = session;
   let checkpoint = session.checkpoint;
   let nextOffsets = session.nextOffsets;
@@ -70,9 +73,13 @@ export function createPublisher(options: {
     fill: (kafka: KafkaTransaction, send: (records: readonly OutgoingRecord[]) => Promise<void>) => Promise<Checkpoint>,
   ): Promise<void> => {
     const written = new Map<string, bigint>();
+    // All that is sent has come by now. Beside the sends the look takes no time of its own.
+    const look = lookAtPublication(checkpoint.throughLsn);
+    look.catch(() => undefined); // thrown where it is awaited, unless something else has ended this before
     const kafka = await producer.begin();
     try {
       const next = await fill(kafka, (records) => send(kafka, records, written));
+      await look;
       await failpoint('reader.before-commit');
       await kafka.commit();
       checkpoint = next;

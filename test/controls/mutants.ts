@@ -51,10 +51,18 @@ const reader: readonly Mutant[] = [
   {
     name: 'publication-not-looked-at',
     breaks: 'I11: a publication that changed under the stream is not noticed',
-    file: 'cdc-reader/acknowledge.ts',
-    find: 'if (found !== options.expectedFingerprint) {',
-    replace: 'if (found === undefined) {',
+    file: 'cdc-reader/publication-look.ts',
+    find: 'if (found === expectedFingerprint) return;',
+    replace: 'if (found !== undefined) return;',
     tests: ['test/unit/reader-acknowledge.test.ts'],
+  },
+  {
+    name: 'published-over-a-changed-publication',
+    breaks: 'I11: what came behind a change of the publication is published before anybody looks',
+    file: 'cdc-reader/publish.ts',
+    find: '      await look;\n',
+    replace: '',
+    tests: ['test/unit/reader-publish.test.ts'],
   },
   {
     name: 'drop-rule-inclusive',

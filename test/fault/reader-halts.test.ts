@@ -186,11 +186,12 @@ describe('a reader that can not prove continuity', () => {
         await createTopic(stage.environment.env.ORDERS_TOPIC, 6);
       },
     ],
-  ])('halts while it runs when %s', async (_, code, breakIt) => {
+  ])('halts while it runs when %s', async (name, code, breakIt) => {
     const reader = await publishSome();
     await breakIt();
     const before = await readPublished(stage);
-    if (code === 'LIVE_TOPIC_CHANGED') await placeBehind(); // the publication it looks at by itself, now and then
+    // Without a table an order would lack its items, which is a halt of its own.
+    if (!name.startsWith('a table')) await placeBehind();
     await requireHalt(reader, code);
     await stage.load.backlog({ first: 200, count: 5 });
     expect((await reader.ready()).body.state).toBe('halted');

@@ -3,6 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
 import { createAcknowledger } from '../../cdc-reader/acknowledge.ts';
+import { createPublicationLook } from '../../cdc-reader/publication-look.ts';
 import { waitFor } from '../support/wait.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
@@ -14,15 +15,17 @@ function createStage(options: { byHand?: boolean } = {}) {
   const looks: PromiseWithResolvers<string | null>[] = [];
   const stage = { fingerprint: 'p' as string | null, acknowledged, failures, looks };
   const acknowledger = createAcknowledger({
-    readFingerprint: () => {
-      const look = Promise.withResolvers<string | null>();
-      looks.push(look);
-      if (options.byHand !== true) look.resolve(stage.fingerprint);
-      return look.promise;
-    },
-    readFlushLsn: async () => at(0x300),
-    publicationName: 'shop',
-    expectedFingerprint: 'p',
+    lookAtPublication: createPublicationLook({
+      readFingerprint: () => {
+        const look = Promise.withResolvers<string | null>();
+        looks.push(look);
+        if (options.byHand !== true) look.resolve(stage.fingerprint);
+        return look.promise;
+      },
+      readFlushLsn: async () => at(0x300),
+      publicationName: 'shop',
+      expectedFingerprint: 'p',
+    }),
     acknowledge: (throughLsn) => acknowledged.push(throughLsn),
     onFailure: (error) => failures.push(error),
   });

@@ -376,13 +376,15 @@ describe('the pipeline', () => {
     expect(stage.kafka.committed).toEqual([]);
   });
 
-  it('ends when the publication was changed, at the next acknowledgement', async () => {
+  it('ends when the publication was changed, and publishes nothing that came behind the change', async () => {
     const stage = await streaming();
     stage.keepalive(10);
     await waitFor('the first acknowledgement', () => stage.effects.length === 1);
     stage.fingerprint = 'another';
     stage.transaction(100, 120);
+    const published = stage.kafka.committed.length;
     await expect(stage.running).rejects.toMatchObject({ code: 'PUBLICATION_CHANGED' });
+    expect(stage.kafka.committed).toHaveLength(published);
     expect(stage.stream.acknowledged).toEqual([10n]);
   });
 

@@ -1,5 +1,6 @@
 // Publishing against a Kafka that only takes notes: what goes into one Kafka transaction, what its checkpoint says, and
 // what is refused before the commit.
+import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { toLsn } from '#schemas/lsn.ts';
@@ -10,6 +11,7 @@ import { addOrderId, type Checkpoint, hashOrderIds, parseCheckpoint } from '../.
 import { type CdcReaderConfig, readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
 import { prepareTransaction } from '../../cdc-reader/prepare-transaction.ts';
+import type { PublicationLook } from '../../cdc-reader/publication-look.ts';
 import { createPublisher } from '../../cdc-reader/publish.ts';
 import { itemsRelation, ordersRelation, tupleOf, uuid } from '../support/pgoutput-messages.ts';
 import { createRecordingKafka } from '../support/recording-kafka.ts';
@@ -55,7 +57,11 @@ function createStage(
   more: Record<string, string> = {},
   start: Partial<Checkpoint> = {},
   kafka = createRecordingKafka(),
-  clock: { nowMs?: () => number; onPublished?: (checkpoint: Checkpoint) => void } = {},
+  clock: {
+    nowMs?: () => number;
+    onPublished?: (checkpoint: Checkpoint) => void;
+    lookAtPublication?: PublicationLook;
+  } = {},
 ) {
   const config = configure(more);
   const record = (value: Buffer) => ({ topic: config.checkpointTopic, partition: 0, key: 'tillstream', value });
@@ -69,6 +75,7 @@ function createStage(
     },
     metrics: createReaderMetrics(createMetrics('test')),
     logger: createLogger('test', 'silent'),
+    lookAtPublication: async () => undefined,
     ...clock,
   });
   const prepare = (transaction: CommittedTransaction, fromOrdinal = 0) =>
@@ -104,6 +111,25 @@ function hashOf(ns: readonly number[]): string {
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => from + n);
 
 describe('publishing', () => {
+  it('commits nothing before a look at the publication that began with it, and nothing if that finds a change', async () => {
+    const looks: PromiseWithResolvers<void>[] = [];
+    const lookAtPublication = (): Promise<void> => {
+      looks.push(Promise.withResolvers());
+      return looks.at(-1)!.promise;
+    };
+    const stage = createStage({}, {}, createRecordingKafka(), { lookAtPublication });
+    const published = stage.publish(transactionOf(5));
+    await turn();
+    expect(stage.kafka.committed).toEqual([]);
+    looks[0]!.resolve();
+    await published;
+    expect(stage.ordinals()).toEqual([range(0, 5)]);
+    const refused = stage.publish(transactionOf(5));
+    looks[1]!.reject(new Error('changed'));
+    await expect(refused).rejects.toThrow('changed');
+    expect(stage.kafka.committed).toHaveLength(1);
+  });
+
   it('puts a group and the one checkpoint that covers it into one Kafka transaction', async () => {
     const stage = createStage();
     await stage.publish(transactionOf(5));
