@@ -19,7 +19,7 @@ const real = {
   globalSetup: ['test/support/global-setup.ts'],
 };
 
-/** Faults beyond those that every change is checked against. */
+/** Faults beyond those that every change is checked against, and what takes minutes for one promise. */
 const matrix = [
   'test/fault/reader-halts.test.ts',
   'test/fault/reader-first-start.test.ts',
@@ -37,6 +37,7 @@ const matrix = [
   'test/fault/disaster-*.test.ts',
   'test/integration/adopt.test.ts',
   'test/integration/replay-property.test.ts',
+  'test/integration/reader-replay-window.test.ts',
 ];
 
 export default defineConfig({

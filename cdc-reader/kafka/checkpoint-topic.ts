@@ -28,12 +28,13 @@ export class CheckpointHiddenError extends Error {
 
   constructor(
     topic: string,
-    at: { position: bigint; highWatermark: bigint; deadlineMs: number },
+    at: { position: bigint; lastStable: bigint; highWatermark: bigint; deadlineMs: number },
     options?: ErrorOptions,
   ) {
     super(
-      `${topic} could be read up to offset ${at.position} of ${at.highWatermark} within ${at.deadlineMs} ms. Brokers are ` +
-        `away, or an open transaction of a dead reader hides the rest: fencing it, or its timeout, ends that.`,
+      `${topic} could be read up to offset ${at.position} of ${at.highWatermark} within ${at.deadlineMs} ms; stable was ` +
+        `what lies before ${at.lastStable}. Brokers are away, or an open transaction of a dead reader hides the rest: ` +
+        `fencing it, or its timeout, ends that.`,
       options,
     );
     this.name = 'CheckpointHiddenError';
@@ -54,8 +55,8 @@ export function createCheckpointTopic(options: { log: KafkaLog; topic: string; s
       const startMs = performance.now();
       const leftMs = () => Math.max(1, startMs + deadlineMs - performance.now());
       const offsets = (await log.readOffsets(topic, deadlineMs)).get(0)!;
-      const { earliest, highWatermark } = offsets;
-      let untilOffset = through === 'settled' ? offsets.lastStable : highWatermark;
+      const { earliest, lastStable, highWatermark } = offsets;
+      let untilOffset = through === 'settled' ? lastStable : highWatermark;
       for (let window = firstWindow; untilOffset > earliest; window *= windowGrowth) {
         const fromOffset = untilOffset - window > earliest ? untilOffset - window : earliest;
         let latest: { record: Buffer | null; offset: bigint } | undefined;
@@ -68,7 +69,7 @@ export function createCheckpointTopic(options: { log: KafkaLog; topic: string; s
           }
         } catch (error) {
           if (!(error instanceof LogReadDeadlineError)) throw error;
-          const at = { position: error.position, highWatermark, deadlineMs };
+          const at = { position: error.position, lastStable, highWatermark, deadlineMs };
           throw new CheckpointHiddenError(topic, at, { cause: error });
         }
         if (latest !== undefined) return latest;

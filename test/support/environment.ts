@@ -23,6 +23,8 @@ export type TestEnvironment = {
     more?: Readonly<Record<string, string>>,
     options?: { entry?: string; nodeArgs?: readonly string[] },
   ): Promise<Service>;
+  /** Does `work`; when it fails, the error also tells what the services last complained of. */
+  explain<T>(work: Promise<T>): Promise<T>;
   /** Stops this environment's services, by force when they don't end. Databases and topics stay. */
   stopServices(): Promise<void>;
   /** Stops the services and drops slots, databases, groups and topics. The servers must be running. */
@@ -80,6 +82,13 @@ export async function createTestEnvironment(label: string, servers?: TestServers
       started.push(service);
       return service;
     },
+    async explain(work) {
+      try {
+        return await work;
+      } catch (error) {
+        throw new Error([(error as Error).message, ...started.flatMap(lastComplaints)].join('\n'), { cause: error });
+      }
+    },
     stopServices,
     async cleanUp() {
       await stopServices();
@@ -88,6 +97,16 @@ export async function createTestEnvironment(label: string, servers?: TestServers
       await deleteGroupsAndTopics(used.directBrokers, id);
     },
   };
+}
+
+const complaintsShown = 5;
+
+function lastComplaints({ name, pid, logs, exitCode }: Service): string[] {
+  const complaints = logs.filter(({ level }) => level === 'warn' || level === 'error' || level === 'fatal');
+  const exit = exitCode === undefined ? '' : `, ended with ${exitCode}`;
+  return complaints
+    .slice(-complaintsShown)
+    .map((entry) => `${name} (process ${pid}${exit}): ${JSON.stringify(entry).slice(0, 1_000)}`);
 }
 
 /** The connection string `serverUrl` with another database. */

@@ -54,7 +54,7 @@ export async function createPipelineStage(label: string, servers?: TestServers):
       await oracle.openCarts();
     },
     async requireClean(deadlineMs = 60_000) {
-      await oracle.waitUntilDrained(deadlineMs);
+      await environment.explain(oracle.waitUntilDrained(deadlineMs));
       const verdict = await oracle.check();
       assertClean(verdict);
       return verdict;

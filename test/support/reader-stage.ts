@@ -54,7 +54,7 @@ export async function createReaderStage(label: string, servers?: TestServers): P
       return reader;
     },
     async requireClean(deadlineMs = 30_000) {
-      await oracle.waitUntilDrained(deadlineMs);
+      await environment.explain(oracle.waitUntilDrained(deadlineMs));
       assertClean(await oracle.check());
     },
     async cleanUp() {
