@@ -57,10 +57,19 @@ describe('a reader whose servers go away', () => {
       return rows[0]?.active_pid ?? null;
     });
 
+  /**
+   * Not while the markers of a commit are being written: the only broker of a cluster forgets them when it starts again
+   * (ARCHITECTURE, "Gotchas"), and what was committed is hidden for ever.
+   */
+  const killKafka = async (): Promise<void> => {
+    await stage.oracle.waitUntilDrained(20_000);
+    await kafka.brokers[0]!.kill();
+  };
+
   it('holds the slot while Kafka is away for longer than wal_sender_timeout, and catches up by itself', async () => {
     const reader = await stage.startStreaming({ more: { TRANSACTION_TIMEOUT_MS: '2000' } });
     await stage.load.pace({ first: 0, count: 20, ordersPerSecond: 50 });
-    await kafka.brokers[0]!.kill();
+    await killKafka();
     await stage.load.backlog({ first: 20, count: 100 });
     // Its producer gives up first, after the transaction timeout, and takes the stream with it: that is the one restart.
     await reader.waitForLog('reader.waiting');
@@ -103,7 +112,7 @@ describe('a reader whose servers go away', () => {
   it('lets Postgres shut down fast while Kafka is away and orders wait', async () => {
     await stage.startStreaming({ more: patientSender });
     await stage.load.pace({ first: 0, count: 20, ordersPerSecond: 50 });
-    await kafka.brokers[0]!.kill();
+    await killKafka();
     await stage.load.backlog({ first: 20, count: 5_000 });
     await postgres.stop('fast', { deadlineMs: shutdownDeadlineMs });
     await postgres.start();
@@ -119,8 +128,7 @@ describe('a reader whose servers go away', () => {
     // The commit in flight may wait for Kafka for longer than a stop may take.
     const reader = await stage.startStreaming({ more: { TRANSACTION_TIMEOUT_MS: '60000' } });
     await stage.load.pace({ first: 0, count: 20, ordersPerSecond: 50 });
-    await stage.oracle.waitUntilDrained(20_000);
-    await kafka.brokers[0]!.kill();
+    await killKafka();
     await stage.load.backlog({ first: 20, count: 100 });
     const metric = async (name: string) => (await reader.metrics()).get(name) ?? 0;
     await waitFor('events to be in flight', async () => (await metric('tillstream_reader_in_flight_bytes')) > 0);

@@ -141,7 +141,7 @@ const executors: Record<FaultKind, Executor> = {
       topic: ordersTopic,
       partitions: livePartitions,
       name: 'stranger',
-      timeoutMs: 5_000,
+      timeoutMs: 10_000, // longer than it is held
     });
     try {
       await pause(lastsMs, signal);
