@@ -212,6 +212,8 @@ describe('a source that is replaced', () => {
     const second = await source.stage.startReader({ more: { ORDER_DATABASE_URL: cloneUrl } });
     await requireHalted(second, 'CONTENTS_DIFFER');
     await load;
+    // Whoever was fenced learns of it when it publishes.
+    await source.stage.load.place(90);
     await source.stage.requireClean(60_000);
     expect(production.logs.slice(running).filter(({ event }) => event === 'reader.restarting')).toEqual([]);
   });
