@@ -305,7 +305,7 @@ describe('the WAL as a source', () => {
 
   it('does not run ahead of its reader, who may be slower than wal_sender_timeout', async () => {
     const { fromLsn } = { fromLsn: await readFlushLsn() };
-    await stage.load.backlog({ first: 100_000, count: 25_000 });
+    await stage.load.backlog({ first: 100_000, count: 60_000 });
     const range = { fromLsn, toLsn: await readFlushLsn() };
     const orders: string[] = [];
     let sent: Lsn | undefined;
@@ -319,9 +319,9 @@ describe('the WAL as a source', () => {
       sent = parseLsn(row!.sent);
     }
     const heldBack = Number(range.toLsn - sent!) / Number(range.toLsn - range.fromLsn);
-    expect(heldBack).toBeGreaterThan(0.2); // the rest lies in buffers of sockets;
-    expect(new Set(orders).size).toBe(25_000);
-    expect(orders).toHaveLength(25_000);
+    expect(heldBack).toBeGreaterThan(0.2); // the rest lies in buffers of sockets, which may grow to some ten megabytes
+    expect(new Set(orders).size).toBe(60_000);
+    expect(orders).toHaveLength(60_000);
   });
 
   it('ends with an error that names it when the window has moved on in the meantime', async () => {
