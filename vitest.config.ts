@@ -32,10 +32,12 @@ const matrix = [
   'test/fault/kafka-cluster.test.ts',
   'test/fault/kafka-topics.test.ts',
   'test/fault/sink-database-limits.test.ts',
+  'test/fault/sink-outage.test.ts',
   'test/fault/sink-zombies.test.ts',
   'test/fault/pressure.test.ts',
   'test/fault/disaster-*.test.ts',
   'test/integration/adopt.test.ts',
+  'test/integration/kafka-leader-moves.test.ts',
   'test/integration/replay-property.test.ts',
   'test/integration/reader-replay-window.test.ts',
 ];

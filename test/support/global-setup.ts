@@ -28,6 +28,8 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   removeAbandonedTestRoots();
   const root = createTestRoot();
   process.env[testRootVariable] = root;
+  // Services are started hundreds of times: half of a start is compiling (1.0 s of CPU without, 0.5 s with the cache).
+  process.env.NODE_COMPILE_CACHE = join(root, 'compile-cache');
   const onNotice = (message: string) => console.info(message);
   const postgres = await createLocalPostgres({
     directory: join(root, 'postgres'),

@@ -4,6 +4,7 @@
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { spawnGuarded } from '../../dev/child-process.ts';
+import { childEnv } from './child-env.ts';
 import { noteProcess } from './test-directory.ts';
 
 const repository = join(import.meta.dirname, '..', '..');
@@ -25,17 +26,13 @@ export async function runTool(
   { failpoints, killAfterMs }: { failpoints?: string; killAfterMs?: number } = {},
 ): Promise<ToolResult> {
   const preload = failpoints === undefined ? [] : ['--import', './test/support/failpoints.ts'];
-  const { PATH, HOME, TMPDIR, NODE_V8_COVERAGE } = process.env;
   const child = await spawnGuarded(
     process.execPath,
     [...preload, join(repository, 'tools', name, 'main.ts'), ...args],
     {
       cwd: repository,
       env: {
-        PATH,
-        HOME,
-        TMPDIR,
-        NODE_V8_COVERAGE,
+        ...childEnv(),
         ...env,
         ...(failpoints === undefined ? {} : { TILLSTREAM_FAILPOINTS: failpoints }),
       },

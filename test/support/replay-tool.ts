@@ -3,6 +3,7 @@
 
 import { join } from 'node:path';
 import { controlProcess, type ProcessExit, spawnGuarded } from '../../dev/child-process.ts';
+import { childEnv } from './child-env.ts';
 import { noteProcess } from './test-directory.ts';
 import { waitFor } from './wait.ts';
 
@@ -27,11 +28,10 @@ export async function startReplayTool(
   args: readonly string[],
   more: Readonly<Record<string, string>> = {},
 ): Promise<ReplayTool> {
-  const { PATH, HOME, TMPDIR, NODE_V8_COVERAGE } = process.env;
   const nodeArgs = 'TILLSTREAM_FAILPOINTS' in more ? failpoints : [];
   const child = await spawnGuarded(process.execPath, [...nodeArgs, join(repository, 'tools/replay/main.ts'), ...args], {
     cwd: repository,
-    env: { PATH, HOME, TMPDIR, NODE_V8_COVERAGE, ...env, ...more },
+    env: { ...childEnv(), ...env, ...more },
     stdio: ['ignore', 'pipe', 'pipe'],
     lastSignal: 'SIGKILL',
   });

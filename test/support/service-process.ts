@@ -8,6 +8,7 @@ import { controlProcess, type ProcessExit, spawnGuarded } from '../../dev/child-
 import { freePort } from '../../dev/ports.ts';
 import { serviceFlags } from '../../dev/service-flags.ts';
 import { HopelessError, waitFor } from '../../dev/wait-for.ts';
+import { childEnv } from './child-env.ts';
 import { parseMetrics } from './prometheus-text.ts';
 import { noteProcess } from './test-directory.ts';
 
@@ -51,10 +52,9 @@ export async function startService(
   { entry = join(repository, name, 'main.ts'), nodeArgs = [] }: { entry?: string; nodeArgs?: readonly string[] } = {},
 ): Promise<Service> {
   const port = env.PORT ?? String(await freePort());
-  const { PATH, HOME, TMPDIR, NODE_V8_COVERAGE } = process.env;
   const child = await spawnGuarded(process.execPath, [...serviceFlags, ...nodeArgs, entry], {
     cwd: repository,
-    env: { PATH, HOME, TMPDIR, NODE_V8_COVERAGE, HOST: '127.0.0.1', LOG_LEVEL: 'debug', ...env, PORT: port },
+    env: { ...childEnv(), HOST: '127.0.0.1', LOG_LEVEL: 'debug', ...env, PORT: port },
     stdio: ['ignore', 'pipe', 'pipe'],
     lastSignal: 'SIGKILL',
   });

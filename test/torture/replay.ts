@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { controlProcess, spawnGuarded } from '../../dev/child-process.ts';
 import { waitFor } from '../../dev/wait-for.ts';
+import { childEnv } from '../support/child-env.ts';
 import { withTextClient } from '../support/oracle-facts.ts';
 import { noteProcess } from '../support/test-directory.ts';
 import type { FaultContext } from './faults.ts';
@@ -45,10 +46,9 @@ class ToolKilled extends Error {}
 
 async function runTool({ stack, signal, note }: FaultContext, args: readonly string[], killAfterMs?: number) {
   signal.throwIfAborted();
-  const { PATH, HOME, TMPDIR } = process.env;
   const child = await spawnGuarded(process.execPath, [tool, ...args], {
     cwd: repository,
-    env: { PATH, HOME, TMPDIR, ...stack.toolEnv },
+    env: { ...childEnv(), ...stack.toolEnv },
     stdio: ['ignore', 'pipe', 'pipe'],
     lastSignal: 'SIGKILL',
   });
