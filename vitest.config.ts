@@ -23,6 +23,7 @@ const real = {
 const matrix = [
   'test/fault/reader-halts.test.ts',
   'test/fault/reader-first-start.test.ts',
+  'test/fault/source-restarts.test.ts',
   'test/fault/source-restores.test.ts',
   'test/fault/source-transactions.test.ts',
   'test/fault/source-slots.test.ts',

@@ -228,7 +228,11 @@ describe('npm run replay', () => {
     expect(beside.stderr).toContain('one run at a time');
     first.signal('SIGINT');
     first.signal('SIGINT');
-    expect((await first.exited).code).toBe(130);
+    // On a busy machine the second may meet a process that has said all and is ending, without handlers: 130 to a shell.
+    expect(await first.exited).toBeOneOf([
+      { code: 130, signal: null },
+      { code: null, signal: 'SIGINT' },
+    ]);
     expect(first.stdout()).toContain(`npm run replay -- resume ${runId}`);
 
     const next = await replay('--from-lsn', '0/1');

@@ -251,7 +251,7 @@ describe('a reapply under another rule', () => {
         }
         expect(sumOfLines(world) + sumOfRemovals(world)).toBe(world.broughtIn());
       }),
-      { numRuns: 1_000 },
+      { numRuns: 400 },
     );
   });
 
@@ -276,7 +276,7 @@ describe('a reapply under another rule', () => {
           }
         },
       ),
-      { numRuns: 1_000 },
+      { numRuns: 400 },
     );
   });
 });
