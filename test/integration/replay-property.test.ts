@@ -75,6 +75,8 @@ describe(`replaying what was applied (seed ${seed})`, () => {
     await fillCarts({ first: 0, count: 500, cartsUrl: env.CART_DATABASE_URL, shape });
     await stage.oracle.openCarts();
     await stage.startStreaming();
+    // What commits before the window's slot is there is none of the window's.
+    await waitFor('the window to begin', async () => (await windowStart()) !== undefined);
   });
 
   afterAll(async () => {
@@ -100,7 +102,17 @@ describe(`replaying what was applied (seed ${seed})`, () => {
     };
   }
 
+  async function windowStart(): Promise<string | undefined> {
+    const { ORDER_DATABASE_URL, SLOT_NAME } = stage.environment.env;
+    const text = 'SELECT confirmed_flush_lsn::text AS lsn FROM pg_replication_slots WHERE slot_name = $1';
+    const { rows } = await withServer(ORDER_DATABASE_URL!, (client) =>
+      client.query<{ lsn: string | null }>(text, [`${SLOT_NAME}_window`]),
+    );
+    return rows[0]?.lsn ?? undefined;
+  }
+
   async function placeSome(): Promise<void> {
+    await load.backlog(take(2)); // two positions at least to choose a range from
     for (let step = 0; step < 3; step += 1) {
       const place = random.oneOf([
         () => load.backlog(take(1 + random.below(60))),
@@ -143,16 +155,11 @@ describe(`replaying what was applied (seed ${seed})`, () => {
     const [source, mode] = kind.split(' ') as [string, string];
     const common = ['--mode', mode, '--source', source, '--rate', String(100 + random.below(400)), '--yes'];
     if (source === 'tables') return common;
-    const { env } = stage.environment;
-    const [window] = await withServer(env.ORDER_DATABASE_URL, async (client) => {
-      const text = 'SELECT confirmed_flush_lsn::text AS lsn FROM pg_replication_slots WHERE slot_name = $1';
-      return (await client.query<{ lsn: string }>(text, [`${env.SLOT_NAME}_window`])).rows;
-    });
     // Positions a little beside a commit's are as good as the commit's own.
     const positions = await carts<{ lsn: string }>(
       `SELECT (commit_lsn + $2::int)::text AS lsn FROM (SELECT DISTINCT commit_lsn FROM applied_orders) AS position
        WHERE commit_lsn > $1::pg_lsn ORDER BY commit_lsn`,
-      [source === 'wal' ? window!.lsn : '0/0', random.below(3) - 1],
+      [source === 'wal' ? await windowStart() : '0/0', random.below(3) - 1],
     );
     const from = random.below(positions.length - 1);
     const range = ['--from-lsn', positions[from]!.lsn];
