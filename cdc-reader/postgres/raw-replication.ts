@@ -1,9 +1,9 @@
 // The library in the only shape in which it loses nothing: no acknowledging of its own (it confirms what was received,
 // not what was processed), no flow control (it goes on past errors), none of its parsers (they lose digits), and started
-// by a command of ours (its own does not quote names). What is left to it is the connection and the copy protocol.
+// by a command of ours (its own does not quote names), over a client of ours. What is left to it is the copy protocol.
 
 import type { Socket } from 'node:net';
-import type pg from 'pg';
+import pg from 'pg';
 import { LogicalReplicationService, type Pgoutput, PgoutputPlugin } from 'pg-logical-replication';
 
 /** What pg's connection offers beyond its published types. */
@@ -12,12 +12,34 @@ export interface WalSenderConnection extends NodeJS.EventEmitter {
   endCopyFrom(): void;
 }
 
-/** The service for one connection; subscribing it twice would start where it last received, not where we are. */
+/**
+ * The service for one connection; subscribing it twice would start where it last received, not where we are.
+ *
+ * It connects as we say: the library's own `client()` listens for errors only once it has connected, and the FATAL of a
+ * server that shuts down may come in one read with the end of the handshake. Nobody would hear it, and the process ends.
+ */
 export function createRawService(config: pg.ClientConfig): LogicalReplicationService {
-  return new LogicalReplicationService(config, {
+  const service = new LogicalReplicationService(config, {
     acknowledge: { auto: false, timeoutSeconds: 0 },
     flowControl: { enabled: false },
   });
+  const library = service as unknown as LibraryConnecting;
+  library.client = async () => {
+    const client = new pg.Client(config);
+    client.on('error', (error) => service.emit('error', error));
+    library._client = client;
+    await client.connect();
+    library._connection = connectionOf(client);
+    return [client, library._connection];
+  };
+  return service;
+}
+
+/** What the library keeps of its connection, and ends in `stop()`. */
+interface LibraryConnecting {
+  client: () => Promise<[pg.Client, WalSenderConnection]>;
+  _client: pg.Client | null;
+  _connection: WalSenderConnection | null;
 }
 
 /** Hands over each message's bytes, a view that is good until the next read, and starts the stream as it is told. */

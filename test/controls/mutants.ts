@@ -49,6 +49,16 @@ const reader: readonly Mutant[] = [
     tests: ['test/unit/standby-status.test.ts', 'test/property/pgoutput-status.test.ts'],
   },
   {
+    name: 'errors-heard-once-connected',
+    breaks: 'I8: a server that shuts down within the handshake ends the process, as with the library’s own connecting',
+    file: 'cdc-reader/postgres/raw-replication.ts',
+    find: "    client.on('error', (error) => service.emit('error', error));\n    library._client = client;\n    await client.connect();\n",
+    replace:
+      "    library._client = client;\n    await client.connect();\n    client.on('error', (error) => service.emit('error', error));\n",
+    tests: ['test/integration/replication-stream.test.ts'],
+    testName: 'with the first words of a server that shuts down',
+  },
+  {
     name: 'publication-not-looked-at',
     breaks: 'I11: a publication that changed under the stream is not noticed',
     file: 'cdc-reader/publication-look.ts',

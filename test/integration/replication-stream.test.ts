@@ -411,6 +411,23 @@ describe('a stream that ends', () => {
     await postgres.start();
   });
 
+  it('with the first words of a server that shuts down does not start, and says what Postgres said', async () => {
+    const proxy = await createTcpProxy({ targetPort: postgres.port });
+    const ready = Buffer.from('Z\0\0\0\x05I', 'latin1');
+    const fields = ['SFATAL', 'VFATAL', 'C57P01', 'Mterminating connection due to administrator command', ''];
+    const text = Buffer.from(fields.map((field) => `${field}\0`).join(''), 'latin1');
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(4 + text.length);
+    // In one read with the end of the handshake, which is when nobody may be listening yet.
+    proxy.onServerData((data) => {
+      if (!data.subarray(-ready.length).equals(ready)) return data;
+      return { forward: Buffer.concat([data, Buffer.from('E'), length, text]), rest: 'cut' };
+    });
+    const url = source.url.replace(`:${postgres.port}`, `:${proxy.port}`);
+    await expect(recordStream({ ...source, url })).rejects.toMatchObject({ code: '57P01' });
+    proxy.close();
+  });
+
   it('because the network went silent is given up after three timeouts', async () => {
     const proxy = await createTcpProxy({ targetPort: postgres.port });
     const url = source.url.replace(`:${postgres.port}`, `:${proxy.port}`);
