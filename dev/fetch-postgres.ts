@@ -11,7 +11,7 @@ import { makeWhole, userCacheDirectory } from './cache-directory.ts';
 const run = promisify(execFile);
 
 /** Versions known to work here; "beta" is how the package names its normal releases. */
-const versions: Readonly<Record<number, string>> = {
+export const postgresVersions: Readonly<Record<number, string>> = {
   14: '14.23.0-beta.17',
   15: '15.18.0-beta.17',
   16: '16.14.0-beta.17',
@@ -30,9 +30,9 @@ export async function fetchPostgres(options: {
   onNotice: (message: string) => void;
 }): Promise<{ native: string; version: string }> {
   const { major, platformPackage, cacheDirectory = userCacheDirectory(), onNotice } = options;
-  const version = versions[major];
+  const version = postgresVersions[major];
   if (version === undefined) {
-    throw new Error(`Postgres ${major} is not one that can be fetched (${Object.keys(versions).join(', ')}).`);
+    throw new Error(`Postgres ${major} is not one that can be fetched (${Object.keys(postgresVersions).join(', ')}).`);
   }
   const folder = join(cacheDirectory, `postgres-${version}-${process.platform}-${process.arch}`);
   if (!existsSync(folder)) {

@@ -56,7 +56,7 @@ export async function createLocalPostgres(options: {
   directory: string;
   port?: number;
   settings?: Record<string, string>;
-  major?: number;
+  major?: number | undefined;
   onNotice?: (message: string) => void;
 }): Promise<LocalPostgres> {
   const directory = resolve(options.directory);

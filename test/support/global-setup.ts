@@ -11,6 +11,7 @@ import { createLocalPostgres } from '../../dev/local-postgres.ts';
 import { removePostgresData } from '../../dev/postgres-data.ts';
 import { type TestServers, withServer } from './environment.ts';
 import { listTopics } from './kafka-admin.ts';
+import { testPostgresMajor } from './postgres-version.ts';
 import { createTestRoot, findLeftBehind, removeAbandonedTestRoots, testRootVariable } from './test-directory.ts';
 import { WaitDeadlineError, waitFor } from './wait.ts';
 
@@ -33,6 +34,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   const onNotice = (message: string) => console.info(message);
   const postgres = await createLocalPostgres({
     directory: join(root, 'postgres'),
+    major: testPostgresMajor(),
     // kill -9 loses nothing without fsync, only a power cut does; the disk is shared by every test.
     // With commit times, the oracle compares those of events as well.
     settings: {
