@@ -3,7 +3,7 @@
 // and *_DATABASE_URL are taken out of the environment, so that no test can ever touch those servers. Tests that kill
 // servers create their own through dev/.
 
-import { rmSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { createLocalKafka } from '../../dev/local-kafka.ts';
@@ -53,7 +53,8 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   const stop = async () => {
     await Promise.all([postgres.close(), kafka.kill()]);
     removePostgresData(join(root, 'postgres'));
-    rmSync(root, { recursive: true, force: true });
+    // Workers that end just now still write to the compile cache. rmSync would give up on that without a word.
+    await rm(root, { recursive: true, force: true, maxRetries: 10 });
   };
   try {
     await Promise.all([postgres.start(), kafka.start()]);
