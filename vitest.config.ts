@@ -10,7 +10,11 @@ const fast = {
 };
 
 /** They replace modules, and so need a module registry of their own; the other fast ones share what they have loaded. */
-const standIns = ['test/simulation/**/*.test.ts', 'test/unit/reader-restarts.test.ts'];
+const standIns = [
+  'test/simulation/**/*.test.ts',
+  'test/unit/reader-restarts.test.ts',
+  'test/unit/reader-start-checks.test.ts',
+];
 
 const real = {
   testTimeout: 120_000,
@@ -36,8 +40,15 @@ const matrix = [
   'test/fault/sink-outage.test.ts',
   'test/fault/sink-zombies.test.ts',
   'test/fault/pressure.test.ts',
+  'test/fault/tables-changed.test.ts',
+  'test/fault/tables-published.test.ts',
+  'test/fault/tables-unharmed.test.ts',
+  'test/fault/visibility.test.ts',
+  'test/fault/bad-rows.test.ts',
+  'test/fault/upgrade-checkpoint.test.ts',
   'test/fault/disaster-*.test.ts',
   'test/integration/adopt.test.ts',
+  'test/integration/tables-replaced.test.ts',
   'test/integration/kafka-leader-moves.test.ts',
   'test/integration/replay-property.test.ts',
   'test/integration/reader-replay-window.test.ts',

@@ -1,12 +1,13 @@
-// Tells Postgres how far it may forget, and only after a look at the publication that is younger than what it tells: an
-// acknowledgement would move past rows that an altered publication has lost (I7, I11). Guarantees: acknowledged is only what was requested before a look that found nothing changed.
+// Acknowledges to Postgres that WAL up to an LSN is no longer needed. An LSN is acknowledged only after the Kafka
+// transaction that covers it has committed, and after a publication check that began later found the fingerprint
+// unchanged: an acknowledgement would move past rows that an altered publication has lost (I7, I11).
 import { setTimeout as delay } from 'node:timers/promises';
 import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
-import type { PublicationLook } from './publication-look.ts';
+import type { CaptureCheck } from './capture-check.ts';
 
-/** The least time between two looks: ten a second cost nothing, and hold back no more WAL than a blink writes. */
-const LOOK_EVERY_MS = 100;
+/** The least time between two checks: ten a second cost nothing, and hold back little WAL. */
+const CHECK_EVERY_MS = 100;
 
 export interface Acknowledger {
   /** Everything before `throughLsn` is in a committed checkpoint. */
@@ -17,19 +18,19 @@ export interface Acknowledger {
 }
 
 export function createAcknowledger(options: {
-  lookAtPublication: PublicationLook;
+  captureCheck: Pick<CaptureCheck, 'run'>;
   acknowledge: (throughLsn: Lsn) => void;
   onFailure: (error: Error) => void;
 }): Acknowledger {
   let requested = LSN_ZERO;
   let acknowledged = LSN_ZERO;
   let running: Promise<void> | undefined;
-  let lookedAtMs = Number.NEGATIVE_INFINITY;
+  let checkedAtMs = Number.NEGATIVE_INFINITY;
   let isClosed = false;
 
-  const lookAndAcknowledge = async (throughLsn: Lsn): Promise<void> => {
-    lookedAtMs = performance.now();
-    await options.lookAtPublication(throughLsn);
+  const checkAndAcknowledge = async (throughLsn: Lsn): Promise<void> => {
+    checkedAtMs = performance.now();
+    await options.captureCheck.run(throughLsn);
     if (isClosed) return;
     await failpoint('reader.before-acknowledge');
     options.acknowledge(throughLsn);
@@ -40,9 +41,9 @@ export function createAcknowledger(options: {
   const run = async (): Promise<void> => {
     try {
       while (requested > acknowledged && !isClosed) {
-        const waitMs = lookedAtMs + LOOK_EVERY_MS - performance.now();
+        const waitMs = checkedAtMs + CHECK_EVERY_MS - performance.now();
         if (waitMs > 0) await delay(waitMs, undefined, { ref: false });
-        if (!isClosed) await lookAndAcknowledge(requested);
+        if (!isClosed) await checkAndAcknowledge(requested);
       }
     } catch (error) {
       if (!isClosed) options.onFailure(error as Error);

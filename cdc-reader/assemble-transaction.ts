@@ -5,12 +5,20 @@
 // contract-rows.ts's; which transactions are published, and when, is left to the pipeline.
 import type { Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import { type ContractRelation, parseRelation, readItem, readOrder } from './contract-rows.ts';
-import { ItemWithoutOrderError, OrderWithoutItemsError, StreamOrderError } from './errors.ts';
+import {
+  type CapturedOids,
+  type ContractRelation,
+  classifyRelation,
+  type RelationRole,
+  readItem,
+  readOrder,
+} from './contract-rows.ts';
+import { RowRefusedError, StreamOrderError } from './errors.ts';
 import { buildOrderPlaced, type ItemRow, type OrderRow } from './order-event.ts';
 import { OrderIndex } from './order-index.ts';
 import type { PgoutputMessage } from './postgres/pgoutput.ts';
 import { RowSpool } from './row-spool.ts';
+import { ItemWithoutOrderError, OrderWithoutItemsError } from './unpublishable-errors.ts';
 
 /** Why a change of a published table is not published. */
 export type IgnoredReason = 'other_table' | 'update' | 'delete' | 'truncate';
@@ -67,14 +75,17 @@ interface OrderRows {
 /**
  * @param options.spillBytes how many bytes of rows one transaction may hold in memory.
  * @param options.spillDirectory where the temporary file is made.
+ * @param options.captured a row of a table that only looks like one of these is a RowRefusedError.
  * @param options.onIgnored is told of each change that is not published.
  */
 export function createTransactionAssembler(options: {
   spillBytes: number;
   spillDirectory: string;
+  /** The tables whose rows are orders and items. */
+  captured: CapturedOids;
   onIgnored: (reason: IgnoredReason) => void;
 }): TransactionAssembler {
-  const relations = new Map<number, ContractRelation | 'other'>();
+  const relations = new Map<number, RelationRole>();
   let open: OpenTransaction | undefined;
 
   const addRow = (transaction: OpenTransaction, row: HeldRow): void => {
@@ -107,7 +118,7 @@ export function createTransactionAssembler(options: {
           };
           return undefined;
         case 'relation':
-          relations.set(message.relationOid, parseRelation(message));
+          relations.set(message.relationOid, classifyRelation(message, options.captured));
           return undefined;
         case 'insert': {
           const relation = relations.get(message.relationOid);
@@ -115,6 +126,7 @@ export function createTransactionAssembler(options: {
             throw new StreamOrderError('a row came outside a transaction or before its RELATION message');
           }
           if (relation === 'other') options.onIgnored('other_table');
+          else if (relation.kind === 'refused') throw new RowRefusedError(relation.what, open.commitLsn);
           else addRow(open, { relation, tuple: message.tuple });
           return undefined;
         }

@@ -3,6 +3,7 @@
 // arithmetic of `throughLsn`. Pure: reading and writing the topic is kafka/checkpoint-topic's, comparing it with the
 // world is continuity's.
 import { createHash, type Hash } from 'node:crypto';
+import type { CaptureFingerprint, RecordedCapture } from '#schemas/capture-fingerprint.ts';
 import { formatLsn, type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { CheckpointUnreadableError } from './errors.ts';
 import type { TimelineSwitch } from './postgres/timeline.ts';
@@ -20,6 +21,8 @@ export interface LastPublished {
   readonly orderId: string;
   /** SHA-256 over the ids of that transaction's orders by ordinal, hex (see hashOrderIds). */
   readonly ordersHash: string;
+  /** An operator has accepted that its order is only in a table that was replaced since. */
+  readonly isReplaced?: true;
 }
 
 export interface Checkpoint {
@@ -39,7 +42,8 @@ export interface Checkpoint {
   readonly partial: { readonly commitLsn: Lsn; readonly ordinal: number } | null;
   /** By partition, the offset from which the events of this checkpoint's own Kafka transaction, or later ones, lie. */
   readonly nextOffsets: readonly bigint[];
-  readonly publicationFingerprint: string;
+  /** Who the captured tables were at the last check that found them unchanged. */
+  readonly capture: RecordedCapture;
   /** What the live topic does not hold, accepted by an operator: from inclusive, to exclusive, by commit LSN. */
   readonly gaps: readonly LsnRange[];
   /** When publishing had come how far, oldest first, now and then: the time bound of the replay window. */
@@ -58,7 +62,8 @@ export interface WindowMark {
   readonly throughLsn: Lsn;
 }
 
-const VERSION = 1;
+/** Version 1 knew the publication's rows only; a reader of then must not take this record for one of its own. */
+const VERSION = 2;
 
 /** What the pipeline does with a committed transaction: the one place where `throughLsn` decides. */
 export function publishFrom(
@@ -68,6 +73,11 @@ export function publishFrom(
   if (commitLsn < checkpoint.throughLsn) return { kind: 'drop' };
   if (checkpoint.partial?.commitLsn === commitLsn) return { kind: 'publish', ordinal: checkpoint.partial.ordinal + 1 };
   return { kind: 'publish', ordinal: 0 };
+}
+
+/** The order whose existence tells that the database is still the one that was published from; null: there is none. */
+export function findWitness({ lastPublished }: Pick<Checkpoint, 'lastPublished'>): string | null {
+  return lastPublished === null || lastPublished.isReplaced === true ? null : lastPublished.orderId;
 }
 
 /** Whether the slot has been told of more than was ever published: then transactions are lost (I11). */
@@ -106,7 +116,9 @@ export function formatCheckpoint(checkpoint: Checkpoint): Buffer {
 export function parseCheckpoint(record: Buffer): Checkpoint {
   try {
     const json = JSON.parse(record.toString('utf8'));
-    if (json.version !== VERSION) throw new Error(`its version is ${json.version}, this reader knows ${VERSION}`);
+    if (json.version !== VERSION && json.version !== 1) {
+      throw new Error(`its version is ${json.version}, this reader knows 1 and ${VERSION}`);
+    }
     return {
       state: oneOf(json.state, ['intent', 'snapshot', 'streaming']),
       systemIdentifier: text(json.systemIdentifier),
@@ -124,6 +136,7 @@ export function parseCheckpoint(record: Buffer): Checkpoint {
         ordinal: integer(json.lastPublished.ordinal),
         orderId: text(json.lastPublished.orderId),
         ordersHash: text(json.lastPublished.ordersHash),
+        ...(json.lastPublished.isReplaced === true ? { isReplaced: true } : {}),
       },
       throughLsn: parseLsn(text(json.throughLsn)),
       partial: json.partial && {
@@ -131,7 +144,7 @@ export function parseCheckpoint(record: Buffer): Checkpoint {
         ordinal: integer(json.partial.ordinal),
       },
       nextOffsets: list(json.nextOffsets).map((offset) => BigInt(text(offset))),
-      publicationFingerprint: text(json.publicationFingerprint),
+      capture: json.version === 1 ? { version1: text(json.publicationFingerprint) } : capture(json.capture),
       // Records from before there was replay have neither.
       gaps: list(json.gaps ?? []).map((gap) => ({
         fromLsn: parseLsn(text(gap.fromLsn)),
@@ -145,6 +158,13 @@ export function parseCheckpoint(record: Buffer): Checkpoint {
   } catch (cause) {
     throw new CheckpointUnreadableError(cause);
   }
+}
+
+/** Written by a reader of this version as Postgres gave it; only its presence is checked. */
+function capture(value: unknown): CaptureFingerprint {
+  const { publication, schema, tables } = (value ?? {}) as Partial<CaptureFingerprint>;
+  if (publication === undefined || schema === undefined || tables === undefined) throw new Error('it has no capture');
+  return { publication, schema, tables };
 }
 
 function text(value: unknown): string {

@@ -2,13 +2,19 @@
 // Guarantees: it answers only where every transaction since `throughLsn` is provably still to come, and nothing that
 // was published is unknown to this server; otherwise it throws the named error. What can only be seen while streaming
 // (the contents of transactions that are dropped) is DropVerifier's, below.
+import {
+  type CaptureFingerprint,
+  compareCapture,
+  describeMoved,
+  type TableName,
+} from '#schemas/capture-fingerprint.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import type { Position } from '#schemas/position.ts';
 import { addOrderId, type Checkpoint, hashOrderIds, isSlotAhead } from './checkpoint.ts';
 import {
   ContentsDifferError,
+  captureChanged,
   LiveTopicChangedError,
-  PublicationChangedError,
   ServerBehindError,
   SlotAheadError,
   SlotForeignError,
@@ -36,11 +42,21 @@ export interface ContinuityFacts {
     readonly walStatus: string | null;
     readonly invalidationReason: string | null;
   };
-  readonly publication: { readonly name: string; readonly fingerprint: string | null };
+  readonly capture: CaptureFacts;
   /** Whether the last published order is in `orders`; null when nothing was published. */
   readonly lastOrderExists: boolean | null;
   /** Null before fencing: then another reader's transaction may just be ending, and only identity is judged. */
   readonly live: readonly PartitionTail[] | null;
+}
+
+/** A checkpoint that may be gone on from; its capture is what the catalogue says now. */
+export type VerifiedCheckpoint = Checkpoint & { readonly capture: CaptureFingerprint };
+
+/** Who the captured tables are now. `names`: by oid, what the tables that the checkpoint recorded are called now. */
+export interface CaptureFacts {
+  readonly publicationName: string;
+  readonly found: CaptureFingerprint;
+  readonly names: ReadonlyMap<number, TableName>;
 }
 
 /** The end of one partition of the live topic; offsets as of now, `newest` the position of its last event. */
@@ -52,16 +68,26 @@ export interface PartitionTail {
 }
 
 /**
- * @returns the checkpoint to go on from: brought onto the server's timeline, with a `throughLsn` that this timeline has.
+ * @returns the checkpoint to go on from: brought onto the server's timeline, with a `throughLsn` that this timeline has;
+ * and what changed of the captured tables without losing anything.
  * @throws one of the HaltErrors of errors.ts
  */
-export function checkContinuity(checkpoint: Checkpoint, facts: ContinuityFacts): Checkpoint {
-  const { source, slot, publication } = facts;
+export function checkContinuity(
+  checkpoint: Checkpoint,
+  facts: ContinuityFacts,
+): { readonly checkpoint: VerifiedCheckpoint; readonly warnings: readonly string[] } {
+  const { source, slot, capture } = facts;
   if (source.systemIdentifier !== checkpoint.systemIdentifier || source.database !== checkpoint.database) {
     throw new SystemChangedError(source, checkpoint);
   }
   const throughLsn = throughLsnOnTimeline(checkpoint, source.timeline, source.history);
-  const current: Checkpoint = { ...checkpoint, throughLsn, timeline: source.timeline, history: source.history };
+  const current: VerifiedCheckpoint = {
+    ...checkpoint,
+    throughLsn,
+    timeline: source.timeline,
+    history: source.history,
+    capture: facts.capture.found,
+  };
   if (source.flushLsn < throughLsn) throw new ServerBehindError(source.flushLsn, throughLsn);
 
   if (slot.plugin !== 'pgoutput' || slot.database !== checkpoint.database) {
@@ -74,14 +100,10 @@ export function checkContinuity(checkpoint: Checkpoint, facts: ContinuityFacts):
   if (facts.isNewest && isSlotAhead(current, slot.confirmedFlushLsn)) {
     throw new SlotAheadError(slot.name, slot.confirmedFlushLsn, throughLsn);
   }
-  if (publication.fingerprint !== checkpoint.publicationFingerprint) {
-    throw new PublicationChangedError(
-      publication.name,
-      throughLsn,
-      source.flushLsn,
-      publication.fingerprint,
-      checkpoint.publicationFingerprint,
-    );
+  const { differences, warnings } = compareCapture(checkpoint.capture, capture.found);
+  if (differences.length > 0) {
+    const moved = describeMoved(checkpoint.capture, capture.names);
+    throw captureChanged(capture.publicationName, differences, moved, throughLsn, source.flushLsn);
   }
   if (facts.lastOrderExists === false) {
     throw new ContentsDifferError(
@@ -91,7 +113,7 @@ export function checkContinuity(checkpoint: Checkpoint, facts: ContinuityFacts):
     );
   }
   if (facts.live !== null) checkLiveTopic(checkpoint, facts.live);
-  return current;
+  return { checkpoint: current, warnings };
 }
 
 // A standby that was promoted goes on where its timeline branched off. What was published must lie strictly before
@@ -109,7 +131,8 @@ function throughLsnOnTimeline(checkpoint: Checkpoint, timeline: number, history:
   return checkpoint.throughLsn > branch.endsAtLsn ? branch.endsAtLsn : checkpoint.throughLsn;
 }
 
-function checkLiveTopic(checkpoint: Checkpoint, tails: readonly PartitionTail[]): void {
+/** @throws LiveTopicChangedError when these are not the tails of the topic that was published to. */
+export function checkLiveTopic(checkpoint: Checkpoint, tails: readonly PartitionTail[]): void {
   if (tails.length < checkpoint.partitions) {
     throw new LiveTopicChangedError('it has fewer partitions', {
       found: tails.length,

@@ -1,5 +1,7 @@
 // Every reason for which the reader stops on purpose (I11; publish, count, or halt). Each carries a literal code, both
-// positions where there are two, and what repairs it. What ends one start only is in restart-errors.ts.
+// positions where there are two, and what repairs it. A transaction that can't be
+// published has its own in unpublishable-errors.ts; what ends one start only is in restart-errors.ts.
+import type { CaptureDifference } from '#schemas/capture-fingerprint.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import { HaltError } from '#service/halt.ts';
 
@@ -8,10 +10,10 @@ const ADOPT =
   'If the gap is accepted: run `npm run adopt -- reader`, which shows both positions, makes a new slot and checkpoint and ' +
   'prints the replay command that closes the gap; then start the reader again.';
 
-/** The same where only the stream shows what is wrong, so that the tool finds nothing by itself. */
-const ADOPT_BY_FORCE =
-  'If it is accepted that the reader goes on behind it: run `npm run adopt -- reader --force`, start the reader again, and ' +
-  'run the replay command that adopt prints.';
+/** What repairs a halt over the identity of the captured tables. The order matters: adopt refuses while orders are left. */
+const PUT_TABLES_BACK =
+  'Put the captured tables back under their names, copy into them what was inserted into the others, then run ' +
+  '`npm run adopt -- reader`, start the reader, and run `npm run replay -- --source tables` and `npm run audit`.';
 
 /** Nothing of the old slot and topic compares with the new source: the first start publishes all, the ledger skips. */
 const NEW_NAMES =
@@ -26,43 +28,13 @@ function lsns(found: Record<string, Lsn>): Record<string, string> {
   return Object.fromEntries(Object.entries(found).map(([name, value]) => [name, formatLsn(value)]));
 }
 
-export class RowNotPublishableError extends HaltError {
-  readonly code = 'ROW_NOT_PUBLISHABLE';
-  constructor(column: string, what: string, options?: ErrorOptions) {
+/** A row that is not of the captured table that it looks like. Nothing that came since the last check is published. */
+export class RowRefusedError extends HaltError {
+  readonly code = 'TABLES_CHANGED';
+  constructor(what: string, commitLsn: Lsn) {
     super(
-      `${column} ${what}, so its order can't be made an event. The tables lack a CHECK of order-api's migrations: run \`npm run migrate\` and correct the row's writer.`,
-      { column },
-      options,
-    );
-  }
-}
-
-export class OrderWithoutItemsError extends HaltError {
-  readonly code = 'ORDER_WITHOUT_ITEMS';
-  constructor(commitLsn: Lsn, ordinal: number) {
-    super(
-      `The transaction at ${formatLsn(commitLsn)} inserted an order (ordinal ${ordinal}) without items. The constraint that refuses it is missing: run \`npm run migrate\`. ${ADOPT_BY_FORCE}`,
-      { ...lsns({ commitLsn }), ordinal: String(ordinal) },
-    );
-  }
-}
-
-export class ItemWithoutOrderError extends HaltError {
-  readonly code = 'ITEM_WITHOUT_ORDER';
-  constructor(commitLsn: Lsn) {
-    super(
-      `The transaction at ${formatLsn(commitLsn)} inserted an order item whose order it had not inserted before. The trigger that refuses it is missing: run \`npm run migrate\`. ${ADOPT_BY_FORCE}`,
-      lsns({ commitLsn }),
-    );
-  }
-}
-
-export class ColumnMissingError extends HaltError {
-  readonly code = 'COLUMN_MISSING';
-  constructor(table: string, column: string) {
-    super(
-      `The stream's table ${table} has no column ${column}: it was renamed, dropped, or left out by a column list of the publication. Bring it back, then start the reader again.`,
-      { table, column },
+      `The transaction at ${formatLsn(commitLsn)} inserted ${what}: a captured table was renamed, replaced, moved or altered, and rows inserted around that may be missing from the stream. Nothing was published since the last check of the tables. ${PUT_TABLES_BACK}`,
+      { ...lsns({ commitLsn }), row: what },
     );
   }
 }
@@ -80,7 +52,7 @@ export class CheckpointUnreadableError extends HaltError {
   readonly code = 'CHECKPOINT_UNREADABLE';
   constructor(cause: unknown) {
     super(
-      `The newest record of the checkpoint topic can't be read (${cause instanceof Error ? cause.message : 'unknown'}). A newer reader wrote it, or something else did: run the newer reader. ${ADOPT}`,
+      `The newest record of the checkpoint topic can't be read (${cause instanceof Error ? cause.message : 'unknown'}). If a newer reader wrote it, run the newer reader: nothing is wrong. If something else wrote it: ${ADOPT}`,
       {},
       { cause },
     );
@@ -161,12 +133,46 @@ export class SlotForeignError extends HaltError {
 
 export class PublicationChangedError extends HaltError {
   readonly code = 'PUBLICATION_CHANGED';
-  constructor(publicationName: string, throughLsn: Lsn, flushLsn: Lsn, found: string | null, expected: string) {
+  constructor(publicationName: string, differences: readonly CaptureDifference[], throughLsn: Lsn, flushLsn: Lsn) {
+    const isGone = differences.some(({ found }) => found === 'none');
     super(
-      `The publication ${publicationName} was ${found === null ? 'dropped' : 'altered or recreated'} since it was last looked at: rows written meanwhile may be missing from the stream. Published is what lies before ${formatLsn(throughLsn)}; the server is at ${formatLsn(flushLsn)}. ${ADOPT}`,
-      { ...lsns({ throughLsn, flushLsn }), found: found ?? 'none', expected },
+      `The publication ${publicationName} was ${isGone ? 'dropped' : 'altered or recreated'} since the last check (${formatDifferences(differences)}): rows written meanwhile may be missing from the stream. Everything before ${formatLsn(throughLsn)} was published; the server is at ${formatLsn(flushLsn)}. ${ADOPT}`,
+      { ...lsns({ throughLsn, flushLsn }), ...differenceDetails(differences) },
     );
   }
+}
+
+export class TablesChangedError extends HaltError {
+  readonly code = 'TABLES_CHANGED';
+  /** `moved`: where the captured tables are now, of those that are not under their name. */
+  constructor(differences: readonly CaptureDifference[], moved: readonly string[], throughLsn: Lsn, flushLsn: Lsn) {
+    const where = moved.map((sentence) => ` ${sentence}`).join('');
+    super(
+      `The captured tables are not what they were at the last check (${formatDifferences(differences)}): they were renamed, replaced, moved or altered, and orders inserted meanwhile may be missing from the stream.${where} Everything before ${formatLsn(throughLsn)} was published; the server is at ${formatLsn(flushLsn)}. ${PUT_TABLES_BACK}`,
+      { ...lsns({ throughLsn, flushLsn }), ...differenceDetails(differences) },
+    );
+  }
+}
+
+/** The halt for these differences, of which there is at least one. `moved`: see describeMoved. */
+export function captureChanged(
+  publicationName: string,
+  differences: readonly CaptureDifference[],
+  moved: readonly string[],
+  throughLsn: Lsn,
+  flushLsn: Lsn,
+): PublicationChangedError | TablesChangedError {
+  return differences.every(({ subject }) => subject === 'publication')
+    ? new PublicationChangedError(publicationName, differences, throughLsn, flushLsn)
+    : new TablesChangedError(differences, moved, throughLsn, flushLsn);
+}
+
+function formatDifferences(differences: readonly CaptureDifference[]): string {
+  return differences.map(({ field, expected, found }) => `${field}: ${expected} -> ${found}`).join('; ');
+}
+
+function differenceDetails(differences: readonly CaptureDifference[]): Record<string, string> {
+  return Object.fromEntries(differences.map(({ field, expected, found }) => [field, `${expected} -> ${found}`]));
 }
 
 export class ServerBehindError extends HaltError {
@@ -228,17 +234,6 @@ export class LiveTopicChangedError extends HaltError {
     super(
       `The live topic is not the one that was published to: ${what}. It was recreated or truncated, or something else writes to it. ${ADOPT}`,
       positions(found),
-    );
-  }
-}
-
-export class EventTooLargeError extends HaltError {
-  readonly code = 'EVENT_TOO_LARGE';
-  constructor(cause: Error, throughLsn: Lsn) {
-    super(
-      `An event behind ${formatLsn(throughLsn)} is larger than Kafka takes. ${cause.message}`,
-      lsns({ throughLsn }),
-      { cause },
     );
   }
 }

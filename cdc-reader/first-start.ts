@@ -3,16 +3,25 @@
 // snapshot sees, and writes the first streaming checkpoint. Guarantees: every order is in the snapshot or in the
 // stream, none in both. A crash in between leaves the intent: the next attempt makes a new slot and publishes what the
 // live topic does not hold yet. Any other mix of checkpoint, slot and topic halts (I11).
+import {
+  type CaptureFingerprint,
+  compareCapture,
+  describeMoved,
+  type RecordedCapture,
+  recordedOids,
+} from '#schemas/capture-fingerprint.ts';
 import { formatLsn, LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
+import { type CaptureCheck, createCaptureCheck } from './capture-check.ts';
 import { addOrderId, type Checkpoint, formatCheckpoint, hashOrderIds } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
-import { SlotDroppedError, SystemChangedError } from './errors.ts';
+import { captureChanged, SlotDroppedError, SystemChangedError } from './errors.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka/connection.ts';
 import type { TransactionalProducer } from './kafka/transactional-producer.ts';
 import { readPublishedOrders } from './live-topic.ts';
 import { READER_FIRST_START } from './metrics.ts';
 import { OrderIndex } from './order-index.ts';
+import { readCapturedTables } from './postgres/capture.ts';
 import { createSlot, dropSlot, readIdentity } from './postgres/slot.ts';
 import { readSnapshotOrders, type SnapshotOrder } from './postgres/snapshot.ts';
 import type { SourceSession } from './postgres/source-session.ts';
@@ -58,7 +67,22 @@ export async function runFirstStart(context: StartContext, source: SourceSession
   if (settled.kind === 'finished') return;
 
   const partitions = (await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS)).size;
-  const publication = await source.readPublication(config.publicationName);
+  const { fingerprint } = await source.readCapture(config.publicationName);
+  const requireSameTables = async (recorded: RecordedCapture, found: CaptureFingerprint): Promise<void> => {
+    const { differences } = compareCapture(recorded, found);
+    if (differences.length === 0) return;
+    const names = await source.readTableNames(recordedOids(recorded).map(({ oid }) => oid));
+    throw captureChanged(
+      config.publicationName,
+      differences,
+      describeMoved(recorded, names),
+      LSN_ZERO,
+      await readFlushLsn(),
+    );
+  };
+  // Orders of the tables that an earlier attempt published from are only in those.
+  const earlier = settled.checkpoint;
+  if (earlier !== null && earlier.lastPublished !== null) await requireSameTables(earlier.capture, fingerprint);
   const intent: Checkpoint = {
     state: 'intent',
     systemIdentifier: identity.systemIdentifier,
@@ -72,11 +96,14 @@ export async function runFirstStart(context: StartContext, source: SourceSession
     throughLsn: LSN_ZERO,
     partial: null,
     nextOffsets: [],
-    publicationFingerprint: publication?.fingerprint ?? 'none',
+    capture: fingerprint,
     gaps: settled.checkpoint?.gaps ?? [],
     windowMarks: [],
   };
-  await publishWith(producer, kafka, intent, []);
+  const captureCheck = createCaptureCheck({ source, config, expected: fingerprint, logger });
+  const publish = (next: Checkpoint, records: readonly EventRecord[]) =>
+    publishWith(producer, kafka, captureCheck, next, records);
+  await publish(intent, []);
   await failpoint('reader.intent-written');
 
   if (settled.hasSlot) await dropUnfinishedSlot(config);
@@ -106,6 +133,10 @@ export async function runFirstStart(context: StartContext, source: SourceSession
     applicationName: config.applicationName,
     snapshotName: slot.snapshotName,
     batchSize: SNAPSHOT_BATCH,
+    onSnapshot: async (query) => {
+      const seen = await readCapturedTables(query, config.publicationName, identity.serverVersion);
+      await requireSameTables(fingerprint, seen.fingerprint);
+    },
   });
   let checkpoint: Checkpoint = { ...intent, state: 'snapshot' };
   const events = snapshotEvents(config, identity, slot.consistentPoint, checkpoint.partitions, checkpoint.generation);
@@ -114,19 +145,14 @@ export async function runFirstStart(context: StartContext, source: SourceSession
     const { records, lastPublished } = events(orders.filter(({ order }) => published.find(order.order_id!) < 0));
     if (lastPublished === null) continue;
     checkpoint = { ...checkpoint, lastPublished };
-    await publishWith(producer, kafka, checkpoint, records);
+    await publish(checkpoint, records);
     metrics.publishedSnapshot(records.length);
     await failpoint('reader.snapshot-published');
   }
 
   const ends = await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
   const nextOffsets = Array.from({ length: checkpoint.partitions }, (_, p) => ends.get(p)?.highWatermark ?? 0n);
-  await publishWith(
-    producer,
-    kafka,
-    { ...checkpoint, state: 'streaming', throughLsn: slot.consistentPoint, nextOffsets },
-    [],
-  );
+  await publish({ ...checkpoint, state: 'streaming', throughLsn: slot.consistentPoint, nextOffsets }, []);
   await failpoint('reader.first-start-done');
 }
 
@@ -170,11 +196,16 @@ async function readUnfinished(
 async function publishWith(
   producer: TransactionalProducer,
   kafka: KafkaConnection,
+  captureCheck: CaptureCheck,
   checkpoint: Checkpoint,
   records: readonly EventRecord[],
 ): Promise<void> {
+  const check = captureCheck.run(checkpoint.throughLsn);
+  check.catch(() => undefined); // thrown where it is awaited
+  const next = { ...checkpoint, capture: captureCheck.accepted };
   const transaction = await producer.begin();
-  await transaction.send([...records, kafka.checkpointTopic.record(formatCheckpoint(checkpoint))]);
+  await transaction.send([...records, kafka.checkpointTopic.record(formatCheckpoint(next))]);
+  await check;
   await transaction.commit();
 }
 

@@ -4,7 +4,7 @@
 // column, never a guess. Which rows belong together is assemble-transaction's business.
 import type { Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced, OrderPlacedItem } from '#schemas/order-placed.ts';
-import { RowNotPublishableError } from './errors.ts';
+import { RowNotPublishableError } from './unpublishable-errors.ts';
 
 /** The contract's columns of one `orders` row, as text. */
 export interface OrderRow {

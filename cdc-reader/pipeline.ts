@@ -1,30 +1,33 @@
 // The data path, top to bottom: messages → database transactions → events → groups → one Kafka transaction each, with
 // the checkpoint that covers it → acknowledgement to Postgres. Guarantees: whole transactions in commit order (I4, I5),
 // nothing acknowledged before Kafka has it (I7), every change published, counted or a halt. One Kafka transaction is
-// in flight; what arrives meanwhile makes the next group; when two wait, the socket is paused. Any failure ends it. A
-// stop takes in nothing more, and publishes what it has, within a limit: the next start publishes the rest.
+// in flight; what arrives meanwhile makes the next group; when two wait, the socket is paused. Any failure ends it; a
+// transaction that can't be published ends it once the whole transactions before it are. A stop takes in nothing more,
+// and publishes what it has, within a limit: the next start publishes the rest.
 import { setTimeout as delay } from 'node:timers/promises';
+import { requireOids } from '#schemas/capture-fingerprint.ts';
 import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { Logger } from '#service/logger.ts';
 import { createAcknowledger } from './acknowledge.ts';
 import { type CommittedTransaction, createTransactionAssembler } from './assemble-transaction.ts';
+import { createCaptureCheck } from './capture-check.ts';
 import { type Checkpoint, publishFrom } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
 import { DropVerifier } from './continuity.ts';
+import { DRAIN_LIMIT_MS, limitDrain } from './drain-limit.ts';
 import { createGroupCommit, type Group } from './group-commit.ts';
 import type { Lifeline } from './lifeline.ts';
-import { READER_DRAIN_ABANDONED, type ReaderMetrics } from './metrics.ts';
+import type { ReaderMetrics } from './metrics.ts';
 import { timelineOf } from './postgres/timeline.ts';
 import { type PreparedTransaction, prepareTransaction } from './prepare-transaction.ts';
-import { createPublicationLook } from './publication-look.ts';
 import { createPublisher } from './publish.ts';
-import { DrainAbandonedError } from './restart-errors.ts';
 import type { ReaderSession } from './start-up.ts';
+import { UnpublishableError } from './unpublishable-errors.ts';
 
-/** Of the 9.5 s that a stop may take; the rest is for letting go of slot and producer. */
-const DRAIN_LIMIT_MS = 5_000;
+/** While nothing comes, the tables are checked this often: rows of a swapped-in table would not come either. */
+const IDLE_CHECK_MS = 1_000;
 
 /**
  * Runs the data path of one start until `lifeline` fails (then it rejects with that failure) or `stop` is aborted
@@ -40,30 +43,29 @@ export async function runPipeline(options: {
   /** Told of each checkpoint once Kafka has committed it. */
   onPublished?: (checkpoint: Checkpoint) => void;
   drainLimitMs?: number;
+  /** Transactions up to this commit are published one by one: of a group of them, one was too large. */
+  isolateThroughLsn?: Lsn;
 }): Promise<void> {
   const { config, session, lifeline, stop, metrics, logger, onPublished, drainLimitMs = DRAIN_LIMIT_MS } = options;
+  const { isolateThroughLsn = LSN_ZERO } = options;
   const { stream, source } = session;
 
   const verifier = new DropVerifier(session.checkpoint);
   const assembler = createTransactionAssembler({
     spillBytes: config.spillBytes,
     spillDirectory: config.spillDirectory,
+    captured: requireOids(session.checkpoint.capture),
     onIgnored: (reason) => metrics.ignoredChanges.inc({ reason }),
   });
   const groups = createGroupCommit<PreparedTransaction>({
     maxOrders: config.groupMaxOrders,
     maxBytes: config.groupMaxBytes,
   });
-  const lookAtPublication = createPublicationLook({
-    readFingerprint: () => source.readPublicationFingerprint(config.publicationName),
-    readFlushLsn: async () => (await source.readCurrentWal()).flushLsn,
-    publicationName: config.publicationName,
-    expectedFingerprint: session.checkpoint.publicationFingerprint,
-  });
+  const captureCheck = createCaptureCheck({ source, config, expected: session.checkpoint.capture, logger });
   const tellPublished = onPublished === undefined ? {} : { onPublished };
-  const publisher = createPublisher({ config, session, metrics, logger, lookAtPublication, ...tellPublished });
+  const publisher = createPublisher({ config, session, metrics, logger, captureCheck, ...tellPublished });
   const acknowledger = createAcknowledger({
-    lookAtPublication,
+    captureCheck,
     acknowledge: (throughLsn) => stream.acknowledge(throughLsn),
     onFailure: lifeline.fail,
   });
@@ -75,6 +77,8 @@ export async function runPipeline(options: {
   let inFlight: Group<PreparedTransaction> | undefined;
   let wake = Promise.withResolvers<void>();
   let hasPassed = false;
+  /** Why nothing behind what waits can be published; nothing more is taken in then. */
+  let refusal: UnpublishableError | undefined;
 
   /**
    * What lies before `throughLsn` has been seen, and is what was published. Not sooner may the server hear of it: a
@@ -101,9 +105,9 @@ export async function runPipeline(options: {
       if (isIdle()) idleLsn = maxLsn(idleLsn, transaction.endLsn);
       return;
     }
-    groups.add(
-      prepareTransaction(transaction, eventsOf(transaction), from.ordinal, config, publisher.checkpoint.partitions),
-    );
+    const isAlone = transaction.commitLsn <= isolateThroughLsn;
+    const { partitions } = publisher.checkpoint;
+    groups.add(prepareTransaction(transaction, eventsOf(transaction), from.ordinal, config, partitions, isAlone));
     wake.resolve();
     if (!groups.isFull) return;
     stream.pause();
@@ -125,17 +129,25 @@ export async function runPipeline(options: {
       timeline: timelineOf(transaction.commitLsn, stream.identity.timeline, stream.identity.history),
     });
 
-  const isIdle = (): boolean => groups.isEmpty && !isPublishing && !assembler.isInTransaction;
+  const isIdle = (): boolean => groups.isEmpty && !isPublishing && !assembler.isInTransaction && refusal === undefined;
+
+  const refuse = (error: unknown): void => {
+    if (!(error instanceof UnpublishableError)) throw error;
+    refusal = error;
+    stream.pause();
+    wake.resolve();
+  };
 
   session.relay.attach({
     onMessage(message) {
+      if (refusal !== undefined) return;
       const transaction = assembler.accept(message);
       if (transaction === undefined) return;
       try {
         onTransaction(transaction);
       } catch (error) {
         transaction.close();
-        throw error;
+        refuse(error);
       }
     },
     // A walEnd that comes while nothing is in flight has everything before it behind it: it is progress.
@@ -151,14 +163,23 @@ export async function runPipeline(options: {
     },
   });
 
+  const discardWaiting = (): void => {
+    for (let group = groups.take(); group !== undefined; group = groups.take()) {
+      for (const transaction of group.transactions) transaction.close();
+    }
+  };
+
   const isOver = (): boolean => stop.aborted || lifeline.signal.aborted;
 
   const publishWhatWaits = async (): Promise<void> => {
     for (inFlight = groups.take(); inFlight !== undefined; inFlight = groups.take()) {
       countWaiting();
-      if (!groups.isFull && !isOver()) stream.resume();
+      if (!groups.isFull && !isOver() && refusal === undefined) stream.resume();
       try {
         await publisher.publishGroup(inFlight);
+      } catch (error) {
+        refuse(error);
+        discardWaiting(); // it lies behind what can't be published
       } finally {
         for (const transaction of inFlight.transactions) transaction.close();
       }
@@ -180,36 +201,37 @@ export async function runPipeline(options: {
     acknowledger.request(throughLsn);
   };
 
+  /** What precedes the refused transaction is published and acknowledged; a change of the tables is the better reason. */
+  const haltFor = async (error: UnpublishableError): Promise<never> => {
+    await captureCheck.run(publisher.checkpoint.throughLsn);
+    await acknowledger.settled();
+    throw error;
+  };
+
   const publishLoop = async (): Promise<void> => {
     while (!stop.aborted) {
       const timer = new AbortController();
-      const idle = delay(config.idleCheckpointMs, undefined, { signal: timer.signal }).catch(ignoreAbort);
-      await Promise.race([wake.promise, idle]);
+      const waitMs = Math.min(IDLE_CHECK_MS, config.idleCheckpointMs);
+      const idle = delay(waitMs, 'idle', { signal: timer.signal }).catch(() => undefined); // aborted below
+      const reason = await Promise.race([wake.promise, idle]);
       timer.abort();
       if (lifeline.signal.aborted) return; // nobody waits for this any more, and nobody else would end it
       wake = Promise.withResolvers();
+      if (reason === 'idle') await captureCheck.run(publisher.checkpoint.throughLsn);
       isPublishing = true;
       await publishWhatWaits();
+      if (refusal !== undefined) await haltFor(refusal);
       await recordIdleProgress();
       isPublishing = false;
     }
   };
 
-  const abandonDrain = (): void => {
-    const error = new DrainAbandonedError(drainLimitMs);
-    logger.warn({ event: READER_DRAIN_ABANDONED }, error.message);
-    lifeline.fail(error);
-  };
-  let drainLimit: NodeJS.Timeout | undefined;
   const onStop = (): void => {
     stream.pause(); // under load there is always more to take in
-    drainLimit = setTimeout(abandonDrain, drainLimitMs);
     wake.resolve();
   };
-  const onFailure = (): void => wake.resolve();
-  stop.addEventListener('abort', onStop);
-  lifeline.signal.addEventListener('abort', onFailure);
-  if (stop.aborted) onStop();
+  const drain = limitDrain({ stop, lifeline, logger, limitMs: drainLimitMs, onStop });
+  lifeline.signal.addEventListener('abort', () => wake.resolve());
   metrics.continued(publisher.checkpoint);
   try {
     await failpoint('reader.before-streaming');
@@ -217,19 +239,12 @@ export async function runPipeline(options: {
     await lifeline.race(publishLoop());
     await lifeline.race(acknowledger.settled());
   } finally {
-    stop.removeEventListener('abort', onStop);
-    clearTimeout(drainLimit);
+    drain.end();
     session.relay.detach();
     stream.pause();
     acknowledger.close();
-    for (let group = groups.take(); group !== undefined; group = groups.take()) {
-      for (const transaction of group.transactions) transaction.close();
-    }
+    discardWaiting();
     assembler.close();
     metrics.inFlightDropped();
   }
-}
-
-function ignoreAbort(error: unknown): void {
-  if ((error as Error).name !== 'AbortError') throw error;
 }

@@ -7,9 +7,9 @@ import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { orderPartition } from '#service/kafka-client.ts';
 import type { CommittedTransaction } from './assemble-transaction.ts';
 import type { CdcReaderConfig } from './config.ts';
-import { RowNotPublishableError } from './errors.ts';
 import type { Groupable } from './group-commit.ts';
 import type { OutgoingRecord } from './kafka/transactional-producer.ts';
+import { RowNotPublishableError } from './unpublishable-errors.ts';
 
 /** Key, offset delta, lengths and attributes of a record beside its value, rounded up. */
 const RECORD_OVERHEAD_BYTES = 32;
@@ -31,17 +31,21 @@ export interface EventRecord extends OutgoingRecord {
   readonly ordinal: number;
 }
 
-/** @param fromOrdinal below it, the events were published by an earlier, partial checkpoint. */
+/**
+ * @param fromOrdinal below it, the events were published by an earlier, partial checkpoint.
+ * @param isAlone whether it must have a group for itself, however small
+ */
 export function prepareTransaction(
   transaction: CommittedTransaction,
   events: () => Iterable<OrderPlaced>,
   fromOrdinal: number,
   config: Pick<CdcReaderConfig, 'groupMaxOrders' | 'groupMaxBytes' | 'ordersTopic'>,
   partitions: number,
+  isAlone = false,
 ): PreparedTransaction {
   const { commitLsn, endLsn, committedAt, orderCount, rowBytes } = transaction;
   const isHuge = orderCount > config.groupMaxOrders || rowBytes > config.groupMaxBytes || fromOrdinal > 0;
-  const common = { isAlone: isHuge, orders: orderCount, endLsn, commitLsn, committedAt, fromOrdinal };
+  const common = { isAlone: isHuge || isAlone, orders: orderCount, endLsn, commitLsn, committedAt, fromOrdinal };
   if (isHuge) return { ...common, records: undefined, bytes: rowBytes, events, close: transaction.close };
   const records: EventRecord[] = [];
   let bytes = 0;

@@ -1,24 +1,25 @@
 // Publishing: a group of database transactions becomes one Kafka transaction together with the checkpoint that covers it
 // (I5). Guarantees: a produce answer that does not go on where the last one ended is seen before the commit (a topic
-// recreated under a running producer goes unnoticed by Kafka's client); nothing becomes visible before a look at the
-// publication that is younger than it; a database transaction above the bounds goes out
-// in several sends, and only past half of Kafka's transaction timeout with a partial checkpoint, which is kept until the
+// recreated under a running producer goes unnoticed by Kafka's client); nothing becomes visible before a publication
+// check that began after it had come; a database transaction above the bounds goes out in several sends, and only past half of Kafka's transaction timeout with a partial checkpoint, which is kept until the
 // rest of that very transaction is published. When to publish is the pipeline's.
 import { performance } from 'node:perf_hooks';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { Logger } from '#service/logger.ts';
+import type { CaptureCheck } from './capture-check.ts';
 import { addOrderId, type Checkpoint, formatCheckpoint, hashOrderIds } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
-import { ContentsDifferError, EventTooLargeError, LiveTopicChangedError } from './errors.ts';
+import { ContentsDifferError, LiveTopicChangedError } from './errors.ts';
 import type { Group } from './group-commit.ts';
 import { RecordTooLargeError } from './kafka/producer-errors.ts';
 import type { KafkaTransaction, OutgoingRecord } from './kafka/transactional-producer.ts';
 import { READER_PUBLISHED, type ReaderMetrics } from './metrics.ts';
 import { type EventRecord, eventRecord, type PreparedTransaction, recordBytes } from './prepare-transaction.ts';
-import type { PublicationLook } from './publication-look.ts';
 import { addWindowMark } from './replay-window.ts';
+import { GroupTooLargeError } from './restart-errors.ts';
 import type { ReaderSession } from './start-up.ts';
+import { EventTooLargeError } from './unpublishable-errors.ts';
 
 export interface Publisher {
   /** The newest checkpoint that Kafka has committed. */
@@ -31,17 +32,17 @@ export interface Publisher {
 
 export function createPublisher(options: {
   config: CdcReaderConfig;
-  session: Pick<ReaderSession, 'producer' | 'checkpointTopic' | 'checkpoint' | 'nextOffsets'>;
+  session: Pick<ReaderSession, 'producer' | 'checkpointTopic' | 'nextOffsets'> & { readonly checkpoint: Checkpoint };
   metrics: ReaderMetrics;
   logger: Logger;
-  lookAtPublication: PublicationLook;
+  captureCheck: CaptureCheck;
   /** Told of each checkpoint once Kafka has committed it. */
   onPublished?: (checkpoint: Checkpoint) => void;
   nowMs?: () => number;
 }): Publisher {
-  const { config, session, metrics, logger, lookAtPublication, onPublished, nowMs = Date.now } = options;
+  const { config, session, metrics, logger, captureCheck, onPublished, nowMs = Date.now } = options;
   const { producer, checkpointTopic } = session;
-  let checkpoint = session.checkpoint;
+  let checkpoint: Checkpoint = session.checkpoint;
   let nextOffsets = session.nextOffsets;
 
   /** Where each partition that was written to ends, the checkpoint's too; a commit marker takes one offset in each. */
@@ -73,13 +74,13 @@ export function createPublisher(options: {
     fill: (kafka: KafkaTransaction, send: (records: readonly OutgoingRecord[]) => Promise<void>) => Promise<Checkpoint>,
   ): Promise<void> => {
     const written = new Map<string, bigint>();
-    // All that is sent has come by now. Beside the sends the look takes no time of its own.
-    const look = lookAtPublication(checkpoint.throughLsn);
-    look.catch(() => undefined); // thrown where it is awaited, unless something else has ended this before
+    // All that is sent has come by now. Beside the sends the check takes no time of its own.
+    const check = captureCheck.run(checkpoint.throughLsn);
+    check.catch(() => undefined); // thrown where it is awaited, unless something else has ended this before
     const kafka = await producer.begin();
     try {
       const next = await fill(kafka, (records) => send(kafka, records, written));
-      await look;
+      await check;
       await failpoint('reader.before-commit');
       await kafka.commit();
       checkpoint = next;
@@ -98,7 +99,7 @@ export function createPublisher(options: {
   const nextCheckpoint = (changes: Pick<Checkpoint, 'throughLsn'> & Partial<Checkpoint>): Checkpoint => {
     const mark = { atMs: nowMs(), throughLsn: changes.throughLsn };
     const windowMarks = addWindowMark(checkpoint.windowMarks, mark, config.replayWindow);
-    return { ...checkpoint, nextOffsets, windowMarks, ...changes };
+    return { ...checkpoint, nextOffsets, windowMarks, capture: captureCheck.accepted, ...changes };
   };
 
   const publishEncoded = async (group: Group<PreparedTransaction>): Promise<void> => {
@@ -119,6 +120,12 @@ export function createPublisher(options: {
       await failpoint('reader.after-send');
       return next;
     });
+  };
+
+  /** Of several transactions, the one that is too large is not known, and the others must be published first. */
+  const isolate = (error: unknown, { transactions }: Group<PreparedTransaction>): never => {
+    if (!(error instanceof EventTooLargeError) || transactions.length === 1) throw error;
+    throw new GroupTooLargeError(transactions.length, transactions.at(-1)!.commitLsn, { cause: error });
   };
 
   // One huge database transaction: several sends, and where half of Kafka's transaction timeout is reached, a commit
@@ -209,7 +216,7 @@ export function createPublisher(options: {
       const { partial } = checkpoint;
       if (partial !== null && partial.commitLsn !== first.commitLsn) throw partlyPublishedDiffers(partial.commitLsn);
       if (first.records === undefined) await publishHuge(first, group.throughLsn);
-      else await publishEncoded(group);
+      else await publishEncoded(group).catch((error) => isolate(error, group));
       metrics.publishedGroup(group, (performance.now() - startedAt) / 1000);
       logger.debug(
         {

@@ -3,7 +3,7 @@
 // standby or an unmet requirement waits, and readiness says so; a stop ends within its limit, whatever hangs. What a
 // start does is start-up's, what runs is pipeline's.
 import { setTimeout as delay } from 'node:timers/promises';
-import { formatLsn } from '#schemas/lsn.ts';
+import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import { HaltError, type HaltState } from '#service/halt.ts';
 import type { Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
@@ -19,7 +19,7 @@ import {
 } from './metrics.ts';
 import { runPipeline } from './pipeline.ts';
 import { startReplayUpkeep } from './replay-upkeep.ts';
-import { PreflightError, StandbyError } from './restart-errors.ts';
+import { GroupTooLargeError, PreflightError, StandbyError } from './restart-errors.ts';
 import { countFailures, type RestartReason, restartDelayMs } from './restart-policy.ts';
 import { startReader } from './start-up.ts';
 
@@ -51,6 +51,7 @@ export function createReader(options: {
   const stop = new AbortController();
   let state: ReaderState = { kind: 'starting' };
   let streamingSinceMs: number | undefined;
+  let isolateThroughLsn: Lsn = LSN_ZERO;
 
   const runOnce = async (): Promise<void> => {
     const lifeline = createLifeline();
@@ -96,6 +97,7 @@ export function createReader(options: {
       metrics,
       logger,
       onPublished: upkeep.published,
+      isolateThroughLsn,
     });
   };
 
@@ -128,6 +130,7 @@ export function createReader(options: {
         const error = causeOf(thrown);
         if (stop.signal.aborted) break;
         if (error instanceof HaltError) return halts.halt(error);
+        if (error instanceof GroupTooLargeError) isolateThroughLsn = error.lastCommitLsn;
         const streamedMs = streamingSinceMs === undefined ? undefined : performance.now() - streamingSinceMs;
         failures = countFailures(failures, streamedMs);
         const reason = explain(error);

@@ -1,5 +1,6 @@
 // Why one start of the reader ends, or waits, without anything being wrong with what was published: each is followed by
 // another start. What must not be tried again is a halt, in errors.ts.
+import type { Lsn } from '#schemas/lsn.ts';
 
 /** Preflight found what only an operator can change; the reader waits and looks again. */
 export class PreflightError extends Error {
@@ -18,6 +19,21 @@ export class StandbyError extends Error {
   constructor(why: string, options?: ErrorOptions) {
     super(`Another reader is at work: ${why}.`, options);
     this.name = 'StandbyError';
+  }
+}
+
+/** Kafka refused a group as too large. The next start publishes its transactions one by one, up to the one that is. */
+export class GroupTooLargeError extends Error {
+  readonly code = 'GROUP_TOO_LARGE';
+  /** Commit LSN of the group's last transaction: up to there each is published alone. */
+  readonly lastCommitLsn: Lsn;
+  constructor(transactions: number, lastCommitLsn: Lsn, options?: ErrorOptions) {
+    super(
+      `Kafka refused ${transactions} database transactions in one group as too large; the next start publishes them one by one.`,
+      options,
+    );
+    this.name = 'GroupTooLargeError';
+    this.lastCommitLsn = lastCommitLsn;
   }
 }
 

@@ -1,9 +1,9 @@
 // The event of an order that was read from a snapshot and not from the stream: of the first start, and of a replay from
 // the tables. A snapshot tells no BEGIN, so `committedAt` is the time at which the order was placed.
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import { OrderWithoutItemsError } from './errors.ts';
 import { buildOrderPlaced, parseTimestampMicros, type TransactionContext } from './order-event.ts';
 import type { SnapshotOrder } from './postgres/snapshot.ts';
+import { OrderWithoutItemsError } from './unpublishable-errors.ts';
 
 /** @throws OrderWithoutItemsError, RowNotPublishableError */
 export function buildSnapshotEvent(

@@ -9,8 +9,8 @@ import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
 import type { KafkaLog } from '#service/kafka-log.ts';
 import type { Logger } from '#service/logger.ts';
-import type { Checkpoint } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
+import type { VerifiedCheckpoint } from './continuity.ts';
 import { SlotInvalidatedError } from './errors.ts';
 import { runFirstStart } from './first-start.ts';
 import type { CheckpointTopic } from './kafka/checkpoint-topic.ts';
@@ -18,8 +18,8 @@ import { fence, openKafka, READ_DEADLINE_MS } from './kafka/connection.ts';
 import type { TransactionalProducer } from './kafka/transactional-producer.ts';
 import { startLagSampler } from './lag-sampler.ts';
 import type { Lifeline } from './lifeline.ts';
-import { READER_PARTITIONS_ADDED, READER_WAITING, type ReaderMetrics } from './metrics.ts';
-import { findPreflightProblems } from './postgres/preflight.ts';
+import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_WAITING, type ReaderMetrics } from './metrics.ts';
+import { findPreflightProblems, findPreflightWarnings } from './postgres/preflight.ts';
 import { createReplicationStream, type ReplicationStream } from './postgres/replication-stream.ts';
 import { createSourceSession, type SourceSession } from './postgres/source-session.ts';
 import { SlotBusyError, SlotLostError } from './postgres/stream-errors.ts';
@@ -27,7 +27,7 @@ import type { SourceIdentity } from './postgres/walsender.ts';
 import { FirstStartUnfinishedError, PreflightError, SourceMovedError, StandbyError } from './restart-errors.ts';
 import { restartDelayMs } from './restart-policy.ts';
 import { createStreamRelay, type StreamRelay } from './stream-relay.ts';
-import { readVerifiedCheckpoint } from './verified-checkpoint.ts';
+import { haltIfTablesChanged, readVerifiedCheckpoint } from './verified-checkpoint.ts';
 
 export interface ReaderSession {
   readonly source: SourceSession;
@@ -36,7 +36,7 @@ export interface ReaderSession {
   readonly producer: TransactionalProducer;
   readonly checkpointTopic: CheckpointTopic;
   readonly log: KafkaLog;
-  readonly checkpoint: Checkpoint;
+  readonly checkpoint: VerifiedCheckpoint;
   /** By partition of the live topic, the offset that the next produce answer can't lie below. */
   readonly nextOffsets: readonly bigint[];
 }
@@ -67,8 +67,13 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
       }),
     (session) => session.close(),
   );
-  const problems = findPreflightProblems(await lifeline.race(source.preflightFacts(config)), config);
-  if (problems.length > 0) throw new PreflightError(problems);
+  const facts = await lifeline.race(source.preflightFacts(config));
+  const problems = findPreflightProblems(facts, config);
+  if (problems.length > 0) {
+    await lifeline.race(haltIfTablesChanged(context, source, facts.capture.fingerprint));
+    throw new PreflightError(problems);
+  }
+  for (const warning of findPreflightWarnings(facts, config)) logger.warn({ event: READER_CAPTURE_CHANGED }, warning);
   resources.adopt(startLagSampler({ source, slotName: config.slotName, metrics, lifeline }), (sampler) =>
     sampler.close(),
   );
@@ -184,7 +189,8 @@ async function connectKafka(
 
   // Nobody else writes from here on. Read before the check: what is created anew after it begins below these offsets.
   const offsets = await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
-  const checkpoint = await readVerifiedCheckpoint(config, kafka, source, stream, 'high_watermark');
+  const { checkpoint, warnings } = await readVerifiedCheckpoint(config, kafka, source, stream, 'high_watermark');
+  for (const warning of warnings) logger.warn({ event: READER_CAPTURE_CHANGED }, `Accepted: ${warning}.`);
   if (offsets.size > checkpoint.partitions) {
     logger.warn(
       { event: READER_PARTITIONS_ADDED, partitions: offsets.size, used: checkpoint.partitions },

@@ -7,7 +7,7 @@
  * client that sent a key asks again with it. Validation is left to the routes and, for every writer, to the database.
  */
 import { randomUUIDv7 } from 'node:crypto';
-import type { Queryable } from '@databases/pg';
+import type { Queryable, SQLQuery } from '@databases/pg';
 import { isOrderOf, type NewOrder, type Order, sumCents } from './order.ts';
 import { formatOrderRow } from './order-row.ts';
 import { insertOrder } from './sql/insert-order.ts';
@@ -28,17 +28,34 @@ export async function placeOrder(
 ): Promise<Placing> {
   const orderId = randomUUIDv7();
   const totalCents = sumCents(requested.items);
-  const [placed] = (await database.query(
+  const [placed] = await insert(
+    database,
     insertOrder({ ...requested, orderId, totalCents, idempotencyKey: idempotencyKey ?? null }),
-  )) as { placed_at: string }[];
+  );
   if (placed !== undefined) {
     const items = requested.items.map((item, index) => ({ lineNo: index + 1, ...item }));
     const { userId, source, currency } = requested;
     const order = { orderId, userId, status: 'placed', source, currency, totalCents, items } as const;
     return { kind: 'placed', order: { ...order, placedAt: placed.placed_at } };
   }
-  if (idempotencyKey === undefined) throw new Error('an order without an idempotency key was not inserted');
+  if (idempotencyKey === undefined) {
+    throw new Error(
+      'The orders table took no row: a trigger or rule of somebody else keeps it back. Nothing was placed.',
+    );
+  }
   return answerAgain(database, requested, idempotencyKey);
+}
+
+const DIVISION_BY_ZERO = '22012';
+
+async function insert(database: Queryable, statement: SQLQuery): Promise<{ placed_at: string }[]> {
+  try {
+    return await database.query(statement);
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== DIVISION_BY_ZERO) throw error;
+    const message = 'order_items took not every item: a trigger of somebody else keeps some back. Nothing was placed.';
+    throw new Error(message, { cause: error });
+  }
 }
 
 async function answerAgain(database: Queryable, requested: NewOrder, idempotencyKey: string): Promise<Placing> {

@@ -2,12 +2,19 @@
 // at once, each with its remedy, so that an operator mends everything in one go. Whether the slot and the log continue
 // where the checkpoint ended is another question (continuity), asked later and on the stream's own connection.
 
-import { type ContractColumns, contractSchema, contractTables } from './contract-tables.ts';
+import type { TableFingerprint } from '#schemas/capture-fingerprint.ts';
+import {
+  type ContractColumns,
+  type ContractTable,
+  contractSchema,
+  contractTableNames,
+  contractTables,
+} from '#schemas/contract-tables.ts';
+import { type Capture, findVisibilityProblems } from './capture.ts';
 import type { PublicationState } from './publication.ts';
 import { matchesSynchronousStandby } from './synchronous-standbys.ts';
 
 export interface TableFacts {
-  readonly maySelect: boolean;
   /** `type` as format_type prints it, without length. */
   readonly columns: readonly { readonly name: string; readonly type: string }[];
 }
@@ -25,7 +32,8 @@ export interface PreflightFacts {
   readonly walSenders: { readonly used: number; readonly allowed: number };
   readonly synchronousStandbyNames: string;
   readonly publication: PublicationState | null;
-  readonly tables: Readonly<Record<keyof typeof contractTables, TableFacts | null>>;
+  readonly capture: Capture;
+  readonly tables: Readonly<Record<ContractTable, TableFacts | null>>;
 }
 
 export interface PreflightProblem {
@@ -114,12 +122,27 @@ function* findPublicationProblems(facts: PreflightFacts, { publicationName }: Na
       remedy: `Run ALTER PUBLICATION "${publicationName}" SET (publish = 'insert').`,
     };
   }
-  for (const [name, columns] of Object.entries(contractTables)) {
-    const table = publication.tables.find((one) => one.schema === contractSchema && one.name === name);
-    const hidden = Object.keys(columns).filter((column) => table?.columnList?.includes(column) === false);
+  const { publication: recorded, schema, tables } = facts.capture.fingerprint;
+  const isBySchema = publication.allTables || (recorded?.schemas.some(({ of }) => of === schema?.oid) ?? false);
+  const hasOthers = publication.tables.some(({ oid }) => contractTableNames.every((name) => tables[name]?.oid !== oid));
+  if (publication.viaRoot && (isBySchema || hasOthers)) {
+    yield {
+      code: 'PUBLICATION_VIA_ROOT',
+      problem:
+        `The publication ${publicationName} publishes partitions under the name of their root, and more than the two ` +
+        'tables: attached to a partitioned table, their rows would come under its name.',
+      remedy: `Run ALTER PUBLICATION "${publicationName}" SET (publish_via_partition_root = false).`,
+    };
+  }
+  for (const name of contractTableNames) {
+    const table = publication.tables.find(({ oid }) => oid === tables[name]?.oid);
+    const hidden = Object.keys(contractTables[name]).filter((column) => table?.columnList?.includes(column) === false);
     const remedy = `Run ALTER PUBLICATION "${publicationName}" SET TABLE public.orders, public.order_items.`;
     if (table === undefined) {
-      yield { code: 'TABLE_NOT_PUBLISHED', problem: `The publication ${publicationName} lacks ${name}.`, remedy };
+      if (isBySchema || tables[name] === null) continue; // a missing table has a problem of its own
+      const others = publication.tables.map((one) => `${one.schema}.${one.name}`).join(', ') || 'no table';
+      const problem = `The publication ${publicationName} lacks ${contractSchema}.${name}; it lists ${others}.`;
+      yield { code: 'TABLE_NOT_PUBLISHED', problem, remedy };
     } else if (table.hasRowFilter) {
       yield { code: 'ROW_FILTER', problem: `The publication ${publicationName} filters the rows of ${name}.`, remedy };
     } else if (hidden.length > 0) {
@@ -129,42 +152,83 @@ function* findPublicationProblems(facts: PreflightFacts, { publicationName }: Na
   }
 }
 
+/** What a start should be told although nothing is missing: no need to wait. */
+export function findPreflightWarnings({ publication }: PreflightFacts, { publicationName }: Names): string[] {
+  if (publication === null || (!publication.allTables && publication.tables.length > 0)) return [];
+  return [
+    `The publication ${publicationName} does not list the two tables by name, so Postgres lets them become UNLOGGED, and ` +
+      'rows written meanwhile are lost: FOR TABLE public.orders, public.order_items is recommended.',
+  ];
+}
+
 function* findTableProblems(facts: PreflightFacts): Generator<PreflightProblem> {
-  for (const [name, columns] of Object.entries(contractTables)) {
-    const table = facts.tables[name as keyof typeof contractTables];
-    if (table === null) {
+  for (const name of contractTableNames) {
+    const found = facts.capture.fingerprint.tables[name];
+    if (found === null) {
       yield {
         code: 'TABLE_MISSING',
         problem: `There is no table ${contractSchema}.${name}.`,
-        remedy: 'Start order-api once, or run "npm run migrate".',
+        remedy: 'Start order-api once, or run "npm run migrate". If the table was renamed or moved, put it back.',
       };
       continue;
     }
-    if (!table.maySelect) {
-      yield {
-        code: 'NO_SELECT_PRIVILEGE',
-        problem: `The role ${facts.roleName} may not read ${name}.`,
-        remedy: `Run GRANT SELECT ON ${contractSchema}.${name} TO ${facts.roleName}.`,
-      };
-    }
-    yield* findColumnProblems(name, columns, table);
+    const problem = describeKind(`${contractSchema}.${name}`, found);
+    if (problem !== undefined) yield problem;
+    const columns = facts.tables[name]?.columns ?? [];
+    yield* findColumnProblems(name, contractTables[name], { columns });
   }
+  yield* findVisibilityProblems(facts.capture.visibility, facts.roleName);
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  v: 'a view',
+  m: 'a materialized view',
+  p: 'a partitioned table',
+  f: 'a foreign table',
+};
+
+/** Rows of anything but an ordinary, permanent table without children do not come in the stream under its name. */
+function describeKind(name: string, found: TableFingerprint): PreflightProblem | undefined {
+  if (found.kind !== 'r') {
+    return {
+      code: 'TABLE_KIND',
+      problem: `${name} is ${KINDS[found.kind] ?? `of kind ${found.kind}`}; the reader captures ordinary tables only.`,
+      remedy: 'Give the ordinary table that holds the rows this name. Partitioned tables are not supported yet.',
+    };
+  }
+  if (found.persistence !== 'p') {
+    const remedy = `Run ALTER TABLE ${name} SET LOGGED, then npm run audit.`;
+    return { code: 'TABLE_UNLOGGED', problem: `${name} is not logged, so its rows are not in the WAL.`, remedy };
+  }
+  if (found.isPartition) {
+    const remedy = 'Detach it from its partitioned table. Partitioned tables are not supported yet.';
+    return { code: 'TABLE_IS_PARTITION', problem: `${name} is a partition.`, remedy };
+  }
+  if (found.children > 0) {
+    return {
+      code: 'TABLE_HAS_CHILDREN',
+      problem: `${name} has ${found.children} child tables, whose rows are not captured.`,
+      remedy: `Run ALTER TABLE … NO INHERIT ${name} for each of them. Inheritance and partitions are not supported yet.`,
+    };
+  }
+  return undefined;
 }
 
 function* findColumnProblems(name: string, columns: ContractColumns, table: TableFacts): Generator<PreflightProblem> {
   for (const [column, types] of Object.entries(columns)) {
     const type = table.columns.find((one) => one.name === column)?.type;
+    const names = types.map((one) => one.name);
     if (type === undefined) {
       yield {
         code: 'COLUMN_MISSING',
         problem: `${contractSchema}.${name} has no column ${column}.`,
         remedy: 'Run "npm run migrate"; a column of the contract must keep its name.',
       };
-    } else if (!types.includes(type)) {
+    } else if (!names.includes(type)) {
       yield {
         code: 'COLUMN_TYPE',
         problem: `${contractSchema}.${name}.${column} is of type ${type}.`,
-        remedy: `Change it to ${types[0]}.`,
+        remedy: `Change it to ${names[0]}.`,
       };
     }
   }

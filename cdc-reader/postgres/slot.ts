@@ -7,6 +7,7 @@ import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { endSession } from './end-session.ts';
 import {
   explainSlotError,
+  pinWalSender,
   quoteSlotName,
   readSourceIdentity,
   type SourceIdentity,
@@ -92,6 +93,7 @@ async function connect(options: { databaseUrl: string; applicationName: string }
   // is told by Postgres that it is gone; without a listener the process would end.
   client.on('error', () => undefined);
   await client.connect();
+  await pinWalSender(client);
   return client;
 }
 

@@ -3,11 +3,11 @@
 // orders; values in the very text that the stream gives (ISO dates in UTC, numbers with all digits, char(n) padded), so
 // that one builder makes the events of both.
 
-import databases, { DataTypeID, IsolationLevel, type Transaction } from '@databases/pg';
+import databases, { DataTypeID, IsolationLevel, type SQLQuery, type Transaction } from '@databases/pg';
 import { fetchOrders } from '../sql/fetch-orders.ts';
 import { openOrdersCursor } from '../sql/open-orders-cursor.ts';
+import { pinSession } from '../sql/pin-session.ts';
 import { readItemsOfOrders } from '../sql/read-items-of-orders.ts';
-import { setCanonicalText } from '../sql/set-canonical-text.ts';
 import { setSnapshot } from '../sql/set-snapshot.ts';
 
 /** Column → text, or null for NULL. */
@@ -38,6 +38,8 @@ export async function* readSnapshotOrders(options: {
   applicationName: string;
   snapshotName?: string;
   batchSize: number;
+  /** Called once the snapshot is taken, with a way to ask what else it sees. */
+  onSnapshot?: (query: (statement: SQLQuery) => Promise<Record<string, unknown>[]>) => Promise<void>;
 }): AsyncGenerator<readonly SnapshotOrder[], void, undefined> {
   const pool = databases.default({
     connectionString: options.databaseUrl,
@@ -49,18 +51,23 @@ export async function* readSnapshotOrders(options: {
   });
   const done = Promise.withResolvers<void>();
   const begun = Promise.withResolvers<Transaction>();
-  const transaction = pool.tx(
-    async (tx) => {
-      begun.resolve(tx);
-      await done.promise;
-    },
-    { isolationLevel: IsolationLevel.REPEATABLE_READ, readOnly: true },
-  );
+  const holdTransaction = async (): Promise<void> => {
+    // Before the transaction: importing a snapshot must come before any query in it. The pool has one connection.
+    await pool.query(pinSession(0));
+    await pool.tx(
+      async (tx) => {
+        begun.resolve(tx);
+        await done.promise;
+      },
+      { isolationLevel: IsolationLevel.REPEATABLE_READ, readOnly: true },
+    );
+  };
+  const transaction = holdTransaction();
   transaction.catch(begun.reject);
   try {
     const tx = await begun.promise;
     if (options.snapshotName !== undefined) await tx.query(setSnapshot(options.snapshotName));
-    await tx.query(setCanonicalText);
+    await options.onSnapshot?.((statement) => tx.query(statement));
     await tx.query(openOrdersCursor);
     for (;;) {
       const orders: TextRow[] = await tx.query(fetchOrders(options.batchSize));

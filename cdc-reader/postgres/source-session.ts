@@ -5,20 +5,23 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import databases, { type SQLQuery } from '@databases/pg';
+import type { TableName } from '#schemas/capture-fingerprint.ts';
+import { type ContractTable, contractSchema } from '#schemas/contract-tables.ts';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
+import { pinSession } from '../sql/pin-session.ts';
 import { readCurrentWal } from '../sql/read-current-wal.ts';
 import { readExistingOrders } from '../sql/read-existing-orders.ts';
 import { readServerFacts } from '../sql/read-server-facts.ts';
 import { readSlotState } from '../sql/read-slot-state.ts';
 import { readTableFacts } from '../sql/read-table-facts.ts';
-import { setCanonicalText } from '../sql/set-canonical-text.ts';
+import { readTableNames } from '../sql/read-table-names.ts';
 import { setKeepalives } from '../sql/set-keepalives.ts';
 import { tryAdvisoryLock } from '../sql/try-advisory-lock.ts';
-import { contractSchema, type contractTables } from './contract-tables.ts';
+import { type Capture, createCaptureReader } from './capture.ts';
 import { END_LIMIT_MS } from './end-session.ts';
 import type { PreflightFacts, TableFacts } from './preflight.ts';
-import { type PublicationState, readPublicationFingerprint, readPublicationState } from './publication.ts';
+import { readPublicationState } from './publication.ts';
 
 /** A logical slot as pg_replication_slots shows it; positions are null before the slot has any. */
 export interface SlotState {
@@ -46,10 +49,13 @@ export interface CurrentWal {
 }
 
 export interface SourceSession {
+  /** The role that this session runs as. */
+  readonly roleName: string;
   readSlot(slotName: string): Promise<SlotState | null>;
-  readPublication(publicationName: string): Promise<PublicationState | null>;
-  /** Only the fingerprint, cheaply. */
-  readPublicationFingerprint(publicationName: string): Promise<string | null>;
+  /** Who the captured tables are now, and what this role may read of them; takes no lock on them. */
+  readCapture(publicationName: string): Promise<Capture>;
+  /** What these tables are called now; one that does not exist has no entry. */
+  readTableNames(oids: readonly number[]): Promise<ReadonlyMap<number, TableName>>;
   readCurrentWal(): Promise<CurrentWal>;
   /** Which of these ids are in `orders`. */
   orderExists(orderIds: readonly string[]): Promise<Set<string>>;
@@ -71,7 +77,8 @@ export class SessionEndedError extends Error {
 }
 
 /** A statement of this session that takes longer has met something that a restart deals with better. */
-const STATEMENT_TIMEOUT_MS = 10_000;
+const STATEMENT_TIMEOUT_MS = 5_000;
+const CONNECT_TIMEOUT_MS = 10_000;
 
 /** Connects. `onEnd` is told once, as soon as the session ends in any way but close(). */
 export async function createSourceSession(options: {
@@ -96,7 +103,7 @@ export async function createSourceSession(options: {
     bigIntMode: 'bigint',
     poolSize: 1,
     idleTimeoutMilliseconds: 0, // kept for ever: it is the session
-    connectionTimeoutMilliseconds: STATEMENT_TIMEOUT_MS,
+    connectionTimeoutMilliseconds: CONNECT_TIMEOUT_MS,
     statementTimeoutMilliseconds: STATEMENT_TIMEOUT_MS,
     queryTimeoutMilliseconds: STATEMENT_TIMEOUT_MS + 1_000,
     keepAlive: true,
@@ -117,32 +124,41 @@ export async function createSourceSession(options: {
   };
 
   let serverVersion: number;
+  let roleName: string;
   try {
-    await query(setCanonicalText);
+    await query(pinSession(STATEMENT_TIMEOUT_MS));
     await query(setKeepalives);
-    serverVersion = (await query(readServerFacts))[0]!.server_version as number;
+    const [server] = await query(readServerFacts);
+    serverVersion = server!.server_version as number;
+    roleName = server!.role_name as string;
   } catch (error) {
     await pool.dispose();
     throw error;
   }
   isOpen = true;
 
-  const readTable = async (table: keyof typeof contractTables): Promise<TableFacts | null> => {
+  const readTable = async (table: ContractTable): Promise<TableFacts | null> => {
     const rows = await query(readTableFacts(contractSchema, table));
     if (rows.length === 0) return null;
-    return {
-      maySelect: rows[0]!.may_select as boolean,
-      columns: rows.map((row) => ({ name: row.name as string, type: row.type as string })),
-    };
+    return { columns: rows.map((row) => ({ name: row.name as string, type: row.type as string })) };
   };
 
   const session: SourceSession = {
+    roleName,
     async readSlot(slotName) {
       const [row] = await query(readSlotState(slotName));
       return row === undefined ? null : parseSlotState(row);
     },
-    readPublication: (publicationName) => readPublicationState(query, publicationName, serverVersion),
-    readPublicationFingerprint: (publicationName) => readPublicationFingerprint(query, publicationName, serverVersion),
+    readCapture: createCaptureReader(query, serverVersion),
+    async readTableNames(oids) {
+      const rows = await query(readTableNames(oids));
+      return new Map(
+        rows.map(({ oid, schema, name, kind }) => [
+          Number(oid),
+          { schema: schema as string, name: name as string, kind: kind as string },
+        ]),
+      );
+    },
     async readCurrentWal() {
       const [row] = await query(readCurrentWal);
       return {
@@ -163,13 +179,14 @@ export async function createSourceSession(options: {
         serverVersionName: server!.server_version_name as string,
         walLevel: server!.wal_level as string,
         inRecovery: server!.in_recovery as boolean,
-        roleName: server!.role_name as string,
+        roleName,
         mayReplicate: server!.may_replicate as boolean,
         slotExists: (await session.readSlot(slotName)) !== null,
         slots: { used: server!.slots_used as number, allowed: server!.slots_allowed as number },
         walSenders: { used: server!.wal_senders_used as number, allowed: server!.wal_senders_allowed as number },
         synchronousStandbyNames: server!.synchronous_standby_names as string,
-        publication: await session.readPublication(publicationName),
+        publication: await readPublicationState(query, publicationName),
+        capture: await session.readCapture(publicationName),
         tables: { orders: await readTable('orders'), order_items: await readTable('order_items') },
       };
     },

@@ -2,11 +2,12 @@
 // Guarantees: values come as text in one canonical form (ISO dates, UTC, UTF-8); names are quoted; identity and history
 // are those of the very server that will stream; a refused slot is an error that tells which kind of refusal it was.
 
-import type { SQLQuery } from '@databases/pg';
-import pg from 'pg';
+import type pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { copySlot } from '../sql/copy-slot.ts';
+import { pinSession } from '../sql/pin-session.ts';
 import { readSlotState } from '../sql/read-slot-state.ts';
+import { plainText, quoteIdentifier } from './plain-text.ts';
 import { SlotBusyError, SlotCopyError, SlotLostError, SlotMissingError } from './stream-errors.ts';
 import { parseTimelineHistory, type TimelineSwitch } from './timeline.ts';
 
@@ -50,7 +51,7 @@ export async function prepareWalSender(
   options: { readonly walSenderTimeoutMs: number; readonly slotName: string; readonly copyOf?: string },
 ): Promise<SourceIdentity> {
   const { walSenderTimeoutMs, slotName, copyOf } = options;
-  await setCanonicalText(client);
+  await pinWalSender(client);
   await client.query(`SET wal_sender_timeout = ${Math.trunc(walSenderTimeoutMs)}`);
   if (copyOf !== undefined) await copyFrom(client, copyOf, slotName);
   return readSourceIdentity(client);
@@ -67,19 +68,9 @@ async function copyFrom(client: pg.ClientBase, copyOf: string, slotName: string)
   }
 }
 
-/** The statement with its values in the text: a walsender connection has no extended protocol. */
-export function plainText(statement: SQLQuery): string {
-  return statement.format({
-    escapeIdentifier: quoteIdentifier,
-    formatValue: (value) => ({ placeholder: pg.escapeLiteral(String(value)), value: null }),
-  }).text;
-}
-
-/** Text values of the stream and of snapshots have one form, whatever the server, role or database is set to. */
-export async function setCanonicalText(client: pg.ClientBase): Promise<void> {
-  await client.query("SET DateStyle = 'ISO, MDY'");
-  await client.query("SET TimeZone = 'UTC'");
-  await client.query("SET client_encoding = 'UTF8'");
+/** Values have one text form, and no limit of the role's ends a stream or a snapshot that is being read. */
+export async function pinWalSender(client: pg.ClientBase): Promise<void> {
+  await client.query(plainText(pinSession(0)));
 }
 
 /** Reads IDENTIFY_SYSTEM and the timeline's history on `client`, a walsender connection that does not stream yet. */
@@ -138,10 +129,6 @@ export function quoteSlotName(slotName: string): string {
     );
   }
   return `"${slotName}"`;
-}
-
-function quoteIdentifier(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
 }
 
 function quoteLiteral(text: string): string {

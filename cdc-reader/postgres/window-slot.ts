@@ -13,7 +13,7 @@ import { logRestartPoint } from '../sql/log-restart-point.ts';
 import { readServerFacts } from '../sql/read-server-facts.ts';
 import { readWindowFacts } from '../sql/read-window-facts.ts';
 import { endSession } from './end-session.ts';
-import { plainText } from './walsender.ts';
+import { plainText } from './plain-text.ts';
 
 export interface WindowSlotSession {
   /** `mayLogRestartPoint`: whether logRestartPoint() is granted to this role. */

@@ -162,6 +162,26 @@ describe('placing an order', () => {
   });
 });
 
+describe('a trigger of somebody else', () => {
+  it.each(['orders', 'order_items'])(
+    'that keeps rows of %s back makes the answer 500, and nothing is stored',
+    async (table) => {
+      await client.query(`
+      CREATE FUNCTION keep_back() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+      CREATE TRIGGER keep_back BEFORE INSERT ON ${table} FOR EACH ROW EXECUTE FUNCTION keep_back()`);
+      try {
+        const before = await countRows(client);
+        for (const headers of [{}, { 'idempotency-key': 'kept-back' }]) {
+          expect((await place({ userId: newUser(), items: [item, item] }, headers)).status).toBe(500);
+        }
+        expect(await countRows(client)).toEqual(before);
+      } finally {
+        await client.query('DROP FUNCTION keep_back CASCADE');
+      }
+    },
+  );
+});
+
 describe('an idempotency key', () => {
   it('answers the same order again with 200 and the first answer, also after it was paid', async () => {
     const order = { userId: newUser(), items: [item, item] };

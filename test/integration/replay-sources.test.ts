@@ -3,11 +3,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { requireOids } from '#schemas/capture-fingerprint.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { formatLsn, LSN_ZERO, type Lsn, parseLsn, toLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { createKafkaLog, type KafkaLog } from '#service/kafka-log.ts';
 import { createLogger } from '#service/logger.ts';
+import { createSourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import { resolveInLog, resolveInWal, resolveTime } from '../../tools/replay/resolve-time.ts';
 import type { ReplaySource, SourceChunk, SourceOrder, SourceRange } from '../../tools/replay/source.ts';
 import { createTablesSource, formatTablesCursor, type TablesOptions } from '../../tools/replay/tables-source.ts';
@@ -40,7 +42,16 @@ beforeAll(async () => {
     `SELECT system_identifier::text AS id, current_database() AS database FROM pg_control_system(),
        pg_copy_logical_replication_slot('${env.SLOT_NAME}', '${windowSlotName}')`,
   );
+  const session = await createSourceSession({
+    databaseUrl: env.ORDER_DATABASE_URL,
+    applicationName: 'replay-sources-test',
+    logger,
+    onEnd: () => undefined,
+  });
+  const { fingerprint } = await session.readCapture(env.PUBLICATION_NAME);
+  await session.close();
   walOptions = {
+    captured: requireOids(fingerprint),
     databaseUrl: env.ORDER_DATABASE_URL,
     applicationName: 'replay-sources-test',
     publicationName: env.PUBLICATION_NAME,

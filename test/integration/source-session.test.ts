@@ -1,8 +1,11 @@
 // The SQL session beside the stream, the slot's creation with its snapshot, and the preflight, on a real orders database.
 import { randomBytes, randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { compareCapture, formatVersion1, requireOids } from '#schemas/capture-fingerprint.ts';
 import { createLogger } from '#service/logger.ts';
+import { findVisibilityProblems } from '../../cdc-reader/postgres/capture.ts';
 import { decodeTuple } from '../../cdc-reader/postgres/pgoutput.ts';
 import { findPreflightProblems } from '../../cdc-reader/postgres/preflight.ts';
 import { createSlot, dropSlot } from '../../cdc-reader/postgres/slot.ts';
@@ -102,8 +105,8 @@ describe('the preflight', () => {
       'NO_REPLICATION_PRIVILEGE',
       'ROW_FILTER',
       'COLUMN_LIST',
-      'NO_SELECT_PRIVILEGE',
       'COLUMN_MISSING',
+      'NO_SELECT_PRIVILEGE',
       'NO_SELECT_PRIVILEGE',
     ]);
     expect(problems.find(({ code }) => code === 'COLUMN_LIST')?.problem).toContain(
@@ -112,15 +115,36 @@ describe('the preflight', () => {
   });
 });
 
-describe('a publication fingerprint', () => {
-  it('stays as it is until the publication is altered, refilled or recreated, and then never comes back', async () => {
-    const read = async () => (await session.readPublication(publicationName))?.fingerprint;
+describe('a capture fingerprint', () => {
+  const read = async () => (await session.readCapture(publicationName)).fingerprint;
+
+  it('describes the tables as the migrations make them, and names them by their OIDs', async () => {
+    const { fingerprint, visibility } = await session.readCapture(publicationName);
+    const { orders, order_items } = fingerprint.tables;
+    for (const [table, found] of Object.entries({ orders, order_items })) {
+      expect(found, table).toMatchObject({ kind: 'r', persistence: 'p', isPartition: false, children: 0, rules: 0 });
+    }
+    expect(orders!.columns.placed_at).toEqual([expect.any(Number), 1184]);
+    expect(fingerprint.publication!.tables.map(({ of }) => of).toSorted()).toEqual(
+      [orders!.oid, order_items!.oid].toSorted(),
+    );
+    expect(findVisibilityProblems(visibility, session.roleName)).toEqual([]);
+    const names = await session.readTableNames([orders!.oid, order_items!.oid, 1]);
+    expect([...names]).toEqual([
+      [orders!.oid, { schema: 'public', name: 'orders', kind: 'r' }],
+      [order_items!.oid, { schema: 'public', name: 'order_items', kind: 'r' }],
+    ]);
+    expect(compareCapture({ version1: formatVersion1(fingerprint.publication!) }, fingerprint).differences).toEqual([]);
+  });
+
+  it('of the publication stays until it is altered, refilled or recreated, and then never comes back', async () => {
     const seen = [await read()];
     await insertWholeOrder(client);
     await client.query('VACUUM FREEZE pg_publication');
     await client.query('VACUUM FREEZE pg_publication_rel');
-    expect(await read()).toBe(seen[0]);
-    expect(await session.readPublicationFingerprint(publicationName)).toBe(seen[0]);
+    await client.query('VACUUM FREEZE pg_type');
+    await client.query('VACUUM FREEZE pg_namespace');
+    expect(await read()).toEqual(seen[0]);
     for (const change of [
       `ALTER PUBLICATION ${publicationName} SET (publish = 'insert, update')`,
       `ALTER PUBLICATION ${publicationName} SET (publish = 'insert')`,
@@ -130,13 +154,16 @@ describe('a publication fingerprint', () => {
       `DROP PUBLICATION ${publicationName}; CREATE PUBLICATION ${publicationName} FOR TABLE orders, order_items`,
     ]) {
       await client.query(change);
-      const fingerprint = await read();
-      expect(seen, change).not.toContain(fingerprint);
-      seen.push(fingerprint);
+      const found = await read();
+      for (const earlier of seen) {
+        const { differences } = compareCapture(earlier, found);
+        expect(differences.length, change).toBeGreaterThan(0);
+        expect(new Set(differences.map(({ subject }) => subject))).toEqual(new Set(['publication']));
+      }
+      seen.push(found);
     }
     await client.query(`DROP PUBLICATION ${publicationName}`);
-    expect(await session.readPublication(publicationName)).toBeNull();
-    expect(await session.readPublicationFingerprint(publicationName)).toBeNull();
+    expect((await read()).publication).toBeNull();
   });
 });
 
@@ -310,6 +337,43 @@ describe('the session', () => {
     await recorded.stream.close();
     await expect(requireSameServer(session, identity, slotName)).rejects.toMatchObject(moved);
     await expect(requireSameServer(session, identity, 'elsewhere')).rejects.toMatchObject(moved);
+  });
+
+  it('fails a read that a policy would shorten, and still tells who the tables are and what its role may not see', async () => {
+    const role = `limited_${randomBytes(4).toString('hex')}`;
+    await client.query(`CREATE ROLE ${role} LOGIN; GRANT SELECT ON orders, order_items TO ${role}`);
+    await client.query('ALTER TABLE orders ENABLE ROW LEVEL SECURITY; CREATE POLICY everything ON orders USING (true)');
+    const limited = await openSession(postgres.url(new URL(url).pathname.slice(1), role));
+    const { fingerprint, visibility } = await limited.readCapture(publicationName);
+    expect(compareCapture((await session.readCapture(publicationName)).fingerprint, fingerprint).differences).toEqual(
+      [],
+    );
+    expect(findVisibilityProblems(visibility, role).map(({ code }) => code)).toEqual(['ROW_LEVEL_SECURITY']);
+    await expect(limited.orderExists([randomUUID()])).rejects.toThrow('row-level security');
+    await limited.close();
+  });
+
+  it('keeps to its own time limits, whatever the role brings along', async () => {
+    const role = `hasty_${randomBytes(4).toString('hex')}`;
+    await client.query(`CREATE ROLE ${role} LOGIN; GRANT SELECT ON orders TO ${role}`);
+    await client.query(
+      `ALTER ROLE ${role} SET statement_timeout = '150ms'; ALTER ROLE ${role} SET lock_timeout = '150ms'`,
+    );
+    const hasty = await openSession(postgres.url(new URL(url).pathname.slice(1), role));
+    await client.query('BEGIN; LOCK TABLE orders');
+    const read = hasty.orderExists([randomUUID()]);
+    read.catch(() => undefined);
+    await delay(500);
+    await client.query('COMMIT');
+    expect(await read).toEqual(new Set());
+    await hasty.close();
+  });
+
+  it('tells who the tables are while others have them locked', async () => {
+    await client.query('BEGIN; LOCK TABLE orders, order_items IN ACCESS EXCLUSIVE MODE');
+    const { fingerprint } = await session.readCapture(publicationName);
+    expect(requireOids(fingerprint)).toEqual({ orders: expect.any(Number), order_items: expect.any(Number) });
+    await client.query('COMMIT');
   });
 
   it('holds an advisory lock that no other session gets until it ends', async () => {

@@ -2,6 +2,7 @@
 // that loses nothing at that moment may just as well pass unnoticed: then everything must be complete, as ever.
 import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { toLsn } from '#schemas/lsn.ts';
+import { exampleCapture, exampleTable } from '../support/capture.ts';
 import { uuid } from '../support/pgoutput-messages.ts';
 import { createEvent } from '../support/sink-events.ts';
 import { placeOrders } from './chaos.ts';
@@ -61,7 +62,19 @@ const kinds = {
       placeOrders(simulation, 1, 0);
       const { postgres } = simulation;
       postgres.hide(postgres.wal.at(-1)!);
-      postgres.fingerprint = 'publication 2';
+      const { publication } = postgres.capture;
+      postgres.capture = exampleCapture({ publication: { ...publication!, xmin: '900' } });
+    },
+  },
+  'the orders table is renamed and back for one transaction': {
+    halts: ['TABLES_CHANGED'],
+    make(simulation) {
+      placeOrders(simulation, 1, 0);
+      const { postgres } = simulation;
+      postgres.hide(postgres.wal.at(-1)!);
+      const rowType = { ...exampleTable('orders').rowType, xmin: '900' };
+      const tables = { ...postgres.capture.tables, orders: exampleTable('orders', { rowType }) };
+      postgres.capture = { ...postgres.capture, tables };
     },
   },
   'another cluster answers under the same name': {

@@ -84,7 +84,7 @@ export function judgeLog(simulation: Simulation): ReadonlySet<string> {
   const committed = postgres.wal.flatMap(({ orders }) => orders);
   const isReaderHalted = halts.some(({ who }) => who === 'reader');
   if (isReaderHalted) {
-    // What follows rows that the publication left out may be published until the next look at it; it stays a halt.
+    // What follows rows that the publication left out may be published until the next check; it stays a halt.
     const streamed = postgres.wal.flatMap(({ orders, isHidden }) => (isHidden ? [] : orders));
     const isBeginning = [committed, streamed, ordersAtGap ?? []].some((orders) => beginsWith(orders, ids));
     demand(isBeginning, () => `I11: published is ${ids.join(' ')}, which is no beginning of what was committed`);

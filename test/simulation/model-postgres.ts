@@ -3,6 +3,7 @@
 // confirmations, as Postgres's slots do; a promotion begins a new timeline. What goes over the stream is model-stream's.
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
 import type { TimelineSwitch } from '../../cdc-reader/postgres/timeline.ts';
+import { exampleCapture } from '../support/capture.ts';
 import type { Process, World } from './world.ts';
 
 export interface PlacedItem {
@@ -79,7 +80,7 @@ export class ModelPostgres {
   end = 0x1000n;
   wal: Commit[] = [];
   slot: Slot | null = null;
-  fingerprint = 'publication 1';
+  capture = exampleCapture();
   lockHolder: Connection | null = null;
   readonly connections = new Set<Connection>();
   readonly world: World;

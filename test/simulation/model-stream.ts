@@ -12,7 +12,8 @@ import {
   SlotMissingError,
   StreamLostError,
 } from '../../cdc-reader/postgres/stream-errors.ts';
-import { itemsRelation, ordersRelation, tupleOf } from '../support/pgoutput-messages.ts';
+import { exampleOids, visibleCapture } from '../support/capture.ts';
+import { itemsRelation, ordersRelation, type RelationMessage, tupleOf } from '../support/pgoutput-messages.ts';
 import type { Commit, ModelPostgres, PlacedItem, PlacedOrder } from './model-postgres.ts';
 import type { Process } from './world.ts';
 
@@ -32,8 +33,7 @@ const itemRow = (orderId: string, { lineNo, sku, quantity, cartLineId }: PlacedI
 export function formatOrder(order: PlacedOrder): SnapshotOrder {
   const named = (names: readonly string[], values: readonly (string | null)[]) =>
     Object.fromEntries(names.map((name, index) => [name, values[index]!]));
-  const names = (relation: PgoutputMessage) =>
-    relation.kind === 'relation' ? relation.columns.map(({ name }) => name) : [];
+  const names = (relation: RelationMessage) => relation.columns.map(({ name }) => name);
   return {
     order: named(names(ordersRelation), orderRow(order)),
     items: order.items.map((item) => named(names(itemsRelation), itemRow(order.orderId, item))),
@@ -42,10 +42,10 @@ export function formatOrder(order: PlacedOrder): SnapshotOrder {
 
 function messagesOf({ commitLsn, endLsn, orders, isHidden }: Commit, isFirst: boolean): PgoutputMessage[] {
   const rows = (isHidden ? [] : orders).flatMap((order): PgoutputMessage[] => [
-    { kind: 'insert', relationOid: 1, tuple: tupleOf(orderRow(order)) },
+    { kind: 'insert', relationOid: exampleOids.orders, tuple: tupleOf(orderRow(order)) },
     ...order.items.map((item) => ({
       kind: 'insert' as const,
-      relationOid: 2,
+      relationOid: exampleOids.order_items,
       tuple: tupleOf(itemRow(order.orderId, item)),
     })),
   ]);
@@ -176,8 +176,9 @@ export function openSession(postgres: ModelPostgres, process: Process, onEnd: (e
     );
   return {
     readSlot: () => read('reads the slot', () => readSlot(postgres)),
-    readPublication: () => read('reads the publication', () => ({ fingerprint: postgres.fingerprint })),
-    readPublicationFingerprint: () => read('looks at the publication', () => postgres.fingerprint),
+    roleName: 'reader',
+    readCapture: () => read('reads who the captured tables are', () => visibleCapture(postgres.capture)),
+    readTableNames: () => read('reads what the tables are called', () => new Map()),
     readCurrentWal: () =>
       read('reads the end of the log', () => ({
         flushLsn: toLsn(postgres.end),

@@ -1,6 +1,7 @@
 // The reader and the sink as processes of the simulation: the real ones from createReader and createPipeline downwards,
 // over the models. A process can be started, told to stop, and killed by the world; what it halts with is kept.
 import './stand-ins.ts';
+import type { CaptureFingerprint } from '#schemas/capture-fingerprint.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import type { HaltError } from '#service/halt.ts';
 import { KafkaAwayError } from '#service/kafka-errors.ts';
@@ -60,7 +61,7 @@ const lost = () => new StreamLostError('the connection broke');
 /** Connects what the services open to these models, until the next call. */
 export function setStage(models: Models): void {
   const { world, postgres, kafka, group } = models;
-  const snapshots = new Map<string, readonly PlacedOrder[]>();
+  const snapshots = new Map<string, { orders: readonly PlacedOrder[]; capture: CaptureFingerprint }>();
   stage.world = world;
   stage.io = {
     createReplicationStream: (process, { handlers }) =>
@@ -90,10 +91,8 @@ export function setStage(models: Models): void {
           if (postgres.slot !== null) throw new Error('the slot exists already');
           const consistentPoint = postgres.createSlot();
           const snapshotName = `snapshot at ${consistentPoint}`;
-          snapshots.set(
-            snapshotName,
-            postgres.wal.flatMap(({ orders }) => orders),
-          );
+          const orders = postgres.wal.flatMap((commit) => commit.orders);
+          snapshots.set(snapshotName, { orders, capture: postgres.capture });
           return { consistentPoint, snapshotName, close: async () => undefined };
         },
         lost,
@@ -107,8 +106,9 @@ export function setStage(models: Models): void {
         },
         lost,
       ),
-    async *readSnapshotOrders(_, { snapshotName }) {
-      const orders = snapshots.get(snapshotName)!;
+    async *readSnapshotOrders(_, { snapshotName, onSnapshot }) {
+      const { orders, capture } = snapshots.get(snapshotName)!;
+      await onSnapshot(() => world.read('reads who the tables of the snapshot are', () => [capture], lost));
       for (let at = 0; at < orders.length; at += SNAPSHOT_BATCH) {
         yield await world.read(
           'reads the snapshot',

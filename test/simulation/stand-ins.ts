@@ -19,7 +19,10 @@ vi.mock('../../cdc-reader/postgres/source-session.ts', async () => {
   const { standIn } = await import('./stage.ts');
   return { createSourceSession: standIn('createSourceSession') };
 });
-vi.mock('../../cdc-reader/postgres/preflight.ts', () => ({ findPreflightProblems: () => [] }));
+vi.mock('../../cdc-reader/postgres/preflight.ts', () => ({
+  findPreflightProblems: () => [],
+  findPreflightWarnings: () => [],
+}));
 vi.mock('../../cdc-reader/postgres/slot.ts', async () => {
   const { standIn } = await import('./stage.ts');
   return {

@@ -1,19 +1,24 @@
 // Messages as the parser gives them, made by hand: the two tables of the contract and rows of theirs.
+import { type ContractTable, contractTables } from '#schemas/contract-tables.ts';
 import type { PgoutputMessage } from '../../cdc-reader/postgres/pgoutput.ts';
+import { exampleOids } from './capture.ts';
 
 const TEXT = 25;
 
-function relation(relationOid: number, name: string, columns: readonly string[]): PgoutputMessage {
+export type RelationMessage = Extract<PgoutputMessage, { kind: 'relation' }>;
+
+function relation(name: ContractTable, columns: readonly string[]): RelationMessage {
+  const typeOf = (column: string) => contractTables[name][column]?.[0]?.oid ?? TEXT;
   return {
     kind: 'relation',
-    relationOid,
+    relationOid: exampleOids[name],
     schema: 'public',
     name,
-    columns: columns.map((column, index) => ({ name: column, typeOid: TEXT, isKey: index === 0 })),
+    columns: columns.map((column, index) => ({ name: column, typeOid: typeOf(column), isKey: index === 0 })),
   };
 }
 
-export const ordersRelation = relation(1, 'orders', [
+export const ordersRelation = relation('orders', [
   'order_id',
   'user_id',
   'status',
@@ -23,7 +28,7 @@ export const ordersRelation = relation(1, 'orders', [
   'placed_at',
 ]);
 
-export const itemsRelation = relation(2, 'order_items', [
+export const itemsRelation = relation('order_items', [
   'order_id',
   'line_no',
   'sku',

@@ -1,9 +1,10 @@
 // A transactional producer that only takes notes, with offsets that grow as Kafka's: a marker in each written partition at
-// every commit. Commits can be held back, sends made slow or made to fail.
+// every commit. Commits can be held back, sends made slow or made to fail, records refused as too large.
 import { setTimeout as delay } from 'node:timers/promises';
+import { RecordTooLargeError } from '../../cdc-reader/kafka/producer-errors.ts';
 import type { OutgoingRecord, TransactionalProducer } from '../../cdc-reader/kafka/transactional-producer.ts';
 
-export function createRecordingKafka(options: { slowSendMs?: number } = {}) {
+export function createRecordingKafka(options: { slowSendMs?: number; maxValueBytes?: number } = {}) {
   const committed: OutgoingRecord[][] = [];
   const ends = new Map<string, bigint>();
   let aborted = 0;
@@ -19,6 +20,10 @@ export function createRecordingKafka(options: { slowSendMs?: number } = {}) {
       return {
         async send(records) {
           if (failure !== undefined) throw failure;
+          const largestRecordBytes = Math.max(...records.map(({ value }) => value.length));
+          if (largestRecordBytes > (options.maxValueBytes ?? Number.POSITIVE_INFINITY)) {
+            throw new RecordTooLargeError({ topics: ['orders.placed'], largestRecordBytes });
+          }
           const bases = new Map<string, { topic: string; partition: number; baseOffset: bigint }>();
           for (const record of records) {
             const { topic, partition } = record;

@@ -16,7 +16,16 @@ import {
   planReader,
   type ReaderFacts,
 } from '../../tools/adopt/plan-reader.ts';
+import { exampleCapture, exampleTable } from '../support/capture.ts';
 import { createEvent } from '../support/order-placed-events.ts';
+
+/** After both tables were replaced. */
+const other = exampleCapture({
+  tables: {
+    orders: exampleTable('orders', { oid: 20_000 }),
+    order_items: exampleTable('order_items', { oid: 20_001 }),
+  },
+});
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
 
@@ -33,7 +42,7 @@ const checkpoint: Checkpoint = {
   throughLsn: at(1_200),
   partial: null,
   nextOffsets: [10n, 20n],
-  publicationFingerprint: 'p1',
+  capture: exampleCapture(),
   gaps: [],
   windowMarks: [{ atMs: 1, throughLsn: at(1_100) }],
 };
@@ -54,7 +63,8 @@ const facts: ReaderFacts = {
   },
   flushLsn: at(5_000),
   slotExists: false,
-  publicationFingerprint: 'p1',
+  capture: exampleCapture(),
+  tableNames: new Map(),
   checkpoint,
   halt: new SlotDroppedError('tillstream', at(1_200), at(5_000)),
   lastOrderExists: true,
@@ -129,7 +139,7 @@ describe('the checkpoint that is written', () => {
   const made = {
     slotName: 'tillstream',
     consistentPoint: at(6_000),
-    publicationFingerprint: 'p2',
+    capture: other,
     live,
     generation: 3,
   };
@@ -145,7 +155,7 @@ describe('the checkpoint that is written', () => {
         walStatus: 'reserved',
         invalidationReason: null,
       },
-      publication: { name: 'p', fingerprint: 'p2' },
+      capture: { publicationName: 'shop', found: other, names: new Map() },
       lastOrderExists: written.lastPublished === null ? null : true,
       live: tails,
     });
@@ -159,9 +169,9 @@ describe('the checkpoint that is written', () => {
       lastPublished: checkpoint.lastPublished,
       gaps: [{ fromLsn: at(1_200), toLsn: at(6_000) }],
       windowMarks: [],
-      publicationFingerprint: 'p2',
+      capture: other,
     });
-    expect(afterAdoption(written, live).throughLsn).toBe(at(6_000));
+    expect(afterAdoption(written, live).checkpoint.throughLsn).toBe(at(6_000));
     expect(parseCheckpoint(formatCheckpoint(written))).toEqual(written);
   });
 
@@ -180,7 +190,7 @@ describe('the checkpoint that is written', () => {
       nextOffsets: [],
       gaps: [{ fromLsn: LSN_ZERO, toLsn: at(6_000) }],
     });
-    expect(afterAdoption(written, empty).generation).toBe(4);
+    expect(afterAdoption(written, empty).checkpoint.generation).toBe(4);
   });
 
   it('is rebuilt from the topic where there is none', () => {
@@ -197,7 +207,7 @@ describe('the checkpoint that is written', () => {
       lastPublished: { commitLsn: at(901), ordinal: 0, orderId: tails[1]!.newest.orderId },
       gaps: [{ fromLsn: LSN_ZERO, toLsn: at(6_000) }],
     });
-    expect(afterAdoption(written, tails).throughLsn).toBe(at(6_000));
+    expect(afterAdoption(written, tails).checkpoint.throughLsn).toBe(at(6_000));
   });
 
   it('uses no partition that was added to the topic and holds nothing of its own', () => {
@@ -264,9 +274,9 @@ describe('gaps', () => {
     expect(found).toEqual(commands.map((one) => `npm run replay -- ${one}`));
   });
 
-  it('are not closed from the WAL when the publication was another one meanwhile', () => {
+  it('are not closed from the WAL when the publication or the tables were others meanwhile', () => {
     expect(planReader(facts).isInWal).toBe(true);
-    expect(planReader({ ...facts, publicationFingerprint: 'p2' }).isInWal).toBe(false);
+    expect(planReader({ ...facts, capture: other }).isInWal).toBe(false);
   });
 });
 

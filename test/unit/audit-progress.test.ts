@@ -126,6 +126,7 @@ describe('the report', () => {
     agreeing: 7,
     missing: 1,
     phantom: 1,
+    replaced: 0,
     newer: 2,
     differing: 1,
     kinds: new Map([['sku' as const, 1]]),
@@ -138,6 +139,7 @@ describe('the report', () => {
     parked: { parked: 3, distinct: 2 },
     replayBacklog: 4n,
     repairs: ['npm run replay -- --source tables'],
+    leftOrders: 0,
     limit: 1,
   };
 
@@ -149,7 +151,18 @@ describe('the report', () => {
     expect(text).toContain('the first 1 of 3:\n  x: is not in the ledger');
     expect(text).toContain('4 records of the replay topic');
     expect(text).toContain('npm run replay -- --source tables');
-    expect(text).toContain('restored');
+    expect(text).toContain('Phantoms were published');
+  });
+
+  it.each([
+    ['left in a replaced table', { leftOrders: 2 }, {}],
+    ['applied, and only in a replaced table', {}, { replaced: 1 }],
+  ])('says that orders %s need the tables back, and never that a database was restored', (_, change, counts) => {
+    const clean = { ...result, missing: 0, phantom: 0, differing: 0, kinds: new Map(), examples: [], ...counts };
+    const text = formatReport({ ...report, result: clean, ...change }).join('\n');
+    expect(text).toContain('The two databases differ.');
+    expect(text).toContain('put the captured tables back');
+    expect(text).not.toMatch(/restored|Phantoms/);
   });
 
   it('says in one line that the databases agree', () => {

@@ -1,12 +1,18 @@
 // What stands between the reader and an orders database, by facts alone: every problem is found, and all at once.
 import { describe, expect, it } from 'vitest';
-import { findPreflightProblems, type PreflightFacts } from '../../cdc-reader/postgres/preflight.ts';
+import type { CaptureFingerprint, TableFingerprint } from '#schemas/capture-fingerprint.ts';
+import type { TableVisibility } from '../../cdc-reader/postgres/capture.ts';
+import {
+  findPreflightProblems,
+  findPreflightWarnings,
+  type PreflightFacts,
+} from '../../cdc-reader/postgres/preflight.ts';
 import { matchesSynchronousStandby } from '../../cdc-reader/postgres/synchronous-standbys.ts';
+import { exampleCapture, exampleOids, exampleTable, visibleCapture } from '../support/capture.ts';
 
 const names = { publicationName: 'tillstream', applicationName: 'tillstream-cdc-reader' };
 
 const orders = {
-  maySelect: true,
   columns: [
     { name: 'order_id', type: 'uuid' },
     { name: 'user_id', type: 'text' },
@@ -19,7 +25,6 @@ const orders = {
   ],
 };
 const items = {
-  maySelect: true,
   columns: [
     { name: 'order_id', type: 'uuid' },
     { name: 'line_no', type: 'integer' },
@@ -32,7 +37,7 @@ const items = {
 const published = (name: string, columns: readonly { name: string }[] | null) => ({
   schema: 'public',
   name,
-  oid: 1,
+  oid: (exampleOids as Record<string, number>)[name] ?? 99,
   hasRowFilter: false,
   columnList: columns?.map((column) => column.name) ?? null,
 });
@@ -49,14 +54,15 @@ const good: PreflightFacts = {
   walSenders: { used: 9, allowed: 10 },
   synchronousStandbyNames: '',
   publication: {
-    fingerprint: 'x',
     allTables: false,
     inserts: true,
     updates: false,
     deletes: false,
     truncates: false,
+    viaRoot: false,
     tables: [published('order_items', items.columns), published('orders', orders.columns)],
   },
+  capture: visibleCapture(),
   tables: { orders, order_items: items },
 };
 
@@ -64,6 +70,12 @@ function codes(change: Partial<PreflightFacts>): string[] {
   return findPreflightProblems({ ...good, ...change }, names).map(({ code }) => code);
 }
 
+const captured = (change: Partial<CaptureFingerprint>) => ({ capture: visibleCapture(exampleCapture(change)) });
+const ordersAs = (change: Partial<TableFingerprint>) =>
+  captured({ tables: { ...exampleCapture().tables, orders: exampleTable('orders', change) } });
+const itemsVisible = (visible: Partial<TableVisibility>) => ({
+  capture: visibleCapture(exampleCapture(), { order_items: visible }),
+});
 const publication = (change: Partial<NonNullable<PreflightFacts['publication']>>) => ({
   publication: { ...good.publication!, ...change },
 });
@@ -100,15 +112,32 @@ describe('preflight', () => {
     ['TABLE_NOT_PUBLISHED', publication({ tables: [published('orders', orders.columns)] })],
     [
       'TABLE_NOT_PUBLISHED',
-      publication({ tables: [{ ...published('orders', null), schema: 'other' }, good.publication!.tables[0]!] }),
+      publication({
+        tables: [{ ...published('orders', null), schema: 'other', oid: 7 }, good.publication!.tables[0]!],
+      }),
     ],
     ['ROW_FILTER', publication({ tables: good.publication!.tables.map((t, i) => ({ ...t, hasRowFilter: i === 0 })) })],
     [
       'COLUMN_LIST',
       publication({ tables: [published('orders', orders.columns.slice(1)), good.publication!.tables[0]!] }),
     ],
-    ['TABLE_MISSING', { tables: { ...good.tables, orders: null } }],
-    ['NO_SELECT_PRIVILEGE', { tables: { ...good.tables, order_items: { ...items, maySelect: false } } }],
+    ['TABLE_MISSING', captured({ tables: { ...exampleCapture().tables, orders: null } })],
+    ['TABLE_KIND', ordersAs({ kind: 'v' })],
+    ['TABLE_KIND', ordersAs({ kind: 'p', children: 2 })],
+    ['TABLE_UNLOGGED', ordersAs({ persistence: 'u' })],
+    ['TABLE_IS_PARTITION', ordersAs({ isPartition: true })],
+    ['TABLE_HAS_CHILDREN', ordersAs({ children: 1, hadChildren: true })],
+    ['NO_SELECT_PRIVILEGE', itemsVisible({ maySelect: false })],
+    ['ROW_LEVEL_SECURITY', itemsVisible({ isFiltered: true })],
+    [
+      'NO_SCHEMA_PRIVILEGE',
+      { capture: { ...good.capture, visibility: { ...good.capture.visibility, mayUseSchema: false } } },
+    ],
+    ['PUBLICATION_VIA_ROOT', publication({ viaRoot: true, allTables: true })],
+    [
+      'PUBLICATION_VIA_ROOT',
+      publication({ viaRoot: true, tables: [...good.publication!.tables, published('more', null)] }),
+    ],
     ['COLUMN_MISSING', { tables: { ...good.tables, orders: { ...orders, columns: orders.columns.slice(1) } } }],
     [
       'COLUMN_TYPE',
@@ -131,6 +160,43 @@ describe('preflight', () => {
     expect(problems[0]!.remedy).toMatch(/\.$/);
   });
 
+  it('says where to find the rows of a table that is not published, and what the publication lists in its place', () => {
+    const swapped = publication({
+      tables: [{ ...published('orders_old', null), oid: 7 }, published('order_items', null)],
+    });
+    const [problem] = findPreflightProblems({ ...good, ...swapped }, names);
+    expect(problem).toMatchObject({ code: 'TABLE_NOT_PUBLISHED' });
+    expect(problem!.problem).toContain('it lists public.orders_old, public.order_items.');
+  });
+
+  it('takes publishing through the root for harmless where only the two tables are published', () => {
+    expect(codes(publication({ viaRoot: true }))).toEqual([]);
+  });
+
+  it('takes tables for published whose schema is', () => {
+    const { publication: listed } = exampleCapture();
+    const bySchema = captured({
+      publication: { ...listed!, tables: [], schemas: [{ oid: 1, xmin: '1', of: exampleCapture().schema!.oid }] },
+    });
+    expect(codes({ ...publication({ tables: [] }), ...bySchema })).toEqual([]);
+    const another = captured({ publication: { ...listed!, tables: [], schemas: [{ oid: 1, xmin: '1', of: 5 }] } });
+    expect(codes({ ...publication({ tables: [] }), ...another })).toEqual([
+      'TABLE_NOT_PUBLISHED',
+      'TABLE_NOT_PUBLISHED',
+    ]);
+  });
+
+  it.each<[string, Partial<PreflightFacts>, number]>([
+    ['does not warn of a publication that lists the tables by name', {}, 0],
+    ['warns of a publication for all tables', publication({ allTables: true, tables: [] }), 1],
+    ['warns of a publication that lists none by name', publication({ tables: [] }), 1],
+    ['does not warn where there is no publication: that is a problem', { publication: null }, 0],
+  ])('%s', (_, change, count) => {
+    const warnings = findPreflightWarnings({ ...good, ...change }, names);
+    expect(warnings).toHaveLength(count);
+    for (const warning of warnings) expect(warning).toContain('FOR TABLE public.orders, public.order_items');
+  });
+
   it('does not need a free slot when its own exists', () => {
     expect(codes({ slotExists: true, slots: { used: 10, allowed: 10 } })).toEqual([]);
   });
@@ -140,6 +206,7 @@ describe('preflight', () => {
       walLevel: 'minimal',
       mayReplicate: false,
       publication: null,
+      ...captured({ tables: { orders: null, order_items: null } }),
       tables: { orders: null, order_items: null },
     });
     expect(everything).toEqual([

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toLsn } from '#schemas/lsn.ts';
 import { type CommittedTransaction, createTransactionAssembler } from '../../cdc-reader/assemble-transaction.ts';
 import type { PgoutputMessage } from '../../cdc-reader/postgres/pgoutput.ts';
+import { exampleOids } from '../support/capture.ts';
 import { itemsRelation, ordersRelation, tupleOf, uuid } from '../support/pgoutput-messages.ts';
 
 const stamp = { generation: 1, timeline: 3 };
@@ -13,12 +14,12 @@ const begin: PgoutputMessage = { kind: 'begin', commitLsn: toLsn(100n), committe
 const commit: PgoutputMessage = { kind: 'commit', commitLsn: toLsn(100n), endLsn: toLsn(130n), committedAt: 5n };
 const order = (n: number): PgoutputMessage => ({
   kind: 'insert',
-  relationOid: 1,
+  relationOid: exampleOids.orders,
   tuple: tupleOf([uuid(n), `user-${n}`, 'placed', 'cart', 'USD', '1000', '2026-11-20 10:00:00.000001+00']),
 });
 const item = (n: number, lineNo: number): PgoutputMessage => ({
   kind: 'insert',
-  relationOid: 2,
+  relationOid: exampleOids.order_items,
   tuple: tupleOf([uuid(n), String(lineNo), `sku-${lineNo}`, '2', '500', null]),
 });
 
@@ -33,6 +34,7 @@ describe('assembling a transaction', () => {
     const assembler = createTransactionAssembler({
       spillBytes,
       spillDirectory,
+      captured: exampleOids,
       onIgnored: (reason) => ignored.push(reason),
     });
     const transactions = [ordersRelation, itemsRelation, ...messages].flatMap((message) => {
@@ -110,15 +112,15 @@ describe('assembling a transaction', () => {
 
   it('counts changes of other tables and other kinds, and publishes none of them', () => {
     const ignored: string[] = [];
-    const other = { ...ordersRelation, relationOid: 9, name: 'audit' } as PgoutputMessage;
+    const other = { ...ordersRelation, relationOid: 9, name: 'audit' };
     const transactions = assemble(
       [
         begin,
         other,
         { kind: 'insert', relationOid: 9, tuple: Buffer.alloc(2) },
-        { kind: 'update', relationOid: 1 },
-        { kind: 'delete', relationOid: 1 },
-        { kind: 'truncate', relationOids: [1, 2] },
+        { kind: 'update', relationOid: exampleOids.orders },
+        { kind: 'delete', relationOid: exampleOids.orders },
+        { kind: 'truncate', relationOids: Object.values(exampleOids) },
         { kind: 'type' },
         commit,
       ],
@@ -131,15 +133,12 @@ describe('assembling a transaction', () => {
 
   it('reads rows by the shape that their table had when they were written', () => {
     const wider: PgoutputMessage = {
-      ...(ordersRelation as Extract<PgoutputMessage, { kind: 'relation' }>),
-      columns: [
-        { name: 'note', typeOid: 25, isKey: false },
-        ...(ordersRelation as Extract<PgoutputMessage, { kind: 'relation' }>).columns,
-      ],
+      ...ordersRelation,
+      columns: [{ name: 'note', typeOid: 25, isKey: false }, ...ordersRelation.columns],
     };
     const widerOrder: PgoutputMessage = {
       kind: 'insert',
-      relationOid: 1,
+      relationOid: exampleOids.orders,
       tuple: tupleOf(['hello', uuid(2), 'user-2', 'placed', 'cart', 'USD', '7', '2026-11-20 10:00:00+00']),
     };
     for (const spillBytes of [1_000_000, 0]) {
@@ -161,9 +160,19 @@ describe('assembling a transaction', () => {
     ['BEGIN inside a transaction', [begin, begin], 'STREAM_OUT_OF_ORDER'],
     ['COMMIT outside a transaction', [commit], 'STREAM_OUT_OF_ORDER'],
     [
-      'a contract column that is gone',
-      [{ ...ordersRelation, columns: [] } as unknown as PgoutputMessage],
-      'COLUMN_MISSING',
+      'a row of a table without a contract column',
+      [{ ...ordersRelation, columns: ordersRelation.columns.slice(1) }, begin, order(1)],
+      'TABLES_CHANGED',
+    ],
+    [
+      'a row of another table under the name',
+      [{ ...ordersRelation, relationOid: 9 }, begin, { ...order(1), relationOid: 9 } as PgoutputMessage],
+      'TABLES_CHANGED',
+    ],
+    [
+      'a row of the captured table under another name',
+      [{ ...ordersRelation, name: 'orders_old' }, begin, order(1)],
+      'TABLES_CHANGED',
     ],
   ])('halts for %s', (_, messages, code) => {
     expect(() => assemble(messages)).toThrow(expect.objectContaining({ code }));

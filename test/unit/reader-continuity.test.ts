@@ -1,6 +1,7 @@
 // The decisions that keep a reader from publishing over a gap: the arithmetic of throughLsn, and every case in which
 // continuity can't be proven, as a table.
 import { describe, expect, it } from 'vitest';
+import { type CaptureFingerprint, formatVersion1 } from '#schemas/capture-fingerprint.ts';
 import { formatLsn, type Lsn, toLsn } from '#schemas/lsn.ts';
 import {
   addOrderId,
@@ -12,6 +13,7 @@ import {
   publishFrom,
 } from '../../cdc-reader/checkpoint.ts';
 import { type ContinuityFacts, checkContinuity, DropVerifier } from '../../cdc-reader/continuity.ts';
+import { exampleCapture, exampleOids, exampleTable } from '../support/capture.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
 const hashOf = (...ids: string[]): string => {
@@ -33,7 +35,7 @@ const checkpoint: Checkpoint = {
   throughLsn: at(1_200),
   partial: null,
   nextOffsets: [10n, 20n],
-  publicationFingerprint: 'p1',
+  capture: exampleCapture(),
   gaps: [],
   windowMarks: [],
 };
@@ -55,7 +57,7 @@ const facts: ContinuityFacts = {
     walStatus: 'reserved',
     invalidationReason: null,
   },
-  publication: { name: 'tillstream', fingerprint: 'p1' },
+  capture: { publicationName: 'tillstream', found: exampleCapture(), names: new Map() },
   lastOrderExists: true,
   live: [
     { partition: 0, earliest: 0n, end: 10n, newest: { timeline: 2, commitLsn: at(900), ordinal: 0 } },
@@ -109,7 +111,35 @@ describe('a checkpoint', () => {
     expect(parseCheckpoint(Buffer.from(JSON.stringify(old)))).toEqual(checkpoint);
   });
 
-  it.each(['', 'null', '{}', '{"version":2}', '{"version":1,"state":"done"}'])('halts when it reads %j', (text) => {
+  it('of version 1 is read with the text that it knew its publication by, and written as version 2', () => {
+    const { capture, ...rest } = JSON.parse(formatCheckpoint(checkpoint).toString());
+    const text = formatVersion1(capture.publication);
+    const old = parseCheckpoint(Buffer.from(JSON.stringify({ ...rest, version: 1, publicationFingerprint: text })));
+    expect(old).toEqual({ ...checkpoint, capture: { version1: text } });
+    const { checkpoint: verified } = checkContinuity(old, facts);
+    expect(parseCheckpoint(formatCheckpoint(verified))).toEqual(checkpoint);
+  });
+
+  it('is of version 2, which a reader that knows version 1 only refuses, and has nothing that it could go by', () => {
+    const written = JSON.parse(formatCheckpoint(checkpoint).toString());
+    expect(written).toMatchObject({ version: 2, capture: { tables: { orders: { oid: exampleOids.orders } } } });
+    expect(written).not.toHaveProperty('publicationFingerprint');
+  });
+
+  it('of a version to come says which reader can read it', () => {
+    const newer = { ...JSON.parse(formatCheckpoint(checkpoint).toString()), version: 3 };
+    expect(() => parseCheckpoint(Buffer.from(JSON.stringify(newer)))).toThrow(/its version is 3.*run the newer reader/);
+  });
+
+  it.each([
+    '',
+    'null',
+    '{}',
+    '{"version":2}',
+    '{"version":2,"capture":{}}',
+    '{"version":3}',
+    '{"version":1,"state":"done"}',
+  ])('halts when it reads %j', (text) => {
     expect(() => parseCheckpoint(Buffer.from(text))).toThrow(
       expect.objectContaining({ code: 'CHECKPOINT_UNREADABLE' }),
     );
@@ -119,10 +149,15 @@ describe('a checkpoint', () => {
 describe('continuity', () => {
   const source = (change: Partial<ContinuityFacts['source']>) => ({ ...facts, source: { ...facts.source, ...change } });
   const slot = (change: Partial<ContinuityFacts['slot']>) => ({ ...facts, slot: { ...facts.slot, ...change } });
+  const captured = (change: Partial<CaptureFingerprint>) => ({
+    ...facts,
+    capture: { ...facts.capture, found: exampleCapture(change) },
+  });
   const [first, second] = facts.live!;
+  const unchanged = { checkpoint, warnings: [] };
 
   it('is proven when nothing has changed', () => {
-    expect(checkContinuity(checkpoint, facts)).toEqual(checkpoint);
+    expect(checkContinuity(checkpoint, facts)).toEqual(unchanged);
   });
 
   it.each<[string, ContinuityFacts, string]>([
@@ -150,13 +185,18 @@ describe('continuity', () => {
     ['a slot advanced past what was published', slot({ confirmedFlushLsn: at(1_201) }), 'SLOT_AHEAD'],
     [
       'a changed publication',
-      { ...facts, publication: { name: 'tillstream', fingerprint: 'p2' } },
+      captured({ publication: { ...exampleCapture().publication!, xmin: '999' } }),
       'PUBLICATION_CHANGED',
     ],
+    ['a dropped publication', captured({ publication: null }), 'PUBLICATION_CHANGED'],
+    ['a table that is gone', captured({ tables: { ...exampleCapture().tables, orders: null } }), 'TABLES_CHANGED'],
     [
-      'a dropped publication',
-      { ...facts, publication: { name: 'tillstream', fingerprint: null } },
-      'PUBLICATION_CHANGED',
+      'a table and a publication that changed both',
+      captured({
+        publication: null,
+        tables: { ...exampleCapture().tables, orders: exampleTable('orders', { oid: 7 }) },
+      }),
+      'TABLES_CHANGED',
     ],
     ['a database without the last published order', { ...facts, lastOrderExists: false }, 'CONTENTS_DIFFER'],
     ['a live topic with fewer partitions', { ...facts, live: [second!] }, 'LIVE_TOPIC_CHANGED'],
@@ -192,35 +232,59 @@ describe('continuity', () => {
 
   it.each([
     ['SLOT_LOST', slot({ walStatus: 'lost' })],
-    ['PUBLICATION_CHANGED', { ...facts, publication: { name: 'tillstream', fingerprint: null } }],
+    ['PUBLICATION_CHANGED', captured({ publication: null })],
+    ['TABLES_CHANGED', captured({ schema: null })],
   ])('says in the message of %s what is published and where the server is', (_, changed) => {
     const message = new RegExp(`${formatLsn(checkpoint.throughLsn)}\\b.*${formatLsn(facts.source.flushLsn)}\\b`);
     expect(() => checkContinuity(checkpoint, changed)).toThrow(message);
+  });
+
+  it('goes on from a record of version 1 if its publication publishes the two tables of today, and records who they are', () => {
+    const version1 = formatVersion1(exampleCapture().publication!);
+    const old = { ...checkpoint, capture: { version1 } };
+    expect(checkContinuity(old, facts)).toEqual(unchanged);
+    const swapped = captured({ tables: { ...exampleCapture().tables, orders: exampleTable('orders', { oid: 7 }) } });
+    expect(() => checkContinuity(old, swapped)).toThrow(expect.objectContaining({ code: 'TABLES_CHANGED' }));
+    const altered = captured({ publication: { ...exampleCapture().publication!, xmin: '999' } });
+    expect(() => checkContinuity(old, altered)).toThrow(expect.objectContaining({ code: 'PUBLICATION_CHANGED' }));
+  });
+
+  it('goes on under another owner of the tables, warns of it, and records the new one', () => {
+    const rowType = { ...exampleTable('orders').rowType, owner: 11, xmin: '999' };
+    const owned = captured({ tables: { ...exampleCapture().tables, orders: exampleTable('orders', { rowType }) } });
+    const { checkpoint: verified, warnings } = checkContinuity(checkpoint, owned);
+    expect(verified.capture).toEqual(owned.capture.found);
+    expect(warnings).toEqual([expect.stringContaining('row type of public.orders')]);
+  });
+
+  it('says in the halt for changed tables what the captured ones are called now', () => {
+    const swapped = captured({ tables: { ...exampleCapture().tables, orders: exampleTable('orders', { oid: 7 }) } });
+    const names = new Map([[exampleOids.orders as number, { schema: 'public', name: 'orders_old', kind: 'r' }]]);
+    const found = { ...swapped, capture: { ...swapped.capture, names } };
+    expect(() => checkContinuity(checkpoint, found)).toThrow('(oid 16384) is now public.orders_old');
   });
 
   it('goes on after a promotion, and cuts an idle throughLsn back to the branch', () => {
     const history = [...checkpoint.history, { timeline: 2, endsAtLsn: at(1_100) }];
     const promoted = { ...source({ timeline: 3, history }), slot: { ...facts.slot, confirmedFlushLsn: at(1_050) } };
     expect(checkContinuity(checkpoint, promoted)).toEqual({
-      ...checkpoint,
-      timeline: 3,
-      history,
-      throughLsn: at(1_100),
+      checkpoint: { ...checkpoint, timeline: 3, history, throughLsn: at(1_100) },
+      warnings: [],
     });
   });
 
   it('accepts that retention has taken the newest event, where the offsets prove that it was there', () => {
     const expired = { ...second!, earliest: 22n, newest: null };
-    expect(checkContinuity(checkpoint, { ...facts, live: [first!, expired] })).toEqual(checkpoint);
+    expect(checkContinuity(checkpoint, { ...facts, live: [first!, expired] })).toEqual(unchanged);
   });
 
   it('judges whether the slot is ahead only by the newest checkpoint: Postgres may know of one that is not seen yet', () => {
     const ahead = { ...facts.slot, confirmedFlushLsn: at(1_300) };
-    expect(checkContinuity(checkpoint, { ...facts, slot: ahead, isNewest: false })).toEqual(checkpoint);
+    expect(checkContinuity(checkpoint, { ...facts, slot: ahead, isNewest: false })).toEqual(unchanged);
   });
 
   it('judges the end of the live topic only after fencing', () => {
-    expect(checkContinuity(checkpoint, { ...facts, live: null })).toEqual(checkpoint);
+    expect(checkContinuity(checkpoint, { ...facts, live: null })).toEqual(unchanged);
   });
 });
 

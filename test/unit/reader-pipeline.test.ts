@@ -6,165 +6,11 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { decodeOrderPlaced } from '#schemas/codec.ts';
-import { type Lsn, toLsn } from '#schemas/lsn.ts';
-import { createLogger } from '#service/logger.ts';
-import { createMetrics } from '#service/metrics.ts';
-import { addOrderId, type Checkpoint, hashOrderIds, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
-import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
-import { createLifeline, type Lifeline } from '../../cdc-reader/lifeline.ts';
-import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
-import { runPipeline } from '../../cdc-reader/pipeline.ts';
-import type { ReaderSession } from '../../cdc-reader/start-up.ts';
-import { createStreamRelay } from '../../cdc-reader/stream-relay.ts';
-import { itemsRelation, ordersRelation, tupleOf, uuid } from '../support/pgoutput-messages.ts';
-import { parseMetrics } from '../support/prometheus-text.ts';
-import { createRecordingKafka } from '../support/recording-kafka.ts';
+import { addOrderId, hashOrderIds } from '../../cdc-reader/checkpoint.ts';
+import { exampleCapture } from '../support/capture.ts';
+import { at, committed, createStage, endStages, streaming } from '../support/data-path-stage.ts';
+import { tupleOf, uuid } from '../support/pgoutput-messages.ts';
 import { waitFor } from '../support/wait.ts';
-
-const at = (value: number): Lsn => toLsn(BigInt(value));
-
-const start: Checkpoint = {
-  state: 'streaming',
-  systemIdentifier: '1',
-  database: 'shop',
-  slotName: 'tillstream',
-  timeline: 1,
-  history: [],
-  generation: 1,
-  partitions: 3,
-  lastPublished: null,
-  throughLsn: at(10),
-  partial: null,
-  nextOffsets: [0n, 0n, 0n],
-  publicationFingerprint: 'p',
-  gaps: [],
-  windowMarks: [],
-};
-
-/** Idle progress is due only when an answer is wanted, unless a test makes the interval short. */
-const calm = { IDLE_CHECKPOINT_MS: '600000' };
-
-type Stage = ReturnType<typeof createStage>;
-const lifelines: Lifeline[] = [];
-
-function createStage(options: { env?: Record<string, string>; checkpoint?: Partial<Checkpoint>; nowMs?: number } = {}) {
-  const config = readCdcReaderConfig({ ORDER_DATABASE_URL: 'postgres://u:p@localhost/shop', ...calm, ...options.env });
-  const kafka = createRecordingKafka();
-  const lifeline = createLifeline();
-  const relay = createStreamRelay(lifeline);
-  const stop = new AbortController();
-  const metrics = createMetrics('test');
-  const effects: string[] = [];
-  const stream = { isPaused: true, resumes: 0, acknowledged: [] as bigint[] };
-  const stage = { fingerprint: 'p' as string | null };
-  const session = {
-    source: {
-      readPublicationFingerprint: async () => stage.fingerprint,
-      readCurrentWal: async () => ({ flushLsn: toLsn(1_000n), timeline: 1, inRecovery: false }),
-    },
-    stream: {
-      identity: { timeline: 1, history: [] },
-      pause() {
-        stream.isPaused = true;
-      },
-      resume() {
-        stream.isPaused = false;
-        stream.resumes += 1;
-      },
-      acknowledge(throughLsn: Lsn) {
-        stream.acknowledged.push(throughLsn);
-        effects.push(`acknowledge ${throughLsn} after ${kafka.committed.length} commits`);
-      },
-    },
-    relay,
-    producer: kafka.producer,
-    checkpointTopic: {
-      record: (value: Buffer) => ({ topic: config.checkpointTopic, partition: 0, key: 'tillstream', value }),
-      read: async () => ({ record: null, offset: null }),
-    },
-    checkpoint: { ...start, ...options.checkpoint },
-    nextOffsets: [0n, 0n, 0n],
-  } as unknown as ReaderSession;
-  const run = (more: { drainLimitMs?: number } = {}): Promise<void> => {
-    const readerMetrics = createReaderMetrics(metrics, () => options.nowMs ?? 0);
-    const logger = createLogger('test', 'silent');
-    const running = runPipeline({
-      config,
-      session,
-      lifeline,
-      stop: stop.signal,
-      metrics: readerMetrics,
-      logger,
-      ...more,
-    });
-    running.catch(() => undefined); // most tests look at it later
-    return running;
-  };
-  let nextOrder = 0;
-  const begin = (commitLsn: number, committedAt = 5n): void => {
-    relay.onMessage({ kind: 'begin', commitLsn: at(commitLsn), committedAt, xid: 7 });
-  };
-  const commit = (commitLsn: number, endLsn: number): void => {
-    relay.onMessage({ kind: 'commit', commitLsn: at(commitLsn), endLsn: at(endLsn), committedAt: 5n });
-  };
-  const order = (): void => {
-    const id = uuid(nextOrder++);
-    const row = [id, 'ada', 'placed', 'cart', 'USD', '5', '2026-11-20 10:00:00+00'];
-    relay.onMessage({ kind: 'insert', relationOid: 1, tuple: tupleOf(row) });
-    relay.onMessage({ kind: 'insert', relationOid: 2, tuple: tupleOf([id, '1', 'tea', '1', '5', null]) });
-  };
-  const created = Object.assign(stage, {
-    config,
-    kafka,
-    lifeline,
-    relay,
-    stop,
-    stream,
-    effects,
-    run,
-    begin,
-    order,
-    commit,
-    describeTables() {
-      relay.onMessage(ordersRelation);
-      relay.onMessage(itemsRelation);
-    },
-    /** A database transaction of `orders` orders, from BEGIN to COMMIT. */
-    transaction(commitLsn: number, endLsn: number, orders = 1) {
-      begin(commitLsn);
-      for (let n = 0; n < orders; n++) order();
-      commit(commitLsn, endLsn);
-    },
-    keepalive: (walEnd: number, replyRequested = false) => relay.onKeepalive({ walEnd: at(walEnd), replyRequested }),
-    checkpoints: () =>
-      kafka.committed.map((records) =>
-        parseCheckpoint(records.find(({ topic }) => topic === config.checkpointTopic)!.value),
-      ),
-    positions: () =>
-      kafka.committed.map((records) =>
-        records
-          .filter(({ topic }) => topic === config.ordersTopic)
-          .map(({ value }) => decodeOrderPlaced(value))
-          .map(({ commitLsn, ordinal }) => `${commitLsn}:${ordinal}`),
-      ),
-    metric: async (name: string) => parseMetrics(await metrics.render()).get(name),
-  });
-  lifelines.push(lifeline);
-  return created;
-}
-
-/** Runs it up to where it streams. */
-async function streaming(options: Parameters<typeof createStage>[0] = {}, more: { drainLimitMs?: number } = {}) {
-  const stage = createStage(options);
-  const running = stage.run(more);
-  await waitFor('the stream to be read', () => !stage.stream.isPaused);
-  stage.describeTables();
-  return Object.assign(stage, { running });
-}
-
-const committed = (stage: Stage, count: number) =>
-  waitFor(`${count} Kafka transactions`, () => stage.kafka.committed.length >= count);
 
 /** How many files of `directory` are open; they are unlinked already. */
 function openFiles(directory: string): number {
@@ -179,9 +25,7 @@ function openFiles(directory: string): number {
 }
 
 describe('the pipeline', () => {
-  afterEach(() => {
-    for (const lifeline of lifelines.splice(0)) lifeline.fail(new Error('the test has ended'));
-  });
+  afterEach(endStages);
 
   it('acknowledges the checkpoint it starts from, then each transaction once Kafka has committed it', async () => {
     const stage = await streaming();
@@ -200,7 +44,7 @@ describe('the pipeline', () => {
     const release = stage.kafka.holdCommits();
     stage.transaction(100, 120);
     await waitFor('the commit', () => stage.kafka.heldCommits() === 1);
-    await delay(150); // longer than the least time between two looks
+    await delay(150); // longer than the least time between two checks
     expect(stage.stream.acknowledged).toEqual([10n]);
     release();
     await waitFor('the acknowledgement', () => stage.stream.acknowledged.length === 2);
@@ -380,12 +224,27 @@ describe('the pipeline', () => {
     const stage = await streaming();
     stage.keepalive(10);
     await waitFor('the first acknowledgement', () => stage.effects.length === 1);
-    stage.fingerprint = 'another';
+    stage.found = exampleCapture({ publication: null });
     stage.transaction(100, 120);
     const published = stage.kafka.committed.length;
     await expect(stage.running).rejects.toMatchObject({ code: 'PUBLICATION_CHANGED' });
     expect(stage.kafka.committed).toHaveLength(published);
     expect(stage.stream.acknowledged).toEqual([10n]);
+  });
+
+  it('goes on under another owner of the publication, and records it with the next checkpoint', async () => {
+    const stage = await streaming();
+    const owned = exampleCapture({ publication: { ...exampleCapture().publication!, owner: 11, xmin: '900' } });
+    stage.transaction(100, 120);
+    await committed(stage, 1);
+    stage.found = owned;
+    stage.transaction(130, 140);
+    await committed(stage, 2);
+    stage.transaction(150, 160);
+    await committed(stage, 3);
+    const captures = stage.checkpoints().map(({ capture }) => capture);
+    expect([captures[0], captures[2]]).toEqual([exampleCapture(), owned]);
+    await waitFor('the acknowledgement', () => stage.stream.acknowledged.at(-1) === 160n);
   });
 
   it('publishes nothing more once its start has failed, even if the commit in flight then succeeds', async () => {

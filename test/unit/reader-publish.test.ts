@@ -7,12 +7,13 @@ import { toLsn } from '#schemas/lsn.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { type CommittedTransaction, createTransactionAssembler } from '../../cdc-reader/assemble-transaction.ts';
+import type { CaptureCheck } from '../../cdc-reader/capture-check.ts';
 import { addOrderId, type Checkpoint, hashOrderIds, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
 import { type CdcReaderConfig, readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
 import { prepareTransaction } from '../../cdc-reader/prepare-transaction.ts';
-import type { PublicationLook } from '../../cdc-reader/publication-look.ts';
 import { createPublisher } from '../../cdc-reader/publish.ts';
+import { exampleCapture, exampleOids } from '../support/capture.ts';
 import { itemsRelation, ordersRelation, tupleOf, uuid } from '../support/pgoutput-messages.ts';
 import { createRecordingKafka } from '../support/recording-kafka.ts';
 import { waitFor } from '../support/wait.ts';
@@ -30,7 +31,7 @@ const checkpoint: Checkpoint = {
   throughLsn: toLsn(10n),
   partial: null,
   nextOffsets: [0n, 0n, 0n],
-  publicationFingerprint: 'p',
+  capture: exampleCapture(),
   gaps: [],
   windowMarks: [],
 };
@@ -41,14 +42,23 @@ function configure(more: Record<string, string> = {}): CdcReaderConfig {
 
 /** One database transaction of `count` orders of one item each. */
 function transactionOf(count: number): CommittedTransaction {
-  const assembler = createTransactionAssembler({ spillBytes: 1e9, spillDirectory: '/tmp', onIgnored: () => {} });
+  const assembler = createTransactionAssembler({
+    spillBytes: 1e9,
+    spillDirectory: '/tmp',
+    captured: exampleOids,
+    onIgnored: () => {},
+  });
   assembler.accept(ordersRelation);
   assembler.accept(itemsRelation);
   assembler.accept({ kind: 'begin', commitLsn: toLsn(100n), committedAt: 5n, xid: 7 });
   for (let n = 0; n < count; n++) {
     const row = [uuid(n), `user-${n % 7}`, 'placed', 'cart', 'USD', '5', '2026-11-20 10:00:00+00'];
-    assembler.accept({ kind: 'insert', relationOid: 1, tuple: tupleOf(row) });
-    assembler.accept({ kind: 'insert', relationOid: 2, tuple: tupleOf([uuid(n), '1', 'tea', '1', '5', null]) });
+    assembler.accept({ kind: 'insert', relationOid: exampleOids.orders, tuple: tupleOf(row) });
+    assembler.accept({
+      kind: 'insert',
+      relationOid: exampleOids.order_items,
+      tuple: tupleOf([uuid(n), '1', 'tea', '1', '5', null]),
+    });
   }
   return assembler.accept({ kind: 'commit', commitLsn: toLsn(100n), endLsn: toLsn(120n), committedAt: 5n })!;
 }
@@ -60,7 +70,7 @@ function createStage(
   clock: {
     nowMs?: () => number;
     onPublished?: (checkpoint: Checkpoint) => void;
-    lookAtPublication?: PublicationLook;
+    captureCheck?: CaptureCheck;
   } = {},
 ) {
   const config = configure(more);
@@ -75,7 +85,7 @@ function createStage(
     },
     metrics: createReaderMetrics(createMetrics('test')),
     logger: createLogger('test', 'silent'),
-    lookAtPublication: async () => undefined,
+    captureCheck: { run: async () => undefined, accepted: exampleCapture() },
     ...clock,
   });
   const prepare = (transaction: CommittedTransaction, fromOrdinal = 0) =>
@@ -111,21 +121,22 @@ function hashOf(ns: readonly number[]): string {
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => from + n);
 
 describe('publishing', () => {
-  it('commits nothing before a look at the publication that began with it, and nothing if that finds a change', async () => {
-    const looks: PromiseWithResolvers<void>[] = [];
-    const lookAtPublication = (): Promise<void> => {
-      looks.push(Promise.withResolvers());
-      return looks.at(-1)!.promise;
+  it('commits nothing before a check of the captured tables that began with it, and nothing if that finds a change', async () => {
+    const checks: PromiseWithResolvers<void>[] = [];
+    const run = (): Promise<void> => {
+      checks.push(Promise.withResolvers());
+      return checks.at(-1)!.promise;
     };
-    const stage = createStage({}, {}, createRecordingKafka(), { lookAtPublication });
+    const captureCheck = { run, accepted: exampleCapture() };
+    const stage = createStage({}, {}, createRecordingKafka(), { captureCheck });
     const published = stage.publish(transactionOf(5));
     await turn();
     expect(stage.kafka.committed).toEqual([]);
-    looks[0]!.resolve();
+    checks[0]!.resolve();
     await published;
     expect(stage.ordinals()).toEqual([range(0, 5)]);
     const refused = stage.publish(transactionOf(5));
-    looks[1]!.reject(new Error('changed'));
+    checks[1]!.reject(new Error('changed'));
     await expect(refused).rejects.toThrow('changed');
     expect(stage.kafka.committed).toHaveLength(1);
   });

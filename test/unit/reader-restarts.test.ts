@@ -2,7 +2,7 @@
 // them to, in place of the real ones.
 import { setTimeout as delay } from 'node:timers/promises';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { LSN_ZERO } from '#schemas/lsn.ts';
+import { LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
 import { createHaltState } from '#service/halt.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
@@ -10,18 +10,23 @@ import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { StreamOrderError } from '../../cdc-reader/errors.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
 import { createReader } from '../../cdc-reader/reader.ts';
-import { StandbyError } from '../../cdc-reader/restart-errors.ts';
+import { GroupTooLargeError, StandbyError } from '../../cdc-reader/restart-errors.ts';
 import { countFailures } from '../../cdc-reader/restart-policy.ts';
 import type { ReaderSession, StartContext } from '../../cdc-reader/start-up.ts';
 import { waitFor } from '../support/wait.ts';
 
+interface RunOptions {
+  stop: AbortSignal;
+  isolateThroughLsn?: Lsn;
+}
+
 const behaviour = vi.hoisted(() => ({
   start: async (_: StartContext): Promise<unknown> => undefined,
-  run: async (_: { stop: AbortSignal }): Promise<void> => undefined,
+  run: async (_: RunOptions): Promise<void> => undefined,
 }));
 vi.mock('../../cdc-reader/start-up.ts', () => ({ startReader: (context: StartContext) => behaviour.start(context) }));
 vi.mock('../../cdc-reader/pipeline.ts', () => ({
-  runPipeline: (options: { stop: AbortSignal }) => behaviour.run(options),
+  runPipeline: (options: RunOptions) => behaviour.run(options),
 }));
 vi.mock('../../cdc-reader/replay-upkeep.ts', () => ({
   startReplayUpkeep: () => ({ published: () => undefined, close: async () => undefined }),
@@ -63,6 +68,22 @@ describe('the reader', () => {
     await waitFor('it to stream', () => reader.readiness().ready);
     await reader.close();
     expect(reader.readiness()).toMatchObject({ ready: false, body: { state: 'stopped' } });
+  });
+
+  it('has the transactions of a group that was too large published one by one, in every start from then on', async () => {
+    const isolated: (bigint | undefined)[] = [];
+    behaviour.run = async (options) => {
+      isolated.push(options.isolateThroughLsn);
+      if (starts === 1) throw new GroupTooLargeError(3, toLsn(170n));
+      if (starts === 2) throw new Error('Kafka is away');
+      return untilStopped(options);
+    };
+    const reader = startReader();
+    await waitFor('the third start', () => starts === 3);
+    await waitFor('it to stream', () => reader.readiness().ready);
+    expect(isolated).toEqual([0n, 170n, 170n]);
+    expect(reader.halts.current()).toBeUndefined();
+    await reader.close();
   });
 
   it('does not start again after a halt, even when letting go of something fails too', async () => {

@@ -13,6 +13,7 @@ import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
 import type { SourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import { explainMissingCheckpoint, findCheckpoint } from '../../cdc-reader/read-checkpoint.ts';
 import { RowSpool } from '../../cdc-reader/row-spool.ts';
+import { exampleCapture } from '../support/capture.ts';
 import { parseMetrics } from '../support/prometheus-text.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -30,7 +31,7 @@ const intent: Checkpoint = {
   throughLsn: LSN_ZERO,
   partial: null,
   nextOffsets: [],
-  publicationFingerprint: 'p',
+  capture: exampleCapture(),
   gaps: [],
   windowMarks: [],
 };

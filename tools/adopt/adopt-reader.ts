@@ -1,23 +1,25 @@
 // `npm run adopt -- reader`: shows the halt, asks, and makes a slot and a checkpoint from which a reader can go on. The
 // orders database is written to only by way of its slot. Guarantees: nothing changes before the yes; whatever else
 // publishes is fenced first; the checkpoint comes last, so that a run that was killed leaves a halt, and another run
-// completes it. The window's slot stays as it is.
+// completes it. The window's slot stays as it is, unless the captured tables changed: then no WAL of before counts.
 import type { Lsn } from '#schemas/lsn.ts';
 import { createDatabase } from '#service/database.ts';
 import { ConfigurationError } from '#service/environment.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { Logger } from '#service/logger.ts';
-import { formatCheckpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
-import type { CdcReaderConfig } from '../../cdc-reader/config.ts';
+import { type Checkpoint, formatCheckpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
+import { type CdcReaderConfig, windowSlotName } from '../../cdc-reader/config.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from '../../cdc-reader/kafka/connection.ts';
 import { type EventTail, readPartitionTails } from '../../cdc-reader/live-topic.ts';
 import { createSlot, dropSlot } from '../../cdc-reader/postgres/slot.ts';
 import { createSourceSession } from '../../cdc-reader/postgres/source-session.ts';
+import { SlotMissingError } from '../../cdc-reader/postgres/stream-errors.ts';
 import { ToolRefusal } from '../run-tool.ts';
 import { type Conversation, requireYes } from './confirm.ts';
 import { formatReaderDone, formatReaderPlan } from './format-reader-plan.ts';
 import { formatRepairs } from './gap.ts';
 import { inspectReader } from './inspect-reader.ts';
+import { requireNoOrdersLeft } from './left-orders.ts';
 import { buildCheckpoint, findUnapplied, planReader, type ReaderFacts } from './plan-reader.ts';
 import { resetOffsets } from './reset-offsets.ts';
 import { readTopicGeneration } from './sql/read-topic-generation.ts';
@@ -29,6 +31,8 @@ export interface AdoptReaderOptions {
   readonly cartDatabaseUrl: string | undefined;
   readonly yes: boolean;
   readonly force: boolean;
+  /** Orders that only replaced tables hold, which may be given up. */
+  readonly leaveOrders: number | undefined;
   readonly conversation: Conversation;
   readonly logger: Logger;
 }
@@ -58,6 +62,18 @@ export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
       'nothing wrong is found: start the reader. If it halts again while it streams (CONTENTS_DIFFER, ORDER_WITHOUT_ITEMS and others show only then), come back with --force',
     );
   }
+  await requireNoOrdersLeft(
+    facts,
+    options.leaveOrders,
+    () => ({
+      orders: resources.adopt(openDatabase(config.orderDatabaseUrl, logger), (one) => one.close()),
+      carts: resources.adopt(openCarts(options), (one) => one.close()),
+    }),
+    print,
+  );
+  if (facts.checkpoint !== null && facts.checkpoint.state !== 'streaming') {
+    return adoptFirstStart(options, kafka, facts, facts.checkpoint);
+  }
   const plan = planReader(facts);
   const carts = plan.newGeneration === null ? null : resources.adopt(openCarts(options), (one) => one.close());
   const generation = carts === null ? findGeneration(facts) : (await findKnownGeneration(facts, carts, config)) + 1;
@@ -72,10 +88,11 @@ export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
   const live = await readPartitionTails(kafka.log, config.ordersTopic, READ_DEADLINE_MS);
   if (plan.newGeneration !== null) requireEmpty(config, { live });
   // Before the slot: what is altered later changes it, and the reader sees that.
-  const publication = await source.readPublication(config.publicationName);
+  const { fingerprint: capture } = await source.readCapture(config.publicationName);
 
   const server = { databaseUrl: config.orderDatabaseUrl, applicationName: config.applicationName };
   if (facts.slotExists) await dropSlot({ ...server, slotName: config.slotName });
+  if (!plan.isInWal) await dropWindow(config);
   await failpoint('adopt.slot-dropped');
   print('Creating the slot; this waits for transactions that are open now.');
   const slot = await createSlot({
@@ -91,7 +108,7 @@ export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
   const checkpoint = buildCheckpoint(facts, plan, {
     slotName: config.slotName,
     consistentPoint: slot.consistentPoint,
-    publicationFingerprint: publication?.fingerprint ?? 'none',
+    capture,
     live,
     generation,
   });
@@ -104,10 +121,41 @@ export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
   for (const line of formatReaderDone(checkpoint, reset?.groups ?? null, repairs)) print(line);
 }
 
+/** The reader does the first start again; orders that were published are not published twice. */
+async function adoptFirstStart(
+  { config, yes, conversation, logger }: AdoptReaderOptions,
+  kafka: KafkaConnection,
+  facts: ReaderFacts,
+  checkpoint: Checkpoint,
+): Promise<void> {
+  const { print } = conversation;
+  print(`The first start of the reader has not ended, and halts with ${facts.halt!.code}: ${facts.halt!.message}`);
+  print('Accepting it means that the first start goes on with the tables of today.');
+  await requireYes('Accept the change?', yes, conversation);
+  await using producer = new AsyncDisposableStack();
+  const fenced = producer.adopt(await fence(config, logger), (one) => one.close());
+  await requireUnchanged(kafka, facts);
+  const transaction = await fenced.begin();
+  const next: Checkpoint = { ...checkpoint, state: 'intent', capture: facts.capture };
+  await transaction.send([kafka.checkpointTopic.record(formatCheckpoint(next))]);
+  await transaction.commit();
+  print('Done. Start the reader: npm run cdc-reader; it does the first start again.');
+}
+
+/** Read again, WAL of before the change lacks the same rows: the reader begins a new window. */
+async function dropWindow({ orderDatabaseUrl, applicationName, slotName }: CdcReaderConfig): Promise<void> {
+  try {
+    await dropSlot({ databaseUrl: orderDatabaseUrl, slotName: windowSlotName(slotName), applicationName });
+  } catch (error) {
+    if (!(error instanceof SlotMissingError)) throw error;
+  }
+}
+
 function openCarts({ cartDatabaseUrl, logger }: AdoptReaderOptions) {
   if (cartDatabaseUrl === undefined) {
     throw new ConfigurationError([
-      "CART_DATABASE_URL is required: the live topic begins a new generation, which resets the sinks' offsets",
+      'CART_DATABASE_URL is required: the ledger tells which orders are applied, and a new generation of the live topic ' +
+        "resets the sinks' offsets",
     ]);
   }
   return openDatabase(cartDatabaseUrl, logger);
@@ -118,7 +166,7 @@ function openDatabase(url: string, logger: Logger) {
     url,
     applicationName: 'tillstream-adopt',
     poolSize: 1,
-    statementTimeoutMs: 30_000,
+    statementTimeoutMs: 0, // reads whole tables
     lockTimeoutMs: 15_000, // longer than a sink's batch may hold its offset
     idleInTransactionTimeoutMs: 30_000,
     connectTimeoutMs: 5_000,

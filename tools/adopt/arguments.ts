@@ -1,8 +1,14 @@
 // The arguments of `npm run adopt`. Pure.
-import { createCommand } from '../run-tool.ts';
+import { createCommand, parseCount } from '../run-tool.ts';
 
 export type AdoptArguments =
-  | { readonly side: 'reader'; readonly yes: boolean; readonly force: boolean }
+  | {
+      readonly side: 'reader';
+      readonly yes: boolean;
+      readonly force: boolean;
+      /** Orders that only replaced tables hold, which are given up: at most so many. Undefined: none. */
+      readonly leaveOrders: number | undefined;
+    }
   | { readonly side: 'sink'; readonly yes: boolean };
 
 const DESCRIPTION =
@@ -21,9 +27,14 @@ export function parseAdoptArguments(argv: readonly string[]): AdoptArguments {
     )
     .option('--yes', 'do not ask', false)
     .option('--force', 'go on although nothing wrong is found: some halts show only while the reader streams', false)
+    .option(
+      '--leave-orders <n>',
+      'after TABLES_CHANGED: give up at most n orders that only the replaced tables hold',
+      parseCount(0, 1_000_000_000),
+    )
     .allowExcessArguments(false)
-    .action(({ yes, force }: { yes: boolean; force: boolean }) => {
-      parsed = { side: 'reader', yes, force };
+    .action(({ yes, force, leaveOrders }: { yes: boolean; force: boolean; leaveOrders?: number }) => {
+      parsed = { side: 'reader', yes, force, leaveOrders };
     });
   program
     .command('sink')

@@ -2,12 +2,14 @@
 // more. Refuses what adopting can't mend: a slot in use, another cluster, a first start that has not ended, a database
 // that could not feed a reader.
 import { setTimeout as delay } from 'node:timers/promises';
+import { compareCapture, describeMoved } from '#schemas/capture-fingerprint.ts';
 import { HaltError } from '#service/halt.ts';
 import { TopicMissingError } from '#service/kafka-errors.ts';
-import type { Checkpoint } from '../../cdc-reader/checkpoint.ts';
+import { type Checkpoint, findWitness } from '../../cdc-reader/checkpoint.ts';
 import type { CdcReaderConfig } from '../../cdc-reader/config.ts';
 import { checkContinuity } from '../../cdc-reader/continuity.ts';
 import {
+  captureChanged,
   LiveTopicChangedError,
   LiveTopicMissingError,
   SlotDroppedError,
@@ -22,6 +24,7 @@ import type { SlotState, SourceSession } from '../../cdc-reader/postgres/source-
 import type { SourceIdentity } from '../../cdc-reader/postgres/walsender.ts';
 import { explainMissingCheckpoint, findCheckpoint } from '../../cdc-reader/read-checkpoint.ts';
 import { LiveTopicUnsettledError } from '../../cdc-reader/restart-errors.ts';
+import { findCapturedOids } from '../captured/old-tables.ts';
 import { ToolRefusal } from '../run-tool.ts';
 import type { ReaderFacts } from './plan-reader.ts';
 
@@ -36,12 +39,8 @@ export async function inspectReader(
   kafka: KafkaConnection,
   print: (line: string) => void,
 ): Promise<ReaderFacts> {
-  const problems = findPreflightProblems(await source.preflightFacts(config), config);
-  if (problems.length > 0) {
-    throw new ToolRefusal(
-      `mend this first: ${problems.map(({ problem, remedy }) => `${problem} ${remedy}`).join(' ')}`,
-    );
-  }
+  const preflight = await source.preflightFacts(config);
+  const problems = findPreflightProblems(preflight, config);
   const identity = await readIdentity({
     databaseUrl: config.orderDatabaseUrl,
     applicationName: config.applicationName,
@@ -52,18 +51,44 @@ export async function inspectReader(
   const found = await readCheckpoint(config, kafka, slot);
   const { checkpoint } = found;
   if (checkpoint !== null) requireSameSource(config, identity, checkpoint);
+  const capture = preflight.capture.fingerprint;
+  const differences = checkpoint === null ? [] : compareCapture(checkpoint.capture, capture).differences;
+  const captured = checkpoint === null ? [] : findCapturedOids(checkpoint.capture, capture);
+  const tableNames = await source.readTableNames(captured.map(({ oid }) => oid));
+  const changed = (one: Checkpoint) =>
+    captureChanged(
+      config.publicationName,
+      differences,
+      describeMoved(one.capture, tableNames),
+      one.throughLsn,
+      flushLsn,
+    );
+  if (problems.length > 0) {
+    // Tables that are not under their names have a better remedy than what they lack there.
+    if (checkpoint !== null && differences.some(({ subject }) => subject === 'table')) {
+      throw new ToolRefusal(changed(checkpoint).message);
+    }
+    throw new ToolRefusal(
+      `mend this first: ${problems.map(({ problem, remedy }) => `${problem} ${remedy}`).join(' ')}`,
+    );
+  }
 
   const live = await readLive(config, kafka, print);
-  const last = checkpoint?.lastPublished ?? null;
+  const witness = checkpoint === null ? null : findWitness(checkpoint);
   const facts = {
     identity,
     flushLsn,
     slotExists: slot !== null,
-    publicationFingerprint: (await source.readPublication(config.publicationName))?.fingerprint ?? null,
+    tableNames,
+    capture,
     checkpoint,
-    lastOrderExists: last === null ? null : (await source.orderExists([last.orderId])).has(last.orderId),
+    lastOrderExists: witness === null ? null : (await source.orderExists([witness])).has(witness),
     live: live instanceof HaltError ? ('unreadable' as const) : live,
   };
+  if (checkpoint !== null && checkpoint.state !== 'streaming') {
+    if (differences.length > 0 && checkpoint.lastPublished !== null) return { ...facts, halt: changed(checkpoint) };
+    throw new ToolRefusal('the first start has not ended: start the reader, it does it again (npm run cdc-reader)');
+  }
   const halt = found.halt ?? (live instanceof HaltError ? live : findHalt(config, facts, slot));
   return { ...facts, halt };
 }
@@ -98,8 +123,7 @@ async function readCheckpoint(
       const hidden = `a transaction is open in ${config.checkpointTopic}, which may hold a newer checkpoint`;
       throw new ToolRefusal(`${hidden}: it ends by itself, at the latest by its timeout; try again in a minute`);
     }
-    if (checkpoint.state === 'streaming') return { checkpoint, halt: null };
-    throw new ToolRefusal('the first start has not ended: start the reader, it does it again (npm run cdc-reader)');
+    return { checkpoint, halt: null };
   }
   const liveOffsets = await kafka.countLiveOffsets(true);
   if (slot === null && liveOffsets === 0n && !isHidden) {
@@ -152,7 +176,7 @@ function findHalt(config: CdcReaderConfig, facts: Omit<ReaderFacts, 'halt'>, slo
       isNewest: true,
       source: { ...identity, flushLsn },
       slot: { name: config.slotName, ...slot },
-      publication: { name: config.publicationName, fingerprint: facts.publicationFingerprint },
+      capture: { publicationName: config.publicationName, found: facts.capture, names: facts.tableNames },
       lastOrderExists: facts.lastOrderExists,
       live,
     });

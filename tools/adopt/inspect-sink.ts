@@ -7,11 +7,11 @@ import type { OrderPlaced } from '#schemas/order-placed.ts';
 import type { Database } from '#service/database.ts';
 import { TopicMissingError } from '#service/kafka-errors.ts';
 import type { KafkaLog, LogRecord, PartitionOffsets } from '#service/kafka-log.ts';
+import { readAppliedOrders } from '../captured/sql/read-applied-orders.ts';
 import { ToolRefusal } from '../run-tool.ts';
 import type { AdoptSinkConfig } from './config.ts';
 import { findScanStart, planMove, type SinkMove, type SinkPartition } from './plan-sink.ts';
 import { createPositionScan, type ScanResult } from './position-scan.ts';
-import { readAppliedOrders } from './sql/read-applied-orders.ts';
 import { readStoredOffsets, type StoredOffsetRow } from './sql/read-stored-offsets.ts';
 
 const READ_DEADLINE_MS = 10_000;

@@ -1,5 +1,6 @@
 // What adopting a halt of the reader comes to: from which commit on orders count as unpublished, whether the live topic
 // has to begin a new generation, and the checkpoint that results. Pure: facts in, plan out.
+import { type CaptureFingerprint, compareCapture, type TableName } from '#schemas/capture-fingerprint.ts';
 import { formatLsn, LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { comparePositions, formatPosition, type Position } from '#schemas/position.ts';
@@ -12,7 +13,7 @@ import {
   type LastPublished,
   type LsnRange,
 } from '../../cdc-reader/checkpoint.ts';
-import { checkContinuity } from '../../cdc-reader/continuity.ts';
+import { checkLiveTopic } from '../../cdc-reader/continuity.ts';
 import type { EventTail } from '../../cdc-reader/live-topic.ts';
 import type { SourceIdentity } from '../../cdc-reader/postgres/walsender.ts';
 import { addGap, findDivergence } from './gap.ts';
@@ -21,7 +22,9 @@ export interface ReaderFacts {
   readonly identity: SourceIdentity;
   readonly flushLsn: Lsn;
   readonly slotExists: boolean;
-  readonly publicationFingerprint: string | null;
+  /** What the captured tables are called now, by oid. */
+  readonly tableNames: ReadonlyMap<number, TableName>;
+  readonly capture: CaptureFingerprint;
   /** Null when it is missing or can't be read. */
   readonly checkpoint: Checkpoint | null;
   /** What the reader would halt with now; null when nothing is wrong that a start can see. */
@@ -47,7 +50,8 @@ export function planReader(facts: ReaderFacts): ReaderPlan {
     gapFrom: newGeneration === null ? findGapStart(facts) : LSN_ZERO,
     newGeneration,
     // Decoded again, the same rows are missing: the stream leaves out what was not published when it was written.
-    isInWal: facts.checkpoint === null || facts.checkpoint.publicationFingerprint === facts.publicationFingerprint,
+    isInWal:
+      facts.checkpoint === null || compareCapture(facts.checkpoint.capture, facts.capture).differences.length === 0,
   };
 }
 
@@ -57,7 +61,8 @@ function findReasonForNewGeneration(facts: ReaderFacts): string | null {
   if (live === 'unreadable') return 'something else has written to the live topic';
   const changed = checkpoint === null ? null : judgeLiveTopic(checkpoint, live);
   if (changed !== null) return changed;
-  if (facts.lastOrderExists === false) return 'the live topic ends with an order that the database does not have';
+  if (facts.lastOrderExists === false && !isReplaced(facts))
+    return 'the live topic ends with an order that the database does not have';
   const newest = findNewest(live);
   const next: Position = { timeline: identity.timeline, commitLsn: flushLsn, ordinal: 0 };
   if (newest !== null && comparePositions(next, newest) <= 0) {
@@ -66,25 +71,16 @@ function findReasonForNewGeneration(facts: ReaderFacts): string | null {
   return null;
 }
 
-/** The reader's own check of the live topic, with everything else as it should be. Null when it goes on. */
+/** The orders table of today is not the one that was captured: that its orders are not in it says nothing of the server. */
+function isReplaced({ checkpoint, capture }: ReaderFacts): boolean {
+  if (checkpoint === null || 'version1' in checkpoint.capture) return false;
+  return checkpoint.capture.tables.orders?.oid !== capture.tables.orders?.oid;
+}
+
+/** The reader's own check of the live topic. Null when it goes on. */
 function judgeLiveTopic(checkpoint: Checkpoint, live: readonly EventTail[]): string | null {
-  const { systemIdentifier, database, timeline, history, throughLsn, slotName, publicationFingerprint } = checkpoint;
   try {
-    checkContinuity(checkpoint, {
-      isNewest: true,
-      source: { systemIdentifier, database, timeline, history, flushLsn: throughLsn },
-      slot: {
-        name: slotName,
-        plugin: 'pgoutput',
-        database,
-        confirmedFlushLsn: throughLsn,
-        walStatus: 'reserved',
-        invalidationReason: null,
-      },
-      publication: { name: '', fingerprint: publicationFingerprint },
-      lastOrderExists: null,
-      live,
-    });
+    checkLiveTopic(checkpoint, live);
     return null;
   } catch (error) {
     if (!(error instanceof HaltError)) throw error;
@@ -132,7 +128,7 @@ export function buildCheckpoint(
   made: {
     readonly slotName: string;
     readonly consistentPoint: Lsn;
-    readonly publicationFingerprint: string;
+    readonly capture: CaptureFingerprint;
     readonly live: readonly EventTail[];
     readonly generation: number;
   },
@@ -153,14 +149,18 @@ export function buildCheckpoint(
       ? null
       : checkpoint === null
         ? rebuildLastPublished(findNewest(made.live))
-        : checkpoint.lastPublished,
+        : markReplaced(facts, checkpoint.lastPublished),
     throughLsn: made.consistentPoint,
     partial: null,
     nextOffsets: isNew ? [] : (checkpoint?.nextOffsets ?? made.live.map(({ end }) => end)),
-    publicationFingerprint: made.publicationFingerprint,
+    capture: made.capture,
     gaps: isNew ? addGap([], range) : addGap(checkpoint?.gaps ?? [], range),
     windowMarks: [],
   };
+}
+
+function markReplaced(facts: ReaderFacts, last: LastPublished | null): LastPublished | null {
+  return last === null || facts.lastOrderExists !== false ? last : { ...last, isReplaced: true };
 }
 
 /** How far one consumer group had applied the live topic: in how many partitions, and by the one furthest back. */

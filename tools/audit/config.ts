@@ -11,6 +11,7 @@ export const auditVariables = {
   replayTopic: cdcReaderVariables.replayTopic,
   checkpointTopic: cdcReaderVariables.checkpointTopic,
   slotName: cdcReaderVariables.slotName,
+  publicationName: cdcReaderVariables.publicationName,
   consumerGroup: cartSinkVariables.consumerGroup,
 };
 

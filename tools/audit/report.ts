@@ -10,6 +10,8 @@ export interface AuditReport {
   readonly parked: { readonly parked: number; readonly distinct: number };
   /** Records of the replay topic that the sinks have not consumed; null when there is no such topic. */
   readonly replayBacklog: bigint | null;
+  /** Orders that only replaced tables hold and the ledger lacks. */
+  readonly leftOrders: number;
   /** Commands that repair missing orders. */
   readonly repairs: readonly string[];
   readonly limit: number;
@@ -30,13 +32,16 @@ export function formatReport(report: AuditReport): string[] {
   ];
   if (result.strayRemovals > 0)
     lines.push(line('stray removals', result.strayRemovals, 'removals without a ledger entry'));
+  if (result.replaced > 0) {
+    lines.push(line('replaced', result.replaced, 'in the ledger, and only in a table that was replaced'));
+  }
   if (result.newer > 0) lines.push(line('newer', result.newer, 'placed after the snapshot, not judged'));
   if (parked.parked > 0) lines.push(formatParked(parked, line));
   if (report.replayBacklog !== null && report.replayBacklog > 0n) {
     lines.push(`${report.replayBacklog} records of the replay topic are not consumed yet; audit again when they are.`);
   }
   const shown = result.examples.length;
-  const found = result.missing + result.phantom + result.differing + result.strayRemovals;
+  const found = result.missing + result.phantom + result.replaced + result.differing + result.strayRemovals;
   if (shown > 0) {
     lines.push(
       shown < found ? `the first ${shown} of ${found}:` : 'these are:',
@@ -58,13 +63,20 @@ function formatParked(
   );
 }
 
-function advise({ result, repairs }: AuditReport): string[] {
-  if (isClean(result)) return ['The two databases agree.'];
+function advise({ result, repairs, leftOrders }: AuditReport): string[] {
+  if (isClean(result) && leftOrders === 0) return ['The two databases agree.'];
   const lines = ['The two databases differ.'];
   if (result.missing > 0) lines.push('Missing orders are applied by:', ...repairs.map((command) => `  ${command}`));
   if (result.phantom > 0) {
     lines.push(
-      'Phantoms were published from a database that was restored or replaced since; carts have lost their goods.',
+      'Phantoms were published, and the orders table does not have them any more: rows were removed, or the table or the ' +
+        'database is another one now. Carts have lost their goods.',
+    );
+  }
+  if (leftOrders > 0 || result.replaced > 0) {
+    lines.push(
+      'Orders lie in tables that were replaced: put the captured tables back under their names, copy into them what was ' +
+        'inserted into the others, run `npm run adopt -- reader`, start the reader, then `npm run replay -- --source tables`.',
     );
   }
   if (result.differing > 0 || result.strayRemovals > 0) {

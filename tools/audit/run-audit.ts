@@ -9,12 +9,14 @@ import type { Logger } from '#service/logger.ts';
 import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
 import { type Checkpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
 import { createCheckpointTopic } from '../../cdc-reader/kafka/checkpoint-topic.ts';
+import { createSourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import { readExistingOrders } from '../../cdc-reader/sql/read-existing-orders.ts';
 import { readSlotState } from '../../cdc-reader/sql/read-slot-state.ts';
 import { formatRepairs } from '../adopt/gap.ts';
 import { readWindowFrom } from '../adopt/window-slot.ts';
 import type { AuditArguments } from './arguments.ts';
 import type { AuditConfig } from './config.ts';
+import { inspectTables, readReplacedOrders, requireReadableTables, type TablesReport } from './inspect-tables.ts';
 import { mergeByOrderId } from './merge-join.ts';
 import { settleWalEnd } from './progress.ts';
 import { formatReport } from './report.ts';
@@ -53,6 +55,16 @@ export async function runAudit(
   const open = (url: string): Database =>
     resources.adopt(createDatabase({ ...databaseOptions, url, logger }), (database) => database.close());
   const orders = open(config.orderDatabaseUrl);
+  const source = resources.adopt(
+    await createSourceSession({
+      databaseUrl: config.orderDatabaseUrl,
+      applicationName: databaseOptions.applicationName,
+      logger,
+      onEnd: () => undefined, // the next use says so
+    }),
+    (session) => session.close(),
+  );
+  const capture = await requireReadableTables(source, config.publicationName);
   const carts = open(config.cartDatabaseUrl);
   const log = resources.adopt(
     await createKafkaLog({ brokers: config.kafkaBrokers, clientId: 'tillstream-audit', logger }),
@@ -68,6 +80,13 @@ export async function runAudit(
       throw error;
     }
   };
+
+  const recorded = await readCheckpoint();
+  const tables: TablesReport =
+    recorded === null
+      ? { oldTables: [], lines: [], leftOrders: 0 }
+      : await inspectTables(recorded.capture, capture, source, orders, carts);
+  for (const line of tables.lines) output.print(line);
 
   const placed = resources.adopt(await openSnapshot(orders), (session) => session.close());
   const walEnd = parseLsn((await placed.query(readWalEnd))[0].wal_end);
@@ -88,7 +107,7 @@ export async function runAudit(
     }
   }
   const applied = resources.adopt(await openSnapshot(carts), (session) => session.close());
-  const result = await compareAll(placed, applied, orders, limit);
+  const result = await compareAll(placed, applied, orders, tables, limit);
   const [parked] = await applied.query(readParked);
   const replay = await readPartitions({ log, carts, config }, config.replayTopic);
   const backlog = replay?.reduce((sum, { nextOffset, target }) => sum + target - (nextOffset ?? 0n), 0n) ?? null;
@@ -101,16 +120,18 @@ export async function runAudit(
       result.missing === 0
         ? []
         : formatRepairs((await readCheckpoint())?.gaps ?? [], await readWindowFrom(orders, config.slotName)),
+    leftOrders: tables.leftOrders,
     limit,
   });
   for (const line of report) output.print(line);
-  return isClean(result) ? EXIT_AGREE : EXIT_DIFFER;
+  return isClean(result) && tables.leftOrders === 0 ? EXIT_AGREE : EXIT_DIFFER;
 }
 
 async function compareAll(
   placed: SnapshotSession,
   applied: SnapshotSession,
   orders: Database,
+  tables: TablesReport,
   limit: number,
 ): Promise<AuditResult> {
   const tally = createTally(limit, RULE_VERSION);
@@ -119,8 +140,10 @@ async function compareAll(
     const rows: { order_id: string }[] =
       unknown.length === 0 ? [] : await orders.pool.query(readExistingOrders(unknown));
     const found = new Set(rows.map((row) => row.order_id));
+    const replaced = await readReplacedOrders(tables, orders, unknown);
     for (const orderId of unknown) {
       if (found.has(orderId)) tally.newer();
+      else if (replaced.has(orderId)) tally.replaced(orderId);
       else tally.phantom(orderId);
     }
     unknown = [];

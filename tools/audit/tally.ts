@@ -11,6 +11,8 @@ export interface AuditResult {
   readonly missing: number;
   /** In the ledger, and never placed as far as the orders database knows. */
   readonly phantom: number;
+  /** In the ledger, and only in a table that was replaced since. */
+  readonly replaced: number;
   /** In the ledger, and placed after the snapshot: not judged. */
   readonly newer: number;
   readonly differing: number;
@@ -26,13 +28,23 @@ export interface Tally {
   /** Takes one pair of the join; `unknown` leaves the order to {@link phantom} or {@link newer}. */
   add(placed: PlacedOrder | null, applied: AppliedOrder | null): OrderVerdict;
   phantom(orderId: string): void;
+  replaced(orderId: string): void;
   newer(): void;
   result(): AuditResult;
 }
 
 /** `ruleVersion`: today's; see {@link compareOrder}. */
 export function createTally(limit: number, ruleVersion: number): Tally {
-  const count = { orders: 0, agreeing: 0, missing: 0, phantom: 0, newer: 0, differing: 0, strayRemovals: 0 };
+  const count = {
+    orders: 0,
+    agreeing: 0,
+    missing: 0,
+    phantom: 0,
+    replaced: 0,
+    newer: 0,
+    differing: 0,
+    strayRemovals: 0,
+  };
   const kinds = new Map<DifferenceKind, number>();
   const examples: string[] = [];
   const show = (orderId: string, words: string) => {
@@ -69,6 +81,10 @@ export function createTally(limit: number, ruleVersion: number): Tally {
       count.phantom += 1;
       show(orderId, 'is in the ledger, and the orders database does not have it');
     },
+    replaced(orderId) {
+      count.replaced += 1;
+      show(orderId, 'is in the ledger, and only the replaced table has it');
+    },
     newer() {
       count.newer += 1;
     },
@@ -77,6 +93,6 @@ export function createTally(limit: number, ruleVersion: number): Tally {
 }
 
 /** Whether the two databases agree about every order. */
-export function isClean({ missing, phantom, differing, strayRemovals }: AuditResult): boolean {
-  return missing + phantom + differing + strayRemovals === 0;
+export function isClean({ missing, phantom, replaced, differing, strayRemovals }: AuditResult): boolean {
+  return missing + phantom + replaced + differing + strayRemovals === 0;
 }

@@ -45,6 +45,19 @@ export class NotCoveredError extends ReplayError {
   }
 }
 
+/** The checkpoint was written by a reader that did not record which tables it captured. */
+export class CapturedTablesUnknownError extends ReplayError {
+  readonly code = 'CAPTURED_TABLES_UNKNOWN';
+
+  constructor() {
+    super(
+      'The checkpoint does not say which tables were captured: an older reader wrote it. Start the reader of this version ' +
+        'once (it checks the tables and records them), then replay.',
+      exitCodes.unavailable,
+    );
+  }
+}
+
 /** One run at a time: another one is being published, or was left unfinished. */
 export class RunBusyError extends ReplayError {
   readonly code = 'RUN_BUSY';

@@ -1,12 +1,15 @@
 // The sources by name: what each covers now, and a reader of one for a pass. Each source's own file says what it
 // guarantees; this one knows what they need of the pipeline.
 
+import { requireOids } from '#schemas/capture-fingerprint.ts';
 import { readUnknownOrders } from '../../cart-sink/preview-replay.ts';
 import type { ReplayMode } from '../../cart-sink/replay-records.ts';
+import type { Checkpoint } from '../../cdc-reader/checkpoint.ts';
 import { windowSlotName } from '../../cdc-reader/config.ts';
 import { readKafkaCoverage } from '../../cdc-reader/live-topic.ts';
 import { awaitApplied } from './await-applied.ts';
 import type { Connections } from './connections.ts';
+import { CapturedTablesUnknownError } from './errors.ts';
 import { kafkaCoverage } from './kafka-coverage.ts';
 import { createKafkaSource } from './kafka-source.ts';
 import { READ_DEADLINE_MS } from './live-records.ts';
@@ -55,7 +58,7 @@ export function openSource(
     const chunkOrders = ratePerSecond ?? undefined;
     return createKafkaSource({ log, topic: config.ordersTopic, generation: checkpoint.generation, range, chunkOrders });
   }
-  return createWalSource({ ...walOptions(connections), checkpoint, range });
+  return createWalSource({ ...walOptions(connections), captured: capturedOids(checkpoint), checkpoint, range });
 }
 
 /** The first order committed at or after `at`, microseconds since 1970. */
@@ -72,10 +75,18 @@ export async function resolveFromTime(
   const live = { log, topic: config.ordersTopic, generation, gaps, deadlineMs: READ_DEADLINE_MS };
   if (oldestLsn === null || oldestLsn >= appliedThroughLsn) return resolveTime({ at }, live, undefined);
   const range = { fromLsn: oldestLsn, toLsn: appliedThroughLsn };
-  return resolveTime({ at }, live, () => readWalTransactions(walOptions(connections), range, signal));
+  return resolveTime({ at }, live, () => {
+    return readWalTransactions({ ...walOptions(connections), captured: capturedOids(checkpoint) }, range, signal);
+  });
 }
 
-function walOptions({ config, logger }: Connections): WalOptions {
+/** A row of any other table stops a replay by name. @throws CapturedTablesUnknownError */
+function capturedOids({ capture }: Pick<Checkpoint, 'capture'>): WalOptions['captured'] {
+  if ('version1' in capture) throw new CapturedTablesUnknownError();
+  return requireOids(capture);
+}
+
+function walOptions({ config, logger }: Connections): Omit<WalOptions, 'captured'> {
   const { publicationName, walSenderTimeoutMs, spillBytes, spillDirectory, applicationName } = config;
   return {
     databaseUrl: config.orderDatabaseUrl,

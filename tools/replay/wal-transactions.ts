@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
 import { type CommittedTransaction, createTransactionAssembler } from '../../cdc-reader/assemble-transaction.ts';
+import type { CapturedOids } from '../../cdc-reader/contract-rows.ts';
 import { createReplicationStream, type ReplicationStream } from '../../cdc-reader/postgres/replication-stream.ts';
 import { createSourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import type { SourceIdentity } from '../../cdc-reader/postgres/walsender.ts';
@@ -18,6 +19,8 @@ export interface WalOptions {
   readonly publicationName: string;
   readonly windowSlotName: string;
   readonly walSenderTimeoutMs: number;
+  /** The tables that the checkpoint recorded; a row that only looks like one of theirs ends the read. */
+  readonly captured: CapturedOids;
   readonly spillBytes: number;
   readonly spillDirectory: string;
   readonly logger: Logger;
@@ -38,7 +41,7 @@ export class WalRangeGoneError extends Error {
 const MOST_WAITING_ORDERS = 4_000;
 const MOST_WAITING_BYTES = 2 * 1024 * 1024;
 
-/** @throws WalRangeGoneError, SlotMissingError, SlotLostError, `signal`'s reason, or what Postgres said */
+/** @throws RowRefusedError, WalRangeGoneError, SlotMissingError, SlotLostError, `signal`'s reason, or what Postgres said */
 export async function* readWalTransactions(
   options: WalOptions,
   { fromLsn, toLsn }: SourceRange,

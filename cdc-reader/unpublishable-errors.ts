@@ -1,0 +1,54 @@
+// Why a database transaction can't be published: each is a halt, after the whole transactions before it are published.
+// Each carries a literal code, its place, and what repairs it.
+import { formatLsn, type Lsn } from '#schemas/lsn.ts';
+import { HaltError } from '#service/halt.ts';
+
+/** What repairs a gap that only the stream shows, so that the tool finds nothing by itself. */
+const ADOPT_BY_FORCE =
+  'If it is accepted that the reader goes on behind it: run `npm run adopt -- reader --force`, start the reader again, and ' +
+  'run the replay command that adopt prints.';
+
+/** A transaction that can't be published. The whole transactions before it are, and then the reader halts. */
+export abstract class UnpublishableError extends HaltError {}
+
+export class RowNotPublishableError extends UnpublishableError {
+  readonly code = 'ROW_NOT_PUBLISHABLE';
+  constructor(column: string, what: string, options?: ErrorOptions) {
+    super(
+      `${column} ${what}, so its order can't be made an event. The tables lack a CHECK of order-api's migrations: run \`npm run migrate\` and correct the row's writer.`,
+      { column },
+      options,
+    );
+  }
+}
+
+export class OrderWithoutItemsError extends UnpublishableError {
+  readonly code = 'ORDER_WITHOUT_ITEMS';
+  constructor(commitLsn: Lsn, ordinal: number) {
+    super(
+      `The transaction at ${formatLsn(commitLsn)} inserted an order (ordinal ${ordinal}) without items. The constraint that refuses it is missing: run \`npm run migrate\`. ${ADOPT_BY_FORCE}`,
+      { commitLsn: formatLsn(commitLsn), ordinal: String(ordinal) },
+    );
+  }
+}
+
+export class ItemWithoutOrderError extends UnpublishableError {
+  readonly code = 'ITEM_WITHOUT_ORDER';
+  constructor(commitLsn: Lsn) {
+    super(
+      `The transaction at ${formatLsn(commitLsn)} inserted an order item whose order it had not inserted before. The trigger that refuses it is missing: run \`npm run migrate\`. ${ADOPT_BY_FORCE}`,
+      { commitLsn: formatLsn(commitLsn) },
+    );
+  }
+}
+
+export class EventTooLargeError extends UnpublishableError {
+  readonly code = 'EVENT_TOO_LARGE';
+  constructor(cause: Error, throughLsn: Lsn) {
+    super(
+      `An event behind ${formatLsn(throughLsn)} is larger than Kafka takes. ${cause.message}`,
+      { throughLsn: formatLsn(throughLsn) },
+      { cause },
+    );
+  }
+}

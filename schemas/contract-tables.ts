@@ -1,0 +1,55 @@
+// The two tables whose inserts are captured, and of each column the types whose text the reader can make an event of.
+// Any further column or table belongs to somebody else and is left alone. Type OIDs are those of Postgres's built-in
+// types (src/include/catalog/pg_type.dat), the same on every server; a domain has an OID of its own and is not readable.
+
+export interface ReadableType {
+  /** As format_type prints it, without length. */
+  readonly name: string;
+  readonly oid: number;
+}
+
+/** Column → the types that it may have; the first is the one that the migrations give it. */
+export type ContractColumns = Readonly<Record<string, readonly ReadableType[]>>;
+
+export type ContractTable = 'orders' | 'order_items';
+
+const TEXT: readonly ReadableType[] = [
+  { name: 'text', oid: 25 },
+  { name: 'character varying', oid: 1043 },
+  { name: 'character', oid: 1042 },
+];
+const INTEGER: readonly ReadableType[] = [
+  { name: 'bigint', oid: 20 },
+  { name: 'integer', oid: 23 },
+  { name: 'smallint', oid: 21 },
+];
+const UUID: readonly ReadableType[] = [{ name: 'uuid', oid: 2950 }];
+const TIMESTAMP: readonly ReadableType[] = [{ name: 'timestamp with time zone', oid: 1184 }];
+
+export const contractSchema = 'public';
+
+export const contractTables: Readonly<Record<ContractTable, ContractColumns>> = {
+  orders: {
+    order_id: UUID,
+    user_id: TEXT,
+    source: TEXT,
+    currency: TEXT,
+    total_cents: INTEGER,
+    placed_at: TIMESTAMP,
+  },
+  order_items: {
+    order_id: UUID,
+    line_no: INTEGER,
+    sku: TEXT,
+    quantity: INTEGER,
+    unit_price_cents: INTEGER,
+    cart_line_id: [...UUID, ...TEXT],
+  },
+};
+
+export const contractTableNames: readonly ContractTable[] = ['orders', 'order_items'];
+
+/** Whether the reader can make an event of a contract column of this type. */
+export function isReadable(table: ContractTable, column: string, typeOid: number): boolean {
+  return contractTables[table][column]?.some(({ oid }) => oid === typeOid) ?? false;
+}

@@ -1,0 +1,101 @@
+// The tables that the reader captured and that are no longer under their names, and the orders that only they hold. An order
+// that was committed before a swap and not published yet lies under the old oid: neither the stream nor a replay from the
+// tables brings it. Guarantees: bounded memory, however large the table; nothing is written. What to do about what is left
+// is adopt's and the audit's.
+import { IsolationLevel } from '@databases/pg';
+import {
+  type CaptureFingerprint,
+  type RecordedCapture,
+  recordedOids,
+  type TableName,
+} from '#schemas/capture-fingerprint.ts';
+import { type ContractTable, contractSchema, contractTableNames } from '#schemas/contract-tables.ts';
+import type { Database } from '#service/database.ts';
+import { closeOldOrders, fetchOldOrders, openOldOrders } from './sql/open-old-orders.ts';
+import { readAppliedOrders } from './sql/read-applied-orders.ts';
+import { readHeldOrders } from './sql/read-held-orders.ts';
+
+/** `now`: what the table is called now; null when it does not exist any more. */
+export interface OldTable {
+  readonly table: ContractTable;
+  readonly oid: number;
+  readonly now: TableName | null;
+}
+
+/** Orders of an old table that neither the ledger nor today's table of its name has; null: the table is gone. */
+export interface LeftOrders {
+  readonly old: OldTable;
+  readonly left: { readonly count: number; readonly examples: readonly string[] } | null;
+}
+
+const EXAMPLES = 20;
+
+/** The oids that were captured: those of the publication's members where version 1 of the checkpoint recorded no others. */
+export function findCapturedOids(
+  recorded: RecordedCapture,
+  found: CaptureFingerprint,
+): readonly { readonly table: ContractTable; readonly oid: number }[] {
+  if (!('version1' in recorded)) return recordedOids(recorded);
+  const today = contractTableNames.map((table) => found.tables[table]?.oid);
+  const others = (found.publication?.tables ?? []).filter(({ of }) => !today.includes(of));
+  return others.map(({ of }) => ({ table: 'orders', oid: of })); // either table has the order's id
+}
+
+/** `names`: by oid, of the captured tables that exist. */
+export function findOldTables(
+  recorded: RecordedCapture,
+  found: CaptureFingerprint,
+  names: ReadonlyMap<number, TableName>,
+): OldTable[] {
+  return findCapturedOids(recorded, found)
+    .filter(({ table, oid }) => found.tables[table]?.oid !== oid)
+    .map(({ table, oid }) => ({ table, oid, now: names.get(oid) ?? null }));
+}
+
+/** @throws what Postgres said, for example that the role may not read the old table */
+export async function findLeftOrders(
+  old: OldTable,
+  found: CaptureFingerprint,
+  orders: Database,
+  carts: Database,
+): Promise<LeftOrders> {
+  const { table, now } = old;
+  if (now === null) return { old, left: null };
+  const hasToday = found.tables[table] !== null;
+  let count = 0;
+  const examples: string[] = [];
+  const read = { isolationLevel: IsolationLevel.REPEATABLE_READ, readOnly: true };
+  await orders.pool.tx(async (tx) => {
+    await tx.query(openOldOrders(now.schema, now.name));
+    for (;;) {
+      const ids = idsOf(await tx.query(fetchOldOrders));
+      if (ids.length === 0) break;
+      const applied = new Set(idsOf(await carts.pool.query(readAppliedOrders(ids))));
+      const unknown = ids.filter((id) => !applied.has(id));
+      const held = new Set(hasToday ? idsOf(await tx.query(readHeldOrders(contractSchema, table, unknown))) : []);
+      const left = unknown.filter((id) => !held.has(id));
+      count += left.length;
+      examples.push(...left.slice(0, EXAMPLES - examples.length));
+    }
+    await tx.query(closeOldOrders);
+  }, read);
+  return { old, left: { count, examples } };
+}
+
+function idsOf(rows: readonly { order_id: string }[]): string[] {
+  return rows.map((row) => row.order_id);
+}
+
+/** One table in words, with the orders that are left in it. */
+export function formatLeftOrders({ old, left }: LeftOrders): string[] {
+  const name = `the captured ${contractSchema}.${old.table} (oid ${old.oid})`;
+  if (left === null)
+    return [`${name} does not exist any more: what it held and was not published can't be had from it`];
+  const where = `${name} is now ${old.now!.schema}.${old.now!.name}`;
+  if (left.count === 0) return [`${where}; every order in it is in the ledger or in today's table`];
+  const shown = left.examples.length < left.count ? `the first ${left.examples.length}: ` : '';
+  return [
+    `${where}; ${left.count} orders in it are neither in the ledger nor in today's table`,
+    `  ${shown}${left.examples.join(', ')}`,
+  ];
+}
