@@ -19,6 +19,7 @@ WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY package.json ./
 COPY schemas schemas
+COPY kafka kafka
 COPY service service
 COPY order-api order-api
 COPY cdc-reader cdc-reader

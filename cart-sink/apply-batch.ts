@@ -10,6 +10,7 @@
 import { IsolationLevel, type Transaction } from '@databases/pg';
 import { formatLsn, parseLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
+import type { ReplayStamp } from '#schemas/replay/records.ts';
 import type { Database } from '#service/database.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { AppliedCounts } from './apply-reliably.ts';
@@ -19,7 +20,6 @@ import { type AppliedPosition, findFurthest, judgePositions } from './position-c
 import { recomputeOrders } from './reapply-orders.ts';
 import { CURRENT_RULE, type Rule } from './reduce-cart.ts';
 import { type CartEffect, reduceOrders } from './reduce-orders.ts';
-import type { ReplayStamp } from './replay-records.ts';
 import { addReplayResults } from './sql/add-replay-results.ts';
 import { advanceOffset, type OffsetBefore } from './sql/advance-offset.ts';
 import { insertAppliedOrders } from './sql/insert-applied-orders.ts';

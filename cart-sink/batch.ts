@@ -5,7 +5,7 @@
  * database transaction or not at all. Offsets may have gaps, because control and aborted records take offsets too.
  */
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import type { ReplayStamp, ReplayTally } from './replay-records.ts';
+import type { ReplayStamp, ReplayTally } from '#schemas/replay/records.ts';
 
 export type SinkEntry =
   | { readonly kind: 'order'; readonly offset: bigint; readonly event: OrderPlaced }

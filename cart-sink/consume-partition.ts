@@ -7,6 +7,7 @@
  * sink must not apply it takes nothing more until it is released.
  */
 import { UnknownSchemaError } from '#schemas/codec.ts';
+import { EMPTY_TALLY, type ReplayStamp } from '#schemas/replay/records.ts';
 import type { ReliableResult } from './apply-reliably.ts';
 import type { Batch, SinkEntry } from './batch.ts';
 import { OffsetWentBackError, RecordsLostError, SinkDefectError, UnknownEventSchemaError } from './errors.ts';
@@ -16,7 +17,6 @@ import type { KafkaRecord } from './parked.ts';
 import type { Ownership, SettledOffset } from './partition-owner.ts';
 import { createRecentRecords } from './recent-records.ts';
 import { type Chunk, cutLiveChunk, cutReplayChunk, parseRecord, type RecordKind, tallyOrders } from './replay-chunk.ts';
-import { EMPTY_TALLY, type ReplayStamp } from './replay-records.ts';
 import { type ChunkLimits, countChunk } from './split-batch.ts';
 
 export interface FetchedRecords {

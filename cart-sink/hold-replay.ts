@@ -6,7 +6,7 @@
  * cancels the run: then its records are passed over. Never a halt: the live topic goes on.
  */
 import type { ConnectionPool } from '@databases/pg';
-import type { ReplayStamp } from './replay-records.ts';
+import type { ReplayStamp } from '#schemas/replay/records.ts';
 import { readRunState } from './sql/read-run-state.ts';
 
 /** hold: leave it for now, and look again. pass-over: consume it without effect. */

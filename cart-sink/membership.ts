@@ -6,15 +6,15 @@
  * follows an end. An assignment replaces the one before as a whole, as kafkajs's groups do.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { GroupConsumer, GroupHandlers } from '#kafka/reading/group-consumer.ts';
+import type { ReplayStamp } from '#schemas/replay/records.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
 import type { PartitionConsumer, PartitionEnd, PartitionOptions } from './consume-partition.ts';
 import { OffsetBeyondEndError, RecordsLostError } from './errors.ts';
 import { HOLD_LOOK_EVERY_MS } from './hold-replay.ts';
-import type { GroupConsumer, GroupHandlers } from './kafka/group-consumer.ts';
 import { judgeStart, type PartitionRange } from './offset-continuity.ts';
 import type { Ownership, TopicPartition } from './partition-owner.ts';
-import type { ReplayStamp } from './replay-records.ts';
 
 export type MembershipEnd =
   | { readonly kind: 'closed' }

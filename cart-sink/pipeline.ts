@@ -7,11 +7,14 @@
  * They know nothing of each other; this file joins them.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { createKafkaClient } from '#kafka/client.ts';
+import { createConnections } from '#kafka/connections.ts';
+import { TopicMissingError } from '#kafka/errors.ts';
+import { createGroupConsumer } from '#kafka/reading/group-consumer.ts';
+import { createKafkaLog, type KafkaLog } from '#kafka/reading/log.ts';
+import { type TopicsFound, waitForTopics } from '#kafka/wait-for-topics.ts';
 import type { Database } from '#service/database.ts';
 import type { HaltState } from '#service/halt.ts';
-import { createConnections, createKafkaClient } from '#service/kafka-client.ts';
-import { TopicMissingError } from '#service/kafka-errors.ts';
-import { createKafkaLog, type KafkaLog } from '#service/kafka-log.ts';
 import type { Logger } from '#service/logger.ts';
 import { type ApplyResult, applyReliably } from './apply-reliably.ts';
 import type { Batch } from './batch.ts';
@@ -19,8 +22,6 @@ import type { CartSinkConfig } from './config.ts';
 import { createPartitionConsumer } from './consume-partition.ts';
 import { TopicRefusedError } from './errors.ts';
 import { createReplayJudge, readCancelled } from './hold-replay.ts';
-import { createGroupConsumer } from './kafka/group-consumer.ts';
-import { type TopicsFound, waitForTopics } from './kafka/wait-for-topics.ts';
 import { createLagMonitor, type LagMonitor } from './lag-monitor.ts';
 import { createMembership, type Membership, type MembershipEnd } from './membership.ts';
 import { openUnlessAborted } from './open-unless-aborted.ts';
@@ -158,7 +159,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       };
       const found = await waitForTopics(
         kafka,
-        { live: ordersTopic, replay: replayTopic },
+        { required: ordersTopic, optional: replayTopic },
         { signal: closing.signal, onWaiting },
       );
       if (found.problems.length > 0) {

@@ -8,12 +8,12 @@
  */
 import type { Queryable } from '@databases/pg';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
+import type { ReplayMode } from '#schemas/replay/records.ts';
 import { formatCartKey, type StoredLine } from './cart-state.ts';
 import { listWantedLines, parseLine, readNamedLines } from './lock-lines.ts';
 import { reapplyOrders } from './reapply.ts';
 import { readHistories } from './reapply-orders.ts';
 import { CURRENT_RULE, type Rule } from './reduce-cart.ts';
-import type { ReplayMode } from './replay-records.ts';
 import type { RemovalEntry } from './sql/insert-cart-removals.ts';
 import type { CartLineRow } from './sql/lock-cart-lines.ts';
 import { type AppliedOrderRow, readAppliedOrders } from './sql/read-applied-orders.ts';

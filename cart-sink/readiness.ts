@@ -5,12 +5,12 @@
  * the same, or a balancer would take the carts away from their users; the body and the metrics tell the rest.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { ReplayStamp } from '#schemas/replay/records.ts';
 import type { Halt } from '#service/halt.ts';
 import type { Readiness } from '#service/http-server.ts';
 import type { PartitionLag } from './lag-monitor.ts';
 import type { PipelineState } from './pipeline.ts';
 import { RULE_VERSION } from './reduce-cart.ts';
-import type { ReplayStamp } from './replay-records.ts';
 
 /** A probe's answer is of no use later than this; orchestrators give up after a second or two. */
 const LOOK_LIMIT_MS = 1_000;

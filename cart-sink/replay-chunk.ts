@@ -4,8 +4,7 @@
  * Guarantees that a batch is of one run, or of none; that whatever is not the tool's, or not what it claims to be, is
  * parked; that progress records have no effect. Whether a run may be applied here is decided before anything is parsed.
  */
-import type { SinkEntry } from './batch.ts';
-import { type KafkaRecord, parseEntry } from './parked.ts';
+
 import {
   addToTally,
   EMPTY_TALLY,
@@ -15,7 +14,9 @@ import {
   type ReplayKind,
   type ReplayStamp,
   type ReplayTally,
-} from './replay-records.ts';
+} from '#schemas/replay/records.ts';
+import type { SinkEntry } from './batch.ts';
+import { type KafkaRecord, parseEntry } from './parked.ts';
 
 /** live: of the live topic. unmarked: of the replay topic, but not the tool's. */
 export type RecordKind = ReplayKind | 'live' | 'unmarked';

@@ -3,6 +3,8 @@
  *
  * Row values (users, SKUs, quantities) never appear: topics, partitions, offsets and counts do.
  */
+
+import type { ReplayStamp } from '#schemas/replay/records.ts';
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
 import type { AppliedCounts } from './apply-reliably.ts';
@@ -11,7 +13,6 @@ import type { PartitionLag } from './lag-monitor.ts';
 import type { MembershipEnd } from './membership.ts';
 import type { Ownership, TopicPartition } from './partition-owner.ts';
 import { RULE_VERSION } from './reduce-cart.ts';
-import type { ReplayStamp } from './replay-records.ts';
 
 export const SINK_ASSIGNED = 'sink.assigned';
 export const SINK_APPLIED = 'sink.applied';

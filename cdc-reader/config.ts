@@ -1,5 +1,7 @@
 // The reader's configuration: every variable with its default and bounds, read once into one frozen object.
+
 import { tmpdir } from 'node:os';
+import { checkpointTopicName } from '#schemas/resource-names.ts';
 import {
   commonVariables,
   integer,
@@ -115,11 +117,6 @@ export const cdcReaderVariables = {
   spillDirectory: text('SPILL_DIRECTORY', 'Where that file is made', tmpdir()),
 };
 
-/** The slot that trails behind the live one, for replays from WAL. */
-export function windowSlotName(slotName: string): string {
-  return `${slotName}_window`;
-}
-
 export type CdcReaderConfig = ReturnType<typeof readCdcReaderConfig>;
 
 /** @throws ConfigurationError listing all problems */
@@ -130,7 +127,7 @@ export function readCdcReaderConfig(env: Readonly<Record<string, string | undefi
     ...rest,
     /** Of the window slot; 0 bytes: there is none. */
     replayWindow: Object.freeze({ bytes: replayWindowBytes, ms: replayWindowMs }),
-    checkpointTopic: values.checkpointTopic ?? `cdc.checkpoints.${values.slotName}`,
+    checkpointTopic: values.checkpointTopic ?? checkpointTopicName(values.slotName),
     /** Fencing works by this name: one for each slot, whoever runs the reader. */
     transactionalId: `tillstream.cdc-reader.${values.slotName}`,
     /** As Postgres's pg_stat_replication and Kafka's broker logs show the reader. */

@@ -8,9 +8,11 @@ import {
   describeMoved,
   type TableName,
 } from '#schemas/capture-fingerprint.ts';
+
+import { addOrderId, type Checkpoint, hashOrderIds, isSlotAhead } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import type { Position } from '#schemas/position.ts';
-import { addOrderId, type Checkpoint, hashOrderIds, isSlotAhead } from './checkpoint.ts';
+import type { TimelineSwitch } from '#schemas/timeline.ts';
 import {
   ContentsDifferError,
   captureChanged,
@@ -22,7 +24,6 @@ import {
   SystemChangedError,
   TimelineForkedError,
 } from './errors.ts';
-import type { TimelineSwitch } from './postgres/timeline.ts';
 
 export interface ContinuityFacts {
   /** False before fencing where a newer checkpoint may be in a transaction that has not ended: Postgres may know of it. */

@@ -3,6 +3,8 @@
 // snapshot sees, and writes the first streaming checkpoint. Guarantees: every order is in the snapshot or in the
 // stream, none in both. A crash in between leaves the intent: the next attempt makes a new slot and publishes what the
 // live topic does not hold yet. Any other mix of checkpoint, slot and topic halts (I11).
+
+import type { TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import {
   type CaptureFingerprint,
   compareCapture,
@@ -10,14 +12,14 @@ import {
   type RecordedCapture,
   recordedOids,
 } from '#schemas/capture-fingerprint.ts';
+import { addOrderId, type Checkpoint, formatCheckpoint, hashOrderIds } from '#schemas/checkpoint.ts';
 import { formatLsn, LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
+import { timelineOf } from '#schemas/timeline.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { type CaptureCheck, createCaptureCheck } from './capture-check.ts';
-import { addOrderId, type Checkpoint, formatCheckpoint, hashOrderIds } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
 import { captureChanged, SlotDroppedError, SystemChangedError } from './errors.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka/connection.ts';
-import type { TransactionalProducer } from './kafka/transactional-producer.ts';
 import { readPublishedOrders } from './live-topic.ts';
 import { READER_FIRST_START } from './metrics.ts';
 import { OrderIndex } from './order-index.ts';
@@ -26,7 +28,6 @@ import { createSlot, dropSlot, readIdentity } from './postgres/slot.ts';
 import { readSnapshotOrders, type SnapshotOrder } from './postgres/snapshot.ts';
 import type { SourceSession } from './postgres/source-session.ts';
 import { SlotBusyError } from './postgres/stream-errors.ts';
-import { timelineOf } from './postgres/timeline.ts';
 import type { SourceIdentity } from './postgres/walsender.ts';
 import { type EventRecord, eventRecord } from './prepare-transaction.ts';
 import { explainMissingCheckpoint, findCheckpoint } from './read-checkpoint.ts';

@@ -1,19 +1,17 @@
 // What the live topic holds: the end of every partition with its last event, as a start needs it; the ids of all orders
 // in it, after an interrupted first start; and from where on it has every order, for replay. Reads only what is
 // committed; judging it is continuity's, what of it can be replayed is kafka-coverage.ts's.
+
+import type { KafkaLog, LogRecord } from '#kafka/reading/log.ts';
+import { findNewestRecord } from '#kafka/reading/newest-record.ts';
+import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import type { KafkaLog, LogRecord } from '#service/kafka-log.ts';
-import type { Checkpoint } from './checkpoint.ts';
 import type { PartitionTail } from './continuity.ts';
 import { LiveTopicChangedError } from './errors.ts';
 import { findOldestCovered, type KafkaCoverage, type PartitionHead } from './kafka-coverage.ts';
 import { OrderIndex } from './order-index.ts';
 import { LiveTopicUnsettledError } from './restart-errors.ts';
-
-/** Of the last records, nearly always one is an event; control and aborted records in between are skipped. */
-const FIRST_WINDOW = 64n;
-const WINDOW_GROWTH = 32n;
 
 function readEvent(topic: string, partition: number, { offset, value }: LogRecord): OrderPlaced {
   try {
@@ -37,34 +35,11 @@ export async function readPartitionTails(log: KafkaLog, topic: string, deadlineM
   const tails: EventTail[] = [];
   for (const [partition, { earliest, lastStable, highWatermark }] of await log.readOffsets(topic, deadlineMs)) {
     if (lastStable < highWatermark) throw new LiveTopicUnsettledError(topic, partition, lastStable);
-    tails.push({
-      partition,
-      earliest,
-      end: lastStable,
-      newest: await readNewest(log, topic, partition, earliest, lastStable, deadlineMs),
-    });
+    const range = { topic, partition, earliest, untilOffset: lastStable, deadlineMs };
+    const record = await findNewestRecord(log, range);
+    tails.push({ partition, earliest, end: lastStable, newest: record && readEvent(topic, partition, record) });
   }
   return tails;
-}
-
-async function readNewest(
-  log: KafkaLog,
-  topic: string,
-  partition: number,
-  earliest: bigint,
-  end: bigint,
-  deadlineMs: number,
-): Promise<OrderPlaced | null> {
-  let untilOffset = end;
-  for (let window = FIRST_WINDOW; untilOffset > earliest; window *= WINDOW_GROWTH) {
-    const fromOffset = untilOffset - window > earliest ? untilOffset - window : earliest;
-    const range = { topic, partition, fromOffset, untilOffset, isolation: 'read_committed', deadlineMs } as const;
-    let newest: OrderPlaced | null = null;
-    for await (const records of log.readRecords(range)) newest = readEvent(topic, partition, records.at(-1)!);
-    if (newest !== null) return newest;
-    untilOffset = fromOffset;
-  }
-  return null;
 }
 
 /** The ids of all orders that the topic holds. @throws LiveTopicChangedError for a foreign record */

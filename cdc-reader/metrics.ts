@@ -1,9 +1,10 @@
 // What the reader tells about itself: the constant names of its log events, and its metrics. LSN distances are bytes
 // of WAL. Lag counts from what Kafka has committed, not from what was received, to where the server's log ends, not to
 // what it has sent: it shows a backlog that the reader can't see (lag-sampler.ts).
+
+import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { Metrics } from '#service/metrics.ts';
-import type { Checkpoint } from './checkpoint.ts';
 import type { Group } from './group-commit.ts';
 import type { PreparedTransaction } from './prepare-transaction.ts';
 

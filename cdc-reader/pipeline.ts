@@ -6,21 +6,21 @@
 // and publishes what it has, within a limit: the next start publishes the rest.
 import { setTimeout as delay } from 'node:timers/promises';
 import { requireOids } from '#schemas/capture-fingerprint.ts';
+import { type Checkpoint, publishFrom } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
+import { timelineOf } from '#schemas/timeline.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { Logger } from '#service/logger.ts';
 import { createAcknowledger } from './acknowledge.ts';
 import { type CommittedTransaction, createTransactionAssembler } from './assemble-transaction.ts';
 import { createCaptureCheck } from './capture-check.ts';
-import { type Checkpoint, publishFrom } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
 import { DropVerifier } from './continuity.ts';
 import { DRAIN_LIMIT_MS, limitDrain } from './drain-limit.ts';
 import { createGroupCommit, type Group } from './group-commit.ts';
 import type { Lifeline } from './lifeline.ts';
 import type { ReaderMetrics } from './metrics.ts';
-import { timelineOf } from './postgres/timeline.ts';
 import { type PreparedTransaction, prepareTransaction } from './prepare-transaction.ts';
 import { createPublisher } from './publish.ts';
 import type { ReaderSession } from './start-up.ts';

@@ -1,18 +1,16 @@
 // A database transaction made ready for Kafka: its events encoded and given their partition as soon as it has arrived,
 // while the one before is in flight. Guarantees: a user's orders go to one partition; a row that can't be an event is an
 // error that names its position; a transaction above the bounds is left as it is, to be read while it is sent.
+
+import { type OutgoingRecord, recordBytes } from '#kafka/protocol/record.ts';
 import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import { orderPartition } from '#service/kafka-client.ts';
+import { orderPartition } from '#schemas/partition.ts';
 import type { CommittedTransaction } from './assemble-transaction.ts';
 import type { CdcReaderConfig } from './config.ts';
 import type { Groupable } from './group-commit.ts';
-import type { OutgoingRecord } from './kafka/transactional-producer.ts';
 import { RowNotPublishableError } from './unpublishable-errors.ts';
-
-/** Key, offset delta, lengths and attributes of a record beside its value, rounded up. */
-const RECORD_OVERHEAD_BYTES = 32;
 
 /** A database transaction ready to be published, as small as it can be held: encoded, or, if huge, still to be read. */
 export interface PreparedTransaction extends Groupable {
@@ -73,9 +71,4 @@ export function eventRecord(topic: string, partitions: number, event: OrderPlace
     const at = `the order at ${formatLsn(event.commitLsn)}:${ordinal}`;
     throw new RowNotPublishableError(at, cause instanceof Error ? `(${cause.message})` : 'is refused', { cause });
   }
-}
-
-/** Bytes that a record takes in a batch, rounded up. */
-export function recordBytes(record: EventRecord): number {
-  return record.value.length + record.key.length + RECORD_OVERHEAD_BYTES;
 }

@@ -4,18 +4,19 @@
 // check that began after it had come; a database transaction above the bounds goes out in several sends, and only past half of Kafka's transaction timeout with a partial checkpoint, which is kept until the
 // rest of that very transaction is published. When to publish is the pipeline's.
 import { performance } from 'node:perf_hooks';
+import { RecordTooLargeError } from '#kafka/errors.ts';
+import type { KafkaTransaction, OutgoingRecord } from '#kafka/producer/transactional-producer.ts';
+import { recordBytes } from '#kafka/protocol/record.ts';
+import { addOrderId, type Checkpoint, formatCheckpoint, hashOrderIds } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { Logger } from '#service/logger.ts';
 import type { CaptureCheck } from './capture-check.ts';
-import { addOrderId, type Checkpoint, formatCheckpoint, hashOrderIds } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
 import { ContentsDifferError, LiveTopicChangedError } from './errors.ts';
 import type { Group } from './group-commit.ts';
-import { RecordTooLargeError } from './kafka/producer-errors.ts';
-import type { KafkaTransaction, OutgoingRecord } from './kafka/transactional-producer.ts';
 import { READER_PUBLISHED, type ReaderMetrics } from './metrics.ts';
-import { type EventRecord, eventRecord, type PreparedTransaction, recordBytes } from './prepare-transaction.ts';
+import { type EventRecord, eventRecord, type PreparedTransaction } from './prepare-transaction.ts';
 import { addWindowMark } from './replay-window.ts';
 import { GroupTooLargeError } from './restart-errors.ts';
 import type { ReaderSession } from './start-up.ts';

@@ -2,12 +2,21 @@
 // is in the partition, long before when the broker dies in between. So a reader that has fenced nobody may see a slot and
 // no checkpoint, right after a first start has written its intent, or a slot that has been told of more than the checkpoint
 // that it sees. What a checkpoint says is checkpoint.ts's.
-import { type Checkpoint, parseCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, MalformedCheckpointError, parseCheckpoint } from '#schemas/checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
-import { CheckpointMissingError } from './errors.ts';
+import { CheckpointMissingError, CheckpointUnreadableError } from './errors.ts';
 import { type KafkaConnection, READ_DEADLINE_MS } from './kafka/connection.ts';
 import type { SlotState } from './postgres/source-session.ts';
 import { CheckpointUndecidedError } from './restart-errors.ts';
+
+/** A halt instead of a plain error: going on without the checkpoint would publish again what is published. */
+function parseRecord(record: Buffer): Checkpoint {
+  try {
+    return parseCheckpoint(record);
+  } catch (error) {
+    throw error instanceof MalformedCheckpointError ? new CheckpointUnreadableError(error.cause) : error;
+  }
+}
 
 export interface FoundCheckpoint {
   readonly checkpoint: Checkpoint | null;
@@ -28,7 +37,7 @@ export async function findCheckpoint(
   const { record } = await kafka.checkpointTopic.read(READ_DEADLINE_MS, through);
   const isOpen = before !== undefined && before.lastStable < before.highWatermark;
   const isHidden = through === 'settled' && isOpen;
-  return { checkpoint: record === null ? null : parseCheckpoint(record), isHidden };
+  return { checkpoint: record === null ? null : parseRecord(record), isHidden };
 }
 
 /** Why a reader can't go on that found a slot or events, but no checkpoint: a halt, unless the next look may find one. */

@@ -1,11 +1,12 @@
 // What a streaming reader does for replays beside publishing: it keeps the window of WAL, and tells from where on Kafka
 // and that window can be replayed. Guarantees: neither delays publishing nor ends it.
 import { setTimeout as delay } from 'node:timers/promises';
+import type { KafkaLog } from '#kafka/reading/log.ts';
+import type { Checkpoint } from '#schemas/checkpoint.ts';
 import type { Lsn } from '#schemas/lsn.ts';
-import type { KafkaLog } from '#service/kafka-log.ts';
+import { windowSlotName } from '#schemas/resource-names.ts';
 import type { Logger } from '#service/logger.ts';
-import type { Checkpoint } from './checkpoint.ts';
-import { type CdcReaderConfig, windowSlotName } from './config.ts';
+import type { CdcReaderConfig } from './config.ts';
 import { findCoveredRanges, type KafkaCoverage } from './kafka-coverage.ts';
 import { readKafkaCoverage } from './live-topic.ts';
 import type { ReaderMetrics } from './metrics.ts';

@@ -4,8 +4,9 @@
 // point (a running-xacts record) before the position that a slot was advanced to, so room is made early, and restart
 // points are asked for where the server makes too few; where that is not enough, the window is emptied. Doing it is
 // postgres/window-slot.ts's, when is window-keeper.ts's.
+
+import type { WindowMark } from '#schemas/checkpoint.ts';
 import { type Lsn, maxLsn, toLsn } from '#schemas/lsn.ts';
-import type { WindowMark } from './checkpoint.ts';
 
 export interface WindowLimits {
   /** 0 switches the window off. */

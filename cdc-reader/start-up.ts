@@ -4,18 +4,18 @@
 // then the stream is paused, and answered. While Kafka is away it holds the slot and retries, so an outage costs no
 // takeover. Without a slot, or with an unfinished first start, first-start.ts goes before.
 import { setTimeout as delay } from 'node:timers/promises';
+import type { CheckpointTopic } from '#kafka/checkpoint-topic.ts';
+import type { TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
+import type { KafkaLog } from '#kafka/reading/log.ts';
 import { LSN_ZERO } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
-import type { KafkaLog } from '#service/kafka-log.ts';
 import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from './config.ts';
 import type { VerifiedCheckpoint } from './continuity.ts';
 import { SlotInvalidatedError } from './errors.ts';
 import { runFirstStart } from './first-start.ts';
-import type { CheckpointTopic } from './kafka/checkpoint-topic.ts';
 import { fence, openKafka, READ_DEADLINE_MS } from './kafka/connection.ts';
-import type { TransactionalProducer } from './kafka/transactional-producer.ts';
 import { startLagSampler } from './lag-sampler.ts';
 import type { Lifeline } from './lifeline.ts';
 import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_WAITING, type ReaderMetrics } from './metrics.ts';

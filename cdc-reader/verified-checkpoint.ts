@@ -4,9 +4,9 @@
 // happens here: judging them is continuity.ts's, and when to look is start-up.ts's.
 
 import { type CaptureFingerprint, compareCapture, describeMoved, recordedOids } from '#schemas/capture-fingerprint.ts';
+import { type Checkpoint, findWitness, formatCheckpoint } from '#schemas/checkpoint.ts';
 import { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
-import { type Checkpoint, findWitness, formatCheckpoint } from './checkpoint.ts';
 import type { CdcReaderConfig } from './config.ts';
 import { checkContinuity } from './continuity.ts';
 import { captureChanged } from './errors.ts';

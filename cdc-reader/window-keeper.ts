@@ -3,9 +3,9 @@
 // changes, and tried again; without its window a replay from WAL covers less, and nothing else is lost. Only the
 // reader that holds the live slot runs it, so there is one.
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
-import type { Checkpoint } from './checkpoint.ts';
 import { READER_REPLAY_WINDOW, READER_REPLAY_WINDOW_FAILED, type ReaderMetrics } from './metrics.ts';
 import type { WindowSlotSession } from './postgres/window-slot.ts';
 import {

@@ -1,5 +1,5 @@
 import { sql } from '@databases/pg';
-import type { ReplayTally } from '../replay-records.ts';
+import type { ReplayTally } from '#schemas/replay/records.ts';
 
 /**
  * Adds what a batch did to the sums of its run in its partition. `tally.count` is not stored: it is the sum of the four

@@ -1,46 +1,46 @@
-// What one start needs of Kafka before it may publish: the topics, the log, and the checkpoint topic. Holds no
-// producer: that fences, and is a step of its own. Closing it cuts its connections.
+// What one start of the reader needs of Kafka before it may publish: topics, log and checkpoint topic, by the reader's
+// configuration. It holds no producer: creating that fences, and is a step of its own. Closing it cuts its connections.
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { type CheckpointTopic, createCheckpointTopic } from '#kafka/checkpoint-topic.ts';
+import { createKafkaClient } from '#kafka/client.ts';
+import { createConnections } from '#kafka/connections.ts';
+import { ensureTopics, type TopicSpec } from '#kafka/create-topics.ts';
+import { createTransactionalProducer, type TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
+import { createKafkaLog, type KafkaLog } from '#kafka/reading/log.ts';
+import { describeTopics, withAdmin } from '#kafka/topics.ts';
 import type { Lsn } from '#schemas/lsn.ts';
-import { createConnections, createKafkaClient } from '#service/kafka-client.ts';
-import type { KafkaLog } from '#service/kafka-log.ts';
-import { createKafkaLog } from '#service/kafka-log.ts';
-import { describeTopics } from '#service/kafka-topics.ts';
 import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { LiveTopicMissingError } from '../errors.ts';
-import { type CheckpointTopic, createCheckpointTopic } from './checkpoint-topic.ts';
-import { ensureTopics, type TopicSpec } from './topics.ts';
-import { createTransactionalProducer, type TransactionalProducer } from './transactional-producer.ts';
 
-/** How long one read of the checkpoint or of a partition's end may go without progress. */
+/** How long one read of the checkpoint or of the end of a partition may make no progress. */
 export const READ_DEADLINE_MS = 10_000;
 
 export interface KafkaConnection {
   readonly log: KafkaLog;
   readonly checkpointTopic: CheckpointTopic;
-  /** `isExpected`: it is missing only when brokers say so for a while, since one may not know of it yet. */
+  /** `isExpected`: it counts as missing only when brokers report so for a while, since one may not know of it yet. */
   hasCheckpointTopic(isExpected: boolean): Promise<boolean>;
   /**
-   * Creates what is missing, checks what is there; where something was published, the live topic is expected to be
-   * there. `readFlushLsn` is asked only for what a halt has to tell.
+   * Creates the missing topics and checks the others. If something was published, the live topic is expected to exist.
+   * `readFlushLsn` is called only for the message of a halt.
    * @throws LiveTopicMissingError, TopicMisconfiguredError, TopicMissingError
    */
   ensureTopics(published: { throughLsn: Lsn; readFlushLsn: () => Promise<Lsn> } | null): Promise<void>;
-  /** The sum of the live topic's high watermarks; 0 when nothing was ever published, or it does not exist. */
+  /** The sum of the live topic's high watermarks; 0 if nothing was ever published or the topic does not exist. */
   countLiveOffsets(isExpected: boolean): Promise<bigint>;
   close(): Promise<void>;
 }
 
-/** A request to Kafka is given up after this; elections and restarts take less. */
+/** A request to Kafka fails after this; leader elections and broker restarts take less. */
 const REQUEST_TIMEOUT_MS = 30_000;
 
-/** A broker that has just started, or is cut off from the controller, may deny a topic that exists. Nobody waits for a halt. */
+/** A broker that has just started, or is cut off from the controller, may not know a topic that exists. A halt can wait that long. */
 const UNKNOWN_TOPIC_GRACE_MS = 5_000;
-const LOOK_AGAIN_MS = 100;
+const UNKNOWN_TOPIC_POLL_MS = 100;
 
-/** Shuts every earlier reader of this slot out of Kafka, and gives the right to publish to this one. */
+/** Fences every earlier reader of this slot; the returned producer may publish. */
 export function fence(config: CdcReaderConfig, logger: Logger): Promise<TransactionalProducer> {
   return createTransactionalProducer({
     brokers: config.kafkaBrokers,
@@ -52,7 +52,7 @@ export function fence(config: CdcReaderConfig, logger: Logger): Promise<Transact
   });
 }
 
-/** @throws KafkaAwayError */
+/** @throws KafkaUnavailableError */
 export async function openKafka(config: CdcReaderConfig, logger: Logger): Promise<KafkaConnection> {
   const client = { brokers: config.kafkaBrokers, clientId: config.applicationName, logger };
   const connections = createConnections(config.kafkaBrokers);
@@ -62,23 +62,16 @@ export async function openKafka(config: CdcReaderConfig, logger: Logger): Promis
     throw error;
   });
 
-  /** With connections of its own: another broker may answer each time. */
-  const look = async (topic: string): Promise<boolean> => {
-    const admin = kafka.admin();
-    try {
-      await admin.connect();
-      return (await describeTopics(admin, [topic])).get(topic)!.exists;
-    } finally {
-      await admin.disconnect();
-    }
-  };
+  // Each time over new connections, since another broker may respond.
+  const describesTopic = (topic: string): Promise<boolean> =>
+    withAdmin(kafka, async (admin) => (await describeTopics(admin, [topic])).get(topic)!.exists);
   const hasTopic = async (topic: string, isExpected: boolean): Promise<boolean> => {
     const giveUpMs = performance.now() + (isExpected ? UNKNOWN_TOPIC_GRACE_MS : 0);
     for (;;) {
-      const lookMs = performance.now();
-      if (await look(topic)) return true;
-      if (lookMs >= giveUpMs) return false;
-      await delay(LOOK_AGAIN_MS);
+      const startMs = performance.now();
+      if (await describesTopic(topic)) return true;
+      if (startMs >= giveUpMs) return false;
+      await delay(UNKNOWN_TOPIC_POLL_MS);
     }
   };
 

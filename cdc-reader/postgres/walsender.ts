@@ -4,12 +4,12 @@
 
 import type pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { parseTimelineHistory, type TimelineSwitch } from '#schemas/timeline.ts';
 import { copySlot } from '../sql/copy-slot.ts';
 import { pinSession } from '../sql/pin-session.ts';
 import { readSlotState } from '../sql/read-slot-state.ts';
 import { plainText, quoteIdentifier } from './plain-text.ts';
 import { SlotBusyError, SlotCopyError, SlotLostError, SlotMissingError } from './stream-errors.ts';
-import { parseTimelineHistory, type TimelineSwitch } from './timeline.ts';
 
 /** Who streams: `flushLsn` is the end of its flushed log when asked, `history` the ancestors of `timeline`, oldest first. */
 export interface SourceIdentity {

@@ -1,4 +1,4 @@
-// The parts of kafkajs that are no public interface and that service/kafka-*.ts and cdc-reader/kafka/ are built on, and
+// The parts of kafkajs that are no public interface and that kafka/ is built on, and
 // the faults that they work around: each would otherwise change with an upgrade unnoticed.
 
 import { createRequire } from 'node:module';

@@ -1,4 +1,4 @@
-// What kafkajs's own producer does, and why the reader does not use it (cdc-reader/kafka/transaction-client.ts). When an
+// What kafkajs's own producer does, and why the reader does not use it (kafka/producer/transaction-client.ts). When an
 // upgrade turns one of these red, that file can be thought about again.
 
 import { createRequire } from 'node:module';

@@ -222,10 +222,10 @@ export const captureMutants: readonly Mutant[] = [
   {
     name: 'record-still-version-1',
     breaks: 'I11: an older reader goes on from a record whose tables it does not know',
-    file: 'cdc-reader/checkpoint.ts',
+    file: 'schemas/checkpoint.ts',
     find: 'const VERSION = 2;',
     replace: 'const VERSION = 1;',
-    tests: ['test/unit/reader-continuity.test.ts'],
+    tests: ['test/unit/schemas/checkpoint.test.ts'],
   },
   {
     name: 'rows-by-name-only',

@@ -63,18 +63,18 @@ const reader: readonly Mutant[] = [
   {
     name: 'drop-rule-inclusive',
     breaks: 'I1: a transaction that commits right at throughLsn is taken for published',
-    file: 'cdc-reader/checkpoint.ts',
+    file: 'schemas/checkpoint.ts',
     find: 'if (commitLsn < checkpoint.throughLsn) return',
     replace: 'if (commitLsn <= checkpoint.throughLsn) return',
-    tests: ['test/unit/reader-continuity.test.ts'],
+    tests: ['test/unit/schemas/checkpoint.test.ts'],
   },
   {
     name: 'slot-ahead-unnoticed',
     breaks: 'I11: a slot that was advanced by hand goes unnoticed',
-    file: 'cdc-reader/checkpoint.ts',
+    file: 'schemas/checkpoint.ts',
     find: 'return confirmedFlushLsn > checkpoint.throughLsn;',
     replace: 'return confirmedFlushLsn < 0n;',
-    tests: ['test/unit/reader-continuity.test.ts'],
+    tests: ['test/unit/schemas/checkpoint.test.ts'],
   },
   {
     name: 'drop-verifier-off',
@@ -154,13 +154,13 @@ const reader: readonly Mutant[] = [
   {
     name: 'sequences-renewed-on-resend',
     breaks: 'I4: a batch that is sent again gets new sequence numbers and is stored twice (kafkajs’s trap 2)',
-    file: 'cdc-reader/kafka/transaction-client.ts',
-    find: 'const waiting = batches.filter((batch) => !stored.has(batch));',
+    file: 'kafka/producer/transaction-client.ts',
+    find: 'const pending = batches.filter((batch) => !stored.has(batch));',
     replace: `const isResent = (batch: ProduceBatch) => Object.hasOwn(batch, 'sent');
-    const waiting = batches
+    const pending = batches
       .filter((batch) => !stored.has(batch))
-      .map((batch) => Object.assign(batch, isResent(batch) ? takeSequences(batch) : { sent: true }));`,
-    tests: ['test/unit/kafka-transaction-client.test.ts'],
+      .map((batch) => Object.assign(batch, isResent(batch) ? this.#takeSequences(batch) : { sent: true }));`,
+    tests: ['test/unit/kafka/producer/transaction-client.test.ts'],
   },
 ];
 
@@ -263,10 +263,10 @@ const sink: readonly Mutant[] = [
   {
     name: 'aborted-by-their-ends',
     breaks: 'I2: of aborted transactions that overlap, records pass for committed (kafkajs’s trap 4)',
-    file: 'service/kafka-aborted.ts',
+    file: 'kafka/protocol/aborted-transactions.ts',
     find: '.sort((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1))',
     replace: '',
-    tests: ['test/unit/kafka-patches.test.ts', 'test/unit/kafka-record-batch.test.ts'],
+    tests: ['test/unit/kafka/protocol/patches.test.ts', 'test/unit/kafka/protocol/record-batch.test.ts'],
   },
   {
     name: 'jump-to-the-start-applied',
@@ -295,7 +295,7 @@ const sink: readonly Mutant[] = [
   {
     name: 'read-uncommitted-sink',
     breaks: 'I2: the sink applies what Kafka has not committed',
-    file: 'cart-sink/kafka/group-consumer.ts',
+    file: 'kafka/reading/group-consumer.ts',
     find: 'readUncommitted: false,',
     replace: 'readUncommitted: true,',
     tests: ['test/integration/cart-sink.test.ts'],
@@ -304,7 +304,7 @@ const sink: readonly Mutant[] = [
   {
     name: 'kafka-offsets-believed',
     breaks: 'I6: the group’s own offsets in Kafka decide where consuming goes on',
-    file: 'cart-sink/kafka/group-consumer.ts',
+    file: 'kafka/reading/group-consumer.ts',
     find: '        consumer.seek({ topic, partition, offset: String(offset) });\n',
     replace: '        void offset;\n',
     tests: ['test/integration/cart-sink.test.ts'],

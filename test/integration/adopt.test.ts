@@ -2,7 +2,7 @@
 // between any two steps is completed by the next. From halt to clean audit, with traffic: test/fault/disaster-*.test.ts.
 import { Kafka, logLevel } from 'kafkajs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
+import { parseCheckpoint } from '#schemas/checkpoint.ts';
 import { createDisasterStage, type DisasterStage } from '../support/disaster-stage.ts';
 import { withKafkaAdmin } from '../support/kafka-admin.ts';
 import { runTool } from '../support/operator-tool.ts';

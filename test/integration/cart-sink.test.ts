@@ -2,8 +2,8 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
+import { formatReplayHeaders } from '#schemas/replay/records.ts';
 import { migrateCarts } from '../../cart-sink/migrate-carts.ts';
-import { formatReplayHeaders } from '../../cart-sink/replay-records.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import { silent } from '../support/cart-database.ts';
 import { withKafkaAdmin } from '../support/kafka-admin.ts';

@@ -4,13 +4,13 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { createCheckpointTopic } from '#kafka/checkpoint-topic.ts';
+import { createKafkaClient } from '#kafka/client.ts';
+import { ensureTopics, type TopicSpec } from '#kafka/create-topics.ts';
+import type { KafkaLog } from '#kafka/reading/log.ts';
 import { toLsn } from '#schemas/lsn.ts';
-import { createKafkaClient } from '#service/kafka-client.ts';
-import type { KafkaLog } from '#service/kafka-log.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
-import { createCheckpointTopic } from '../../cdc-reader/kafka/checkpoint-topic.ts';
 import { type KafkaConnection, openKafka } from '../../cdc-reader/kafka/connection.ts';
-import { ensureTopics, type TopicSpec } from '../../cdc-reader/kafka/topics.ts';
 import { freePort } from '../../dev/ports.ts';
 import { silentLogger, withKafkaAdmin } from '../support/kafka-admin.ts';
 import { createKafkaFixture, type KafkaFixture, readAll, recordsFor } from '../support/kafka-fixture.ts';
@@ -33,12 +33,11 @@ describe("the reader's topics", () => {
     const logger = pino({ level: 'info' }, { write: (line) => lines.push(JSON.parse(line).event) });
     const topics = [live(names[0]), checkpoints(names[1])];
     const described = await ensure(topics, logger);
-    const common = { exists: true, replicationFactor: 1, minInsyncReplicas: 1, maxMessageBytes: 1_048_588 };
+    const common = { exists: true, replicationFactor: 1, minInsyncReplicas: 1 };
     expect(described.get(names[0])).toEqual({
       name: names[0],
       partitions: 4,
       cleanupPolicy: 'delete',
-      retentionMs: -1,
       ...common,
     });
     expect(described.get(names[1])).toMatchObject({ partitions: 1, cleanupPolicy: 'compact', ...common });

@@ -3,15 +3,16 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createKafkaLog, type KafkaLog } from '#kafka/reading/log.ts';
 import { requireOids } from '#schemas/capture-fingerprint.ts';
+import type { LsnRange } from '#schemas/checkpoint.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { formatLsn, LSN_ZERO, type Lsn, parseLsn, toLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import { createKafkaLog, type KafkaLog } from '#service/kafka-log.ts';
 import { createLogger } from '#service/logger.ts';
 import { createSourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import { resolveInLog, resolveInWal, resolveTime } from '../../tools/replay/resolve-time.ts';
-import type { ReplaySource, SourceChunk, SourceOrder, SourceRange } from '../../tools/replay/source.ts';
+import type { ReplaySource, SourceChunk, SourceOrder } from '../../tools/replay/source.ts';
 import { createTablesSource, formatTablesCursor, type TablesOptions } from '../../tools/replay/tables-source.ts';
 import { createWalSource, formatWalCursor } from '../../tools/replay/wal-source.ts';
 import { readWalTransactions, type WalOptions } from '../../tools/replay/wal-transactions.ts';
@@ -127,7 +128,7 @@ async function readLive(): Promise<LiveEvent[]> {
   );
 }
 
-const inRange = (live: readonly LiveEvent[], { fromLsn, toLsn: end }: SourceRange) =>
+const inRange = (live: readonly LiveEvent[], { fromLsn, toLsn: end }: LsnRange) =>
   live.filter(({ event }) => event.commitLsn >= fromLsn && event.commitLsn < end);
 
 /** Comparable, and short enough for a readable difference. */
@@ -147,7 +148,7 @@ async function readChunks(
 }
 const ordersOf = (chunks: readonly SourceChunk[]): SourceOrder[] => chunks.flatMap(({ orders }) => orders);
 
-const walSource = (range: SourceRange, change: Partial<WalOptions> = {}): ReplaySource =>
+const walSource = (range: LsnRange, change: Partial<WalOptions> = {}): ReplaySource =>
   createWalSource({ ...walOptions, ...change, checkpoint, range });
 
 const temporarySlots = async (): Promise<string[]> => {
@@ -159,7 +160,7 @@ const temporarySlots = async (): Promise<string[]> => {
 
 describe('the WAL as a source', () => {
   let live: LiveEvent[];
-  let whole: SourceRange;
+  let whole: LsnRange;
 
   beforeAll(async () => {
     const { load } = stage;

@@ -1,10 +1,10 @@
 // The replay tool as an operator runs it, on a pipeline of real processes: what it plans, publishes, proves, and how it
 // goes on after being stopped. Judged by the carts, the ledger and what lies in the replay topic.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createKafkaLog } from '#kafka/reading/log.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
-import { createKafkaLog } from '#service/kafka-log.ts';
+import { parseReplayHeaders } from '#schemas/replay/records.ts';
 import { createLogger } from '#service/logger.ts';
-import { parseReplayHeaders } from '../../cart-sink/replay-records.ts';
 import { createTestEnvironment, type TestEnvironment, withServer } from '../support/environment.ts';
 import { assertClean, createOracle, type Oracle } from '../support/oracle.ts';
 import { createOrderLoad, fillCarts, type OrderLoad } from '../support/order-load.ts';

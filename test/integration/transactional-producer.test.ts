@@ -2,7 +2,7 @@
 // know neither kafkajs nor our decoder.
 
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
-import { createTransactionalProducer } from '../../cdc-reader/kafka/transactional-producer.ts';
+import { createTransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import { freePort } from '../../dev/ports.ts';
 import { silentLogger } from '../support/kafka-admin.ts';
 import { createKafkaFixture, cutRequest, type KafkaFixture, loseAnswer, recordsFor } from '../support/kafka-fixture.ts';

@@ -1,12 +1,7 @@
 // The consumer group as kafkajs gives it to the sink: partitions come and go with members, a member that was dropped
 // learns of it late and meanwhile goes on with its batch, a fetch may come twice, and an offset out of range becomes a
 // jump to the start without a word. Positions are kafkajs's: moved by what the sink says it has passed.
-import type {
-  FetchedBatch,
-  GroupConsumer,
-  GroupHandlers,
-  GroupPartition,
-} from '../../cart-sink/kafka/group-consumer.ts';
+import type { FetchedBatch, GroupConsumer, GroupHandlers, GroupPartition } from '#kafka/reading/group-consumer.ts';
 import { LIVE, type ModelKafka } from './model-kafka.ts';
 import type { Process, World } from './world.ts';
 

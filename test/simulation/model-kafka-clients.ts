@@ -1,22 +1,24 @@
 // What the services hold of Kafka, over the model: the log by offset, the reader's connection (with the real code of the
 // checkpoint topic) and its transactional producer, with the errors and the once-broken-always-broken of the real one.
+
+import { createCheckpointTopic } from '#kafka/checkpoint-topic.ts';
 import {
-  KafkaAwayError,
+  KafkaUnavailableError,
   LogReadDeadlineError,
   OffsetOutOfRangeError,
+  ProducerFencedError,
+  PublishOutcomeUnknownError,
   TopicMissingError,
-} from '#service/kafka-errors.ts';
-import type { KafkaLog, LogRecord } from '#service/kafka-log.ts';
-import { createCheckpointTopic } from '../../cdc-reader/kafka/checkpoint-topic.ts';
+} from '#kafka/errors.ts';
+import type { TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
+import type { KafkaLog, LogRecord } from '#kafka/reading/log.ts';
 import type { KafkaConnection } from '../../cdc-reader/kafka/connection.ts';
-import { ProducerFencedError, PublishOutcomeUnknownError } from '../../cdc-reader/kafka/producer-errors.ts';
-import type { TransactionalProducer } from '../../cdc-reader/kafka/transactional-producer.ts';
 import { CHECKPOINTS, FencedError, LIVE, type ModelKafka, type Transaction } from './model-kafka.ts';
 import type { World } from './world.ts';
 
 const TRANSACTIONAL_ID = 'tillstream';
 const RETRY_MS = 100;
-const away = () => new KafkaAwayError('Kafka did not answer');
+const away = () => new KafkaUnavailableError('Kafka did not answer');
 
 export function openLog(world: World, kafka: ModelKafka): KafkaLog {
   const readOffsets: KafkaLog['readOffsets'] = (topic) =>
@@ -82,7 +84,6 @@ const toLogRecord = ({
   value: Buffer | null;
 }): LogRecord => ({
   offset,
-  timestampMs: 0n,
   key,
   value,
   headers: {},
@@ -107,7 +108,7 @@ export async function openProducer(world: World, kafka: ModelKafka): Promise<Tra
   let isUsable = true;
   /** Any failure makes the producer unusable, as the real one. */
   const run = async <T>(what: string, work: () => T): Promise<T> => {
-    if (!isUsable) throw new KafkaAwayError(`This producer failed before: no ${what}`);
+    if (!isUsable) throw new KafkaUnavailableError(`This producer failed before: no ${what}`);
     try {
       return await world.request(what, work, away);
     } catch (error) {

@@ -1,7 +1,7 @@
 // Kafka as clients see it: partitions whose offsets are taken by records, aborted ones and markers alike; transactions
 // that end in two steps (decided by the coordinator, then a marker in each partition, which may come late); fencing by
 // epoch; a last stable offset. The requests of clients, which may fail, are model-kafka-clients'.
-import type { OutgoingRecord, SentTo } from '../../cdc-reader/kafka/transactional-producer.ts';
+import type { OutgoingRecord, SentTo } from '#kafka/producer/transactional-producer.ts';
 import type { World } from './world.ts';
 
 export interface Entry {

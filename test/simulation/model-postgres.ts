@@ -2,7 +2,7 @@
 // redelivers whole transactions from where it was confirmed, sessions that a restart ends. A restart may forget the last
 // confirmations, as Postgres's slots do; a promotion begins a new timeline. What goes over the stream is model-stream's.
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
-import type { TimelineSwitch } from '../../cdc-reader/postgres/timeline.ts';
+import type { TimelineSwitch } from '#schemas/timeline.ts';
 import { exampleCapture } from '../support/capture.ts';
 import type { Process, World } from './world.ts';
 

@@ -1,10 +1,10 @@
 // The reader and the sink as processes of the simulation: the real ones from createReader and createPipeline downwards,
 // over the models. A process can be started, told to stop, and killed by the world; what it halts with is kept.
 import './stand-ins.ts';
+import { KafkaUnavailableError } from '#kafka/errors.ts';
 import type { CaptureFingerprint } from '#schemas/capture-fingerprint.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import type { HaltError } from '#service/halt.ts';
-import { KafkaAwayError } from '#service/kafka-errors.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { applyBatch } from '../../cart-sink/apply-batch.ts';
@@ -124,7 +124,7 @@ export function setStage(models: Models): void {
       world.read(
         'looks for the topics',
         () => ({ topics: [LIVE], problems: [] }),
-        () => new KafkaAwayError('away'),
+        () => new KafkaUnavailableError('away'),
       ),
     createGroupConsumer: (process, { handlers }) => group.join(process, handlers),
   };

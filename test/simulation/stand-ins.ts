@@ -44,20 +44,20 @@ vi.mock('../../cdc-reader/kafka/connection.ts', async () => {
   return { READ_DEADLINE_MS: 10_000, openKafka: standIn('openKafka'), fence: standIn('fence') };
 });
 
-vi.mock('../../service/kafka-client.ts', async (importActual) => ({
+vi.mock('../../kafka/connections.ts', () => ({ createConnections: () => ({ close: () => undefined }) }));
+vi.mock('../../kafka/client.ts', async (importActual) => ({
   ...(await importActual<object>()),
-  createConnections: () => ({ close: () => undefined }),
   createKafkaClient: () => ({}),
 }));
-vi.mock('../../service/kafka-log.ts', async () => {
+vi.mock('../../kafka/reading/log.ts', async () => {
   const { standIn } = await import('./stage.ts');
   return { createKafkaLog: standIn('createKafkaLog') };
 });
-vi.mock('../../cart-sink/kafka/wait-for-topics.ts', async () => {
+vi.mock('../../kafka/wait-for-topics.ts', async () => {
   const { standIn } = await import('./stage.ts');
   return { waitForTopics: standIn('waitForTopics') };
 });
-vi.mock('../../cart-sink/kafka/group-consumer.ts', async () => {
+vi.mock('../../kafka/reading/group-consumer.ts', async () => {
   const { standIn } = await import('./stage.ts');
   return { createGroupConsumer: standIn('createGroupConsumer') };
 });

@@ -2,10 +2,10 @@
 // the cart API do to it is left to the tests.
 
 import pg from 'pg';
+import { EMPTY_TALLY, type ReplayStamp } from '#schemas/replay/records.ts';
 import type { Batch, SinkEntry } from '../../cart-sink/batch.ts';
 import { migrateCarts } from '../../cart-sink/migrate-carts.ts';
 import { takeOwnership } from '../../cart-sink/partition-owner.ts';
-import { EMPTY_TALLY, type ReplayStamp } from '../../cart-sink/replay-records.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { createDatabase, type Database } from '../../service/database.ts';
 import { createLogger } from '../../service/logger.ts';

@@ -1,10 +1,11 @@
 // The data path of one start between a stream, a database session and a Kafka that only take notes: what a test tells the
 // stream to bring, what is committed and acknowledged, and in which order. Nothing in it waits for a clock but the program.
+
+import { type Checkpoint, parseCheckpoint } from '#schemas/checkpoint.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
-import { type Checkpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { createLifeline, type Lifeline } from '../../cdc-reader/lifeline.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';

@@ -3,7 +3,7 @@
 
 import type { Admin } from 'kafkajs';
 import { pino } from 'pino';
-import { createKafkaClient } from '#service/kafka-client.ts';
+import { createKafkaClient } from '#kafka/client.ts';
 import { waitFor } from './wait.ts';
 
 export const silentLogger = pino({ level: 'silent' });

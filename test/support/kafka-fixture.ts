@@ -3,13 +3,13 @@
 
 import { randomBytes } from 'node:crypto';
 import type { Kafka } from 'kafkajs';
-import { createKafkaClient } from '#service/kafka-client.ts';
-import { createKafkaLog, type KafkaLog, type LogRecord, type ReadOptions } from '#service/kafka-log.ts';
+import { createKafkaClient } from '#kafka/client.ts';
 import {
   createTransactionalProducer,
   type OutgoingRecord,
   type TransactionalProducer,
-} from '../../cdc-reader/kafka/transactional-producer.ts';
+} from '#kafka/producer/transactional-producer.ts';
+import { createKafkaLog, type KafkaLog, type LogRecord, type ReadOptions } from '#kafka/reading/log.ts';
 import { deleteGroupsAndTopics, silentLogger, withKafkaAdmin } from './kafka-admin.ts';
 import { createKafkaAnswerReader, createKafkaRequestReader } from './kafka-frames.ts';
 import type { TcpProxy } from './tcp-proxy.ts';

@@ -1,8 +1,8 @@
 // A transactional producer that only takes notes, with offsets that grow as Kafka's: a marker in each written partition at
 // every commit. Commits can be held back, sends made slow or made to fail, records refused as too large.
 import { setTimeout as delay } from 'node:timers/promises';
-import { RecordTooLargeError } from '../../cdc-reader/kafka/producer-errors.ts';
-import type { OutgoingRecord, TransactionalProducer } from '../../cdc-reader/kafka/transactional-producer.ts';
+import { RecordTooLargeError } from '#kafka/errors.ts';
+import type { OutgoingRecord, TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 
 export function createRecordingKafka(options: { slowSendMs?: number; maxValueBytes?: number } = {}) {
   const committed: OutgoingRecord[][] = [];

@@ -5,17 +5,17 @@
 import { randomUUID } from 'node:crypto';
 import type { Producer } from 'kafkajs';
 import pg from 'pg';
-import { createKafkaClient } from '#service/kafka-client.ts';
+import { createKafkaClient } from '#kafka/client.ts';
+import { orderPartition } from '#schemas/partition.ts';
 import {
   formatReplayEnd,
   formatReplayHeaders,
   REPLAY_PROGRESS_KEY,
   type ReplayKind,
   type ReplayStamp,
-} from '../../cart-sink/replay-records.ts';
+} from '#schemas/replay/records.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
-import { orderPartition } from '../../service/kafka-client.ts';
 import { createTestEnvironment, type TestEnvironment, type TestServers } from './environment.ts';
 import { silentLogger, withKafkaAdmin } from './kafka-admin.ts';
 import type { Service } from './service-process.ts';

@@ -1,5 +1,5 @@
 // Somebody who has no business in a topic of ours and opens a transaction there, with a record in every partition.
-import { createKafkaClient } from '#service/kafka-client.ts';
+import { createKafkaClient } from '#kafka/client.ts';
 import { silentLogger } from './kafka-admin.ts';
 
 export type StrangersTransaction = {

@@ -1,12 +1,12 @@
 // What adopting a halt of the reader comes to: the gap, the new generation, the checkpoint and the command that closes the
 // gap, as tables.
 import { describe, expect, it } from 'vitest';
+import { type Checkpoint, formatCheckpoint, parseCheckpoint } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
-import { type Checkpoint, formatCheckpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
+import { orderPartition } from '#schemas/partition.ts';
 import { checkContinuity } from '../../cdc-reader/continuity.ts';
 import { SlotDroppedError } from '../../cdc-reader/errors.ts';
 import type { EventTail } from '../../cdc-reader/live-topic.ts';
-import { orderPartition } from '../../service/kafka-client.ts';
 import { formatReaderDone, formatReaderPlan } from '../../tools/adopt/format-reader-plan.ts';
 import { addGap, findDivergence, formatRepairs } from '../../tools/adopt/gap.ts';
 import {

@@ -7,7 +7,8 @@ import { describe, expect, it } from 'vitest';
 
 const repository = join(import.meta.dirname, '..', '..');
 const services = ['order-api', 'cdc-reader', 'cart-sink'];
-const folders = [...services, 'schemas', 'service', 'tools', 'dev', 'test'];
+const foundations = ['schemas', 'kafka', 'service'];
+const folders = [...services, ...foundations, 'tools', 'dev', 'test'];
 
 type Import = { readonly specifier: string; readonly target: string; readonly typeOnly: boolean };
 type Source = {
@@ -84,7 +85,7 @@ describe('imports', () => {
 
   it('never lead from one service to another', () => {
     expectNoImport(
-      'Move what both need to service/ (if it knows nothing of orders and carts) or schemas/.',
+      'Move what both need to schemas/ (data), kafka/ (the Kafka client) or service/ (the frame of a process).',
       (from, to) => {
         const area = areaOf(to.target);
         return services.includes(from.area) && services.includes(area) && area !== from.area;
@@ -92,35 +93,37 @@ describe('imports', () => {
     );
   });
 
-  it('of the services reach schemas/ and service/ by # names, and nothing else outside of themselves', () => {
-    expectNoImport("Import '#schemas/…' or '#service/…'; tools/, dev/ and test/ are not for services.", (from, to) => {
-      if (!services.includes(from.area)) return false;
-      const shared = to.specifier.startsWith('#schemas/') || to.specifier.startsWith('#service/');
-      return folders.includes(areaOf(to.target)) && areaOf(to.target) !== from.area && !shared;
-    });
+  it('of the services reach schemas/, kafka/ and service/ by # names, and nothing else outside of themselves', () => {
+    expectNoImport(
+      "Import '#schemas/…', '#kafka/…' or '#service/…'; tools/, dev/ and test/ are not for services.",
+      (from, to) => {
+        if (!services.includes(from.area)) return false;
+        const byName = foundations.some((room) => to.specifier.startsWith(`#${room}/`));
+        return folders.includes(areaOf(to.target)) && areaOf(to.target) !== from.area && !byName;
+      },
+    );
   });
 
-  it('of service/ and schemas/ stay within them', () => {
+  it('of service/ and schemas/ stay within them, and those of kafka/ lead to service/ at most', () => {
+    const mayImport: Record<string, readonly string[]> = { service: [], schemas: [], kafka: ['service'] };
     expectNoImport(
-      'service/ knows no event and no service, schemas/ only itself: pass what is needed as an argument.',
+      'service/ knows no event, no Kafka and no service; schemas/ only itself; kafka/ no event: pass what is needed as an argument.',
       (from, to) => {
-        const foundation = from.area === 'service' || from.area === 'schemas';
-        return foundation && folders.includes(areaOf(to.target)) && areaOf(to.target) !== from.area;
+        const area = areaOf(to.target);
+        return folders.includes(area) && area !== from.area && mayImport[from.area]?.includes(area) === false;
       },
     );
   });
 
   it('of order-api know neither Kafka nor the events', () => {
     expectNoImport('order-api only writes to its database; events are the reader’s.', (from, to) => {
-      const kafka = to.target === 'kafkajs' || to.target.startsWith('service/kafka-');
-      return from.area === 'order-api' && (kafka || areaOf(to.target) === 'schemas' || to.target === 'avsc');
+      return from.area === 'order-api' && ['kafka', 'kafkajs', 'schemas', 'avsc'].includes(areaOf(to.target));
     });
   });
 
-  it('of kafkajs are in the adapters only', () => {
-    const adapters = ['cdc-reader/kafka/', 'cart-sink/kafka/', 'service/kafka-', 'dev/', 'test/'];
-    expectNoImport(`Put what needs kafkajs into one of ${adapters.join(', ')}.`, (from, to) => {
-      return to.target === 'kafkajs' && !isBelow(from.path, ...adapters);
+  it('of kafkajs are in kafka/ only', () => {
+    expectNoImport('Put what needs kafkajs into kafka/, or ask one of its modules.', (from, to) => {
+      return to.target === 'kafkajs' && !isBelow(from.path, 'kafka/', 'test/');
     });
   });
 
@@ -182,6 +185,15 @@ describe('files', () => {
 
   it('outside of test/ have 250 lines at most', () => {
     expectNone('Find the second idea in it and give that a file.', ({ area, lines }) => area !== 'test' && lines > 250);
+  });
+
+  it('of a finished room are 14 a folder at most', () => {
+    const all = globSync(
+      foundations.map((room) => `${room}/**/*.*`),
+      { cwd: repository },
+    );
+    const crowded = [...Map.groupBy(all, dirname)].filter(([, paths]) => paths.length > 14).map(([folder]) => folder);
+    expect(crowded, 'Find the files that belong together and give them a folder.').toEqual([]);
   });
 
   it('of more than 30 lines open with a comment that says what they are for', () => {

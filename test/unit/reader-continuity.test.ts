@@ -1,17 +1,8 @@
-// The decisions that keep a reader from publishing over a gap: the arithmetic of throughLsn, and every case in which
-// continuity can't be proven, as a table.
+// The decisions that keep a reader from publishing over a gap: every case in which continuity can't be proven, as a table.
 import { describe, expect, it } from 'vitest';
 import { type CaptureFingerprint, formatVersion1 } from '#schemas/capture-fingerprint.ts';
+import { addOrderId, type Checkpoint, hashOrderIds } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn, toLsn } from '#schemas/lsn.ts';
-import {
-  addOrderId,
-  type Checkpoint,
-  formatCheckpoint,
-  hashOrderIds,
-  isSlotAhead,
-  parseCheckpoint,
-  publishFrom,
-} from '../../cdc-reader/checkpoint.ts';
 import { type ContinuityFacts, checkContinuity, DropVerifier } from '../../cdc-reader/continuity.ts';
 import { exampleCapture, exampleOids, exampleTable } from '../support/capture.ts';
 
@@ -64,87 +55,6 @@ const facts: ContinuityFacts = {
     { partition: 1, earliest: 0n, end: 22n, newest: { timeline: 2, commitLsn: at(1_000), ordinal: 1 } },
   ],
 };
-
-describe('throughLsn', () => {
-  it.each([
-    ['right before it', 1_199, { kind: 'drop' }],
-    ['right at it: the next commit record begins where the last one ended', 1_200, { kind: 'publish', ordinal: 0 }],
-    ['behind it', 1_201, { kind: 'publish', ordinal: 0 }],
-  ])('decides on a transaction that commits %s', (_, commitLsn, expected) => {
-    expect(publishFrom(checkpoint, at(commitLsn))).toEqual(expected);
-  });
-
-  it('lets a partly published transaction go on behind its last published ordinal', () => {
-    const partial = { ...checkpoint, partial: { commitLsn: at(1_300), ordinal: 41 } };
-    expect(publishFrom(partial, at(1_300))).toEqual({ kind: 'publish', ordinal: 42 });
-    expect(publishFrom(partial, at(1_301))).toEqual({ kind: 'publish', ordinal: 0 });
-  });
-
-  it.each([
-    [1_199, false],
-    [1_200, false],
-    [1_201, true],
-  ])('says of a slot confirmed at %i that it is ahead: %s', (confirmed, ahead) => {
-    expect(isSlotAhead(checkpoint, at(confirmed))).toBe(ahead);
-  });
-});
-
-describe('a checkpoint', () => {
-  it('comes back as it was written', () => {
-    expect(parseCheckpoint(formatCheckpoint(checkpoint))).toEqual(checkpoint);
-    const partial = { ...checkpoint, partial: { commitLsn: at(7), ordinal: 3 }, lastPublished: null };
-    expect(parseCheckpoint(formatCheckpoint(partial))).toEqual(partial);
-    const replayable = {
-      ...checkpoint,
-      gaps: [{ fromLsn: at(0), toLsn: at(7) }],
-      windowMarks: [
-        { atMs: 1_790_000_000_000, throughLsn: at(7) },
-        { atMs: 1_790_000_060_000, throughLsn: at(9) },
-      ],
-    };
-    expect(parseCheckpoint(formatCheckpoint(replayable))).toEqual(replayable);
-  });
-
-  it('of a reader that knew no replay has neither gaps nor marks', () => {
-    const { gaps, windowMarks, ...old } = JSON.parse(formatCheckpoint(checkpoint).toString());
-    expect([gaps, windowMarks]).toEqual([[], []]);
-    expect(parseCheckpoint(Buffer.from(JSON.stringify(old)))).toEqual(checkpoint);
-  });
-
-  it('of version 1 is read with the text that it knew its publication by, and written as version 2', () => {
-    const { capture, ...rest } = JSON.parse(formatCheckpoint(checkpoint).toString());
-    const text = formatVersion1(capture.publication);
-    const old = parseCheckpoint(Buffer.from(JSON.stringify({ ...rest, version: 1, publicationFingerprint: text })));
-    expect(old).toEqual({ ...checkpoint, capture: { version1: text } });
-    const { checkpoint: verified } = checkContinuity(old, facts);
-    expect(parseCheckpoint(formatCheckpoint(verified))).toEqual(checkpoint);
-  });
-
-  it('is of version 2, which a reader that knows version 1 only refuses, and has nothing that it could go by', () => {
-    const written = JSON.parse(formatCheckpoint(checkpoint).toString());
-    expect(written).toMatchObject({ version: 2, capture: { tables: { orders: { oid: exampleOids.orders } } } });
-    expect(written).not.toHaveProperty('publicationFingerprint');
-  });
-
-  it('of a version to come says which reader can read it', () => {
-    const newer = { ...JSON.parse(formatCheckpoint(checkpoint).toString()), version: 3 };
-    expect(() => parseCheckpoint(Buffer.from(JSON.stringify(newer)))).toThrow(/its version is 3.*run the newer reader/);
-  });
-
-  it.each([
-    '',
-    'null',
-    '{}',
-    '{"version":2}',
-    '{"version":2,"capture":{}}',
-    '{"version":3}',
-    '{"version":1,"state":"done"}',
-  ])('halts when it reads %j', (text) => {
-    expect(() => parseCheckpoint(Buffer.from(text))).toThrow(
-      expect.objectContaining({ code: 'CHECKPOINT_UNREADABLE' }),
-    );
-  });
-});
 
 describe('continuity', () => {
   const source = (change: Partial<ContinuityFacts['source']>) => ({ ...facts, source: { ...facts.source, ...change } });

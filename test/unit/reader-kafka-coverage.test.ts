@@ -1,7 +1,7 @@
 // From where on the live topic can be replayed: as tables, since every mistake here is an order that a replay leaves out.
 import { describe, expect, it } from 'vitest';
+import type { LogRecord } from '#kafka/reading/log.ts';
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
-import type { LogRecord } from '#service/kafka-log.ts';
 import {
   coversRange,
   findCoveredRanges,

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { addOrderId, hashOrderIds } from '../../cdc-reader/checkpoint.ts';
+import { addOrderId, hashOrderIds } from '#schemas/checkpoint.ts';
 import { exampleCapture } from '../support/capture.ts';
 import { at, committed, createStage, endStages, streaming } from '../support/data-path-stage.ts';
 import { tupleOf, uuid } from '../support/pgoutput-messages.ts';

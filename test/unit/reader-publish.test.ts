@@ -2,13 +2,13 @@
 // what is refused before the commit.
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { addOrderId, type Checkpoint, hashOrderIds, parseCheckpoint } from '#schemas/checkpoint.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { type CommittedTransaction, createTransactionAssembler } from '../../cdc-reader/assemble-transaction.ts';
 import type { CaptureCheck } from '../../cdc-reader/capture-check.ts';
-import { addOrderId, type Checkpoint, hashOrderIds, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
 import { type CdcReaderConfig, readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
 import { prepareTransaction } from '../../cdc-reader/prepare-transaction.ts';

@@ -2,10 +2,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pino from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { Checkpoint, WindowMark } from '#schemas/checkpoint.ts';
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
-import type { Checkpoint, WindowMark } from '../../cdc-reader/checkpoint.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
 import type { WindowSlotSession } from '../../cdc-reader/postgres/window-slot.ts';
 import { startCoverageSampler } from '../../cdc-reader/replay-upkeep.ts';

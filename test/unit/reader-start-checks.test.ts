@@ -2,11 +2,11 @@
 // operator halts instead. Kafka, the slot and the snapshot are stood in for; everything in between is the program.
 import { describe, expect, it, vi } from 'vitest';
 import type { CaptureFingerprint } from '#schemas/capture-fingerprint.ts';
+import { type Checkpoint, formatCheckpoint, parseCheckpoint } from '#schemas/checkpoint.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { LSN_ZERO, toLsn } from '#schemas/lsn.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
-import { type Checkpoint, formatCheckpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { runFirstStart } from '../../cdc-reader/first-start.ts';
 import { createLifeline } from '../../cdc-reader/lifeline.ts';

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { type Checkpoint, formatCheckpoint } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, toLsn } from '#schemas/lsn.ts';
 import { createMetrics } from '#service/metrics.ts';
-import { type Checkpoint, formatCheckpoint } from '../../cdc-reader/checkpoint.ts';
 import { startLagSampler } from '../../cdc-reader/lag-sampler.ts';
 import { createLifeline } from '../../cdc-reader/lifeline.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
@@ -62,6 +62,13 @@ describe('finding the checkpoint', () => {
     const kafka = kafkaWith({ record: formatCheckpoint(intent), lastStable: 1n });
     expect(await findCheckpoint(names, kafka, 'settled', true)).toEqual({ checkpoint: intent, isHidden: true });
     expect(await findCheckpoint(names, kafka, 'high_watermark', true)).toMatchObject({ isHidden: false });
+  });
+
+  it('halts where the newest record is no checkpoint', async () => {
+    const kafka = kafkaWith({ record: Buffer.from('{"version":2}'), lastStable: 2n });
+    await expect(findCheckpoint(names, kafka, 'settled', true)).rejects.toMatchObject({
+      code: 'CHECKPOINT_UNREADABLE',
+    });
   });
 
   it('halts where there is a slot and none', async () => {

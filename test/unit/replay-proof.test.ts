@@ -1,8 +1,8 @@
 // The proof of a replay, and everything that an operator reads, as tables of cases.
 import { describe, expect, it } from 'vitest';
 import { toLsn } from '#schemas/lsn.ts';
+import type { ReplayPlan } from '#schemas/replay/plan.ts';
 import { formatStall } from '../../tools/replay/explain-stall.ts';
-import type { ReplayPlan } from '../../tools/replay/plan.ts';
 import { createProgressDisplay, formatDuration, formatProgressLine } from '../../tools/replay/progress-display.ts';
 import { renderPlan, renderPreview, renderProof } from '../../tools/replay/render.ts';
 import type { RunResult } from '../../tools/replay/run-records.ts';

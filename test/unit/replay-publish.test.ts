@@ -1,8 +1,11 @@
 // What a run publishes, against a source and a producer of this file: transactions of bounded size, the progress in each,
 // the ends in the last; and that going on from any committed progress publishes every order exactly once.
 import { describe, expect, it } from 'vitest';
+import type { OutgoingRecord, TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import { decodeOrderPlaced, encodeOrderPlaced } from '#schemas/codec.ts';
 import { toLsn } from '#schemas/lsn.ts';
+import { formatPlan, type PlannedPass, parsePlan, type ReplayPlan } from '#schemas/replay/plan.ts';
+import { beginProgress, formatProgress, type Progress, parseProgress } from '#schemas/replay/progress.ts';
 import {
   addToTally,
   EMPTY_TALLY,
@@ -10,11 +13,8 @@ import {
   parseReplayHeaders,
   REPLAY_PROGRESS_KEY,
   type ReplayTally,
-} from '../../cart-sink/replay-records.ts';
-import type { OutgoingRecord, TransactionalProducer } from '../../cdc-reader/kafka/transactional-producer.ts';
+} from '#schemas/replay/records.ts';
 import { InterruptedError } from '../../tools/replay/errors.ts';
-import { formatPlan, type PlannedPass, parsePlan, type ReplayPlan } from '../../tools/replay/plan.ts';
-import { beginProgress, formatProgress, type Progress, parseProgress } from '../../tools/replay/progress-record.ts';
 import { type PublishOptions, publishRun } from '../../tools/replay/publish-run.ts';
 import type { ReplaySource, SourceOrder } from '../../tools/replay/source.ts';
 import { createEvent } from '../support/sink-events.ts';

@@ -4,11 +4,11 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { LSN_ZERO, type Lsn, parseLsn, toLsn } from '#schemas/lsn.ts';
+import type { JsonValue } from '#schemas/replay/plan.ts';
 import type { CommittedTransaction } from '../../cdc-reader/assemble-transaction.ts';
 import type { SlotState } from '../../cdc-reader/postgres/source-session.ts';
 import { formatTime, parseTime } from '../../tools/replay/parse-time.ts';
 import { type LiveTopic, type ResolvedTime, resolveInLog, resolveInWal } from '../../tools/replay/resolve-time.ts';
-import type { JsonValue } from '../../tools/replay/source.ts';
 import { formatTablesCursor, parseTablesCursor } from '../../tools/replay/tables-source.ts';
 import { formatWalCursor, parseWalCursor, walCoverage } from '../../tools/replay/wal-source.ts';
 import type { WalBatch } from '../../tools/replay/wal-transactions.ts';
@@ -95,7 +95,6 @@ function liveTopic(
       .filter((commit) => commit.partition === partition)
       .map((commit, index) => ({
         offset: BigInt(index + Math.floor(index / 3)),
-        timestampMs: 0n,
         key: null,
         value: encodeOrderPlaced(createEvent(commit)),
         headers: {},

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { EMPTY_TALLY } from '#schemas/replay/records.ts';
 import { type ApplyResult, applyReliably, type ReliableApply } from '../../cart-sink/apply-reliably.ts';
 import type { Batch } from '../../cart-sink/batch.ts';
 import { CommitOutcomeUnknownError, RecordsLostError, SinkDefectError } from '../../cart-sink/errors.ts';
-import { EMPTY_TALLY } from '../../cart-sink/replay-records.ts';
 import { createEvent } from '../support/sink-events.ts';
 
 const batch: Batch = {

@@ -1,5 +1,6 @@
 // One owned partition: which fetches are applied and how, which were delivered before, and what ends it (I8, I11).
 import { describe, expect, it } from 'vitest';
+import { EMPTY_TALLY, formatReplayHeaders, type ReplayStamp } from '#schemas/replay/records.ts';
 import type { ReliableResult } from '../../cart-sink/apply-reliably.ts';
 import type { Batch } from '../../cart-sink/batch.ts';
 import {
@@ -9,7 +10,6 @@ import {
 } from '../../cart-sink/consume-partition.ts';
 import { createReplayJudge, type ReplayJudge } from '../../cart-sink/hold-replay.ts';
 import type { SettledOffset } from '../../cart-sink/partition-owner.ts';
-import { EMPTY_TALLY, formatReplayHeaders, type ReplayStamp } from '../../cart-sink/replay-records.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import { createEvent, createStamp } from '../support/sink-events.ts';
 import { waitFor } from '../support/wait.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { GroupHandlers, GroupPartition } from '#kafka/reading/group-consumer.ts';
 import { createPartitionConsumer, type PartitionEnd } from '../../cart-sink/consume-partition.ts';
 import { HOLD_LOOK_EVERY_MS } from '../../cart-sink/hold-replay.ts';
-import type { GroupHandlers, GroupPartition } from '../../cart-sink/kafka/group-consumer.ts';
 import { createMembership } from '../../cart-sink/membership.ts';
 import { type Ownership, PartitionNotTakenError, type TopicPartition } from '../../cart-sink/partition-owner.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';

@@ -2,13 +2,15 @@
 // orders database is written to only by way of its slot. Guarantees: nothing changes before the yes; whatever else
 // publishes is fenced first; the checkpoint comes last, so that a run that was killed leaves a halt, and another run
 // completes it. The window's slot stays as it is, unless the captured tables changed: then no WAL of before counts.
+
+import { type Checkpoint, formatCheckpoint, parseCheckpoint } from '#schemas/checkpoint.ts';
 import type { Lsn } from '#schemas/lsn.ts';
+import { windowSlotName } from '#schemas/resource-names.ts';
 import { createDatabase } from '#service/database.ts';
 import { ConfigurationError } from '#service/environment.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { Logger } from '#service/logger.ts';
-import { type Checkpoint, formatCheckpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
-import { type CdcReaderConfig, windowSlotName } from '../../cdc-reader/config.ts';
+import type { CdcReaderConfig } from '../../cdc-reader/config.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from '../../cdc-reader/kafka/connection.ts';
 import { type EventTail, readPartitionTails } from '../../cdc-reader/live-topic.ts';
 import { createSlot, dropSlot } from '../../cdc-reader/postgres/slot.ts';

@@ -2,10 +2,10 @@
 // Guarantees: nothing changes before the yes; all partitions move in one transaction or none; a sink that still holds one
 // is fenced; the ledger and what was parked are kept, so that nothing takes effect twice.
 
+import { createKafkaLog } from '#kafka/reading/log.ts';
 import { formatPosition } from '#schemas/position.ts';
 import { createDatabase } from '#service/database.ts';
 import { failpoint } from '#service/failpoint.ts';
-import { createKafkaLog } from '#service/kafka-log.ts';
 import type { Logger } from '#service/logger.ts';
 import { ToolRefusal } from '../run-tool.ts';
 import type { AdoptSinkConfig } from './config.ts';

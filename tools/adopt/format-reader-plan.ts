@@ -1,6 +1,7 @@
 // What an operator reads before accepting a gap of the reader, and after. Pure.
+
+import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
-import type { Checkpoint } from '../../cdc-reader/checkpoint.ts';
 import type { CdcReaderConfig } from '../../cdc-reader/config.ts';
 import type { ReaderFacts, ReaderPlan } from './plan-reader.ts';
 

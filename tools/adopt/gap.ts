@@ -1,8 +1,9 @@
 // The ranges of commits that the live topic does not hold, accepted by an operator, and the command that closes one.
 // Pure. A range is [fromLsn, toLsn) of commit positions, as in the checkpoint's `gaps`.
+
+import type { LsnRange } from '#schemas/checkpoint.ts';
 import { formatLsn, LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
-import type { LsnRange } from '../../cdc-reader/checkpoint.ts';
-import type { TimelineSwitch } from '../../cdc-reader/postgres/timeline.ts';
+import type { TimelineSwitch } from '#schemas/timeline.ts';
 
 /** The gaps with one more, sorted; those that touch or overlap become one, an empty one adds nothing. */
 export function addGap(gaps: readonly LsnRange[], gap: LsnRange): LsnRange[] {

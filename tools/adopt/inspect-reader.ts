@@ -2,10 +2,10 @@
 // more. Refuses what adopting can't mend: a slot in use, another cluster, a first start that has not ended, a database
 // that could not feed a reader.
 import { setTimeout as delay } from 'node:timers/promises';
+import { TopicMissingError } from '#kafka/errors.ts';
 import { compareCapture, describeMoved } from '#schemas/capture-fingerprint.ts';
+import { type Checkpoint, findWitness } from '#schemas/checkpoint.ts';
 import { HaltError } from '#service/halt.ts';
-import { TopicMissingError } from '#service/kafka-errors.ts';
-import { type Checkpoint, findWitness } from '../../cdc-reader/checkpoint.ts';
 import type { CdcReaderConfig } from '../../cdc-reader/config.ts';
 import { checkContinuity } from '../../cdc-reader/continuity.ts';
 import {

@@ -1,12 +1,12 @@
 // Looks at every partition as Kafka and the carts database have it, and reads what a sink has still to apply. Changes
 // nothing. What it means is plan-sink.ts's.
 import type { Transaction } from '@databases/pg';
+import { TopicMissingError } from '#kafka/errors.ts';
+import type { KafkaLog, LogRecord, PartitionOffsets } from '#kafka/reading/log.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { parseLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import type { Database } from '#service/database.ts';
-import { TopicMissingError } from '#service/kafka-errors.ts';
-import type { KafkaLog, LogRecord, PartitionOffsets } from '#service/kafka-log.ts';
 import { readAppliedOrders } from '../captured/sql/read-applied-orders.ts';
 import { ToolRefusal } from '../run-tool.ts';
 import type { AdoptSinkConfig } from './config.ts';

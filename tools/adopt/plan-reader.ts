@@ -1,18 +1,13 @@
 // What adopting a halt of the reader comes to: from which commit on orders count as unpublished, whether the live topic
 // has to begin a new generation, and the checkpoint that results. Pure: facts in, plan out.
 import { type CaptureFingerprint, compareCapture, type TableName } from '#schemas/capture-fingerprint.ts';
+
+import { addOrderId, type Checkpoint, hashOrderIds, type LastPublished, type LsnRange } from '#schemas/checkpoint.ts';
 import { formatLsn, LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
+import { orderPartition } from '#schemas/partition.ts';
 import { comparePositions, formatPosition, type Position } from '#schemas/position.ts';
 import { HaltError } from '#service/halt.ts';
-import { orderPartition } from '#service/kafka-client.ts';
-import {
-  addOrderId,
-  type Checkpoint,
-  hashOrderIds,
-  type LastPublished,
-  type LsnRange,
-} from '../../cdc-reader/checkpoint.ts';
 import { checkLiveTopic } from '../../cdc-reader/continuity.ts';
 import type { EventTail } from '../../cdc-reader/live-topic.ts';
 import type { SourceIdentity } from '../../cdc-reader/postgres/walsender.ts';

@@ -1,7 +1,7 @@
 // From where on the WAL can be replayed: the confirmed position of the slot that trails behind.
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { windowSlotName } from '#schemas/resource-names.ts';
 import type { Database } from '#service/database.ts';
-import { windowSlotName } from '../../cdc-reader/config.ts';
 import { readSlotState } from '../../cdc-reader/sql/read-slot-state.ts';
 
 /** Null when there is no such slot, or it has been lost. */

@@ -1,14 +1,15 @@
 // One audit from the first snapshot to the report: connects, waits for the pipeline, joins the two databases by order id.
 // Guarantees: it writes nothing anywhere, and its memory does not grow with the databases. An order of the ledger that
 // the snapshot lacks is looked up again by its id, since it may have been placed after the snapshot.
+
+import { createCheckpointTopic } from '#kafka/checkpoint-topic.ts';
+import { TopicMissingError } from '#kafka/errors.ts';
+import { createKafkaLog } from '#kafka/reading/log.ts';
+import { type Checkpoint, parseCheckpoint } from '#schemas/checkpoint.ts';
 import { formatLsn, parseLsn } from '#schemas/lsn.ts';
 import { createDatabase, type Database } from '#service/database.ts';
-import { TopicMissingError } from '#service/kafka-errors.ts';
-import { createKafkaLog } from '#service/kafka-log.ts';
 import type { Logger } from '#service/logger.ts';
 import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
-import { type Checkpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
-import { createCheckpointTopic } from '../../cdc-reader/kafka/checkpoint-topic.ts';
 import { createSourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import { readExistingOrders } from '../../cdc-reader/sql/read-existing-orders.ts';
 import { readSlotState } from '../../cdc-reader/sql/read-slot-state.ts';

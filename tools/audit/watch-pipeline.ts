@@ -1,12 +1,12 @@
 // Looks at reader and sinks until both have passed the snapshot of an audit, or the time is up. Which positions must be
 // reached, and what a delay means, is progress.ts's.
 import { setTimeout as delay } from 'node:timers/promises';
+import { TopicMissingError } from '#kafka/errors.ts';
+import type { KafkaLog } from '#kafka/reading/log.ts';
+import type { Checkpoint } from '#schemas/checkpoint.ts';
 import type { Lsn } from '#schemas/lsn.ts';
 import type { Database } from '#service/database.ts';
-import { TopicMissingError } from '#service/kafka-errors.ts';
-import type { KafkaLog } from '#service/kafka-log.ts';
 import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/read-next-offsets.ts';
-import type { Checkpoint } from '../../cdc-reader/checkpoint.ts';
 import type { AuditConfig } from './config.ts';
 import {
   explainDelay,

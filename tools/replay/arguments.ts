@@ -1,12 +1,13 @@
 // What an operator may ask for, read from the command line's texts and judged against what the pipeline has done. Pure.
 // Guarantees: a bad argument is refused by its name with what would be valid, before anything is changed.
 
+import type { LsnRange } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn, parseLsn } from '#schemas/lsn.ts';
-import type { ReplayMode } from '../../cart-sink/replay-records.ts';
-import { isInHistory, type TimelineSwitch, timelineOf } from '../../cdc-reader/postgres/timeline.ts';
+import type { SourceKind } from '#schemas/replay/plan.ts';
+import type { ReplayMode } from '#schemas/replay/records.ts';
+import { isInHistory, type TimelineSwitch, timelineOf } from '#schemas/timeline.ts';
 import { ArgumentError } from './errors.ts';
 import { formatTime, parseTime } from './parse-time.ts';
-import type { SourceKind, SourceRange } from './source.ts';
 
 /** `[timeline:]X/Y`; a null timeline is the one on which X/Y lies. */
 export interface PointArgument {
@@ -128,7 +129,7 @@ export interface KnownHistory {
 }
 
 /** The range that was asked for, [from, to). @throws ArgumentError naming the argument and the valid range */
-export function judgeRange(from: PointArgument, to: PointArgument | null, known: KnownHistory): SourceRange {
+export function judgeRange(from: PointArgument, to: PointArgument | null, known: KnownHistory): LsnRange {
   judgePoint('--from-lsn', from, known);
   if (to !== null) judgePoint('--to-lsn', to, known);
   const range = { fromLsn: from.commitLsn, toLsn: to?.commitLsn ?? known.appliedThroughLsn };

@@ -3,7 +3,9 @@
 // it leaves the run unfinished, and says how to go on. The caller holds the run lock.
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { createTransactionalProducer } from '../../cdc-reader/kafka/transactional-producer.ts';
+import { createTransactionalProducer } from '#kafka/producer/transactional-producer.ts';
+import type { PlannedPass, ReplayPlan } from '#schemas/replay/plan.ts';
+import { countPublished, type Progress } from '#schemas/replay/progress.ts';
 import { awaitResults } from './await-results.ts';
 import { chooseSource } from './choose-source.ts';
 import type { Connections } from './connections.ts';
@@ -11,9 +13,7 @@ import { explainStall } from './explain-stall.ts';
 import { openSource, readCoverages } from './open-source.ts';
 import type { Operator } from './operator.ts';
 import { type PipelineState, readPipelineState } from './pipeline-state.ts';
-import type { PlannedPass, ReplayPlan } from './plan.ts';
 import { readProgress } from './progress-log.ts';
-import { countPublished, type Progress } from './progress-record.ts';
 import { publishRun } from './publish-run.ts';
 import { renderProof } from './render.ts';
 import { finishRun, markPublished, type RunResult, readResults } from './run-records.ts';

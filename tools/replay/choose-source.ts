@@ -2,16 +2,14 @@
 // costs the orders database nothing, then the window of WAL. Never the tables: they hold no positions, so whoever asked
 // for a range would get something else; the refusal names the command for it.
 
+import type { LsnRange } from '#schemas/checkpoint.ts';
 import { formatLsn } from '#schemas/lsn.ts';
+import type { SourceKind } from '#schemas/replay/plan.ts';
 import { NotCoveredError } from './errors.ts';
-import type { Coverage, SourceKind, SourceRange } from './source.ts';
+import type { Coverage } from './source.ts';
 
 /** @throws NotCoveredError saying what each source covers, the oldest position that can be had, and the command */
-export function chooseSource(
-  wanted: SourceKind | 'auto',
-  range: SourceRange,
-  coverages: readonly Coverage[],
-): Coverage {
+export function chooseSource(wanted: SourceKind | 'auto', range: LsnRange, coverages: readonly Coverage[]): Coverage {
   const candidates = wanted === 'auto' ? coverages : coverages.filter(({ kind }) => kind === wanted);
   const chosen = candidates.find((coverage) => coverage.covers(range));
   if (chosen !== undefined) return chosen;
@@ -24,7 +22,7 @@ export function chooseSource(
   );
 }
 
-export function formatRange({ fromLsn, toLsn }: SourceRange): string {
+export function formatRange({ fromLsn, toLsn }: LsnRange): string {
   return `[${formatLsn(fromLsn)}, ${formatLsn(toLsn)})`;
 }
 
@@ -35,7 +33,7 @@ export function formatCoverage({ kind, oldestLsn, newestLsn, why: sentence }: Co
   return `${kind}: ${formatLsn(oldestLsn)} to ${formatLsn(newestLsn)} (${why})`;
 }
 
-function formatRemedies(coverages: readonly Coverage[], { toLsn }: SourceRange): string[] {
+function formatRemedies(coverages: readonly Coverage[], { toLsn }: LsnRange): string[] {
   // The oldest of a coverage bounds it up to its newest; one that covers up to the end of the range is of use.
   const oldest = coverages
     .flatMap((coverage) => (coverage.oldestLsn === null ? [] : [{ ...coverage, oldestLsn: coverage.oldestLsn }]))

@@ -1,6 +1,7 @@
 // The replay tool's configuration: the variables of the services that it works between, under the same names and with
 // the same defaults, so that the environment of the pipeline is the environment of its tools.
 
+import { checkpointTopicName } from '#schemas/resource-names.ts';
 import { cartSinkVariables } from '../../cart-sink/config.ts';
 import { cdcReaderVariables } from '../../cdc-reader/config.ts';
 import { ConfigurationError, logLevel, readEnvironment } from '../../service/environment.ts';
@@ -33,7 +34,7 @@ export function readReplayConfig(env: Readonly<Record<string, string | undefined
   }
   return Object.freeze({
     ...values,
-    checkpointTopic: values.checkpointTopic ?? `cdc.checkpoints.${values.slotName}`,
+    checkpointTopic: values.checkpointTopic ?? checkpointTopicName(values.slotName),
     /** Fences whichever tool published to this topic before: one run at a time. */
     transactionalId: `tillstream.replay.${values.replayTopic}`,
     applicationName: `tillstream-replay-${values.slotName}`,

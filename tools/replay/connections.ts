@@ -1,8 +1,8 @@
 // What a command of the tool is connected to: Kafka's log, the carts database, and one session of the orders database.
 // Guarantees: all of it or nothing, and close() lets go of everything. Fencing is not among it: only publishing fences.
 
+import { createKafkaLog, type KafkaLog } from '#kafka/reading/log.ts';
 import { createDatabase, type Database } from '#service/database.ts';
-import { createKafkaLog, type KafkaLog } from '#service/kafka-log.ts';
 import { createLogger, type Logger } from '#service/logger.ts';
 import { createSourceSession, type SourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import type { ReplayConfig } from './config.ts';

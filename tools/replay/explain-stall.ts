@@ -2,9 +2,9 @@
 // group takes the replay topic, where each partition stands, and which version of the rule the run asks for. The sinks
 // themselves know best: their logs and metrics are named.
 
+import type { ReplayPlan } from '#schemas/replay/plan.ts';
 import type { Connections } from './connections.ts';
 import { READ_DEADLINE_MS } from './live-records.ts';
-import type { ReplayPlan } from './plan.ts';
 import type { RunResult } from './run-records.ts';
 import { readSinkActivity } from './sql/read-sink-activity.ts';
 

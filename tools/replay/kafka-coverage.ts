@@ -1,8 +1,8 @@
 // What the live topic covers, out of what the reader knows of it: from where on no partition has lost records, and the
 // gaps that an operator has accepted. Pure.
 
+import type { LsnRange } from '#schemas/checkpoint.ts';
 import { formatLsn, LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
-import type { LsnRange } from '../../cdc-reader/checkpoint.ts';
 import { coversRange } from '../../cdc-reader/kafka-coverage.ts';
 import type { Coverage } from './source.ts';
 

@@ -2,11 +2,13 @@
 // own order; going on from a chunk's cursor (the next offset of each partition) gives exactly the rest. Partitions are
 // read side by side in turns, so that all sinks get something to do; nothing is merged across them.
 
+import type { KafkaLog } from '#kafka/reading/log.ts';
+import type { LsnRange } from '#schemas/checkpoint.ts';
 import type { Lsn } from '#schemas/lsn.ts';
-import type { KafkaLog } from '#service/kafka-log.ts';
+import type { JsonValue } from '#schemas/replay/plan.ts';
 import { findOffset } from './find-offset.ts';
 import { findFirstEvent, READ_DEADLINE_MS, readEvent, readSettledOffsets } from './live-records.ts';
-import type { JsonValue, ReplaySource, SourceChunk, SourceOrder, SourceRange } from './source.ts';
+import type { ReplaySource, SourceChunk, SourceOrder } from './source.ts';
 
 /** Orders of one chunk, over all partitions: a Kafka transaction holds whole chunks. */
 const CHUNK_ORDERS = 1_000;
@@ -28,7 +30,7 @@ export function createKafkaSource(options: {
   readonly topic: string;
   /** Events of other generations are not in the range. */
   readonly generation: number;
-  readonly range: SourceRange;
+  readonly range: LsnRange;
   /** About how many orders a chunk has at most, over all partitions; 1,000 by default, which is also the most. */
   readonly chunkOrders?: number | undefined;
 }): ReplaySource {

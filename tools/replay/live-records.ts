@@ -2,9 +2,9 @@
 // decoded (the sinks have parked it) is passed over and counted, an event of a schema that this program lacks is an
 // error. Which offsets to read is the caller's.
 
+import type { KafkaLog, LogRecord, PartitionOffsets } from '#kafka/reading/log.ts';
 import { decodeOrderPlaced, MalformedEventError } from '#schemas/codec.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import type { KafkaLog, LogRecord, PartitionOffsets } from '#service/kafka-log.ts';
 import type { FoundEvent } from './find-offset.ts';
 
 /** How long Kafka may give nothing before the tool gives up. */

@@ -1,6 +1,7 @@
 // From what was asked to what will be done: the range against what the pipeline has done, the source that covers it, and
 // what a look through its orders finds. Guarantees: changes nothing; refuses before reading what can't be replayed.
 
+import type { PlannedPass, ReplayPlan } from '#schemas/replay/plan.ts';
 import type { OrderPreview } from '../../cart-sink/preview-replay.ts';
 import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
 import { judgeRange, type PointArgument, type ReplayRequest } from './arguments.ts';
@@ -10,7 +11,6 @@ import { ArgumentError, NotCoveredError } from './errors.ts';
 import { openSource, readCoverages, resolveFromTime } from './open-source.ts';
 import { formatTime } from './parse-time.ts';
 import type { PipelineState } from './pipeline-state.ts';
-import type { PlannedPass, ReplayPlan } from './plan.ts';
 import { surveySource } from './survey.ts';
 
 export interface PlanListener {

@@ -2,10 +2,11 @@
 // guarantees; this one knows what they need of the pipeline.
 
 import { requireOids } from '#schemas/capture-fingerprint.ts';
+import type { Checkpoint } from '#schemas/checkpoint.ts';
+import type { PlannedPass } from '#schemas/replay/plan.ts';
+import type { ReplayMode } from '#schemas/replay/records.ts';
+import { windowSlotName } from '#schemas/resource-names.ts';
 import { readUnknownOrders } from '../../cart-sink/preview-replay.ts';
-import type { ReplayMode } from '../../cart-sink/replay-records.ts';
-import type { Checkpoint } from '../../cdc-reader/checkpoint.ts';
-import { windowSlotName } from '../../cdc-reader/config.ts';
 import { readKafkaCoverage } from '../../cdc-reader/live-topic.ts';
 import { awaitApplied } from './await-applied.ts';
 import type { Connections } from './connections.ts';
@@ -14,7 +15,6 @@ import { kafkaCoverage } from './kafka-coverage.ts';
 import { createKafkaSource } from './kafka-source.ts';
 import { READ_DEADLINE_MS } from './live-records.ts';
 import type { PipelineState } from './pipeline-state.ts';
-import type { PlannedPass } from './plan.ts';
 import { type ResolvedTime, resolveTime } from './resolve-time.ts';
 import type { Coverage, ReplaySource } from './source.ts';
 import { createTablesSource, tablesCoverage } from './tables-source.ts';

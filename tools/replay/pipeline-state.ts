@@ -2,11 +2,11 @@
 // Kafka belong together, by the orders database's identity and the last published order, before anything is planned: a
 // staging clone with production's brokers must not publish. Reads only.
 
+import { createCheckpointTopic } from '#kafka/checkpoint-topic.ts';
+import { TopicMissingError } from '#kafka/errors.ts';
+import { type Checkpoint, parseCheckpoint } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
-import { TopicMissingError } from '#service/kafka-errors.ts';
 import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/read-next-offsets.ts';
-import { type Checkpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
-import { createCheckpointTopic } from '../../cdc-reader/kafka/checkpoint-topic.ts';
 import { readIdentity } from '../../cdc-reader/postgres/slot.ts';
 import { appliedThrough, type UnappliedEvent } from './applied-through.ts';
 import type { Connections } from './connections.ts';

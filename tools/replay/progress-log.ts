@@ -1,14 +1,14 @@
-// Finds the newest committed progress record of a run in the replay topic: partition 0, backwards in growing windows,
-// since every transaction of the tool writes one there. What it says is progress-record.ts's.
+// Finds the newest committed progress record of a run in partition 0 of the replay topic: every transaction of the tool
+// writes one there. What it says is left to schemas/replay/progress.ts.
 
-import type { KafkaLog } from '#service/kafka-log.ts';
-import { parseReplayHeaders, REPLAY_PROGRESS_KEY } from '../../cart-sink/replay-records.ts';
+import type { KafkaLog, LogRecord } from '#kafka/reading/log.ts';
+import { findNewestRecord } from '#kafka/reading/newest-record.ts';
+import { type Progress, parseProgress } from '#schemas/replay/progress.ts';
+import { parseReplayHeaders, REPLAY_PROGRESS_KEY } from '#schemas/replay/records.ts';
 import { READ_DEADLINE_MS } from './live-records.ts';
-import { type Progress, parseProgress } from './progress-record.ts';
 
 /** A transaction has at most a few thousand records in partition 0. */
 const FIRST_WINDOW = 4_096n;
-const WINDOW_GROWTH = 8n;
 
 const key = Buffer.from(REPLAY_PROGRESS_KEY);
 
@@ -24,21 +24,19 @@ export async function readProgress(
   through: 'fenced' | 'settled',
 ): Promise<Progress | null> {
   const { earliest, lastStable, highWatermark } = (await log.readOffsets(replayTopic, READ_DEADLINE_MS)).get(0)!;
-  let untilOffset = through === 'fenced' ? highWatermark : lastStable;
-  for (let window = FIRST_WINDOW; untilOffset > earliest; window *= WINDOW_GROWTH) {
-    const fromOffset = untilOffset - window > earliest ? untilOffset - window : earliest;
-    const read = { topic: replayTopic, partition: 0, fromOffset, untilOffset, isolation: 'read_committed' } as const;
-    let newest: Buffer | null = null;
-    for await (const records of log.readRecords({ ...read, deadlineMs: READ_DEADLINE_MS })) {
-      for (const record of records) {
-        if (record.key === null || !record.key.equals(key) || record.value === null) continue;
-        const found = parseReplayHeaders(record.headers);
-        if (found?.kind !== 'progress' || (runId !== undefined && found.stamp.runId !== runId)) continue;
-        newest = Buffer.from(record.value);
-      }
-    }
-    if (newest !== null) return parseProgress(newest);
-    untilOffset = fromOffset;
-  }
-  return null;
+  const isWanted = (record: LogRecord): boolean => {
+    if (record.key?.equals(key) !== true || record.value === null) return false;
+    const found = parseReplayHeaders(record.headers);
+    return found?.kind === 'progress' && (runId === undefined || found.stamp.runId === runId);
+  };
+  const newest = await findNewestRecord(log, {
+    topic: replayTopic,
+    partition: 0,
+    earliest,
+    untilOffset: through === 'fenced' ? highWatermark : lastStable,
+    deadlineMs: READ_DEADLINE_MS,
+    isWanted,
+    firstWindow: FIRST_WINDOW,
+  });
+  return newest && parseProgress(newest.value!);
 }

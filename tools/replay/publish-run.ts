@@ -10,17 +10,13 @@
 // order they come, so that an order of the second pass and a later live one share what there is.
 
 import { setTimeout as delay } from 'node:timers/promises';
+import type { OutgoingRecord, TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
+import type { JsonValue } from '#schemas/replay/plan.ts';
+import { createOrderFilter, type PlannedPass, type ReplayPlan, stampOf } from '#schemas/replay/plan.ts';
+import { addOrders, beginProgress, formatProgress, type Progress } from '#schemas/replay/progress.ts';
+import { EMPTY_TALLY, formatReplayEnd, formatReplayHeaders, REPLAY_PROGRESS_KEY } from '#schemas/replay/records.ts';
 import { failpoint } from '#service/failpoint.ts';
-import {
-  EMPTY_TALLY,
-  formatReplayEnd,
-  formatReplayHeaders,
-  REPLAY_PROGRESS_KEY,
-} from '../../cart-sink/replay-records.ts';
-import type { OutgoingRecord, TransactionalProducer } from '../../cdc-reader/kafka/transactional-producer.ts';
-import { createOrderFilter, type PlannedPass, type ReplayPlan, stampOf } from './plan.ts';
-import { addOrders, beginProgress, formatProgress, type Progress } from './progress-record.ts';
-import type { JsonValue, ReplaySource, SourceOrder } from './source.ts';
+import type { ReplaySource, SourceOrder } from './source.ts';
 
 /** Orders in one Kafka transaction: like the reader's, small beside what sinks and brokers take at once. */
 const TRANSACTION_ORDERS = 2_000;

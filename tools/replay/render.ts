@@ -1,11 +1,11 @@
 // What the operator reads: plan, coverage, status and proof as lines of text. Pure.
 
 import { formatLsn } from '#schemas/lsn.ts';
+import type { PlannedPass, ReplayPlan, SurveyedOrder } from '#schemas/replay/plan.ts';
+import { countPublished, type Progress } from '#schemas/replay/progress.ts';
 import type { OrderPreview } from '../../cart-sink/preview-replay.ts';
 import { formatRange } from './choose-source.ts';
 import { formatTime } from './parse-time.ts';
-import type { PlannedPass, ReplayPlan, SurveyedOrder } from './plan.ts';
-import { countPublished, type Progress } from './progress-record.ts';
 import type { RunRecord } from './run-records.ts';
 import type { Proof } from './verdict.ts';
 

@@ -4,10 +4,11 @@
 // commit times increase along the WAL up to TOLERANCE (Postgres takes a commit's time just before its place in the WAL,
 // so that concurrent commits may swap, and a corrected clock may step back; a clock that was further off is the
 // operator's to see: the tool shows what it resolved). What to do about an answer is left to the plan.
+
+import type { KafkaLog } from '#kafka/reading/log.ts';
+import type { LsnRange } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import type { KafkaLog } from '#service/kafka-log.ts';
-import type { LsnRange } from '../../cdc-reader/checkpoint.ts';
 import { READ_DEADLINE_MS, readEvent, readSettledOffsets } from './live-records.ts';
 import type { WalBatch } from './wal-transactions.ts';
 

@@ -2,9 +2,10 @@
 // nothing; resume does what the run's own plan says, whatever is configured otherwise now; cancel takes from whoever
 // published the run the means to go on.
 
+import { createTransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import { formatLsn } from '#schemas/lsn.ts';
+import { countPublished } from '#schemas/replay/progress.ts';
 import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
-import { createTransactionalProducer } from '../../cdc-reader/kafka/transactional-producer.ts';
 import { formatCoverage } from './choose-source.ts';
 import type { Connections } from './connections.ts';
 import { ArgumentError, exitCodes, PipelineMismatchError } from './errors.ts';
@@ -12,7 +13,6 @@ import { readCoverages } from './open-source.ts';
 import type { Operator } from './operator.ts';
 import { readPipelineState } from './pipeline-state.ts';
 import { readProgress } from './progress-log.ts';
-import { countPublished } from './progress-record.ts';
 import { renderFields, renderPlan, renderProgress, renderProof, renderRun } from './render.ts';
 import { finishRun, type RunRecord, readResults, readRun, withRunLock } from './run-records.ts';
 import { finish } from './start-run.ts';

@@ -2,10 +2,10 @@
 // replay_runs, the sinks write replay_results. Guarantees: one run at a time by a lock of the session; a run's verdict is
 // given once. What is published is not here: the progress records in Kafka tell.
 
+import { formatPlan, parsePlan, type ReplayPlan } from '#schemas/replay/plan.ts';
+import type { ReplayTally } from '#schemas/replay/records.ts';
 import type { Database } from '#service/database.ts';
-import type { ReplayTally } from '../../cart-sink/replay-records.ts';
 import { ArgumentError, RunBusyError } from './errors.ts';
-import { formatPlan, parsePlan, type ReplayPlan } from './plan.ts';
 import { insertRun } from './sql/insert-run.ts';
 import { readLatestRuns } from './sql/read-latest-runs.ts';
 import { readRunRow } from './sql/read-run.ts';

@@ -2,19 +2,10 @@
 // Guarantees asked of a source: the orders of one partition come in the order of the live topic; reading from a chunk's
 // cursor gives exactly what lies after that chunk, in another process too. Publishing and choosing are left to others.
 
+import type { LsnRange } from '#schemas/checkpoint.ts';
 import type { Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-
-export type SourceKind = 'kafka' | 'wal' | 'tables';
-
-/** What survives JSON; 64-bit numbers go in as text. */
-export type JsonValue =
-  | string
-  | number
-  | boolean
-  | null
-  | readonly JsonValue[]
-  | { readonly [name: string]: JsonValue };
+import type { JsonValue, SourceKind } from '#schemas/replay/plan.ts';
 
 export interface SourceOrder {
   /** The order's partition in the live topic, and in the replay topic. */
@@ -35,12 +26,6 @@ export interface SourceChunk {
   readonly cursor: JsonValue;
 }
 
-/** Commit positions from `fromLsn` to `toLsn`, exclusive. */
-export interface SourceRange {
-  readonly fromLsn: Lsn;
-  readonly toLsn: Lsn;
-}
-
 export interface ReplaySource {
   readonly kind: SourceKind;
   /** Everything, or what lies after `cursor`. Ends by itself; throws `signal`'s reason when it is aborted. */
@@ -55,5 +40,5 @@ export interface Coverage {
   readonly newestLsn: Lsn;
   /** One sentence for the operator: what bounds it. */
   readonly why: string;
-  covers(range: SourceRange): boolean;
+  covers(range: LsnRange): boolean;
 }

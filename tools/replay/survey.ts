@@ -5,10 +5,10 @@
 import { IsolationLevel } from '@databases/pg';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { comparePositions, formatPosition } from '#schemas/position.ts';
+import { createOrderFilter, type OrderFilter, type Survey, type SurveyedOrder } from '#schemas/replay/plan.ts';
+import type { ReplayMode } from '#schemas/replay/records.ts';
 import type { Database } from '#service/database.ts';
 import { createReplayPreview, type OrderPreview, readUnknownOrders } from '../../cart-sink/preview-replay.ts';
-import type { ReplayMode } from '../../cart-sink/replay-records.ts';
-import { createOrderFilter, type OrderFilter, type Survey, type SurveyedOrder } from './plan.ts';
 import type { ReplaySource, SourceOrder } from './source.ts';
 
 export interface SurveyOptions {

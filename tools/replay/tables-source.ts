@@ -9,18 +9,20 @@
 // Going on after a stop therefore needs only what the first snapshot saw, in the order (placed_at, order_id): an order
 // that committed later with an older placed_at is the stream's. A slot made anew in between breaks this; the checkpoint
 // tells (an operator's step adds a gap or a generation), and the run begins again: its doubles are counted, and harmless.
+
+import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
-import { orderPartition } from '#service/kafka-client.ts';
+import { orderPartition } from '#schemas/partition.ts';
+import type { JsonValue } from '#schemas/replay/plan.ts';
 import type { Logger } from '#service/logger.ts';
-import type { Checkpoint } from '../../cdc-reader/checkpoint.ts';
 import { SystemChangedError } from '../../cdc-reader/errors.ts';
 import { readIdentity } from '../../cdc-reader/postgres/slot.ts';
 import { readSnapshotOrders } from '../../cdc-reader/postgres/snapshot.ts';
 import { createSourceSession, type SlotState } from '../../cdc-reader/postgres/source-session.ts';
 import { buildSnapshotEvent } from '../../cdc-reader/snapshot-event.ts';
 import { ChunkBuilder } from './chunk-builder.ts';
-import type { Coverage, JsonValue, ReplaySource, SourceChunk } from './source.ts';
+import type { Coverage, ReplaySource, SourceChunk } from './source.ts';
 
 export interface TablesOptions {
   readonly databaseUrl: string;

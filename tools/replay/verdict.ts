@@ -2,9 +2,9 @@
 // each written in that side's own transactions. Pure. Agreement means that every record of the run reached a sink, once,
 // and was applied, was there already, or was changed.
 
-import { EMPTY_TALLY, type ReplayTally } from '../../cart-sink/replay-records.ts';
+import type { JsonValue } from '#schemas/replay/plan.ts';
+import { EMPTY_TALLY, type ReplayTally } from '#schemas/replay/records.ts';
 import type { RunResult } from './run-records.ts';
-import type { JsonValue } from './source.ts';
 
 export interface PartitionProof {
   readonly partition: number;

@@ -2,21 +2,23 @@
 // and event builder make them again, with the generation of its checkpoint and the timeline that the commit lies on.
 // Guarantees: every order whose commitLsn is in the range, by (commitLsn, ordinal), once; going on from a chunk's cursor
 // gives exactly the rest; a transaction of any size comes in bounded chunks. What WAL there is, is the window slot's.
+
+import type { Checkpoint, LsnRange } from '#schemas/checkpoint.ts';
 import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { formatLsn, type Lsn, parseLsn } from '#schemas/lsn.ts';
-import { orderPartition } from '#service/kafka-client.ts';
-import type { Checkpoint } from '../../cdc-reader/checkpoint.ts';
+import { orderPartition } from '#schemas/partition.ts';
+import type { JsonValue } from '#schemas/replay/plan.ts';
+import { timelineOf } from '#schemas/timeline.ts';
 import { SystemChangedError } from '../../cdc-reader/errors.ts';
 import type { SlotState } from '../../cdc-reader/postgres/source-session.ts';
-import { timelineOf } from '../../cdc-reader/postgres/timeline.ts';
 import { ChunkBuilder } from './chunk-builder.ts';
-import type { Coverage, JsonValue, ReplaySource, SourceChunk, SourceRange } from './source.ts';
+import type { Coverage, ReplaySource, SourceChunk } from './source.ts';
 import { readWalTransactions, type WalOptions } from './wal-transactions.ts';
 
 export function createWalSource(
   options: WalOptions & {
     readonly checkpoint: Pick<Checkpoint, 'systemIdentifier' | 'database' | 'generation' | 'partitions'>;
-    readonly range: SourceRange;
+    readonly range: LsnRange;
   },
 ): ReplaySource {
   const { checkpoint, range } = options;

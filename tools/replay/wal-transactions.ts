@@ -4,6 +4,7 @@
 // while two batches wait; nothing is ever confirmed, and neither the live slot nor the window slot is touched. The copy
 // goes with its connection. It holds WAL back for as long as it is read, beyond the window's own limit.
 import { randomBytes } from 'node:crypto';
+import type { LsnRange } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
 import { type CommittedTransaction, createTransactionAssembler } from '../../cdc-reader/assemble-transaction.ts';
@@ -11,7 +12,6 @@ import type { CapturedOids } from '../../cdc-reader/contract-rows.ts';
 import { createReplicationStream, type ReplicationStream } from '../../cdc-reader/postgres/replication-stream.ts';
 import { createSourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import type { SourceIdentity } from '../../cdc-reader/postgres/walsender.ts';
-import type { SourceRange } from './source.ts';
 
 export interface WalOptions {
   readonly databaseUrl: string;
@@ -44,7 +44,7 @@ const MOST_WAITING_BYTES = 2 * 1024 * 1024;
 /** @throws RowRefusedError, WalRangeGoneError, SlotMissingError, SlotLostError, `signal`'s reason, or what Postgres said */
 export async function* readWalTransactions(
   options: WalOptions,
-  { fromLsn, toLsn }: SourceRange,
+  { fromLsn, toLsn }: LsnRange,
   signal: AbortSignal,
 ): AsyncGenerator<WalBatch, void, undefined> {
   signal.throwIfAborted();
@@ -128,7 +128,7 @@ async function requireRange(
   options: WalOptions,
   slotName: string,
   { flushLsn }: SourceIdentity,
-  { fromLsn, toLsn }: SourceRange,
+  { fromLsn, toLsn }: LsnRange,
 ): Promise<void> {
   const session = await createSourceSession({ ...options, onEnd: () => undefined });
   try {

@@ -1,0 +1,131 @@
+// Reads partitions by offset, without a consumer group. Guarantees: a read ends at the wanted offset whatever lies before
+// it (control and aborted records, gaps left by compaction), follows leaders when they move and brokers when they come
+// back, and fails with a named error at its deadline. It never jumps: an offset that the partition does not hold is an
+// error (I11). The requests themselves are left to partition-client.ts.
+
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  isKafkajsError,
+  KafkaUnavailableError,
+  kafkaErrorType,
+  LogReadDeadlineError,
+  TopicMissingError,
+} from '#kafka/errors.ts';
+import type { LogRecord } from '#kafka/protocol/record.ts';
+import { withDeadline } from '#service/deadline.ts';
+import type { Logger } from '#service/logger.ts';
+import { createPartitionClient, type FetchPosition } from './partition-client.ts';
+
+export type { LogRecord };
+
+export interface PartitionOffsets {
+  readonly earliest: bigint;
+  /** Last stable offset (LSO), where read_committed ends: the first record of the oldest open transaction, else the high watermark. */
+  readonly lastStable: bigint;
+  /** One past the last record that all in-sync replicas have; control records count. */
+  readonly highWatermark: bigint;
+}
+
+/** `fromOffset`: the partition must hold it, or end there. */
+export interface ReadOptions extends FetchPosition {
+  /** Where to end, exclusive; beyond the high watermark, the read waits for it. */
+  readonly untilOffset: bigint;
+  /** How long to wait without progress, in milliseconds; the caller's work between batches does not count. */
+  readonly deadlineMs: number;
+}
+
+export interface KafkaLog {
+  /** Offsets of every partition, read in the order earliest, last stable, high watermark. `deadlineMs` is 10,000. */
+  readOffsets(topic: string, deadlineMs?: number): Promise<Map<number, PartitionOffsets>>;
+  /**
+   * Yields non-empty batches of records in offset order. Throws `OffsetOutOfRangeError`, `TopicMissingError`,
+   * `LogReadDeadlineError`.
+   */
+  readRecords(options: ReadOptions): AsyncIterable<readonly LogRecord[]>;
+  /** Cuts the connections; pending reads reject. */
+  close(): Promise<void>;
+}
+
+/** A new topic is unknown to some brokers for a moment; after this long it does not exist. */
+const UNKNOWN_TOPIC_GRACE_MS = 1_500;
+const FIRST_PAUSE_MS = 5;
+const LONGEST_PAUSE_MS = 250;
+
+/** Creates a {@link KafkaLog}; throws `KafkaUnavailableError` when no broker can be reached. `requestTimeoutMs` is 10,000. */
+export async function createKafkaLog(options: {
+  brokers: readonly string[];
+  clientId: string;
+  logger: Logger;
+  requestTimeoutMs?: number;
+}): Promise<KafkaLog> {
+  const client = await createPartitionClient({ requestTimeoutMs: 10_000, ...options });
+  let closed = false;
+
+  /** Retries until `attempt` returns something; throws what `onDeadline` makes of the last error after `deadlineMs`. */
+  async function retry<T>(
+    { topic, deadlineMs }: { topic: string; deadlineMs: number },
+    attempt: () => Promise<T | undefined>,
+    onDeadline: (lastError: unknown) => Error,
+  ): Promise<T> {
+    const startMs = performance.now();
+    let lastError: unknown;
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+      const leftMs = startMs + deadlineMs - performance.now();
+      if (leftMs <= 0) throw onDeadline(lastError);
+      try {
+        const result = await withDeadline(attempt(), leftMs, () => onDeadline(lastError));
+        if (result !== undefined) return result;
+      } catch (error) {
+        if (closed || !isKafkajsError(error)) throw error;
+        lastError = error;
+        const isUnknown = kafkaErrorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION';
+        if (isUnknown && performance.now() - startMs >= Math.min(UNKNOWN_TOPIC_GRACE_MS, deadlineMs / 2)) {
+          throw new TopicMissingError(topic, 'The reader creates it when it starts, if it may.', { cause: error });
+        }
+        client.forgetLeaders(topic);
+        if (error.name === 'KafkaJSRequestTimeoutError') client.reconnect();
+        await delay(pauseMs);
+      }
+    }
+  }
+
+  return {
+    async readOffsets(topic, deadlineMs = 10_000) {
+      const attempt = async (): Promise<Map<number, PartitionOffsets>> => {
+        const earliest = await client.listOffsets(topic, 'earliest');
+        const lastStable = await client.listOffsets(topic, 'last-stable');
+        const highWatermark = await client.listOffsets(topic, 'high-watermark');
+        const offsets = (partition: number): PartitionOffsets => ({
+          earliest: earliest.get(partition)!,
+          lastStable: lastStable.get(partition)!,
+          highWatermark: highWatermark.get(partition)!,
+        });
+        return new Map([...earliest.keys()].sort((a, b) => a - b).map((partition) => [partition, offsets(partition)]));
+      };
+      const what = `Reading the offsets of ${topic} took longer than ${deadlineMs} ms`;
+      return retry({ topic, deadlineMs }, attempt, (cause) => new KafkaUnavailableError(what, { cause }));
+    },
+
+    async *readRecords(read) {
+      let position = read.fromOffset;
+      while (position < read.untilOffset) {
+        const at = { ...read, fromOffset: position };
+        const fetchProgress = async () => {
+          const fetched = await client.fetch(at);
+          return fetched.nextOffset > at.fromOffset ? fetched : undefined;
+        };
+        const { records, nextOffset } = await retry(read, fetchProgress, (cause) => {
+          return new LogReadDeadlineError({ ...read, position: at.fromOffset }, { cause });
+        });
+        position = nextOffset;
+        const wanted = records.filter(({ offset }) => offset < read.untilOffset);
+        if (wanted.length > 0) yield wanted;
+      }
+    },
+
+    async close() {
+      closed = true;
+      await client.close();
+    },
+  };
+}

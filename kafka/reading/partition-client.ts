@@ -1,0 +1,133 @@
+// ListOffsets and Fetch, sent straight to the leader of a partition: kafkajs's admin client returns only the last stable
+// offset, and its consumer can't read without a group. One attempt per call: a failure (a leader that moved, a broker that
+// is down) throws what kafkajs throws; retries are left to log.ts, decoding record batches to protocol/record-batch.ts.
+
+import { createRequire } from 'node:module';
+import { createKafkaError, OffsetOutOfRangeError } from '#kafka/errors.ts';
+import type { AbortedTransaction } from '#kafka/protocol/aborted-transactions.ts';
+import { createKafkaCluster, type KafkaCluster } from '#kafka/protocol/cluster.ts';
+import type { LogRecord } from '#kafka/protocol/record.ts';
+import { decodeRecordBatches } from '#kafka/protocol/record-batch.ts';
+import type { Logger } from '#service/logger.ts';
+
+type OffsetKind = keyof typeof OFFSET_QUERIES;
+
+export interface FetchPosition {
+  readonly topic: string;
+  readonly partition: number;
+  /** The first offset to read. */
+  readonly fromOffset: bigint;
+  readonly isolation: keyof typeof ISOLATION_LEVELS;
+}
+
+interface PartitionClient extends Pick<KafkaCluster, 'forgetLeaders' | 'reconnect' | 'close'> {
+  /** The offset of that kind of every partition. */
+  listOffsets(topic: string, kind: OffsetKind): Promise<Map<number, bigint>>;
+  /** Reads about 4 MB at most; waits up to 200 ms for the first record. Throws `OffsetOutOfRangeError`. */
+  fetch(at: FetchPosition): Promise<{ records: readonly LogRecord[]; nextOffset: bigint }>;
+}
+
+interface FetchedPartition {
+  readonly errorCode: number;
+  readonly aborted: AbortedTransaction[];
+  readonly batches: Buffer;
+}
+interface Decoder {
+  readInt16(): number;
+  readInt32(): number;
+  readInt64(): bigint;
+  readString(): string | null;
+  readBytes(): Buffer | null;
+  readArray<T>(read: () => T): T[];
+  forward(bytes: number): void;
+}
+
+const require = createRequire(import.meta.url);
+const DecoderClass = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder;
+const fetchRequest = require('kafkajs/src/protocol/requests/fetch/v11/request') as (request: object) => object;
+
+const ISOLATION_LEVELS = { read_uncommitted: 0, read_committed: 1 };
+const OFFSET_QUERIES = {
+  earliest: { timestamp: '-2', isolationLevel: ISOLATION_LEVELS.read_uncommitted },
+  'last-stable': { timestamp: '-1', isolationLevel: ISOLATION_LEVELS.read_committed },
+  'high-watermark': { timestamp: '-1', isolationLevel: ISOLATION_LEVELS.read_uncommitted },
+};
+const OFFSET_OUT_OF_RANGE = 1;
+const FETCH_WAIT_MS = 200;
+const FETCH_BYTES = 4 * 1024 * 1024;
+
+/** Creates a {@link PartitionClient}; throws `KafkaUnavailableError` when no broker can be reached. */
+export async function createPartitionClient(options: {
+  brokers: readonly string[];
+  clientId: string;
+  logger: Logger;
+  requestTimeoutMs: number;
+}): Promise<PartitionClient> {
+  const cluster = await createKafkaCluster(options);
+  const listOffsets: PartitionClient['listOffsets'] = async (topic, kind) => {
+    const { timestamp, isolationLevel } = OFFSET_QUERIES[kind];
+    const byLeader = Map.groupBy(await cluster.findLeaders(topic), ([, leader]) => leader);
+    const offsets = new Map<number, bigint>();
+    for (const [leader, led] of byLeader) {
+      const partitions = led.map(([partition]) => ({ partition, timestamp }));
+      const broker = await cluster.findBroker(leader);
+      const { responses } = await broker.listOffsets({ isolationLevel, topics: [{ topic, partitions }] });
+      for (const { partition, offset } of responses[0]!.partitions) offsets.set(partition, BigInt(offset));
+    }
+    return offsets;
+  };
+  return {
+    close: cluster.close,
+    reconnect: cluster.reconnect,
+    forgetLeaders: cluster.forgetLeaders,
+    listOffsets,
+    async fetch({ topic, partition, fromOffset, isolation }) {
+      const leader = (await cluster.findLeaders(topic)).get(partition);
+      if (leader === undefined) throw new RangeError(`Topic ${topic} has no partition ${partition}.`);
+      const broker = await cluster.findBroker(leader);
+      const request = fetchRequest({
+        replicaId: -1,
+        isolationLevel: ISOLATION_LEVELS[isolation],
+        maxWaitTime: FETCH_WAIT_MS,
+        minBytes: 1,
+        maxBytes: FETCH_BYTES,
+        topics: [{ topic, partitions: [{ partition, fetchOffset: fromOffset.toString(), maxBytes: FETCH_BYTES }] }],
+      });
+      const { errorCode, aborted, batches } = await broker.connectionPool.send({ request, response: fetchResponse });
+      if (errorCode === OFFSET_OUT_OF_RANGE) {
+        const [earliest, latest] = [await listOffsets(topic, 'earliest'), await listOffsets(topic, 'high-watermark')];
+        const held = { earliest: earliest.get(partition)!, latest: latest.get(partition)! };
+        throw new OffsetOutOfRangeError({ topic, partition, requested: fromOffset, ...held });
+      }
+      if (errorCode !== 0) throw createKafkaError(errorCode);
+      return decodeRecordBatches(batches, {
+        fromOffset,
+        aborted: isolation === 'read_committed' ? aborted : undefined,
+      });
+    },
+  };
+}
+
+const fetchResponse = {
+  decode: async (answer: Buffer): Promise<object> => decodeFetchResponse(answer),
+  parse: async (decoded: object) => decoded as FetchedPartition,
+};
+
+/** Decodes a Fetch response (version 11) for one partition: its error, its aborted transactions and its raw batches. */
+function decodeFetchResponse(bytes: Buffer): FetchedPartition & { clientSideThrottleTime: number } {
+  const response = new DecoderClass(bytes);
+  const clientSideThrottleTime = response.readInt32();
+  const fetchErrorCode = response.readInt16();
+  response.readInt32(); // session
+  if (response.readInt32() === 0) {
+    return { clientSideThrottleTime, errorCode: fetchErrorCode, aborted: [], batches: Buffer.alloc(0) };
+  }
+  response.readString(); // topic
+  response.readInt32(); // number of partitions: one
+  response.readInt32(); // partition
+  const errorCode = response.readInt16() || fetchErrorCode;
+  response.forward(8 + 8 + 8); // high watermark, last stable offset, log start
+  const aborted = response.readArray(() => ({ producerId: response.readInt64(), firstOffset: response.readInt64() }));
+  response.readInt32(); // preferred read replica
+  return { clientSideThrottleTime, errorCode, aborted, batches: response.readBytes() ?? Buffer.alloc(0) };
+}
