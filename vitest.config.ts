@@ -12,8 +12,8 @@ const fast = {
 /** They replace modules, and so need a module registry of their own; the other fast ones share what they have loaded. */
 const standIns = [
   'test/simulation/**/*.test.ts',
-  'test/unit/reader-restarts.test.ts',
-  'test/unit/reader-start-checks.test.ts',
+  'test/unit/cdc-reader/supervise/reader.test.ts',
+  'test/unit/cdc-reader/startup/start-checks.test.ts',
 ];
 
 const real = {

@@ -7,7 +7,7 @@ import { createMetrics } from '#service/metrics.ts';
 import { runService } from '#service/shutdown.ts';
 import { readCdcReaderConfig } from './config.ts';
 import { createReaderMetrics } from './metrics.ts';
-import { createReader } from './reader.ts';
+import { createReader } from './supervise/reader.ts';
 
 const SERVICE = 'cdc-reader';
 

@@ -5,8 +5,8 @@
 import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { Metrics } from '#service/metrics.ts';
-import type { Group } from './group-commit.ts';
-import type { PreparedTransaction } from './prepare-transaction.ts';
+import type { Group } from './pipeline/group-commit.ts';
+import type { PreparedTransaction } from './pipeline/prepare-transaction.ts';
 
 export const READER_STREAMING = 'reader.streaming';
 export const READER_STANDBY = 'reader.standby';

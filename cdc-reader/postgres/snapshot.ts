@@ -4,11 +4,8 @@
 // that one builder makes the events of both.
 
 import databases, { DataTypeID, IsolationLevel, type SQLQuery, type Transaction } from '@databases/pg';
-import { fetchOrders } from '../sql/fetch-orders.ts';
-import { openOrdersCursor } from '../sql/open-orders-cursor.ts';
-import { pinSession } from '../sql/pin-session.ts';
-import { readItemsOfOrders } from '../sql/read-items-of-orders.ts';
-import { setSnapshot } from '../sql/set-snapshot.ts';
+import { fetchOrders, openOrdersCursor, readItemsOfOrders } from './sql/orders.ts';
+import { pinSession, setSnapshot } from './sql/session.ts';
 
 /** Column → text, or null for NULL. */
 export type TextRow = Readonly<Record<string, string | null>>;

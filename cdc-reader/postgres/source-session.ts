@@ -9,19 +9,13 @@ import type { TableName } from '#schemas/capture-fingerprint.ts';
 import { type ContractTable, contractSchema } from '#schemas/contract-tables.ts';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
-import { pinSession } from '../sql/pin-session.ts';
-import { readCurrentWal } from '../sql/read-current-wal.ts';
-import { readExistingOrders } from '../sql/read-existing-orders.ts';
-import { readServerFacts } from '../sql/read-server-facts.ts';
-import { readSlotState } from '../sql/read-slot-state.ts';
-import { readTableFacts } from '../sql/read-table-facts.ts';
-import { readTableNames } from '../sql/read-table-names.ts';
-import { setKeepalives } from '../sql/set-keepalives.ts';
-import { tryAdvisoryLock } from '../sql/try-advisory-lock.ts';
-import { type Capture, createCaptureReader } from './capture.ts';
+import type { PreflightFacts, TableFacts } from '../startup/preflight.ts';
+import { type Capture, createCaptureReader, readPublicationState } from './capture.ts';
 import { END_LIMIT_MS } from './end-session.ts';
-import type { PreflightFacts, TableFacts } from './preflight.ts';
-import { readPublicationState } from './publication.ts';
+import { readTableFacts, readTableNames } from './sql/capture.ts';
+import { readExistingOrders } from './sql/orders.ts';
+import { pinSession, readCurrentWal, readServerFacts, setKeepalives, tryAdvisoryLock } from './sql/session.ts';
+import { readSlotState } from './sql/slots.ts';
 
 /** A logical slot as pg_replication_slots shows it; positions are null before the slot has any. */
 export interface SlotState {

@@ -5,10 +5,9 @@
 import type pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { parseTimelineHistory, type TimelineSwitch } from '#schemas/timeline.ts';
-import { copySlot } from '../sql/copy-slot.ts';
-import { pinSession } from '../sql/pin-session.ts';
-import { readSlotState } from '../sql/read-slot-state.ts';
 import { plainText, quoteIdentifier } from './plain-text.ts';
+import { pinSession } from './sql/session.ts';
+import { copySlot, readSlotState } from './sql/slots.ts';
 import { SlotBusyError, SlotCopyError, SlotLostError, SlotMissingError } from './stream-errors.ts';
 
 /** Who streams: `flushLsn` is the end of its flushed log when asked, `history` the ancestors of `timeline`, oldest first. */

@@ -10,7 +10,7 @@ import { ensureTopics, type TopicSpec } from '#kafka/create-topics.ts';
 import type { KafkaLog } from '#kafka/reading/log.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
-import { type KafkaConnection, openKafka } from '../../cdc-reader/kafka/connection.ts';
+import { type KafkaConnection, openKafka } from '../../cdc-reader/startup/kafka-connection.ts';
 import { freePort } from '../../dev/ports.ts';
 import { silentLogger, withKafkaAdmin } from '../support/kafka-admin.ts';
 import { createKafkaFixture, type KafkaFixture, readAll, recordsFor } from '../support/kafka-fixture.ts';

@@ -7,11 +7,11 @@ import { compareCapture, formatVersion1, requireOids } from '#schemas/capture-fi
 import { createLogger } from '#service/logger.ts';
 import { findVisibilityProblems } from '../../cdc-reader/postgres/capture.ts';
 import { decodeTuple } from '../../cdc-reader/postgres/pgoutput.ts';
-import { findPreflightProblems } from '../../cdc-reader/postgres/preflight.ts';
 import { createSlot, dropSlot } from '../../cdc-reader/postgres/slot.ts';
 import { readSnapshotOrders, type SnapshotOrder } from '../../cdc-reader/postgres/snapshot.ts';
 import { createSourceSession, type SourceSession } from '../../cdc-reader/postgres/source-session.ts';
-import { requireSameServer } from '../../cdc-reader/start-up.ts';
+import { findPreflightProblems } from '../../cdc-reader/startup/preflight.ts';
+import { requireSameServer } from '../../cdc-reader/startup/start-up.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
 import { formatLsn } from '../../schemas/lsn.ts';
 import {

@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { toLsn } from '#schemas/lsn.ts';
-import { createGroupCommit } from '../../cdc-reader/group-commit.ts';
-import { restartDelayMs } from '../../cdc-reader/restart-policy.ts';
+import { createGroupCommit } from '../../cdc-reader/pipeline/group-commit.ts';
+import { restartDelayMs } from '../../cdc-reader/supervise/restart-policy.ts';
 
 const bounds = { maxOrders: 10, maxBytes: 1_000 };
 const step = fc.oneof(

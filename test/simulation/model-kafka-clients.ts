@@ -12,7 +12,7 @@ import {
 } from '#kafka/errors.ts';
 import type { TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import type { KafkaLog, LogRecord } from '#kafka/reading/log.ts';
-import type { KafkaConnection } from '../../cdc-reader/kafka/connection.ts';
+import type { KafkaConnection } from '../../cdc-reader/startup/kafka-connection.ts';
 import { CHECKPOINTS, FencedError, LIVE, type ModelKafka, type Transaction } from './model-kafka.ts';
 import type { World } from './world.ts';
 

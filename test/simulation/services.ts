@@ -14,7 +14,7 @@ import { createSinkReporter } from '../../cart-sink/sink-reporter.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
 import { StreamLostError } from '../../cdc-reader/postgres/stream-errors.ts';
-import { createReader } from '../../cdc-reader/reader.ts';
+import { createReader } from '../../cdc-reader/supervise/reader.ts';
 import type { ModelCarts } from './model-carts.ts';
 import type { ModelGroup } from './model-group.ts';
 import { LIVE, type ModelKafka, TRANSACTION_TIMEOUT_MS } from './model-kafka.ts';

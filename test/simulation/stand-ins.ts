@@ -19,7 +19,7 @@ vi.mock('../../cdc-reader/postgres/source-session.ts', async () => {
   const { standIn } = await import('./stage.ts');
   return { createSourceSession: standIn('createSourceSession') };
 });
-vi.mock('../../cdc-reader/postgres/preflight.ts', () => ({
+vi.mock('../../cdc-reader/startup/preflight.ts', () => ({
   findPreflightProblems: () => [],
   findPreflightWarnings: () => [],
 }));
@@ -35,11 +35,11 @@ vi.mock('../../cdc-reader/postgres/snapshot.ts', async () => {
   const { standIn } = await import('./stage.ts');
   return { readSnapshotOrders: standIn('readSnapshotOrders') };
 });
-vi.mock('../../cdc-reader/replay-upkeep.ts', () => ({
+vi.mock('../../cdc-reader/replay-window/upkeep.ts', () => ({
   startReplayUpkeep: () => ({ published: () => undefined, close: async () => undefined }),
 }));
-vi.mock('../../cdc-reader/lag-sampler.ts', () => ({ startLagSampler: () => ({ close: () => undefined }) }));
-vi.mock('../../cdc-reader/kafka/connection.ts', async () => {
+vi.mock('../../cdc-reader/supervise/lag-sampler.ts', () => ({ startLagSampler: () => ({ close: () => undefined }) }));
+vi.mock('../../cdc-reader/startup/kafka-connection.ts', async () => {
   const { standIn } = await import('./stage.ts');
   return { READ_DEADLINE_MS: 10_000, openKafka: standIn('openKafka'), fence: standIn('fence') };
 });

@@ -77,8 +77,8 @@ const isBelow = (path: string, ...allowed: string[]) => allowed.some((prefix) =>
 describe('imports', () => {
   it('are found at all', () => {
     expect(sources.length).toBeGreaterThan(150);
-    const pipeline = sources.find(({ path }) => path === 'cdc-reader/pipeline.ts');
-    expect(pipeline?.imports.map(({ target }) => target)).toContain('cdc-reader/publish.ts');
+    const pipeline = sources.find(({ path }) => path === 'cdc-reader/pipeline/pipeline.ts');
+    expect(pipeline?.imports.map(({ target }) => target)).toContain('cdc-reader/pipeline/publish.ts');
     const placeholder = '$'.concat('{process.pid}');
     expect(codeOf(`a(); // process.exit\nb('process.x', \`${placeholder}\`)`)).toBe(`a();  \nb( , ${placeholder})`);
   });
@@ -154,7 +154,7 @@ describe('imports', () => {
 
   it('never lead from one stage of the reader’s pipeline to another', () => {
     const stages = ['assemble-transaction', 'group-commit', 'publish', 'acknowledge'].map(
-      (name) => `cdc-reader/${name}.ts`,
+      (name) => `cdc-reader/pipeline/${name}.ts`,
     );
     for (const stage of stages) expect(sources.map(({ path }) => path)).toContain(stage);
     expectNoImport(
@@ -189,7 +189,7 @@ describe('files', () => {
 
   it('of a finished room are 14 a folder at most', () => {
     const all = globSync(
-      foundations.map((room) => `${room}/**/*.*`),
+      [...foundations, 'cdc-reader'].map((room) => `${room}/**/*.*`),
       { cwd: repository },
     );
     const crowded = [...Map.groupBy(all, dirname)].filter(([, paths]) => paths.length > 14).map(([folder]) => folder);
@@ -233,7 +233,7 @@ describe('files', () => {
 
   it('hold SQL in the sql/ folders, and .sql only as migrations', () => {
     expectNone(
-      'One statement a file under sql/, an exported tagged template named for what it does.',
+      'One file a table or subject under sql/; each statement an exported tagged template named for what it does.',
       ({ path, text }) => !path.includes('/sql/') && /^import [^;]*\bsql\b[^;]*from '@databases\/pg'/m.test(text),
       sources.filter(({ area }) => services.includes(area)),
     );

@@ -7,7 +7,6 @@ import { compareCapture, describeMoved } from '#schemas/capture-fingerprint.ts';
 import { type Checkpoint, findWitness } from '#schemas/checkpoint.ts';
 import { HaltError } from '#service/halt.ts';
 import type { CdcReaderConfig } from '../../cdc-reader/config.ts';
-import { checkContinuity } from '../../cdc-reader/continuity.ts';
 import {
   captureChanged,
   LiveTopicChangedError,
@@ -16,14 +15,15 @@ import {
   SlotForeignError,
   SystemChangedError,
 } from '../../cdc-reader/errors.ts';
-import { type KafkaConnection, READ_DEADLINE_MS } from '../../cdc-reader/kafka/connection.ts';
-import { readPartitionTails } from '../../cdc-reader/live-topic.ts';
-import { findPreflightProblems } from '../../cdc-reader/postgres/preflight.ts';
 import { readIdentity } from '../../cdc-reader/postgres/slot.ts';
 import type { SlotState, SourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import type { SourceIdentity } from '../../cdc-reader/postgres/walsender.ts';
-import { explainMissingCheckpoint, findCheckpoint } from '../../cdc-reader/read-checkpoint.ts';
-import { LiveTopicUnsettledError } from '../../cdc-reader/restart-errors.ts';
+import { checkContinuity } from '../../cdc-reader/startup/continuity.ts';
+import { type KafkaConnection, READ_DEADLINE_MS } from '../../cdc-reader/startup/kafka-connection.ts';
+import { readPartitionTails } from '../../cdc-reader/startup/live-topic.ts';
+import { findPreflightProblems } from '../../cdc-reader/startup/preflight.ts';
+import { explainMissingCheckpoint, findCheckpoint } from '../../cdc-reader/startup/read-checkpoint.ts';
+import { LiveTopicUnsettledError } from '../../cdc-reader/supervise/restart-errors.ts';
 import { findCapturedOids } from '../captured/old-tables.ts';
 import { ToolRefusal } from '../run-tool.ts';
 import type { ReaderFacts } from './plan-reader.ts';

@@ -8,9 +8,9 @@ import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { orderPartition } from '#schemas/partition.ts';
 import { comparePositions, formatPosition, type Position } from '#schemas/position.ts';
 import { HaltError } from '#service/halt.ts';
-import { checkLiveTopic } from '../../cdc-reader/continuity.ts';
-import type { EventTail } from '../../cdc-reader/live-topic.ts';
 import type { SourceIdentity } from '../../cdc-reader/postgres/walsender.ts';
+import { checkLiveTopic } from '../../cdc-reader/startup/continuity.ts';
+import type { EventTail } from '../../cdc-reader/startup/live-topic.ts';
 import { addGap, findDivergence } from './gap.ts';
 
 export interface ReaderFacts {

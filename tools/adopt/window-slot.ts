@@ -2,7 +2,7 @@
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { windowSlotName } from '#schemas/resource-names.ts';
 import type { Database } from '#service/database.ts';
-import { readSlotState } from '../../cdc-reader/sql/read-slot-state.ts';
+import { readSlotState } from '../../cdc-reader/postgres/sql/slots.ts';
 
 /** Null when there is no such slot, or it has been lost. */
 export async function readWindowFrom({ pool }: Pick<Database, 'pool'>, slotName: string): Promise<Lsn | null> {

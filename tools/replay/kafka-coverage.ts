@@ -3,7 +3,7 @@
 
 import type { LsnRange } from '#schemas/checkpoint.ts';
 import { formatLsn, LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
-import { coversRange } from '../../cdc-reader/kafka-coverage.ts';
+import { coversRange } from '../../cdc-reader/replay-window/kafka-coverage.ts';
 import type { Coverage } from './source.ts';
 
 /** `oldestLsn`: null when nothing is held for sure. */

@@ -7,7 +7,7 @@ import type { PlannedPass } from '#schemas/replay/plan.ts';
 import type { ReplayMode } from '#schemas/replay/records.ts';
 import { windowSlotName } from '#schemas/resource-names.ts';
 import { readUnknownOrders } from '../../cart-sink/preview-replay.ts';
-import { readKafkaCoverage } from '../../cdc-reader/live-topic.ts';
+import { readKafkaCoverage } from '../../cdc-reader/startup/live-topic.ts';
 import { awaitApplied } from './await-applied.ts';
 import type { Connections } from './connections.ts';
 import { CapturedTablesUnknownError } from './errors.ts';

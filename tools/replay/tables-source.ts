@@ -20,7 +20,7 @@ import { SystemChangedError } from '../../cdc-reader/errors.ts';
 import { readIdentity } from '../../cdc-reader/postgres/slot.ts';
 import { readSnapshotOrders } from '../../cdc-reader/postgres/snapshot.ts';
 import { createSourceSession, type SlotState } from '../../cdc-reader/postgres/source-session.ts';
-import { buildSnapshotEvent } from '../../cdc-reader/snapshot-event.ts';
+import { buildSnapshotEvent } from '../../cdc-reader/startup/snapshot-event.ts';
 import { ChunkBuilder } from './chunk-builder.ts';
 import type { Coverage, ReplaySource, SourceChunk } from './source.ts';
 

@@ -7,8 +7,11 @@ import { randomBytes } from 'node:crypto';
 import type { LsnRange } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
-import { type CommittedTransaction, createTransactionAssembler } from '../../cdc-reader/assemble-transaction.ts';
-import type { CapturedOids } from '../../cdc-reader/contract-rows.ts';
+import {
+  type CommittedTransaction,
+  createTransactionAssembler,
+} from '../../cdc-reader/pipeline/assemble-transaction.ts';
+import type { CapturedOids } from '../../cdc-reader/pipeline/contract-rows.ts';
 import { createReplicationStream, type ReplicationStream } from '../../cdc-reader/postgres/replication-stream.ts';
 import { createSourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import type { SourceIdentity } from '../../cdc-reader/postgres/walsender.ts';

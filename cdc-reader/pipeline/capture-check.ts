@@ -1,0 +1,62 @@
+// The publication check, which everything that moves forward waits for: are the captured tables still the ones that the
+// checkpoint recorded? A publication that was altered, or a table that was renamed, swapped or moved, keeps rows out of the
+// stream without an error. A check that began after a transaction had come, and finds the fingerprint unchanged, proves
+// that nothing before it is missing (I11). It reads catalogues only. When to check is the publisher's and acknowledger's.
+import { type CaptureFingerprint, compareCapture, describeMoved, recordedOids } from '#schemas/capture-fingerprint.ts';
+import type { Lsn } from '#schemas/lsn.ts';
+import type { Logger } from '#service/logger.ts';
+import type { CdcReaderConfig } from '../config.ts';
+import { captureChanged } from '../errors.ts';
+import { READER_CAPTURE_CHANGED, READER_VISIBILITY_CHANGED } from '../metrics.ts';
+import { findVisibilityProblems } from '../postgres/capture.ts';
+import type { SourceSession } from '../postgres/source-session.ts';
+
+export interface CaptureCheck {
+  /** `throughLsn`: what is published, for the error to tell. @throws the halt for a difference, or what Postgres said */
+  run(throughLsn: Lsn): Promise<void>;
+  /** As the last check found it: what the next checkpoint records. */
+  readonly accepted: CaptureFingerprint;
+}
+
+/** @param expected what the checkpoint has recorded; a change that loses nothing takes its place, with a warning. */
+export function createCaptureCheck(options: {
+  source: Pick<SourceSession, 'readCapture' | 'readTableNames' | 'readCurrentWal' | 'roleName'>;
+  config: Pick<CdcReaderConfig, 'publicationName'>;
+  expected: CaptureFingerprint;
+  logger: Logger;
+}): CaptureCheck {
+  const { source, logger } = options;
+  const { publicationName } = options.config;
+  let accepted = options.expected;
+  let visibilityProblems = '';
+
+  const warnOfVisibility = (problems: readonly string[]): void => {
+    const found = problems.join(' ');
+    if (found === visibilityProblems) return;
+    visibilityProblems = found;
+    const event = { event: READER_VISIBILITY_CHANGED, role: source.roleName };
+    if (found === '') logger.info(event, 'The role may read all captured rows again.');
+    else logger.warn(event, `Publishing goes on, but the next start will wait for this: ${found}`);
+  };
+
+  return {
+    get accepted() {
+      return accepted;
+    },
+    async run(throughLsn) {
+      const { fingerprint, visibility } = await source.readCapture(publicationName);
+      const recorded = accepted;
+      const { differences, warnings } = compareCapture(recorded, fingerprint);
+      if (differences.length > 0) {
+        const names = await source.readTableNames(recordedOids(recorded).map(({ oid }) => oid));
+        const { flushLsn } = await source.readCurrentWal();
+        throw captureChanged(publicationName, differences, describeMoved(recorded, names), throughLsn, flushLsn);
+      }
+      for (const warning of warnings) logger.warn({ event: READER_CAPTURE_CHANGED }, `Accepted: ${warning}.`);
+      accepted = fingerprint;
+      warnOfVisibility(
+        findVisibilityProblems(visibility, source.roleName).map(({ problem, remedy }) => `${problem} ${remedy}`),
+      );
+    },
+  };
+}

@@ -1,0 +1,31 @@
+// The two order tables as they are read directly: every order of a snapshot, and which orders exist.
+import { type SQLQuery, sql } from '@databases/pg';
+
+/** The contract's columns of all orders that the transaction sees, oldest first; the server sorts, and spills if it must. */
+export const openOrdersCursor = sql`
+  DECLARE snapshot_orders NO SCROLL CURSOR FOR
+    SELECT order_id, user_id, source, currency, total_cents, placed_at
+    FROM public.orders
+    ORDER BY placed_at, order_id
+`;
+
+/** The next orders of the cursor; FETCH takes no parameters. */
+export function fetchOrders(count: number): SQLQuery {
+  if (!Number.isSafeInteger(count) || count < 1) throw new RangeError(`${count} is no number of orders to fetch.`);
+  return sql`FETCH ${sql.__dangerous__rawValue(String(count))} FROM snapshot_orders`;
+}
+
+/** The contract's columns of the items of these orders, by order and line. */
+export function readItemsOfOrders(orderIds: readonly string[]): SQLQuery {
+  return sql`
+    SELECT order_id, line_no, sku, quantity, unit_price_cents, cart_line_id
+    FROM public.order_items
+    WHERE order_id = ANY(${[...orderIds]}::uuid[])
+    ORDER BY order_id, line_no
+  `;
+}
+
+/** Those of the given order ids that are in `orders`. */
+export function readExistingOrders(orderIds: readonly string[]): SQLQuery {
+  return sql`SELECT order_id::text FROM public.orders WHERE order_id = ANY(${[...orderIds]}::uuid[])`;
+}

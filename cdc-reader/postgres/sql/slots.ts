@@ -1,0 +1,76 @@
+// Replication slots: the state of one, the copy that a replay streams, and the window slot that trails behind the live one.
+import { type SQLQuery, sql } from '@databases/pg';
+
+/**
+ * The state of one logical slot, or no row. Columns that came after Postgres 14 are taken from the row as JSON, where a
+ * missing one is NULL: `conflicting` with 16, `invalidation_reason`, `failover` and `synced` with 17.
+ */
+export function readSlotState(slotName: string): SQLQuery {
+  return sql`
+    SELECT slot.plugin,
+      slot.database,
+      slot.active,
+      slot.active_pid,
+      slot.confirmed_flush_lsn::text,
+      slot.restart_lsn::text,
+      slot.wal_status,
+      slot.temporary,
+      CASE
+        WHEN to_jsonb(slot) ->> 'invalidation_reason' IS NOT NULL THEN to_jsonb(slot) ->> 'invalidation_reason'
+        WHEN (to_jsonb(slot) ->> 'conflicting')::boolean THEN 'conflict'
+      END AS invalidation_reason,
+      coalesce((to_jsonb(slot) ->> 'failover')::boolean, false) AS failover,
+      coalesce((to_jsonb(slot) ->> 'synced')::boolean, false) AS synced,
+      pg_wal_lsn_diff(
+        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END,
+        slot.restart_lsn
+      )::bigint AS retained_bytes
+    FROM pg_replication_slots AS slot
+    WHERE slot.slot_name = ${slotName}
+  `;
+}
+
+/** A temporary slot that stands where the other one stands, for as long as this connection lasts. */
+export function copySlot(sourceName: string, slotName: string): SQLQuery {
+  return sql`SELECT pg_copy_logical_replication_slot(${sourceName}::name, ${slotName}::name, true)`;
+}
+
+/**
+ * One row: the window slot (`plugin` is null when there is none), where the live slot and the log stand at the same
+ * moment, and whether this role may ask for restart points, which Postgres can be asked for from 16 on.
+ */
+export function readWindowFacts(liveSlotName: string, windowSlotName: string): SQLQuery {
+  return sql`
+    SELECT pg_current_wal_flush_lsn()::text AS flush_lsn,
+      live.restart_lsn::text AS live_restart_lsn,
+      slot.plugin,
+      slot.restart_lsn::text,
+      slot.confirmed_flush_lsn::text,
+      slot.wal_status = 'lost' OR to_jsonb(slot) ->> 'invalidation_reason' IS NOT NULL
+        OR coalesce((to_jsonb(slot) ->> 'conflicting')::boolean, false) AS is_lost,
+      slot.plugin IS DISTINCT FROM 'pgoutput' OR slot.database IS DISTINCT FROM current_database() AS is_foreign,
+      coalesce(has_function_privilege(to_regprocedure('pg_log_standby_snapshot()')::oid, 'EXECUTE'), false)
+        AS may_log_restart_point
+    FROM (SELECT) AS one_row
+    LEFT JOIN pg_replication_slots AS live ON live.slot_name = ${liveSlotName}::name
+    LEFT JOIN pg_replication_slots AS slot ON slot.slot_name = ${windowSlotName}::name
+  `;
+}
+
+/** From 17 on (`serverVersion` as `server_version_num`) a failover slot, as the live one. Waits for running transactions. */
+export function createWindowSlot(slotName: string, serverVersion: number): SQLQuery {
+  if (serverVersion < 170_000) return sql`SELECT pg_create_logical_replication_slot(${slotName}::name, 'pgoutput')`;
+  return sql`SELECT pg_create_logical_replication_slot(${slotName}::name, 'pgoutput', failover => true)`;
+}
+
+/** `toLsn` as X/Y text, at or after the slot's confirmed position; reads the WAL in between. */
+export function advanceWindowSlot(slotName: string, toLsn: string): SQLQuery {
+  return sql`SELECT pg_replication_slot_advance(${slotName}::name, ${toLsn}::pg_lsn)`;
+}
+
+export function dropWindowSlot(slotName: string): SQLQuery {
+  return sql`SELECT pg_drop_replication_slot(${slotName}::name)`;
+}
+
+/** A running-xacts record, which the server writes by itself every 15 seconds: slots can let go of WAL up to one. */
+export const logRestartPoint = sql`SELECT pg_log_standby_snapshot()`;

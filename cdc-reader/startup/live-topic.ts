@@ -1,0 +1,81 @@
+// What the live topic holds: the end of every partition with its last event, as a start needs it; the ids of all orders
+// in it, after an interrupted first start; and from where on it has every order, for replay. Reads only what is
+// committed; judging it is continuity's, what of it can be replayed is kafka-coverage.ts's.
+
+import type { KafkaLog, LogRecord } from '#kafka/reading/log.ts';
+import { findNewestRecord } from '#kafka/reading/newest-record.ts';
+import type { Checkpoint } from '#schemas/checkpoint.ts';
+import { decodeOrderPlaced } from '#schemas/codec.ts';
+import type { OrderPlaced } from '#schemas/order-placed.ts';
+import { LiveTopicChangedError } from '../errors.ts';
+import { OrderIndex } from '../pipeline/order-index.ts';
+import { findOldestCovered, type KafkaCoverage, type PartitionHead } from '../replay-window/kafka-coverage.ts';
+import { LiveTopicUnsettledError } from '../supervise/restart-errors.ts';
+import type { PartitionTail } from './continuity.ts';
+
+function readEvent(topic: string, partition: number, { offset, value }: LogRecord): OrderPlaced {
+  try {
+    if (value === null) throw new Error('it has no value');
+    return decodeOrderPlaced(value);
+  } catch (cause) {
+    const why = `${topic}[${partition}] holds a record that no reader wrote (${(cause as Error).message})`;
+    throw new LiveTopicChangedError(why, { partition, offset });
+  }
+}
+
+export interface EventTail extends PartitionTail {
+  readonly newest: OrderPlaced | null;
+}
+
+/**
+ * The ends of all partitions. `deadlineMs`: see KafkaLog. @throws LiveTopicChangedError for a foreign record,
+ * LiveTopicUnsettledError while a transaction is open: what lies behind it can't be judged yet
+ */
+export async function readPartitionTails(log: KafkaLog, topic: string, deadlineMs: number): Promise<EventTail[]> {
+  const tails: EventTail[] = [];
+  for (const [partition, { earliest, lastStable, highWatermark }] of await log.readOffsets(topic, deadlineMs)) {
+    if (lastStable < highWatermark) throw new LiveTopicUnsettledError(topic, partition, lastStable);
+    const range = { topic, partition, earliest, untilOffset: lastStable, deadlineMs };
+    const record = await findNewestRecord(log, range);
+    tails.push({ partition, earliest, end: lastStable, newest: record && readEvent(topic, partition, record) });
+  }
+  return tails;
+}
+
+/** The ids of all orders that the topic holds. @throws LiveTopicChangedError for a foreign record */
+export async function readPublishedOrders(log: KafkaLog, topic: string, deadlineMs: number): Promise<OrderIndex> {
+  const published = new OrderIndex();
+  for (const [partition, { earliest, highWatermark }] of await log.readOffsets(topic, deadlineMs)) {
+    const range = { topic, partition, fromOffset: earliest, untilOffset: highWatermark, deadlineMs };
+    for await (const records of log.readRecords({ ...range, isolation: 'read_committed' })) {
+      for (const record of records) published.add(readEvent(topic, partition, record).orderId);
+    }
+  }
+  return published;
+}
+
+/**
+ * From where on the live topic has every order, its checkpoint's gaps aside. Reads one record of each partition that
+ * retention has cut. `deadlineMs`: see KafkaLog. @throws TopicMissingError, LiveTopicChangedError for a foreign record
+ */
+export async function readKafkaCoverage(
+  log: Pick<KafkaLog, 'readOffsets' | 'readRecords'>,
+  topic: string,
+  checkpoint: Pick<Checkpoint, 'partitions' | 'nextOffsets' | 'throughLsn'>,
+  deadlineMs: number,
+): Promise<KafkaCoverage> {
+  const heads: PartitionHead[] = [];
+  for (const [partition, { earliest, lastStable, highWatermark }] of await log.readOffsets(topic, deadlineMs)) {
+    if (partition >= checkpoint.partitions) continue;
+    const range = { topic, partition, fromOffset: earliest, untilOffset: lastStable, deadlineMs };
+    let first: OrderPlaced | null = null;
+    if (earliest > 0n) {
+      for await (const [record] of log.readRecords({ ...range, isolation: 'read_committed' })) {
+        first = readEvent(topic, partition, record!);
+        break;
+      }
+    }
+    heads.push({ partition, earliest, end: highWatermark, firstCommitLsn: first?.commitLsn ?? null });
+  }
+  return { oldestLsn: findOldestCovered(checkpoint, heads) };
+}

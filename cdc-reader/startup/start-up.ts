@@ -1,0 +1,207 @@
+// One start, in the order that is safe: preflight → take the slot (the lock of this server: a standby waits here and
+// has fenced nobody) → read the checkpoint and check continuity (a restored clone stops here and has fenced nobody) →
+// fence → read the checkpoint to its end and check again → process. Guarantees: what it returns may publish; until
+// then the stream is paused, and answered. While Kafka is away it holds the slot and retries, so an outage costs no
+// takeover. Without a slot, or with an unfinished first start, first-start.ts goes before.
+import { setTimeout as delay } from 'node:timers/promises';
+import type { CheckpointTopic } from '#kafka/checkpoint-topic.ts';
+import type { TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
+import type { KafkaLog } from '#kafka/reading/log.ts';
+import { LSN_ZERO } from '#schemas/lsn.ts';
+import { failpoint } from '#service/failpoint.ts';
+import { HaltError } from '#service/halt.ts';
+import type { Logger } from '#service/logger.ts';
+import type { CdcReaderConfig } from '../config.ts';
+import { SlotInvalidatedError } from '../errors.ts';
+import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_WAITING, type ReaderMetrics } from '../metrics.ts';
+import { createStreamRelay, type StreamRelay } from '../pipeline/stream-relay.ts';
+import { createReplicationStream, type ReplicationStream } from '../postgres/replication-stream.ts';
+import { createSourceSession, type SourceSession } from '../postgres/source-session.ts';
+import { SlotBusyError, SlotLostError } from '../postgres/stream-errors.ts';
+import type { SourceIdentity } from '../postgres/walsender.ts';
+import { startLagSampler } from '../supervise/lag-sampler.ts';
+import type { Lifeline } from '../supervise/lifeline.ts';
+import {
+  FirstStartUnfinishedError,
+  PreflightError,
+  SourceMovedError,
+  StandbyError,
+} from '../supervise/restart-errors.ts';
+import { restartDelayMs } from '../supervise/restart-policy.ts';
+import type { VerifiedCheckpoint } from './continuity.ts';
+import { runFirstStart } from './initial-snapshot.ts';
+import { fence, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
+import { findPreflightProblems, findPreflightWarnings } from './preflight.ts';
+import { haltIfTablesChanged, readVerifiedCheckpoint } from './verified-checkpoint.ts';
+
+export interface ReaderSession {
+  readonly source: SourceSession;
+  readonly stream: ReplicationStream;
+  readonly relay: StreamRelay;
+  readonly producer: TransactionalProducer;
+  readonly checkpointTopic: CheckpointTopic;
+  readonly log: KafkaLog;
+  readonly checkpoint: VerifiedCheckpoint;
+  /** By partition of the live topic, the offset that the next produce answer can't lie below. */
+  readonly nextOffsets: readonly bigint[];
+}
+
+export interface StartContext {
+  readonly config: CdcReaderConfig;
+  readonly lifeline: Lifeline;
+  readonly logger: Logger;
+  readonly metrics: ReaderMetrics;
+  /** Everything that is opened is closed with it, newest first. */
+  readonly resources: AsyncDisposableStack;
+  /** Told how a start that has to wait stands, for readiness. */
+  readonly onWaiting: (why: Error) => void;
+}
+
+/** @throws HaltError (stop), StandbyError and PreflightError (wait), anything else (start again) */
+export async function startReader(context: StartContext): Promise<ReaderSession> {
+  const { config, lifeline, logger, metrics, resources } = context;
+  const relay = createStreamRelay(lifeline);
+  const source = await lifeline.open(
+    resources,
+    () =>
+      createSourceSession({
+        databaseUrl: config.orderDatabaseUrl,
+        applicationName: config.applicationName,
+        logger,
+        onEnd: relay.sourceEnded,
+      }),
+    (session) => session.close(),
+  );
+  const facts = await lifeline.race(source.preflightFacts(config));
+  const problems = findPreflightProblems(facts, config);
+  if (problems.length > 0) {
+    await lifeline.race(haltIfTablesChanged(context, source, facts.capture.fingerprint));
+    throw new PreflightError(problems);
+  }
+  for (const warning of findPreflightWarnings(facts, config)) logger.warn({ event: READER_CAPTURE_CHANGED }, warning);
+  resources.adopt(startLagSampler({ source, slotName: config.slotName, metrics, lifeline }), (sampler) =>
+    sampler.close(),
+  );
+
+  let isFirstStart = (await lifeline.race(source.readSlot(config.slotName))) === null;
+  for (;;) {
+    if (isFirstStart)
+      await lifeline.race(runFirstStart(context, source).catch((error) => requireLock(error, source, config)));
+    const stream = await lifeline.race(takeSlot(context, source, relay));
+    await lifeline.race(requireSameServer(source, stream.identity, config.slotName));
+    await failpoint('reader.slot-taken');
+    try {
+      const kafka = await whileKafkaIsAway(context, (attempt) => connectKafka(context, source, stream, attempt));
+      return { source, stream, relay, ...kafka };
+    } catch (error) {
+      if (!(error instanceof FirstStartUnfinishedError)) throw error;
+      await stream.close();
+      isFirstStart = true;
+    }
+  }
+}
+
+/** A halt of the first start counts while its lock is ours: without it another reader may have done it all meanwhile. */
+async function requireLock(error: unknown, source: SourceSession, { slotName }: CdcReaderConfig): Promise<never> {
+  if (error instanceof HaltError) await source.readSlot(slotName); // rejects when the session, and the lock with it, is gone
+  throw error;
+}
+
+function takeSlot(context: StartContext, source: SourceSession, relay: StreamRelay): Promise<ReplicationStream> {
+  const { config, lifeline, logger, resources } = context;
+  const create = async () => {
+    try {
+      return await createReplicationStream({
+        databaseUrl: config.orderDatabaseUrl,
+        slotName: config.slotName,
+        publicationName: config.publicationName,
+        applicationName: config.applicationName,
+        walSenderTimeoutMs: config.walSenderTimeoutMs,
+        logger,
+        handlers: relay,
+      });
+    } catch (error) {
+      if (error instanceof SlotBusyError) throw new StandbyError(error.message, { cause: error });
+      if (!(error instanceof SlotLostError)) throw error;
+      const acknowledged = (await source.readSlot(config.slotName))?.confirmedFlushLsn ?? LSN_ZERO;
+      const { flushLsn } = await source.readCurrentWal();
+      throw new SlotInvalidatedError(config.slotName, 'acknowledged', acknowledged, flushLsn, error.reason);
+    }
+  };
+  return lifeline.open(resources, create, (stream) => stream.close());
+}
+
+/**
+ * A host name can lead elsewhere between two connections (failover). Then the session sees another timeline, or a slot
+ * that nobody holds. @throws SourceMovedError
+ */
+export async function requireSameServer(
+  source: Pick<SourceSession, 'readCurrentWal' | 'readSlot'>,
+  stream: Pick<SourceIdentity, 'timeline'>,
+  slotName: string,
+): Promise<void> {
+  const { timeline } = await source.readCurrentWal();
+  const slot = await source.readSlot(slotName);
+  const isSameTimeline = timeline === null || timeline === stream.timeline;
+  if (!isSameTimeline || slot?.active !== true) throw new SourceMovedError(slotName);
+}
+
+/** Tries until Kafka answers; only a halt, or the end of this start, ends it sooner. */
+async function whileKafkaIsAway<T>(
+  { lifeline, logger, resources, onWaiting }: StartContext,
+  attemptOnce: (attempt: AsyncDisposableStack) => Promise<T>,
+): Promise<T> {
+  for (let failures = 0; ; failures++) {
+    const attempt = new AsyncDisposableStack();
+    try {
+      const result = await lifeline.race(attemptOnce(attempt));
+      resources.use(attempt);
+      return result;
+    } catch (error) {
+      await attempt.disposeAsync();
+      if (error instanceof HaltError || error instanceof FirstStartUnfinishedError || lifeline.signal.aborted)
+        throw error;
+      onWaiting(error as Error);
+      logger.warn(
+        { event: READER_WAITING, err: error, failures },
+        'Kafka is not ready; holding the slot and trying again.',
+      );
+      await delay(restartDelayMs('failure', failures, Math.random()), undefined, { signal: lifeline.signal });
+    }
+  }
+}
+
+async function connectKafka(
+  { config, lifeline, logger }: StartContext,
+  source: SourceSession,
+  stream: ReplicationStream,
+  attempt: AsyncDisposableStack,
+): Promise<Pick<ReaderSession, 'producer' | 'checkpointTopic' | 'log' | 'checkpoint' | 'nextOffsets'>> {
+  const kafka = await lifeline.open(
+    attempt,
+    () => openKafka(config, logger),
+    (open) => open.close(),
+  );
+  await readVerifiedCheckpoint(config, kafka, source, stream, 'settled');
+  await failpoint('reader.before-fence');
+
+  const producer = await lifeline.open(
+    attempt,
+    () => fence(config, logger),
+    (open) => open.close(),
+  );
+  await failpoint('reader.fenced');
+
+  // Nobody else writes from here on. Read before the check: what is created anew after it begins below these offsets.
+  const offsets = await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
+  const { checkpoint, warnings } = await readVerifiedCheckpoint(config, kafka, source, stream, 'high_watermark');
+  for (const warning of warnings) logger.warn({ event: READER_CAPTURE_CHANGED }, `Accepted: ${warning}.`);
+  if (offsets.size > checkpoint.partitions) {
+    logger.warn(
+      { event: READER_PARTITIONS_ADDED, partitions: offsets.size, used: checkpoint.partitions },
+      'The live topic has more partitions than the checkpoint uses; the new ones stay empty.',
+    );
+  }
+  const nextOffsets = Array.from({ length: checkpoint.partitions }, (_, p) => offsets.get(p)?.highWatermark ?? 0n);
+  return { producer, checkpointTopic: kafka.checkpointTopic, log: kafka.log, checkpoint, nextOffsets };
+}

@@ -1,0 +1,133 @@
+// The checkpoint of a start, checked against everything that can contradict it: the server, the slot, the publication and
+// the live topic. Guarantees: what is returned may be gone on from, as far as this moment tells (I11); facts of two
+// moments, taken while another reader was publishing, are looked at again and halt nobody. Collecting the facts is all that
+// happens here: judging them is continuity.ts's, and when to look is start-up.ts's.
+
+import { type CaptureFingerprint, compareCapture, describeMoved, recordedOids } from '#schemas/capture-fingerprint.ts';
+import { type Checkpoint, findWitness, formatCheckpoint } from '#schemas/checkpoint.ts';
+import { HaltError } from '#service/halt.ts';
+import type { Logger } from '#service/logger.ts';
+import type { CdcReaderConfig } from '../config.ts';
+import { captureChanged } from '../errors.ts';
+import type { ReplicationStream } from '../postgres/replication-stream.ts';
+import { readIdentity } from '../postgres/slot.ts';
+import type { SourceSession } from '../postgres/source-session.ts';
+import { FirstStartUnfinishedError, OvertakenError } from '../supervise/restart-errors.ts';
+import { checkContinuity } from './continuity.ts';
+import { type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
+import { readPartitionTails } from './live-topic.ts';
+import { explainMissingCheckpoint, type FoundCheckpoint, findCheckpoint } from './read-checkpoint.ts';
+
+type Recorded = FoundCheckpoint & { readonly checkpoint: Checkpoint };
+
+/**
+ * The checkpoint, if it fits to source and live topic. A reader that was stopped in the midst of looking, long enough
+ * for another one to take the slot and publish, must not take that for a gap. @throws OvertakenError, HaltErrors
+ */
+export async function readVerifiedCheckpoint(
+  config: CdcReaderConfig,
+  kafka: KafkaConnection,
+  source: SourceSession,
+  stream: ReplicationStream,
+  through: 'high_watermark' | 'settled',
+): Promise<ReturnType<typeof checkContinuity>> {
+  const recorded = await readCheckpoint(config, kafka, source, through);
+  try {
+    return await checkAgainstSource(config, kafka, source, stream, recorded, through);
+  } catch (error) {
+    if (!(error instanceof HaltError)) throw error;
+    const again = await readCheckpoint(config, kafka, source, through);
+    const isSame = formatCheckpoint(again.checkpoint).equals(formatCheckpoint(recorded.checkpoint));
+    throw isSame ? error : new OvertakenError(error);
+  }
+}
+
+async function readCheckpoint(
+  config: CdcReaderConfig,
+  kafka: KafkaConnection,
+  source: SourceSession,
+  through: 'high_watermark' | 'settled',
+): Promise<Recorded> {
+  const { checkpoint, isHidden } = await findCheckpoint(config, kafka, through, true);
+  if (checkpoint === null) {
+    const slot = await source.readSlot(config.slotName);
+    throw explainMissingCheckpoint(config, { isHidden, slot, liveOffsets: await kafka.countLiveOffsets(false) });
+  }
+  const readFlushLsn = async () => (await source.readCurrentWal()).flushLsn;
+  await kafka.ensureTopics({ throughLsn: checkpoint.throughLsn, readFlushLsn });
+  if (checkpoint.state !== 'streaming') throw new FirstStartUnfinishedError();
+  return { checkpoint, isHidden };
+}
+
+// Before fencing, another reader's transaction may just be ending, so the end of the live topic is not judged then.
+async function checkAgainstSource(
+  config: CdcReaderConfig,
+  kafka: KafkaConnection,
+  source: SourceSession,
+  stream: ReplicationStream,
+  { checkpoint, isHidden }: Recorded,
+  through: 'high_watermark' | 'settled',
+): Promise<ReturnType<typeof checkContinuity>> {
+  const slot = await source.readSlot(config.slotName);
+  const { fingerprint } = await source.readCapture(config.publicationName);
+  const names = await source.readTableNames(recordedOids(checkpoint.capture).map(({ oid }) => oid));
+  const witness = findWitness(checkpoint);
+  const { flushLsn } = await source.readCurrentWal();
+  return checkContinuity(checkpoint, {
+    isNewest: !isHidden,
+    source: { ...stream.identity, flushLsn },
+    slot: {
+      name: config.slotName,
+      plugin: slot?.plugin ?? 'none',
+      database: slot?.database ?? 'none',
+      confirmedFlushLsn: slot?.confirmedFlushLsn ?? null,
+      walStatus: slot?.walStatus ?? null,
+      invalidationReason: slot?.invalidationReason ?? null,
+    },
+    capture: { publicationName: config.publicationName, found: fingerprint, names },
+    lastOrderExists: witness === null ? null : (await source.orderExists([witness])).has(witness),
+    live: through === 'settled' ? null : await readPartitionTails(kafka.log, config.ordersTopic, READ_DEADLINE_MS),
+  });
+}
+
+/**
+ * Where preflight finds what only an operator can change, the tables may also have been changed under the checkpoint: then
+ * the halt has the better advice. It is judged without the slot, so only where nobody streams from it. While Kafka or the
+ * checkpoint can't be read, preflight's problems stand. @throws TablesChangedError
+ */
+export async function haltIfTablesChanged(
+  { config, logger }: { config: CdcReaderConfig; logger: Logger },
+  source: SourceSession,
+  found: CaptureFingerprint,
+): Promise<void> {
+  const slot = await source.readSlot(config.slotName);
+  if (slot === null || slot.active) return;
+  const checkpoint = await readStreamingCheckpoint(config, logger);
+  if (checkpoint === null) return;
+  const differences = compareCapture(checkpoint.capture, found).differences;
+  if (!differences.some(({ subject }) => subject === 'table')) return;
+  const names = await source.readTableNames(recordedOids(checkpoint.capture).map(({ oid }) => oid));
+  const { flushLsn } = await source.readCurrentWal();
+  const moved = describeMoved(checkpoint.capture, names);
+  throw captureChanged(config.publicationName, differences, moved, checkpoint.throughLsn, flushLsn);
+}
+
+/** The newest checkpoint if it is of this very database and streaming, and nothing newer can be hidden behind it. */
+async function readStreamingCheckpoint(config: CdcReaderConfig, logger: Logger): Promise<Checkpoint | null> {
+  try {
+    const identity = await readIdentity({
+      databaseUrl: config.orderDatabaseUrl,
+      applicationName: config.applicationName,
+    });
+    await using kafka = new AsyncDisposableStack();
+    const open = kafka.adopt(await openKafka(config, logger), (one) => one.close());
+    const { checkpoint, isHidden } = await findCheckpoint(config, open, 'settled', false);
+    if (checkpoint === null || isHidden || checkpoint.state !== 'streaming') return null;
+    const isSame =
+      checkpoint.systemIdentifier === identity.systemIdentifier && checkpoint.database === identity.database;
+    return isSame ? checkpoint : null;
+  } catch (error) {
+    logger.debug({ err: error }, 'The checkpoint could not be read beside the preflight problems.');
+    return null;
+  }
+}

@@ -1,0 +1,33 @@
+// How far the reader is behind, and what its slot costs the server, looked at every two seconds for as long as one start
+// lasts: while Kafka is away, or the stream is paused, the stream itself tells nothing. Guarantees: a look that fails ends
+// the start, since it means that the session is gone. What the figures mean is metrics.ts's.
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ReaderMetrics } from '../metrics.ts';
+import type { SourceSession } from '../postgres/source-session.ts';
+import type { Lifeline } from './lifeline.ts';
+
+const SAMPLE_EVERY_MS = 2_000;
+
+/** Samples until it is closed, which waits for nothing. */
+export function startLagSampler(options: {
+  source: Pick<SourceSession, 'readCurrentWal' | 'readSlot'>;
+  slotName: string;
+  metrics: Pick<ReaderMetrics, 'sampled'>;
+  lifeline: Pick<Lifeline, 'fail'>;
+  everyMs?: number;
+}): { close(): void } {
+  const { source, slotName, metrics, lifeline, everyMs = SAMPLE_EVERY_MS } = options;
+  const closed = new AbortController();
+  const run = async (): Promise<void> => {
+    while (!closed.signal.aborted) {
+      const slot = await source.readSlot(slotName);
+      const { flushLsn } = await source.readCurrentWal();
+      metrics.sampled(flushLsn, slot);
+      await delay(everyMs, undefined, { signal: closed.signal, ref: false });
+    }
+  };
+  run().catch((error) => {
+    if (!closed.signal.aborted) lifeline.fail(error);
+  });
+  return { close: () => closed.abort() };
+}

@@ -1,0 +1,108 @@
+// Which rows of the stream are orders and items: by OID, name, schema and column types of the RELATION that they belong to.
+import { describe, expect, it } from 'vitest';
+import { classifyRelation } from '../../../../cdc-reader/pipeline/contract-rows.ts';
+import { exampleOids } from '../../../support/capture.ts';
+import { itemsRelation, ordersRelation, type RelationMessage } from '../../../support/pgoutput-messages.ts';
+
+const classify = (relation: RelationMessage) => classifyRelation(relation, exampleOids);
+const retyped = (relation: RelationMessage, column: string, typeOid: number): RelationMessage => ({
+  ...relation,
+  columns: relation.columns.map((one) => (one.name === column ? { ...one, typeOid } : one)),
+});
+const without = (relation: RelationMessage, column: string): RelationMessage => ({
+  ...relation,
+  columns: relation.columns.filter(({ name }) => name !== column),
+});
+
+const [UUID, TEXT, VARCHAR, BPCHAR, INT2, INT4, INT8, NUMERIC, TIMESTAMP, DOMAIN] = [
+  2950, 25, 1043, 1042, 21, 23, 20, 1700, 1114, 16500,
+];
+
+describe('a relation', () => {
+  it('with OID, name and schema of a captured table holds its rows, wherever its columns are', () => {
+    expect(classify(ordersRelation)).toEqual({ kind: 'orders', columns: 7, at: [0, 1, 3, 4, 5, 6] });
+    expect(classify(itemsRelation)).toEqual({ kind: 'items', columns: 6, at: [0, 1, 2, 3, 4, 5] });
+    const turned = { ...itemsRelation, columns: itemsRelation.columns.toReversed() };
+    expect(classify(turned)).toEqual({ kind: 'items', columns: 6, at: [5, 4, 3, 2, 1, 0] });
+    const wider = {
+      ...ordersRelation,
+      columns: [{ name: 'note', typeOid: 3802, isKey: false }, ...ordersRelation.columns],
+    };
+    expect(classify(wider)).toMatchObject({ kind: 'orders', columns: 8, at: [1, 2, 4, 5, 6, 7] });
+    expect(classify(without(ordersRelation, 'status'))).toMatchObject({ kind: 'orders', columns: 6 });
+  });
+
+  it.each<[string, RelationMessage]>([
+    ['another name', { ...ordersRelation, relationOid: 9, name: 'audit' }],
+    ['the name in another schema', { ...ordersRelation, relationOid: 9, schema: 'shop2' }],
+    ['the name in another case', { ...ordersRelation, relationOid: 9, name: 'Orders' }],
+    ['no column at all', { ...ordersRelation, relationOid: 9, name: 'empty', columns: [] }],
+  ])('with %s and an OID of its own is another table', (_, relation) => {
+    expect(classify(relation)).toBe('other');
+  });
+
+  it.each<[string, RelationMessage, RegExp]>([
+    [
+      'the name of a captured table, but another OID',
+      { ...ordersRelation, relationOid: 9 },
+      /public\.orders \(oid 9\), but the captured table of that name has oid 16384$/,
+    ],
+    [
+      'the OID of a captured table, but another name',
+      { ...ordersRelation, name: 'orders_old' },
+      /public\.orders_old \(oid 16384\), which is the captured table public\.orders under another name$/,
+    ],
+    [
+      'the OID of a captured table, but another schema',
+      { ...itemsRelation, schema: 'archive' },
+      /archive\.order_items \(oid 16390\), which is the captured table public\.order_items under another name$/,
+    ],
+    [
+      'the OID of one captured table, and the name of the other',
+      { ...ordersRelation, name: 'order_items' },
+      /which is the captured table public\.orders under another name$/,
+    ],
+    [
+      'a missing column',
+      without(itemsRelation, 'cart_line_id'),
+      /public\.order_items without the column cart_line_id$/,
+    ],
+    [
+      'a renamed column',
+      {
+        ...ordersRelation,
+        columns: ordersRelation.columns.map((one) => (one.name === 'source' ? { ...one, name: 'origin' } : one)),
+      },
+      /without the column source$/,
+    ],
+    [
+      'a timestamp without time zone',
+      retyped(ordersRelation, 'placed_at', TIMESTAMP!),
+      /column placed_at was not timestamp with time zone$/,
+    ],
+    [
+      'a number of another kind',
+      retyped(itemsRelation, 'quantity', NUMERIC!),
+      /quantity was not bigint or integer or smallint$/,
+    ],
+    ['a text in place of a uuid', retyped(ordersRelation, 'order_id', TEXT!), /order_id was not uuid$/],
+    [
+      'a domain',
+      retyped(ordersRelation, 'user_id', DOMAIN!),
+      /user_id was not text or character varying or character$/,
+    ],
+  ])('with %s is refused, and says why', (_, relation, what) => {
+    expect(classify(relation)).toEqual({ kind: 'refused', what: expect.stringMatching(what) });
+  });
+
+  it.each<[table: string, column: string, types: readonly number[]]>([
+    ['orders', 'user_id', [TEXT!, VARCHAR!, BPCHAR!]],
+    ['orders', 'currency', [TEXT!, VARCHAR!, BPCHAR!]],
+    ['orders', 'total_cents', [INT2!, INT4!, INT8!]],
+    ['order_items', 'line_no', [INT2!, INT4!, INT8!]],
+    ['order_items', 'cart_line_id', [UUID!, TEXT!, VARCHAR!, BPCHAR!]],
+  ])('of %s may have in %s any type whose text means the same', (table, column, types) => {
+    const relation = table === 'orders' ? ordersRelation : itemsRelation;
+    for (const type of types) expect(classify(retyped(relation, column, type))).toHaveProperty('at');
+  });
+});

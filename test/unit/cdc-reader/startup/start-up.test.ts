@@ -1,0 +1,187 @@
+// What a start looks at: the checkpoint, which may be hidden; the lag; and the one life that all its parts share.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { type Checkpoint, formatCheckpoint } from '#schemas/checkpoint.ts';
+import { LSN_ZERO, toLsn } from '#schemas/lsn.ts';
+import { createMetrics } from '#service/metrics.ts';
+import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
+import { RowSpool } from '../../../../cdc-reader/pipeline/row-spool.ts';
+import type { SourceSession } from '../../../../cdc-reader/postgres/source-session.ts';
+import { explainMissingCheckpoint, findCheckpoint } from '../../../../cdc-reader/startup/read-checkpoint.ts';
+import { startLagSampler } from '../../../../cdc-reader/supervise/lag-sampler.ts';
+import { createLifeline } from '../../../../cdc-reader/supervise/lifeline.ts';
+import { exampleCapture } from '../../../support/capture.ts';
+import { parseMetrics } from '../../../support/prometheus-text.ts';
+import { waitFor } from '../../../support/wait.ts';
+
+const names = { checkpointTopic: 'cdc.checkpoints.tillstream', slotName: 'tillstream' };
+const intent: Checkpoint = {
+  state: 'intent',
+  systemIdentifier: '1',
+  database: 'shop',
+  slotName: 'tillstream',
+  timeline: 1,
+  history: [],
+  generation: 1,
+  partitions: 3,
+  lastPublished: null,
+  throughLsn: LSN_ZERO,
+  partial: null,
+  nextOffsets: [],
+  capture: exampleCapture(),
+  gaps: [],
+  windowMarks: [],
+};
+
+type Kafka = Parameters<typeof findCheckpoint>[1];
+
+/** A checkpoint topic that ends at offset 2, of which `lastStable` can be read. */
+function kafkaWith(options: { record: Buffer | null; lastStable: bigint; exists?: boolean }): Kafka {
+  const offsets = { earliest: 0n, lastStable: options.lastStable, highWatermark: 2n };
+  return {
+    hasCheckpointTopic: async () => options.exists ?? true,
+    log: { readOffsets: async () => new Map([[0, offsets]]) } as unknown as Kafka['log'],
+    checkpointTopic: {
+      read: async () => ({ record: options.record, offset: null }),
+    } as unknown as Kafka['checkpointTopic'],
+  };
+}
+
+describe('finding the checkpoint', () => {
+  const slot = { confirmedFlushLsn: toLsn(5n) };
+
+  it('gives the newest one', async () => {
+    const kafka = kafkaWith({ record: formatCheckpoint(intent), lastStable: 2n });
+    expect(await findCheckpoint(names, kafka, 'settled', true)).toEqual({ checkpoint: intent, isHidden: false });
+  });
+
+  it('says that a newer one may be hidden in a transaction that has not ended, until it has fenced its writer', async () => {
+    const kafka = kafkaWith({ record: formatCheckpoint(intent), lastStable: 1n });
+    expect(await findCheckpoint(names, kafka, 'settled', true)).toEqual({ checkpoint: intent, isHidden: true });
+    expect(await findCheckpoint(names, kafka, 'high_watermark', true)).toMatchObject({ isHidden: false });
+  });
+
+  it('halts where the newest record is no checkpoint', async () => {
+    const kafka = kafkaWith({ record: Buffer.from('{"version":2}'), lastStable: 2n });
+    await expect(findCheckpoint(names, kafka, 'settled', true)).rejects.toMatchObject({
+      code: 'CHECKPOINT_UNREADABLE',
+    });
+  });
+
+  it('halts where there is a slot and none', async () => {
+    for (const kafka of [
+      kafkaWith({ record: null, lastStable: 2n }),
+      kafkaWith({ record: null, lastStable: 2n, exists: false }),
+    ]) {
+      const { checkpoint, isHidden } = await findCheckpoint(names, kafka, 'settled', true);
+      expect(checkpoint).toBe(null);
+      const error = explainMissingCheckpoint(names, { isHidden, slot, liveOffsets: 0n });
+      expect(error).toMatchObject({ code: 'CHECKPOINT_MISSING' });
+    }
+  });
+
+  it('looks again where the first one may be in a transaction that has not ended, until it has fenced its writer', async () => {
+    const kafka = kafkaWith({ record: null, lastStable: 1n });
+    const { isHidden } = await findCheckpoint(names, kafka, 'settled', true);
+    const error = explainMissingCheckpoint(names, { isHidden, slot, liveOffsets: 0n });
+    expect(error).toMatchObject({ code: 'CHECKPOINT_UNDECIDED' });
+    expect(await findCheckpoint(names, kafka, 'high_watermark', true)).toMatchObject({ isHidden: false });
+  });
+});
+
+describe('sampling the lag', () => {
+  function createStage(source: Partial<Pick<SourceSession, 'readSlot' | 'readCurrentWal'>> = {}) {
+    const metrics = createMetrics('test');
+    const lifeline = createLifeline();
+    const stage = { flushLsn: toLsn(1_000n), looks: 0 };
+    const sampler = startLagSampler({
+      source: {
+        readSlot: async () => ({ confirmedFlushLsn: toLsn(400n), retainedBytes: 700n }) as never,
+        readCurrentWal: async () => {
+          stage.looks += 1;
+          return { flushLsn: stage.flushLsn, timeline: 1, inRecovery: false };
+        },
+        ...source,
+      },
+      slotName: 'tillstream',
+      metrics: createReaderMetrics(metrics),
+      lifeline,
+      everyMs: 10,
+    });
+    const metric = async (name: string) => parseMetrics(await metrics.render()).get(name);
+    return Object.assign(stage, { sampler, lifeline, metric });
+  }
+
+  it('tells the distance to the end of the log and what the slot keeps, again and again, with nothing received', async () => {
+    const stage = createStage();
+    await waitFor('a sample', async () => (await stage.metric('tillstream_reader_lag_bytes')) === 600);
+    expect(await stage.metric('tillstream_reader_retained_wal_bytes')).toBe(700);
+    stage.flushLsn = toLsn(5_400n);
+    await waitFor('the next', async () => (await stage.metric('tillstream_reader_lag_bytes')) === 5_000);
+    stage.sampler.close();
+  });
+
+  it('ends when it is closed', async () => {
+    const stage = createStage();
+    await waitFor('a sample', () => stage.looks > 0);
+    stage.sampler.close();
+    const { looks } = stage;
+    await delay(50);
+    expect(stage.looks).toBeLessThanOrEqual(looks + 1);
+    expect(stage.lifeline.signal.aborted).toBe(false);
+  });
+
+  it('ends the start when the session is gone', async () => {
+    const stage = createStage({ readSlot: () => Promise.reject(new Error('the session has ended')) });
+    await expect(stage.lifeline.failed).rejects.toThrow('the session has ended');
+  });
+});
+
+describe('a lifeline', () => {
+  it('closes at once what was opened after the start had failed', async () => {
+    const lifeline = createLifeline();
+    const resources = new AsyncDisposableStack();
+    const opening = Promise.withResolvers<string>();
+    const closed: string[] = [];
+    const opened = lifeline.open(
+      resources,
+      () => opening.promise,
+      async (name) => {
+        closed.push(name);
+      },
+    );
+    lifeline.fail(new Error('first'));
+    lifeline.fail(new Error('second'));
+    await resources.disposeAsync();
+    opening.resolve('slot');
+    await expect(opened).rejects.toThrow('first');
+    expect(closed).toEqual(['slot']);
+    await expect(
+      lifeline.open(
+        resources,
+        async () => 'another',
+        async () => {},
+      ),
+    ).rejects.toThrow('first');
+    await expect(lifeline.race(new Promise(() => undefined))).rejects.toThrow('first');
+  });
+});
+
+describe('a spool', () => {
+  it('can be closed twice, and is not read afterwards: its descriptor may be another file by then', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tillstream-reader-'));
+    const spool = new RowSpool(directory);
+    spool.addOrder(0, { tag: 0, tuple: Buffer.from('row') });
+    spool.close();
+    const next = new RowSpool(directory); // takes the number that has become free
+    spool.close();
+    expect(() => [...spool.orders()]).toThrow('closed');
+    next.addOrder(0, { tag: 0, tuple: Buffer.from('its own') });
+    expect([...next.orders()][0]!.order!.tuple.toString()).toBe('its own');
+    next.close();
+    rmSync(directory, { recursive: true });
+  });
+});
