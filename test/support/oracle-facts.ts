@@ -71,6 +71,8 @@ export interface CartFacts {
 export interface Facts {
   readonly orders: readonly OrderFact[];
   readonly live: readonly PartitionLog[];
+  /** The replay topic; it matters where an operator has accepted a gap. */
+  readonly replayed?: readonly PartitionLog[];
   readonly checkpoints: readonly PartitionLog[];
   readonly slotName: string;
   /** Undefined when the slot does not exist. */

@@ -5,6 +5,7 @@
 import { type Addition, cartKey, itemKey, runCartModel } from './oracle-cart-model.ts';
 import { comparePlaces, type OrderEvent, place, positionText } from './oracle-event.ts';
 import type { CartFacts, Facts, LineFact, RemovalFact } from './oracle-facts.ts';
+import type { Replayed } from './oracle-judge-gaps.ts';
 import type { JudgedLog } from './oracle-judge-log.ts';
 import type { Findings } from './oracle-verdict.ts';
 
@@ -15,7 +16,12 @@ export interface CartHistory {
   readonly appliedBefore: ReadonlySet<string>;
   /** {@link cartKey}s that users changed or deleted lines of: only conservation's upper bound is known for these. */
   readonly edited: ReadonlySet<string>;
+  /** Where the orders database's log was when a replay had closed all gaps so far; ascending. */
+  readonly gapsClosedAt?: readonly bigint[];
 }
+
+/** Beyond every position. */
+const lastLsn = 1n << 64n;
 
 /** Judges `carts` by the events in the log. Orders beyond a partition's stored offset count as lost (I1). */
 export function judgeCarts(
@@ -59,6 +65,18 @@ function judgeLedger(facts: Facts, carts: CartFacts, log: JudgedLog, findings: F
       'I6',
       same,
       () => `the ledger has order ${event.orderId} at ${positionText(entry)}, the topic at ${positionText(event)}`,
+    );
+  }
+  for (const { event } of log.replayed) {
+    publishedIds.add(event.orderId);
+    const entry = ledger.get(event.orderId);
+    findings.expect('I1', entry !== undefined, () => `order ${event.orderId} of a gap is replayed and not applied`);
+    if (entry === undefined) continue;
+    const same = entry.userId === event.userId && entry.source === event.source && comparePlaces(entry, event) === 0;
+    findings.expect(
+      'I6',
+      same,
+      () => `the ledger has order ${event.orderId} at ${positionText(entry)}, the replay at ${positionText(event)}`,
     );
   }
   const orderIds = new Set(facts.orders.map(({ orderId }) => orderId));
@@ -106,24 +124,47 @@ function judgeParked(carts: CartFacts, log: JudgedLog, findings: Findings): void
 /** I3: what each item removed, and what each line is left with. */
 function judgeEffects(carts: CartFacts, log: JudgedLog, history: CartHistory, findings: Findings): void {
   const ledger = new Set(carts.ledger.map(({ orderId }) => orderId));
+  const isJudged = ({ orderId }: OrderEvent) => ledger.has(orderId) && !history.appliedBefore.has(orderId);
   const orders = [...log.published.values()]
     .flat()
     .map(({ event }) => event)
-    .filter(({ orderId }) => ledger.has(orderId) && !history.appliedBefore.has(orderId));
+    .filter(isJudged);
+  const replayed = log.replayed.filter(({ event }) => isJudged(event));
   const removals = carts.removals.filter(({ orderId }) => !history.appliedBefore.has(orderId));
-  judgeRemovals(orders, removals, history, findings);
+  judgeRemovals(orders, replayed, removals, history, findings);
   const buyers = new Map(carts.ledger.map(({ orderId, userId }) => [orderId, userId]));
   judgeLines(carts.lines, removals, buyers, history, findings);
 }
 
+/** With the orders of each gap where `placeOf` puts a gap that begins there. */
+function mergeReplayed(
+  orders: readonly OrderEvent[],
+  replayed: readonly Replayed[],
+  placeOf: (gapFromLsn: bigint) => bigint,
+): OrderEvent[] {
+  const all = [
+    ...replayed.map(({ event, gapFromLsn }) => ({ event, at: placeOf(gapFromLsn) })),
+    ...orders.map((event) => ({ event, at: event.commitLsn })),
+  ];
+  return all.toSorted((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0)).map(({ event }) => event);
+}
+
 function judgeRemovals(
   orders: readonly OrderEvent[],
+  replayed: readonly Replayed[],
   removals: readonly RemovalFact[],
   history: CartHistory,
   findings: Findings,
 ): void {
-  const model = (additionsFirst: boolean) => runCartModel({ ...history, orders, additionsFirst }).reductions;
-  const [early, late] = [model(true), model(false)];
+  // What an order finds is the more, the fewer others came before it: what both ends agree on holds for all between.
+  const latest = (gapFromLsn: bigint) => history.gapsClosedAt?.find((lsn) => lsn > gapFromLsn) ?? lastLsn;
+  const orderings =
+    replayed.length === 0
+      ? [orders]
+      : [mergeReplayed(orders, replayed, (lsn) => lsn), mergeReplayed(orders, replayed, latest)];
+  const models = orderings.flatMap((inOrder) =>
+    [true, false].map((additionsFirst) => runCartModel({ ...history, orders: inOrder, additionsFirst }).reductions),
+  );
   const byItem = Map.groupBy(removals, ({ orderId, lineNo }) => itemKey(orderId, lineNo));
   // A line that an addition made came into being at some moment among the orders: an item between two others may find it
   // although it finds nothing with all additions first, and nothing with all of them last.
@@ -132,7 +173,7 @@ function judgeRemovals(
   const unsure = history.edited.union(new Set(later.map(({ userId, sku }) => cartKey(userId, sku))));
   const known = new Set<string>();
   let undetermined = 0;
-  for (const { orderId, userId, source, items } of orders) {
+  for (const { orderId, userId, source, items } of orderings[0]!) {
     for (const { lineNo, sku, quantity } of items) {
       const key = itemKey(orderId, lineNo);
       const rows = byItem.get(key) ?? [];
@@ -144,8 +185,8 @@ function judgeRemovals(
         honest && removed >= 0 && removed <= quantity,
         () => `item ${key} ordered ${quantity} and removed ${removed}`,
       );
-      const [first, last] = [early.get(key), late.get(key)];
-      const agreed = first?.removed === last?.removed && first?.lineId === last?.lineId;
+      const [first, ...others] = models.map((model) => model.get(key));
+      const agreed = others.every((other) => first?.removed === other?.removed && first?.lineId === other?.lineId);
       if (source !== 'direct' && (!agreed || unsure.has(cartKey(userId, sku)))) {
         undetermined += 1;
         continue;

@@ -17,6 +17,10 @@ export interface Checkpoint {
   readonly throughLsn: string;
   /** By partition: the events of the checkpoint's own Kafka transaction, and later ones, lie from here on. */
   readonly nextOffsets: readonly string[];
+  /** Of a transaction that is published up to this ordinal. */
+  readonly partial?: { readonly commitLsn: string; readonly ordinal: number } | null;
+  /** Commits that an operator has accepted as missing from the live topic: from the first on, before the second. */
+  readonly gaps?: readonly { readonly fromLsn: string; readonly toLsn: string }[];
 }
 
 /** All committed checkpoints of the slot, oldest first. */
@@ -59,7 +63,8 @@ export function judgeCheckpoints(
     const before = checkpoints[index - 1];
     // A first start publishes its snapshot before it knows where the stream will go on.
     const comparable = before !== undefined && before.state !== 'intent' && checkpoint.state === 'streaming';
-    if (comparable) judgeCover(before, checkpoint, published, findings);
+    if (comparable && isAdopted(before, checkpoint)) judgeAdopted(before, checkpoint, findings);
+    else if (comparable) judgeCover(before, checkpoint, published, findings);
   }
   const last = latest.lastPublished;
   const lastText = last === null ? 'nothing' : `${last.commitLsn}:${last.ordinal}`;
@@ -95,6 +100,21 @@ export function judgeCheckpoints(
     'I7',
     confirmed === undefined || confirmed <= throughLsn,
     () => `Postgres was told ${lsnText(confirmed!)}, and the checkpoint covers ${latest.throughLsn}`,
+  );
+}
+
+/** Whether an operator has accepted a gap between the two: no reader wrote the later one, and nothing was published. */
+export function isAdopted(earlier: Checkpoint | undefined, later: Checkpoint): boolean {
+  return later.gaps?.at(-1)?.toLsn !== earlier?.gaps?.at(-1)?.toLsn;
+}
+
+function judgeAdopted(earlier: Checkpoint, later: Checkpoint, findings: Findings): void {
+  const ends = ({ lastPublished: last }: Checkpoint) =>
+    last === null ? 'nothing' : `${last.commitLsn}:${last.ordinal}`;
+  findings.expect(
+    'I5',
+    ends(earlier) === ends(later),
+    () => `the checkpoint ended at ${ends(earlier)}, an operator's ends at ${ends(later)}`,
   );
 }
 

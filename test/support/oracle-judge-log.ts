@@ -14,6 +14,7 @@ import {
 } from './oracle-event.ts';
 import type { Facts, OrderFact } from './oracle-facts.ts';
 import { judgeCheckpoints, readCheckpoints, snapshotCommits } from './oracle-judge-checkpoints.ts';
+import { findGaps, fromTables, type Gap, judgeGaps, liesIn, type Replayed } from './oracle-judge-gaps.ts';
 import type { RawRecord } from './oracle-kafka.ts';
 import type { Findings } from './oracle-verdict.ts';
 
@@ -24,6 +25,8 @@ export interface JudgedLog {
   readonly unreadable: readonly RawRecord[];
   /** Events that someone else sent, outside of a transaction: they count for nothing, and may be parked. */
   readonly foreign: readonly RawRecord[];
+  /** Orders of accepted gaps that came by a replay from the tables instead, in the order of that topic. */
+  readonly replayed: readonly Replayed[];
 }
 
 export function judgeLog(facts: Facts, findings: Findings): JudgedLog {
@@ -58,10 +61,13 @@ export function judgeLog(facts: Facts, findings: Findings): JudgedLog {
   const partitions = checkpoints.at(-1)?.partitions ?? facts.live.length;
   judgeOrder(published, partitions, findings);
   const snapshots = snapshotCommits(checkpoints);
-  judgeContent(facts.orders, published, snapshots, findings);
-  judgeTransactions(facts.orders, published, snapshots, findings);
+  const gaps = findGaps(checkpoints, published);
+  judgeGaps(gaps, published, findings);
+  const missing = judgeContent(facts.orders, published, snapshots, findings);
+  const replayed = judgeMissing(missing, gaps, fromTables(facts.replayed ?? []), findings);
+  judgeTransactions(facts.orders, published, { snapshots, gaps, replayed }, findings);
   judgeCheckpoints(facts, checkpoints, published, findings);
-  return { published, unreadable, foreign };
+  return { published, unreadable, foreign, replayed };
 }
 
 /** I4: positions strictly increase within a partition, each order lies in its user's, once. */
@@ -95,13 +101,13 @@ function judgeOrder(
   }
 }
 
-/** I1 and I2: the published orders are the committed ones, with the content of their rows. */
+/** I2: the published orders are committed ones, with the content of their rows. Returns those that are not published. */
 function judgeContent(
   orders: readonly OrderFact[],
   published: ReadonlyMap<number, readonly Published[]>,
   snapshots: ReadonlySet<bigint>,
   findings: Findings,
-): void {
+): OrderFact[] {
   const byId = new Map(orders.map((order) => [order.orderId, order]));
   const found = new Set<string>();
   for (const event of [...published.values()].flat()) {
@@ -113,9 +119,43 @@ function judgeContent(
     const wrong = differingFields(order, event.event, snapshots.has(event.event.commitLsn));
     findings.expect('I2', wrong.length === 0, () => `${place(event)}: order ${orderId} differs in ${wrong.join(', ')}`);
   }
-  for (const { orderId } of orders) {
-    findings.expect('I1', found.has(orderId), () => `order ${orderId} is committed and not published`);
+  findings.looked('I1', found.size);
+  return orders.filter(({ orderId }) => !found.has(orderId));
+}
+
+/**
+ * I1: an order that the live topic lacks lies in a gap that an operator has accepted, and came by a replay from the tables,
+ * with the content of its row. Returns what was so.
+ */
+function judgeMissing(
+  missing: readonly OrderFact[],
+  gaps: readonly Gap[],
+  replayed: readonly Published[],
+  findings: Findings,
+): Replayed[] {
+  const byId = new Map(replayed.map((one) => [one.event.orderId, one]));
+  const gapOf = new Map<Published, Gap>();
+  for (const order of missing) {
+    const { orderId } = order;
+    const gap = gaps.find((one) => liesIn(one, order));
+    findings.expect('I1', gap !== undefined, () => `order ${orderId} is committed and not published`);
+    if (gap === undefined) continue;
+    const found = byId.get(orderId);
+    findings.expect('I1', found !== undefined, () => `order ${orderId} lies in a gap and was not replayed`);
+    if (found === undefined) continue;
+    const wrong = differingFields(order, found.event, true);
+    findings.expect(
+      'I2',
+      wrong.length === 0,
+      () => `replayed ${place(found)}: order ${orderId} differs in ${wrong.join(', ')}`,
+    );
+    gapOf.set(found, gap);
   }
+  findings.count('orders in gaps', missing.length);
+  return replayed.flatMap((one) => {
+    const gap = gapOf.get(one);
+    return gap === undefined ? [] : [{ ...one, gapFromLsn: gap.fromLsn }];
+  });
 }
 
 function differingFields(order: OrderFact, event: OrderEvent, isSnapshot: boolean): string[] {
@@ -144,16 +184,25 @@ function differingFields(order: OrderFact, event: OrderEvent, isSnapshot: boolea
 function judgeTransactions(
   orders: readonly OrderFact[],
   published: ReadonlyMap<number, readonly Published[]>,
-  snapshots: ReadonlySet<bigint>,
+  excuses: {
+    readonly snapshots: ReadonlySet<bigint>;
+    readonly gaps: readonly Gap[];
+    readonly replayed: readonly Replayed[];
+  },
   findings: Findings,
 ): void {
+  const { snapshots, gaps } = excuses;
+  const replayed = new Set(excuses.replayed.map(({ event }) => event.orderId));
   const events = new Map([...published.values()].flat().map(({ event }) => [event.orderId, event]));
   const xidByCommit = new Map<bigint, string>();
   for (const [xid, members] of Map.groupBy(orders, (order) => order.xid)) {
     const own = members.map(({ orderId }) => events.get(orderId)).filter((event) => event !== undefined);
+    // Of a huge one that was being published when a gap began, the rest is replayed.
+    const isCutOff = own.length > 0 && gaps.some(({ partial }) => own.every(({ commitLsn }) => commitLsn === partial));
+    const rest = isCutOff ? members.filter(({ orderId }) => replayed.has(orderId)).length : 0;
     findings.expect(
       'I5',
-      own.length === 0 || own.length === members.length,
+      own.length === 0 || own.length + rest === members.length,
       () => `transaction ${xid} is torn: ${own.length} of its ${members.length} orders are published`,
     );
     const commits = new Set(own.map(({ commitLsn }) => commitLsn));

@@ -8,6 +8,7 @@ import { type Addition, cartKey } from './oracle-cart-model.ts';
 import { readEvent } from './oracle-event.ts';
 import {
   type Facts,
+  lsnFromText,
   readCartLines,
   readCarts,
   readConfirmedFlush,
@@ -15,6 +16,7 @@ import {
   withTextClient,
 } from './oracle-facts.ts';
 import { type CartHistory, judgeCarts } from './oracle-judge-carts.ts';
+import { fromTables } from './oracle-judge-gaps.ts';
 import { judgeLog } from './oracle-judge-log.ts';
 import { readTopic } from './oracle-kafka.ts';
 import { createFindings, type Verdict } from './oracle-verdict.ts';
@@ -28,6 +30,8 @@ export interface OracleOptions {
   readonly brokers: readonly string[];
   /** Default `orders.placed`. */
   readonly ordersTopic?: string;
+  /** Default: the orders topic's name and `.replay`. */
+  readonly replayTopic?: string;
   /** Default `tillstream`. */
   readonly slotName?: string;
   /** Default `cdc.checkpoints.` and the slot's name. */
@@ -46,6 +50,8 @@ export interface Oracle {
   noteAddition(addition: Addition): void;
   /** A line changed or deleted by its user while orders may be on their way: the outcome for that SKU isn't determined. */
   noteEdit(userId: string, sku: string): void;
+  /** A replay has ended that applied the orders of all gaps so far; what commits from now on is applied after them. */
+  noteGapsClosed(): Promise<void>;
   /** Resolves when every committed order is published and, with a carts database, behind the sink's stored offset. */
   waitUntilDrained(deadlineMs: number): Promise<void>;
   /** Reads everything and judges it; meaningful when drained. */
@@ -57,6 +63,7 @@ const readDeadlineMs = 120_000;
 /** Opens nothing until it is asked: each reading uses connections of its own, so servers may come and go in between. */
 export function createOracle(options: OracleOptions): Oracle {
   const { ordersUrl, cartsUrl, brokers, ordersTopic = 'orders.placed', slotName = 'tillstream' } = options;
+  const replayTopic = options.replayTopic ?? `${ordersTopic}.replay`;
   const checkpointTopic = options.checkpointTopic ?? `cdc.checkpoints.${slotName}`;
   const consumerGroup = options.consumerGroup ?? 'cart-sink';
   let history: CartHistory = { opening: [], additions: [], appliedBefore: new Set(), edited: new Set() };
@@ -66,7 +73,8 @@ export function createOracle(options: OracleOptions): Oracle {
     const confirmedFlushLsn = await readConfirmedFlush(ordersUrl, slotName);
     const live = await readTopic({ brokers, topic: ordersTopic, deadlineMs: readDeadlineMs });
     const checkpoints = await readTopic({ brokers, topic: checkpointTopic, deadlineMs: readDeadlineMs });
-    return { orders: await readOrders(ordersUrl), live, checkpoints, slotName, confirmedFlushLsn, carts };
+    const replayed = await readTopic({ brokers, topic: replayTopic, deadlineMs: readDeadlineMs });
+    return { orders: await readOrders(ordersUrl), live, replayed, checkpoints, slotName, confirmedFlushLsn, carts };
   };
 
   /** Throws what is still missing: cheap counts first, the whole topic only when these are right. */
@@ -87,6 +95,10 @@ export function createOracle(options: OracleOptions): Oracle {
       committed.map(({ value, transactional }) => (transactional ? readEvent(value)?.orderId : undefined)),
     );
     published.delete(undefined);
+    if (published.size < orders) {
+      const replayed = await readTopic({ brokers, topic: replayTopic, deadlineMs: readDeadlineMs });
+      for (const { event } of fromTables(replayed)) published.add(event.orderId);
+    }
     if (published.size < orders) throw new Error(`${published.size} of ${orders} orders are published`);
     if (carts === undefined) return;
     const next = new Map(carts.offsets.map(({ partition, nextOffset }) => [partition, nextOffset]));
@@ -107,6 +119,10 @@ export function createOracle(options: OracleOptions): Oracle {
     },
     noteEdit(userId, sku) {
       history = { ...history, edited: new Set([...history.edited, cartKey(userId, sku)]) };
+    },
+    async noteGapsClosed() {
+      const [row] = await withTextClient(ordersUrl, (query) => query('SELECT pg_current_wal_insert_lsn() AS lsn'));
+      history = { ...history, gapsClosedAt: [...(history.gapsClosedAt ?? []), lsnFromText(row!.lsn!)] };
     },
     async waitUntilDrained(deadlineMs) {
       await waitFor('the pipeline to be drained', () => requireDrained().then(() => true), {

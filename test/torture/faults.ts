@@ -10,6 +10,7 @@ import { withTextClient } from '../support/oracle-facts.ts';
 import type { OrderLoad } from '../support/order-load.ts';
 import { openStrangersTransaction } from '../support/stranger.ts';
 import type { TcpProxy } from '../support/tcp-proxy.ts';
+import { addPolicy, losePrivilege, renameTables, swapTables } from './capture-faults.ts';
 import type { Member } from './member.ts';
 import { pause, readerState } from './pause.ts';
 import type { Fault, FaultKind } from './plan.ts';
@@ -22,6 +23,10 @@ export interface FaultContext {
   readonly signal: AbortSignal;
   /** Earlier positions of the orders database, oldest first. */
   readonly positions: readonly string[];
+  /** Replays begin no earlier than now from here on. */
+  readonly forgetPositions: () => void;
+  /** A replay has applied what lay in the gaps so far. */
+  readonly noteGapsClosed: () => Promise<void>;
   readonly note: (line: string) => void;
 }
 
@@ -248,6 +253,11 @@ const executors: Record<FaultKind, Executor> = {
   async 'big-copy'({ load, note }, { orders }) {
     await load.copyTogether(orders).catch((error: Error) => note(`COPY failed: ${error.message}`));
   },
+
+  'tables-renamed': renameTables,
+  'tables-swapped': swapTables,
+  'policy-added': addPolicy,
+  'privilege-lost': losePrivilege,
 
   replay: (context, fault) => runReplay(context, fault),
   'replay-killed': (context, fault) => runReplay(context, fault),

@@ -81,7 +81,9 @@ async function torture(
       print(formatProgress({ ...counted(sampler), elapsedMs: elapsedMs(), faults: done.length, current }));
   }, progressEveryMs);
 
-  const context: FaultContext = { stack, load, signal, positions: sampler.positions, note };
+  const { positions, forgetPositions } = sampler;
+  const { noteGapsClosed } = oracle;
+  const context: FaultContext = { stack, load, signal, positions, forgetPositions, noteGapsClosed, note };
   const runFaults = async () => {
     for (const fault of plan.faults) {
       await pause(Math.max(0, fault.atMs - elapsedMs()), signal);

@@ -4,8 +4,11 @@
 // are "not before": a fault that takes longer than planned pushes back those behind it, never their order or kind. One in
 // three has company: a second fault, of another part of the pipeline, strikes while it lasts. Load and faults draw from streams of their own, so that leaving out classes leaves the load as it was.
 
-/** A reader, B sink, C Kafka, D orders Postgres, E carts Postgres, F zombies, G pressure, and replays. */
-export const faultClasses = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'replay'] as const;
+/**
+ * A reader, B sink, C Kafka, D orders Postgres, E carts Postgres, F zombies, G pressure, K what the captured tables are and
+ * what the reader may see of them, and replays.
+ */
+export const faultClasses = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'K', 'replay'] as const;
 export type FaultClass = (typeof faultClasses)[number];
 
 /** What can be done in each class, with the range of time in milliseconds that it lasts. */
@@ -37,6 +40,10 @@ const kinds = {
   burst: { class: 'G', lastsMs: [4_000, 6_000] },
   'big-copy': { class: 'G', lastsMs: [0, 0] },
   'sinks-paused': { class: 'G', lastsMs: [20_000, 20_000] },
+  'tables-renamed': { class: 'K', lastsMs: [0, 4_000] }, // then back, and the readers' halt is repaired
+  'tables-swapped': { class: 'K', lastsMs: [2_000, 5_000] }, // after the readers' halt, and then repaired
+  'policy-added': { class: 'K', lastsMs: [2_000, 9_000] },
+  'privilege-lost': { class: 'K', lastsMs: [2_000, 9_000] },
   replay: { class: 'replay', lastsMs: [0, 0] },
   'replay-killed': { class: 'replay', lastsMs: [0, 1_500] }, // that long after it has begun, then resumed
 } as const satisfies Record<string, { class: FaultClass; lastsMs: readonly [number, number] }>;
@@ -98,6 +105,8 @@ const stepEveryMs = [150, 650] as const;
 const pauseMs = [1_000, 8_000] as const;
 /** Beside its own time: what a process takes to start, roughly. */
 const overheadMs = 3_000;
+/** To halt, adopt, start again, replay from the tables and audit. */
+const repairMs = 20_000;
 
 /** Makes the whole schedule. `seed`: a whole number from 0 to 2^32 - 1. */
 export function planTorture(seed: number, minutes: number, classes: readonly FaultClass[]): TorturePlan {
@@ -141,7 +150,8 @@ function planEdit(random: Random, atMs: number, dice: number): LoadStep {
 
 /**
  * What may strike beside a fault of each class: another part than the one that it breaks, or that must be there for it. A
- * zombie's successor must not be killed, a replay must come to its proof, and what stops all sinks has them to itself.
+ * zombie's successor must not be killed, a replay must come to its proof, and what stops all sinks has them to itself. K has
+ * only the side of the carts beside it, since nothing else may stop or repair a reader meanwhile.
  */
 const companyOf: Readonly<Record<FaultClass, readonly FaultClass[]>> = {
   A: ['B', 'C', 'D', 'E'],
@@ -151,8 +161,11 @@ const companyOf: Readonly<Record<FaultClass, readonly FaultClass[]>> = {
   E: ['A', 'B', 'C', 'D'],
   F: ['C', 'D', 'E'],
   G: ['A', 'C', 'D', 'E'],
+  K: ['B', 'E'],
   replay: [],
 };
+/** What an operator has to repair, with nothing else that is broken. */
+const solitary: ReadonlySet<FaultKind> = new Set(['tables-renamed', 'tables-swapped']);
 const companyShare = 1 / 3;
 /** A fault that is over at once leaves this long for its company to strike into what it has done. */
 const aftermathMs = 1_000;
@@ -180,13 +193,14 @@ function planFaults(random: Random, endMs: number, classes: readonly FaultClass[
   for (let atMs = quietStartMs + random.integer(...pauseMs); atMs < endMs && allowed.length > 0; ) {
     if (deck.length === 0) deck = random.shuffle(allowed);
     const fault = draw(deck.pop()!, atMs);
-    const companions = allowed.filter((kind) => companyOf[fault.class].includes(kinds[kind].class));
+    const isSolitary = solitary.has(fault.kind);
+    const companions = allowed.filter((kind) => !isSolitary && companyOf[fault.class].includes(kinds[kind].class));
     const isAccompanied = random.share() < companyShare && companions.length > 0;
     const afterMs = random.integer(0, fault.lastsMs + aftermathMs);
     const company = isAccompanied ? draw(random.pick(companions), atMs + afterMs) : undefined;
     faults.push(company === undefined ? fault : { ...fault, company });
     const wholeMs = Math.max(fault.lastsMs, company === undefined ? 0 : afterMs + company.lastsMs);
-    atMs += wholeMs + overheadMs + random.integer(...pauseMs);
+    atMs += wholeMs + overheadMs + (isSolitary ? repairMs : 0) + random.integer(...pauseMs);
   }
   return { faults, orders };
 }

@@ -27,8 +27,8 @@ export async function runReplay(context: FaultContext, fault: Fault): Promise<vo
   if (from === undefined) return note('no position to replay from yet');
   const mode = fault.target % 2 === 0 ? 'repair' : 'reapply';
   const args = ['--from-lsn', from, '--mode', mode, '--yes'];
-  if (fault.kind === 'replay') return runTool(context, args);
-  const killed = await runTool(context, [...args, '--rate', slowRate], fault.lastsMs).then(
+  if (fault.kind === 'replay') return runReplayTool(context, args);
+  const killed = await runReplayTool(context, [...args, '--rate', slowRate], fault.lastsMs).then(
     () => false,
     (error: unknown) => {
       if (!(error instanceof ToolKilled)) throw error;
@@ -39,12 +39,17 @@ export async function runReplay(context: FaultContext, fault: Fault): Promise<vo
   const sql =
     "SELECT run_id FROM replay_runs WHERE state IN ('publishing', 'published') ORDER BY created_at DESC LIMIT 1";
   const [run] = await withTextClient(stack.cartsUrl, (query) => query(sql));
-  await runTool(context, run === undefined ? args : ['resume', run.run_id!]);
+  await runReplayTool(context, run === undefined ? args : ['resume', run.run_id!]);
 }
 
 class ToolKilled extends Error {}
 
-async function runTool({ stack, signal, note }: FaultContext, args: readonly string[], killAfterMs?: number) {
+/** Runs the tool to its end. @throws when that is not exit code 0, or {@link ToolKilled} */
+export async function runReplayTool(
+  { stack, signal, note }: FaultContext,
+  args: readonly string[],
+  killAfterMs?: number,
+) {
   signal.throwIfAborted();
   const child = await spawnGuarded(process.execPath, [tool, ...args], {
     cwd: repository,

@@ -12,6 +12,7 @@ import type { LocalKafka } from '../../dev/local-kafka.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
 import { removePostgresData } from '../../dev/postgres-data.ts';
 import { migrateOrders } from '../../order-api/migrate-orders.ts';
+import { withTextClient } from '../support/oracle-facts.ts';
 import { startProxiedKafka } from '../support/proxied-kafka.ts';
 import { createTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { createTestRoot, removeAbandonedTestRoots, testRootVariable } from '../support/test-directory.ts';
@@ -27,12 +28,13 @@ export interface TortureStack {
   readonly ordersProxy: TcpProxy;
   /** Between the sinks and the carts database. */
   readonly cartsProxy: TcpProxy;
+  /** Past the proxy, as a superuser. */
   readonly ordersUrl: string;
   /** Past the proxy. */
   readonly cartsUrl: string;
   readonly readers: readonly Member[];
   readonly sinks: readonly Member[];
-  /** For tools: everything by its direct way. */
+  /** For tools: everything by its direct way, the orders database as the readers' role. */
   readonly toolEnv: Readonly<Record<string, string>>;
   /** Starts what does not run, resumes what is paused, opens what is cut. */
   restore(): Promise<void>;
@@ -51,6 +53,13 @@ const common = { ...names, LOG_LEVEL: 'info', HOST: '127.0.0.1' };
 const readerTimes = { WAL_SENDER_TIMEOUT_MS: '2000', TRANSACTION_TIMEOUT_MS: '5000', IDLE_CHECKPOINT_MS: '500' };
 const sinkTimes = { SESSION_TIMEOUT_MS: '6000', LAG_INTERVAL_MS: '1000' };
 export const { SLOT_NAME: slotName, CONSUMER_GROUP: consumerGroup, ORDERS_TOPIC: ordersTopic } = names;
+
+/** The readers' role, made as the README says; the last grant lets the window of WAL move on where the server is idle. */
+export const readerRole = 'reader';
+const createReaderRole = `
+  CREATE ROLE ${readerRole} LOGIN REPLICATION;
+  GRANT SELECT ON orders, order_items TO ${readerRole};
+  GRANT EXECUTE ON FUNCTION pg_log_standby_snapshot() TO ${readerRole}`;
 
 /** kill -9 loses nothing without fsync, only a power cut does. The oracle compares commit times. */
 const postgresSettings = { fsync: 'off', track_commit_timestamp: 'on', max_connections: '120' };
@@ -88,13 +97,14 @@ export async function startTortureStack(brokers: 1 | 3, onNotice: (message: stri
     const [ordersUrl, cartsUrl] = [orders.url('orders'), carts.url('carts')];
     const logger = createLogger('torture', 'warn');
     await migrateOrders({ databaseUrl: ordersUrl, publicationName: names.PUBLICATION_NAME, logger });
+    await withTextClient(ordersUrl, (query) => query(createReaderRole));
     await migrateCarts({ databaseUrl: cartsUrl, logger });
 
     const through = (proxy: TcpProxy, url: string) => Object.assign(new URL(url), { port: String(proxy.port) }).href;
     const readerEnv = {
       ...common,
       ...readerTimes,
-      ORDER_DATABASE_URL: through(ordersProxy, ordersUrl),
+      ORDER_DATABASE_URL: through(ordersProxy, orders.url('orders', readerRole)),
       KAFKA_BROKERS: kafka.bootstrap,
     };
     const sinkEnv = {
@@ -124,7 +134,7 @@ export async function startTortureStack(brokers: 1 | 3, onNotice: (message: stri
       toolEnv: {
         ...common,
         ...readerTimes,
-        ORDER_DATABASE_URL: ordersUrl,
+        ORDER_DATABASE_URL: orders.url('orders', readerRole),
         CART_DATABASE_URL: cartsUrl,
         KAFKA_BROKERS: kafka.directBootstrap,
       },

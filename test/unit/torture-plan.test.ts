@@ -18,10 +18,10 @@ describe('the plan of a torture run', () => {
     const [first, second] = planTorture(7, 10, faultClasses).faults;
     expect([first?.kind, first?.atMs, second?.kind, second?.atMs]).toMatchInlineSnapshot(`
       [
-        "long-transaction",
+        "carts-restart",
         6924,
-        "sinks-paused",
-        19715,
+        "privilege-lost",
+        14642,
       ]
     `);
   });
@@ -51,6 +51,9 @@ describe('the plan of a torture run', () => {
       expect([fault.class, company.class]).not.toContain('replay');
       expect(company.atMs).toBeGreaterThanOrEqual(fault.atMs);
       if (fault.class === 'F') expect(['A', 'B']).not.toContain(company.class);
+      if (fault.class === 'K') expect(['B', 'E']).toContain(company.class);
+      expect(company.class).not.toBe('K');
+      expect(fault.kind).not.toMatch(/^tables-/);
     }
   });
 
