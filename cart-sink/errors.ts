@@ -2,7 +2,7 @@
  * Why the sink halts (I11), each with the positions that a person needs and what repairs it.
  *
  * Guarantees: after one of these nothing more is consumed until a person has looked; carts are served on. Leaves to
- * retry-policy.ts: everything that passes by itself.
+ * apply/retry.ts: everything that passes by itself.
  */
 import { formatPosition, type Position } from '#schemas/position.ts';
 import { HaltError } from '#service/halt.ts';

@@ -1,5 +1,5 @@
 import { sql } from '@databases/pg';
-import type { Removal } from '../reduce-cart.ts';
+import type { Removal } from '../rule/reduce-cart.ts';
 
 export interface RemovalEntry extends Removal {
   /** 0 when the order is applied; then one more each time that a replay changes what the item removed. */

@@ -2,11 +2,11 @@
 // carts is there, or was recorded as removed.
 import { randomInt } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { applyBatch } from '../../cart-sink/apply-batch.ts';
-import { applyReliably } from '../../cart-sink/apply-reliably.ts';
-import { readSettled } from '../../cart-sink/partition-owner.ts';
-import { CURRENT_RULE, type Rule, reduceCart } from '../../cart-sink/reduce-cart.ts';
-import { createCartServer } from '../../cart-sink/server.ts';
+import { applyBatch } from '../../cart-sink/apply/apply-batch.ts';
+import { applyReliably } from '../../cart-sink/apply/apply-reliably.ts';
+import { readSettled } from '../../cart-sink/apply/ownership.ts';
+import { createCartServer } from '../../cart-sink/cart-api/server.ts';
+import { CURRENT_RULE, type Rule, reduceCart } from '../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { setFailpointHandler } from '../../service/failpoint.ts';
 import type { HttpServer } from '../../service/http-server.ts';

@@ -2,11 +2,11 @@
 // change meanwhile; the sums of a run; and the dry run's preview, which must tell what then happens.
 import { IsolationLevel, sql } from '@databases/pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { applyBatch } from '../../cart-sink/apply-batch.ts';
-import { createReplayPreview, readUnknownOrders } from '../../cart-sink/preview-replay.ts';
-import { CURRENT_RULE, type Rule, reduceCart } from '../../cart-sink/reduce-cart.ts';
+import { applyBatch } from '../../cart-sink/apply/apply-batch.ts';
+import { createReplayPreview, readUnknownOrders } from '../../cart-sink/apply/preview-replay.ts';
 import { addTallies } from '../../cart-sink/replay-records.ts';
-import { isVisible } from '../../cart-sink/snapshot-visibility.ts';
+import { CURRENT_RULE, type Rule, reduceCart } from '../../cart-sink/rule/reduce-cart.ts';
+import { isVisible } from '../../cart-sink/rule/snapshot-visibility.ts';
 import { addCartLine } from '../../cart-sink/sql/add-cart-line.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { setFailpointHandler } from '../../service/failpoint.ts';

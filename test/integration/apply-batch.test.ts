@@ -1,9 +1,9 @@
 import { sql } from '@databases/pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { applyBatch } from '../../cart-sink/apply-batch.ts';
+import { applyBatch } from '../../cart-sink/apply/apply-batch.ts';
+import { readSettled, takeOwnership } from '../../cart-sink/apply/ownership.ts';
 import { CommitOutcomeUnknownError, GenerationChangedError, PositionWentBackError } from '../../cart-sink/errors.ts';
-import { readSettled, takeOwnership } from '../../cart-sink/partition-owner.ts';
-import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
+import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import { insertAppliedOrders } from '../../cart-sink/sql/insert-applied-orders.ts';
 import { toLsn } from '../../schemas/lsn.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';

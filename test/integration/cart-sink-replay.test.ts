@@ -2,8 +2,8 @@
 // the rule waits without holding anything else up, and a wrong rule that was deployed is put right by a reapply.
 import { randomUUID } from 'node:crypto';
 import { afterEach, expect, test } from 'vitest';
-import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
 import type { ReplayStamp } from '../../cart-sink/replay-records.ts';
+import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import type { Service } from '../support/service-process.ts';
 import { createEvent, createStamp, tallyEvents } from '../support/sink-events.ts';

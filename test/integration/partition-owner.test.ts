@@ -2,7 +2,7 @@
 // ones at the same moment never wait for each other in a circle (I6, I8).
 
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { readSettled, type TopicPartition, takeOwnership } from '../../cart-sink/partition-owner.ts';
+import { readSettled, type TopicPartition, takeOwnership } from '../../cart-sink/apply/ownership.ts';
 import { type CartDatabase, createCartDatabase, TEST_GROUP } from '../support/cart-database.ts';
 import { waitFor } from '../support/wait.ts';
 

@@ -2,8 +2,8 @@
 // orders would do one after the other.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { reduceBatch } from '../../cart-sink/reduce-batch.ts';
-import { type CartLine, reduceCart } from '../../cart-sink/reduce-cart.ts';
+import { reduceBatch } from '../../cart-sink/rule/reduce-batch.ts';
+import { type CartLine, reduceCart } from '../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { createEvent } from '../support/sink-events.ts';
 

@@ -1,7 +1,7 @@
 // The rows of the carts database, and what each of the sink's statements does to them. Statements change nothing by
 // themselves: they give changes, which a commit puts in place and writes into the journal, so that the judge can go
 // through history again. A batch's place in the journal is the moment at which it locked the cart lines.
-import type { Removal } from '../../cart-sink/reduce-cart.ts';
+import type { Removal } from '../../cart-sink/rule/reduce-cart.ts';
 import type { advanceOffset } from '../../cart-sink/sql/advance-offset.ts';
 import { uuid } from '../support/pgoutput-messages.ts';
 

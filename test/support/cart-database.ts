@@ -2,9 +2,9 @@
 // the cart API do to it is left to the tests.
 
 import pg from 'pg';
-import type { Batch, SinkEntry } from '../../cart-sink/batch.ts';
+import type { Batch, SinkEntry } from '../../cart-sink/apply/batch.ts';
+import { takeOwnership } from '../../cart-sink/apply/ownership.ts';
 import { migrateCarts } from '../../cart-sink/migrate-carts.ts';
-import { takeOwnership } from '../../cart-sink/partition-owner.ts';
 import { EMPTY_TALLY, type ReplayStamp } from '../../cart-sink/replay-records.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { createDatabase, type Database } from '../../service/database.ts';

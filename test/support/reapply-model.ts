@@ -3,10 +3,10 @@
 // orders and repairs, reapplyOrders for reapplies. Line ids follow from the operation that makes the line, so that two
 // worlds under two rules name the same line alike.
 
-import { createCartState, formatCartKey, type StoredLine } from '../../cart-sink/cart-state.ts';
-import { type AppliedOrder, reapplyOrders } from '../../cart-sink/reapply.ts';
-import { reduceBatch } from '../../cart-sink/reduce-batch.ts';
-import type { Rule } from '../../cart-sink/reduce-cart.ts';
+import { createCartState, formatCartKey, type StoredLine } from '../../cart-sink/rule/cart-state.ts';
+import { type AppliedOrder, reapplyOrders } from '../../cart-sink/rule/reapply.ts';
+import { reduceBatch } from '../../cart-sink/rule/reduce-batch.ts';
+import type { Rule } from '../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 
 type Reduce = Rule['reduce'];

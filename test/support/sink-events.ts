@@ -2,8 +2,8 @@
 // what marks them as a replay.
 
 import { randomUUID } from 'node:crypto';
-import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
 import { addToTally, EMPTY_TALLY, type ReplayStamp, type ReplayTally } from '../../cart-sink/replay-records.ts';
+import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import { toLsn } from '../../schemas/lsn.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';

@@ -6,7 +6,7 @@ import { createDatabase, type Database } from '#service/database.ts';
 import { TopicMissingError } from '#service/kafka-errors.ts';
 import { createKafkaLog } from '#service/kafka-log.ts';
 import type { Logger } from '#service/logger.ts';
-import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
+import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import { type Checkpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
 import { createCheckpointTopic } from '../../cdc-reader/kafka/checkpoint-topic.ts';
 import { readExistingOrders } from '../../cdc-reader/sql/read-existing-orders.ts';

@@ -1,7 +1,7 @@
 // The sources by name: what each covers now, and a reader of one for a pass. Each source's own file says what it
 // guarantees; this one knows what they need of the pipeline.
 
-import { readUnknownOrders } from '../../cart-sink/preview-replay.ts';
+import { readUnknownOrders } from '../../cart-sink/apply/preview-replay.ts';
 import type { ReplayMode } from '../../cart-sink/replay-records.ts';
 import { windowSlotName } from '../../cdc-reader/config.ts';
 import { readKafkaCoverage } from '../../cdc-reader/live-topic.ts';

@@ -1,7 +1,7 @@
 // What the operator reads: plan, coverage, status and proof as lines of text. Pure.
 
 import { formatLsn } from '#schemas/lsn.ts';
-import type { OrderPreview } from '../../cart-sink/preview-replay.ts';
+import type { OrderPreview } from '../../cart-sink/apply/preview-replay.ts';
 import { formatRange } from './choose-source.ts';
 import { formatTime } from './parse-time.ts';
 import type { PlannedPass, ReplayPlan, SurveyedOrder } from './plan.ts';

@@ -3,7 +3,7 @@
 // published the run the means to go on.
 
 import { formatLsn } from '#schemas/lsn.ts';
-import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
+import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import { createTransactionalProducer } from '../../cdc-reader/kafka/transactional-producer.ts';
 import { formatCoverage } from './choose-source.ts';
 import type { Connections } from './connections.ts';

@@ -6,7 +6,7 @@ import { IsolationLevel } from '@databases/pg';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { comparePositions, formatPosition } from '#schemas/position.ts';
 import type { Database } from '#service/database.ts';
-import { createReplayPreview, type OrderPreview, readUnknownOrders } from '../../cart-sink/preview-replay.ts';
+import { createReplayPreview, type OrderPreview, readUnknownOrders } from '../../cart-sink/apply/preview-replay.ts';
 import type { ReplayMode } from '../../cart-sink/replay-records.ts';
 import { createOrderFilter, type OrderFilter, type Survey, type SurveyedOrder } from './plan.ts';
 import type { ReplaySource, SourceOrder } from './source.ts';

@@ -1,0 +1,111 @@
+/**
+ * What a replay would do to the carts, without doing it: for the tool's dry run.
+ *
+ * The same fold as in a batch's transaction, over lines that are read without locks; what one order would change is
+ * what the next one sees, also across calls. Guarantees that nothing is written or locked. Leaves to the caller a
+ * transaction with one snapshot (REPEATABLE READ), and that the carts may have changed when the replay is really run.
+ * It remembers every cart line and order that it was asked about.
+ */
+import type { Queryable } from '@databases/pg';
+import type { OrderPlaced } from '#schemas/order-placed.ts';
+import type { ReplayMode } from '../replay-records.ts';
+import { formatCartKey, type StoredLine } from '../rule/cart-state.ts';
+import { reapplyOrders } from '../rule/reapply.ts';
+import { CURRENT_RULE, type Rule } from '../rule/reduce-cart.ts';
+import type { RemovalEntry } from '../sql/insert-cart-removals.ts';
+import type { CartLineRow } from '../sql/lock-cart-lines.ts';
+import { type AppliedOrderRow, readAppliedOrders } from '../sql/read-applied-orders.ts';
+import { readLiveLines } from '../sql/read-live-lines.ts';
+import { readHistories } from './change-carts.ts';
+import { listWantedLines, parseLine, readNamedLines } from './lock-lines.ts';
+
+export interface LinePreview {
+  readonly lineId: string | null;
+  readonly sku: string;
+  /** Negative: taken out of the cart; positive: given back. Never 0. */
+  readonly quantity: number;
+}
+
+export interface OrderPreview {
+  readonly orderId: string;
+  readonly userId: string;
+  /** The ledger lacks it. */
+  readonly isNew: boolean;
+  /** By line. Empty for an order that changes nothing. */
+  readonly changes: readonly LinePreview[];
+}
+
+export interface ReplayPreview {
+  /** One answer for each event, in their sequence: the sequence in which they would be replayed. */
+  add(events: readonly OrderPlaced[]): Promise<readonly OrderPreview[]>;
+}
+
+/** `tx` should be REPEATABLE READ READ ONLY. `rule` is the current one. */
+export function createReplayPreview(tx: Queryable, mode: ReplayMode, rule: Rule = CURRENT_RULE): ReplayPreview {
+  /** Live lines as they would be by now, by user and SKU; null: none. */
+  const carts = new Map<string, StoredLine | null>();
+  const seen = new Set<string>();
+
+  const readLines = async (orders: readonly OrderPlaced[]): Promise<readonly StoredLine[]> => {
+    const all = listWantedLines(orders);
+    const missing = [...all.wanted].filter(([key]) => !carts.has(key));
+    if (missing.length > 0) {
+      const rows: CartLineRow[] = await tx.query(readLiveLines(missing.map(([, wanted]) => wanted)));
+      for (const [key] of missing) carts.set(key, null);
+      for (const line of rows.map(parseLine)) carts.set(formatCartKey(line), line);
+    }
+    const lines = [...all.wanted.keys()].map((key) => carts.get(key) ?? null).filter((line) => line !== null);
+    const named = await readNamedLines(tx, all, lines);
+    // What the database still holds may be gone by now, or another user's line have changed: the overlay knows.
+    const elsewhere = named.map((line) => {
+      const overlay = carts.get(formatCartKey(line));
+      return overlay === undefined || overlay?.lineId === line.lineId ? (overlay ?? line) : null;
+    });
+    return [...lines, ...elsewhere.filter((line) => line !== null)];
+  };
+
+  return {
+    add: async (events) => {
+      const ledger: AppliedOrderRow[] =
+        events.length === 0 ? [] : await tx.query(readAppliedOrders(events.map(({ orderId }) => orderId)));
+      const known = new Set(ledger.map(({ order_id }) => order_id));
+      const isFirst = events.map(({ orderId }) => !seen.has(orderId) && seen.add(orderId) !== undefined);
+      const isNew = events.map(({ orderId }, index) => isFirst[index]! && !known.has(orderId));
+      const isFolded = events.map((_, index) => isNew[index]! || (mode === 'reapply' && isFirst[index]!));
+      const orders = events.filter((_, index) => isFolded[index]);
+      const histories = mode === 'reapply' ? await readHistories(tx, ledger) : new Map<string, never>();
+      const lines = await readLines(orders);
+      const inputs = orders.map((order) => ({ order, applied: histories.get(order.orderId) }));
+      const { effects, lines: changed } = reapplyOrders(lines, inputs, rule.reduce);
+      // A line that is gone before one that came in its place.
+      for (const line of changed.toSorted((a, b) => Math.sign(a.quantity) - Math.sign(b.quantity))) {
+        const key = formatCartKey(line);
+        if (line.quantity > 0) carts.set(key, line);
+        else if (carts.get(key)?.lineId === line.lineId) carts.set(key, null);
+      }
+      const effectOf = new Map(orders.map(({ orderId }, index) => [orderId, effects[index]!]));
+      return events.map(({ orderId, userId }, index) => ({
+        orderId,
+        userId,
+        isNew: isNew[index]!,
+        changes: isFolded[index] ? sumByLine(effectOf.get(orderId)!) : [],
+      }));
+    },
+  };
+}
+
+function sumByLine(entries: readonly RemovalEntry[]): readonly LinePreview[] {
+  return [...Map.groupBy(entries, ({ lineId, sku }) => `${lineId}\n${sku}`).values()].flatMap((rows) => {
+    const [{ lineId, sku }] = rows as [RemovalEntry];
+    const quantity = -rows.reduce((sum, { removed }) => sum + removed, 0);
+    return quantity === 0 ? [] : [{ lineId, sku, quantity }];
+  });
+}
+
+/** Those of `orderIds` that the ledger lacks. */
+export async function readUnknownOrders(carts: Queryable, orderIds: readonly string[]): Promise<Set<string>> {
+  if (orderIds.length === 0) return new Set();
+  const rows: AppliedOrderRow[] = await carts.query(readAppliedOrders(orderIds));
+  const known = new Set(rows.map(({ order_id }) => order_id));
+  return new Set(orderIds.filter((orderId) => !known.has(orderId)));
+}
