@@ -1,8 +1,8 @@
 /**
- * What the cart sink is configured by: one frozen object, read once.
+ * The configuration of the cart sink: one frozen object, read once.
  *
- * Derived limits live here too, because they only make sense together: whatever a database session may hold a lock for
- * has to end before the group gives the partition to a successor, or a stopped owner would block it for ever.
+ * Derived limits are here too, because they only make sense together: a database session must give up its locks before
+ * the group assigns the partition to a successor, or a stopped owner would block the successor for ever.
  */
 import {
   ConfigurationError,
@@ -69,9 +69,9 @@ export function readCartSinkConfig(env: Readonly<Record<string, string | undefin
   const { sessionTimeoutMs } = config;
   return Object.freeze({
     ...config,
-    /** Three heartbeats a session, as Kafka's own clients: two may be lost. */
+    /** Three heartbeats a session, as Kafka's own clients send: two may be lost. */
     heartbeatIntervalMs: Math.floor(sessionTimeoutMs * 0.3),
-    /** A stopped owner's session is ended by the server before its successor, one Kafka session later, needs the row. */
+    /** Postgres ends the session of a stopped owner before the successor, one Kafka session later, needs the row. */
     idleInTransactionTimeoutMs: Math.floor(sessionTimeoutMs * 0.5),
     lockTimeoutMs: Math.floor(sessionTimeoutMs * 0.5),
     statementTimeoutMs: Math.floor(sessionTimeoutMs * 0.7),

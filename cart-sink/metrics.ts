@@ -1,17 +1,17 @@
 /**
- * Where the sink's events become log lines and metrics, so that the code that decides need not know either.
+ * Turns the events of the sink into log lines and metrics, so that the code that decides knows neither.
  *
- * Row values (users, SKUs, quantities) never appear: topics, partitions, offsets and counts do.
+ * Row values (users, SKUs, quantities) never appear; topics, partitions, offsets and counts do.
  */
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
-import type { AppliedCounts } from './apply/apply-reliably.ts';
-import type { Batch } from './apply/batch.ts';
-import type { Ownership, TopicPartition } from './apply/ownership.ts';
-import type { MembershipEnd } from './consume/group-session.ts';
+import type { AppliedCounts, Batch } from './apply/apply-batch.ts';
+import type { Ownership } from './apply/ownership.ts';
+import type { SessionEnd } from './consume/group-session.ts';
 import type { PartitionLag } from './consume/lag-monitor.ts';
 import type { ReplayStamp } from './replay-records.ts';
 import { RULE_VERSION } from './rule/reduce-cart.ts';
+import type { TopicPartition } from './sql/consumer-offsets.ts';
 
 export const SINK_ASSIGNED = 'sink.assigned';
 export const SINK_APPLIED = 'sink.applied';
@@ -22,160 +22,196 @@ export const SINK_WAITING_FOR_TOPICS = 'sink.waiting-for-topics';
 export const SINK_PARKED = 'sink.parked';
 export const SINK_REPLAY_HELD = 'sink.replay-held';
 
-/** One order to a full chunk, by powers of about three. */
+/** From one order to a full batch, in factors of about three. */
 const BATCH_SIZE_BUCKETS = [1, 3, 10, 30, 100, 300, 1_000, 3_000];
 
 export type SinkReporter = ReturnType<typeof createSinkReporter>;
 
-/** Once a process: it registers the sink's metrics. */
+/** Call once in a process: it registers the metrics of the sink. */
 export function createSinkReporter(metrics: Metrics, logger: Logger) {
-  const { counter, gauge, histogram } = metrics;
-  const where = ['topic', 'partition'] as const;
-  const orders = counter(
-    'tillstream_sink_orders_applied_total',
-    'Orders whose effect is committed in the carts database',
-    ['topic'],
-  );
-  const duplicates = counter('tillstream_sink_duplicates_total', 'Orders skipped because the ledger had them', [
-    'topic',
-  ]);
-  const parked = counter('tillstream_sink_parked_total', 'Records parked because they can never be applied', ['topic']);
-  const replayed = counter('tillstream_sink_replay_orders_total', 'Orders of replays, by what became of them', [
-    'outcome',
-  ]);
-  const replayHeld = gauge(
-    'tillstream_sink_replay_held',
-    '1 for a partition that waits at a replay under another version of the rule',
-    where,
-  );
-  /** Runs whose waiting was logged. */
-  const held = new Set<string>();
-  const batchRecords = histogram(
-    'tillstream_sink_batch_records',
-    'Records in one database transaction',
-    [],
-    BATCH_SIZE_BUCKETS,
-  );
-  const applySeconds = histogram('tillstream_sink_apply_seconds', 'Duration of one database transaction');
-  const latency = histogram(
-    'tillstream_sink_commit_to_commit_seconds',
-    "From an order's commit in the orders database, by its clock, to its commit in the carts database",
-  );
-  const lagRecords = gauge(
-    'tillstream_sink_lag_records',
-    'Offsets between the next to apply and the last stable one',
-    where,
-  );
-  const lagSeconds = gauge(
-    'tillstream_sink_lag_seconds',
-    'Age of the last applied order while there is a lag, else 0',
-    where,
-  );
-  const partitions = gauge('tillstream_sink_assigned_partitions', 'Partitions that this sink owns');
-  const rebalances = counter('tillstream_sink_rebalances_total', 'Assignments received from the consumer group');
-  const restarts = counter('tillstream_sink_restarts_total', 'Memberships of the group that ended, by reason', [
-    'reason',
-  ]);
-  const retries = counter('tillstream_sink_retries_total', 'Tries repeated after a fault that passes', ['reason']);
+  const sink = registerMetrics(metrics);
+  return { ...createBatchReporter(sink, logger), ...createSessionReporter(sink, logger) };
+}
 
+type SinkMetrics = ReturnType<typeof registerMetrics>;
+
+function registerMetrics({ counter, gauge, histogram }: Metrics) {
+  const where = ['topic', 'partition'] as const;
+  return {
+    orders: counter('tillstream_sink_orders_applied_total', 'Orders applied and committed in the carts database', [
+      'topic',
+    ]),
+    duplicates: counter('tillstream_sink_duplicates_total', 'Orders skipped because the ledger already had them', [
+      'topic',
+    ]),
+    parked: counter(
+      'tillstream_sink_parked_total',
+      'Records stored in parked_events because they can never be applied',
+      ['topic'],
+    ),
+    replayed: counter('tillstream_sink_replay_orders_total', 'Orders of replay runs, by outcome', ['outcome']),
+    replayPaused: gauge(
+      'tillstream_sink_replay_held',
+      '1 for a partition that is paused at a replay run with another version of the rule',
+      where,
+    ),
+    batchRecords: histogram(
+      'tillstream_sink_batch_records',
+      'Records in one database transaction',
+      [],
+      BATCH_SIZE_BUCKETS,
+    ),
+    applySeconds: histogram('tillstream_sink_apply_seconds', 'Duration of one database transaction'),
+    latency: histogram(
+      'tillstream_sink_commit_to_commit_seconds',
+      'Time from the commit of an order in the orders database, by the clock of that database, to its commit in the carts database',
+    ),
+    lagRecords: gauge(
+      'tillstream_sink_lag_records',
+      'Offsets between the next offset to apply and the last stable offset',
+      where,
+    ),
+    lagSeconds: gauge(
+      'tillstream_sink_lag_seconds',
+      'Age of the last applied order while there is a lag, else 0',
+      where,
+    ),
+    partitions: gauge('tillstream_sink_assigned_partitions', 'Partitions that this sink owns'),
+    rebalances: counter('tillstream_sink_rebalances_total', 'Assignments received from the consumer group'),
+    restarts: counter('tillstream_sink_restarts_total', 'Consumer-group sessions that ended, by reason', ['reason']),
+    retries: counter('tillstream_sink_retries_total', 'Retries after transient errors, by reason', ['reason']),
+  };
+}
+
+function createBatchReporter(sink: SinkMetrics, logger: Logger) {
   return {
     timed: async <T>(work: () => Promise<T>): Promise<T> => {
-      const stop = applySeconds.startTimer();
+      const stop = sink.applySeconds.startTimer();
       const result = await work();
       stop();
       return result;
     },
-    applied: (batch: Batch, result: AppliedCounts): void => {
+    applied: (batch: Batch, counts: AppliedCounts): void => {
       const { topic, partition, entries, nextOffset } = batch;
-      orders.inc({ topic }, result.orders);
-      duplicates.inc({ topic }, result.duplicates);
-      parked.inc({ topic }, result.parked);
+      const { orders, duplicates, changed, parked } = counts;
+      sink.orders.inc({ topic }, orders);
+      sink.duplicates.inc({ topic }, duplicates);
+      sink.parked.inc({ topic }, parked);
       if (batch.replay !== null) {
-        replayed.inc({ outcome: 'applied' }, result.orders);
-        replayed.inc({ outcome: 'already' }, result.duplicates);
-        replayed.inc({ outcome: 'changed' }, result.changed);
-        replayed.inc({ outcome: 'parked' }, result.parked);
+        sink.replayed.inc({ outcome: 'applied' }, orders);
+        sink.replayed.inc({ outcome: 'already' }, duplicates);
+        sink.replayed.inc({ outcome: 'changed' }, changed);
+        sink.replayed.inc({ outcome: 'parked' }, parked);
       }
-      replayHeld.remove({ topic, partition });
-      batchRecords.observe(entries.length);
+      sink.replayPaused.remove({ topic, partition });
+      sink.batchRecords.observe(entries.length);
       const nowSeconds = Date.now() / 1_000;
       for (const entry of entries) {
         if (entry.kind === 'unreadable') {
           const { offset, reason } = entry;
-          logger.warn({ event: SINK_PARKED, topic, partition, offset: String(offset), reason }, 'parked a record');
+          logger.warn(
+            { event: SINK_PARKED, topic, partition, offset: String(offset), reason },
+            'Parked a record that can never be applied; see parked_events.',
+          );
         } else if (entry.kind === 'order' && batch.replay === null) {
-          latency.observe(Math.max(0, nowSeconds - Number(entry.event.committedAt) / 1e6));
+          sink.latency.observe(Math.max(0, nowSeconds - Number(entry.event.committedAt) / 1e6));
         }
       }
       logger.debug(
-        { event: SINK_APPLIED, topic, partition, nextOffset: String(nextOffset), ...counts(result) },
-        'applied a batch',
+        {
+          event: SINK_APPLIED,
+          topic,
+          partition,
+          nextOffset: String(nextOffset),
+          orders,
+          duplicates,
+          changed,
+          parked,
+        },
+        'Applied a batch.',
       );
     },
+    retrying: (reason: string, error: unknown, waitMs: number): void => {
+      sink.retries.inc({ reason });
+      logger.warn(
+        { event: SINK_RETRYING, reason, waitMs, err: error },
+        `A transient error (${reason}) occurred; retrying in ${waitMs} ms.`,
+      );
+    },
+  };
+}
+
+function createSessionReporter(sink: SinkMetrics, logger: Logger) {
+  /** Runs that were logged as paused. */
+  const pausedRuns = new Set<string>();
+  return {
     assigned: (owned: readonly Ownership[], lost: readonly TopicPartition[]): void => {
-      rebalances.inc();
-      partitions.set(owned.length);
+      sink.rebalances.inc();
+      sink.partitions.set(owned.length);
       for (const { topic, partition } of lost) {
-        forget(topic, partition);
-        logger.info({ event: SINK_LOST_PARTITION, topic, partition }, 'the group gave a partition to another sink');
+        for (const gauge of [sink.lagRecords, sink.lagSeconds, sink.replayPaused]) gauge.remove({ topic, partition });
+        logger.info(
+          { event: SINK_LOST_PARTITION, topic, partition },
+          'The consumer group assigned a partition to another sink.',
+        );
       }
-      const positions = owned.map(({ topic, partition, nextOffset, ownerEpoch }) => ({
+      const partitions = owned.map(({ topic, partition, nextOffset, ownerEpoch }) => ({
         topic,
         partition,
         nextOffset: String(nextOffset),
         ownerEpoch: String(ownerEpoch),
       }));
-      logger.info({ event: SINK_ASSIGNED, partitions: positions }, `consuming ${owned.length} partitions`);
+      logger.info({ event: SINK_ASSIGNED, partitions }, `Consuming ${owned.length} assigned partitions.`);
     },
-    held: ({ topic, partition }: TopicPartition, { runId, mode, ruleVersion }: ReplayStamp): void => {
-      replayHeld.set({ topic, partition }, 1);
-      if (held.has(runId)) return;
-      held.add(runId);
-      const versions = { ruleVersion, sinkRuleVersion: RULE_VERSION };
+    paused: ({ topic, partition }: TopicPartition, { runId, mode, ruleVersion }: ReplayStamp): void => {
+      sink.replayPaused.set({ topic, partition }, 1);
+      if (pausedRuns.has(runId)) return;
+      pausedRuns.add(runId);
       logger.warn(
-        { event: SINK_REPLAY_HELD, topic, partition, runId, mode, ...versions },
-        `a replay under version ${ruleVersion} of the rule waits: this sink has ${RULE_VERSION}. Deploy the version ` +
-          'that it was planned with, or cancel the run; the live topic goes on',
+        { event: SINK_REPLAY_HELD, topic, partition, runId, mode, ruleVersion, sinkRuleVersion: RULE_VERSION },
+        `Paused a replay run: it was planned with version ${ruleVersion} of the rule, this sink has version ` +
+          `${RULE_VERSION}. Deploy sinks with version ${ruleVersion}, or cancel the run. The live topic continues.`,
       );
     },
     lag: (lags: readonly PartitionLag[]): void => {
       for (const { topic, partition, records, seconds } of lags) {
-        lagRecords.set({ topic, partition }, Number(records));
-        if (seconds !== undefined) lagSeconds.set({ topic, partition }, seconds);
+        sink.lagRecords.set({ topic, partition }, Number(records));
+        if (seconds !== undefined) sink.lagSeconds.set({ topic, partition }, seconds);
       }
     },
-    retrying: (reason: string, error: unknown, waitMs: number): void => {
-      retries.inc({ reason });
-      logger.warn({ event: SINK_RETRYING, reason, waitMs, err: error }, `trying again in ${waitMs} ms`);
-    },
-    restarting: (end: MembershipEnd, waitMs: number): void => {
-      restarts.inc({ reason: end.kind });
+    restarting: (end: SessionEnd, waitMs: number): void => {
+      sink.restarts.inc({ reason: end.kind });
       const details = 'topic' in end ? { topic: end.topic, partition: end.partition } : {};
       const err = end.kind === 'failed' ? { err: end.error } : {};
       logger.warn(
         { event: SINK_RESTARTING, reason: end.kind, waitMs, ...details, ...err },
-        `joining the group again in ${waitMs} ms`,
+        `The consumer-group session ended: ${explainEnd(end)}. Joining the group again in ${waitMs} ms.`,
       );
     },
     waitingForTopics: (topics: readonly string[]): void => {
-      logger.warn({ event: SINK_WAITING_FOR_TOPICS, topics }, 'waiting for the reader to create the topics');
+      logger.warn({ event: SINK_WAITING_FOR_TOPICS, topics }, 'Waiting for the topics; cdc-reader creates them.');
     },
-    /** The group was left: nothing is owned any more. */
+    /** The group was left: this sink owns nothing any more. */
     left: (): void => {
-      partitions.set(0);
-      lagRecords.reset();
-      lagSeconds.reset();
-      replayHeld.reset();
+      sink.partitions.set(0);
+      for (const gauge of [sink.lagRecords, sink.lagSeconds, sink.replayPaused]) gauge.reset();
     },
   };
-
-  function forget(topic: string, partition: number): void {
-    lagRecords.remove({ topic, partition });
-    lagSeconds.remove({ topic, partition });
-    replayHeld.remove({ topic, partition });
-  }
 }
 
-function counts({ orders, duplicates, changed, parked }: AppliedCounts) {
-  return { orders, duplicates, changed, parked };
+function explainEnd(end: SessionEnd): string {
+  switch (end.kind) {
+    case 'closed':
+      return 'the sink is stopping';
+    case 'halted':
+      return 'the sink has halted';
+    case 'stale-owner':
+      return `another sink owns ${end.topic}-${end.partition}`;
+    case 'out-of-step':
+      return `Kafka or the carts database no longer holds what was applied from ${end.topic}-${end.partition}`;
+    case 'topics-changed':
+      return 'the replay topic was created';
+    case 'failed':
+      return 'Kafka, its client or the carts database failed';
+  }
 }

@@ -1,37 +1,50 @@
 /**
- * Recomputes orders that the ledger has, and applies those that are new to it: the I/O around reapply.ts. Part of a
- * batch's transaction.
+ * Takes the orders of a batch out of the carts: lock, compute, write. Part of the batch's transaction.
  *
- * Guarantees (I3, I10): each order's history is read under a lock of its ledger row, by statements that began after the
- * lock was had; the same for its cart lines. A line that has to come back is claimed before its effect counts: where the
- * user has added the SKU meanwhile, the fold is done again with that line, now locked. Every such turn locks one line
- * more that can't vanish, so it ends.
+ * Guarantees (I3, I10): every line that is reduced is locked, by line id; the history of an order that is reapplied is
+ * read under a lock of its ledger row. Each statement begins after the locks before it were granted, so it reads what
+ * the lock holders before us wrote. Leaves to rule/: what an order takes.
  */
-import type { Queryable, Transaction } from '@databases/pg';
+import type { Queryable } from '@databases/pg';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { failpoint } from '#service/failpoint.ts';
-import type { StoredLine } from '../rule/cart-state.ts';
-import { type AppliedOrder, type Reapplied, reapplyOrders } from '../rule/reapply.ts';
+import { applyOrders, type Effects, formatCartKey, type StoredLine } from '../rule/cart-state.ts';
+import { type AppliedOrder, reapplyOrders } from '../rule/reapply.ts';
 import type { Rule } from '../rule/reduce-cart.ts';
-import { claimCartLines } from '../sql/claim-cart-lines.ts';
-import { deleteCartLines } from '../sql/delete-cart-lines.ts';
-import { insertCartRemovals } from '../sql/insert-cart-removals.ts';
-import { lockAppliedOrders } from '../sql/lock-applied-orders.ts';
-import type { CartLineRow } from '../sql/lock-cart-lines.ts';
-import type { AppliedOrderRow } from '../sql/read-applied-orders.ts';
-import { type CartRemovalRow, readCartRemovals } from '../sql/read-cart-removals.ts';
-import { reduceCartLines } from '../sql/reduce-cart-lines.ts';
-import { setRuleVersions } from '../sql/set-rule-versions.ts';
-import { lockLines, parseLine } from './lock-lines.ts';
-import type { CartEffect } from './reduce-orders.ts';
+import { type AppliedOrderRow, lockAppliedOrders, setRuleVersions } from '../sql/applied-orders.ts';
+import {
+  type CartLineRow,
+  claimCartLines,
+  deleteCartLines,
+  lockCartLines,
+  readCartLines,
+  reduceCartLines,
+  type UserSku,
+} from '../sql/cart-lines.ts';
+import { type CartRemovalRow, insertCartRemovals, readCartRemovals } from '../sql/cart-removals.ts';
 
-/** `orders` in Kafka's sequence, all in the ledger; `isNew[i]`: entered by this transaction. */
-export async function recomputeOrders(
-  tx: Transaction,
+/** Takes out `orders`, which this transaction has inserted into the ledger, in the sequence of Kafka. */
+export async function reduceCarts(tx: Queryable, orders: readonly OrderPlaced[], rule: Rule): Promise<void> {
+  // A direct order takes nothing. What the rule is not shown, it can't reduce.
+  const lines = await lockLines(
+    tx,
+    orders.filter(({ source }) => source !== 'direct'),
+  );
+  await failpoint('sink.mid-transaction');
+  const entries = await writeLines(tx, lines, (known) => applyOrders(known, orders, rule.reduce));
+  if (entries.length > 0) await tx.query(insertCartRemovals(entries));
+}
+
+/**
+ * Applies those of `orders` that are new (`isNew[i]`: inserted by this transaction) and recomputes the others, in the
+ * sequence of Kafka. Returns how many orders had their effect changed after they had been applied.
+ */
+export async function recomputeCarts(
+  tx: Queryable,
   orders: readonly OrderPlaced[],
   isNew: readonly boolean[],
   rule: Rule,
-): Promise<CartEffect> {
+): Promise<number> {
   const fresh = new Set(orders.filter((_, index) => isNew[index]).map(({ orderId }) => orderId));
   const known = [...new Set(orders.map(({ orderId }) => orderId))].filter((orderId) => !fresh.has(orderId));
   const ledger: AppliedOrderRow[] = known.length === 0 ? [] : await tx.query(lockAppliedOrders(known));
@@ -39,19 +52,14 @@ export async function recomputeOrders(
   const lines = await lockLines(tx, orders);
   await failpoint('sink.mid-transaction');
   const inputs = orders.map((order) => ({ order, applied: histories.get(order.orderId) }));
-  const { effects, removed, reduced } = await writeLines(tx, lines, (known) =>
-    reapplyOrders(known, inputs, rule.reduce),
-  );
-  const entries = effects.flat();
+  const entries = await writeLines(tx, lines, (current) => reapplyOrders(current, inputs, rule.reduce));
   if (entries.length > 0) await tx.query(insertCartRemovals(entries));
-  const first = entries.filter(({ entry }) => entry === 0);
   const changed = [...new Set(entries.filter(({ entry }) => entry > 0).map(({ orderId }) => orderId))];
   if (changed.length > 0) await tx.query(setRuleVersions(changed, rule.version));
-  const mismatches = first.filter(({ outcome }) => outcome === 'mismatch').length;
-  return { linesRemoved: removed, linesReduced: reduced, mismatches, changed: changed.length };
+  return changed.length;
 }
 
-/** What the ledger holds of orders, with all their entries. */
+/** What the database holds of applied orders, with all their entries. */
 export async function readHistories(
   tx: Queryable,
   ledger: readonly AppliedOrderRow[],
@@ -67,17 +75,62 @@ export async function readHistories(
   );
 }
 
-/** Folds until every line that comes back is ours, and writes the lines. */
+export interface WantedLines {
+  /** Distinct users and SKUs, by their key. */
+  readonly wanted: ReadonlyMap<string, UserSku>;
+  /** Lines that items name. */
+  readonly named: ReadonlySet<string>;
+}
+
+/** The lines that the rule may be shown for these orders. */
+export function listWantedLines(orders: readonly OrderPlaced[]): WantedLines {
+  const items = orders.flatMap(({ userId, items }) => items.map((item) => ({ userId, ...item })));
+  return {
+    wanted: new Map(items.map(({ userId, sku }) => [formatCartKey({ userId, sku }), { userId, sku }])),
+    named: new Set(items.map(({ cartLineId }) => cartLineId).filter((lineId) => lineId !== null)),
+  };
+}
+
+/** The live lines of the orders' users and SKUs, locked, and the other lines that items name, only read. */
+async function lockLines(tx: Queryable, orders: readonly OrderPlaced[]): Promise<readonly StoredLine[]> {
+  const wantedLines = listWantedLines(orders);
+  if (wantedLines.wanted.size === 0) return [];
+  const rows: CartLineRow[] = await tx.query(lockCartLines([...wantedLines.wanted.values()]));
+  const locked = rows.map(parseLine);
+  return [...locked, ...(await readNamedLines(tx, wantedLines, locked))];
+}
+
+/**
+ * The lines that orders name and that are not of a wanted user and SKU. They only tell a mismatch from a line that is
+ * gone, so they need no lock. A line of a wanted user and SKU that was added after `known` was read is left out: it must
+ * not be reduced without a lock.
+ */
+export async function readNamedLines(
+  tx: Queryable,
+  { wanted, named }: WantedLines,
+  known: readonly StoredLine[],
+): Promise<readonly StoredLine[]> {
+  const missing = named.difference(new Set(known.map(({ lineId }) => lineId)));
+  if (missing.size === 0) return [];
+  const others: CartLineRow[] = await tx.query(readCartLines([...missing]));
+  return others.map(parseLine).filter((line) => !wanted.has(formatCartKey(line)));
+}
+
+/**
+ * Computes the effects and writes the lines. A line that comes back is claimed before its effect counts: where the user
+ * has added the SKU meanwhile, the effects are computed again with that line, now locked. Each repetition locks one more
+ * line, which can't vanish, so the loop ends.
+ */
 async function writeLines(
-  tx: Transaction,
+  tx: Queryable,
   locked: readonly StoredLine[],
-  fold: (lines: readonly StoredLine[]) => Reapplied,
+  compute: (lines: readonly StoredLine[]) => Effects,
 ) {
   let known = locked;
   /** What the database holds by now. */
   const stored = new Map(locked.map((line) => [line.lineId, line.quantity]));
   for (;;) {
-    const { effects, lines } = fold(known);
+    const { entries, lines } = compute(known);
     const emptied = lines.filter(({ lineId, quantity }) => quantity === 0 && stored.delete(lineId));
     if (emptied.length > 0) await tx.query(deleteCartLines(emptied.map(({ lineId }) => lineId)));
     const back = lines.filter(({ lineId, quantity }) => quantity > 0 && !stored.has(lineId));
@@ -94,8 +147,18 @@ async function writeLines(
     for (const row of claimed) stored.set(row.line_id, row.quantity);
     const reduced = lines.filter(({ lineId, quantity }) => quantity > 0 && stored.get(lineId) !== quantity);
     if (reduced.length > 0) await tx.query(reduceCartLines(reduced));
-    return { effects, removed: emptied.length, reduced: reduced.length };
+    return entries.flat();
   }
+}
+
+export function parseLine(row: CartLineRow): StoredLine {
+  return {
+    lineId: row.line_id,
+    userId: row.user_id,
+    sku: row.sku,
+    quantity: row.quantity,
+    createdXid: row.created_xid,
+  };
 }
 
 function parseRemoval(row: CartRemovalRow): AppliedOrder['removals'][number] {

@@ -1,43 +1,33 @@
 /**
- * Who owns a partition, and how far it is consumed: both live in the carts database, not in Kafka (I6).
+ * Who owns a partition, and up to where it is consumed: the carts database holds both, not Kafka (I6).
  *
- * Kafka's group says which sink should consume a partition; it can't stop one that was paused and believes that it
- * still does. Raising `owner_epoch` here does: every batch carries its epoch, and an older one moves nothing.
+ * Kafka's group decides which sink should consume a partition, but can't stop a sink that was paused and believes that
+ * it still owns it. Raising `owner_epoch`, the fencing token, does: a batch under an older epoch changes nothing.
  */
 import type { ConnectionPool } from '@databases/pg';
-import { insertMissingOffsets } from '../sql/insert-missing-offsets.ts';
-import { lockOffsets } from '../sql/lock-offsets.ts';
-import { type OwnedOffset, raiseOwnerEpochs } from '../sql/raise-owner-epochs.ts';
-import { readSettledOffset } from '../sql/read-settled-offset.ts';
+import { PartitionNotTakenError } from '../errors.ts';
+import {
+  insertMissingOffsets,
+  lockOffsets,
+  type OwnedOffsetRow,
+  raiseOwnerEpochs,
+  readStoredOffset,
+  type TopicPartition,
+} from '../sql/consumer-offsets.ts';
 
-export interface TopicPartition {
-  readonly topic: string;
-  readonly partition: number;
-}
-
-export interface Ownership extends TopicPartition {
+export interface StoredOffset {
   readonly ownerEpoch: bigint;
   readonly nextOffset: bigint;
+}
+
+export interface Ownership extends TopicPartition, StoredOffset {
   /** Where the furthest event applied from the partition was committed; null before the first, and for replays. */
   readonly lastCommitLsn: string | null;
 }
 
-/** A partition's row vanished while it was being taken over: deleted by hand, or hidden from this role. */
-export class PartitionNotTakenError extends Error {
-  readonly code = 'PARTITION_NOT_TAKEN';
-  override readonly name = 'PartitionNotTakenError';
-
-  constructor(missing: readonly TopicPartition[]) {
-    const names = missing.map(({ topic, partition }) => `${topic}[${partition}]`).join(', ');
-    super(`consumer_offsets gave no row for ${names}, so nothing was taken over; the group is joined again`);
-  }
-}
-
-export type SettledOffset = Pick<Ownership, 'ownerEpoch' | 'nextOffset'>;
-
 /**
- * Takes `partitions` over, in one transaction, and says where each continues; one never consumed continues at 0.
- * Waits for batches in flight under the previous owner, at most the session's lock timeout.
+ * Takes `partitions` over in one transaction and returns where each resumes; one that was never consumed, at 0.
+ * Waits for batches in flight under the previous owner, at most for the session's lock timeout.
  * @throws PartitionNotTakenError, with nothing taken
  */
 export async function takeOwnership(
@@ -45,16 +35,14 @@ export async function takeOwnership(
   group: string,
   partitions: readonly TopicPartition[],
 ): Promise<readonly Ownership[]> {
-  const topics = partitions.map(({ topic }) => topic);
-  const numbers = partitions.map(({ partition }) => partition);
-  const rows: OwnedOffset[] = await pool.tx(async (transaction) => {
-    await transaction.query(insertMissingOffsets(group, topics, numbers));
-    await transaction.query(lockOffsets(group, topics, numbers));
-    const raised: OwnedOffset[] = await transaction.query(raiseOwnerEpochs(group, topics, numbers));
+  const rows: OwnedOffsetRow[] = await pool.tx(async (transaction) => {
+    await transaction.query(insertMissingOffsets(group, partitions));
+    await transaction.query(lockOffsets(group, partitions));
+    const raised: OwnedOffsetRow[] = await transaction.query(raiseOwnerEpochs(group, partitions));
     const isTaken = (wanted: TopicPartition) =>
       raised.some(({ topic, partition }) => topic === wanted.topic && partition === wanted.partition);
     const missing = partitions.filter((wanted) => !isTaken(wanted));
-    // Assigned and never consumed, it would be a partition that nobody reads.
+    // Assigned and never fetched, it would be a partition that no sink reads.
     if (missing.length > 0) throw new PartitionNotTakenError(missing);
     return raised;
   });
@@ -68,16 +56,16 @@ export async function takeOwnership(
 }
 
 /**
- * What the database holds for a partition now that no transaction is working on it: how one learns what became of a
- * COMMIT without an answer. Undefined when the row is gone, which nobody does but by hand.
+ * What the database holds of a partition once no transaction works on it: tells what became of a COMMIT that was not
+ * answered. Undefined if the row is gone; only a person deletes it.
  */
-export async function readSettled(
+export async function readStored(
   pool: ConnectionPool,
   group: string,
-  { topic, partition }: TopicPartition,
-): Promise<SettledOffset | undefined> {
-  const [row]: Pick<OwnedOffset, 'next_offset' | 'owner_epoch'>[] = await pool.query(
-    readSettledOffset(group, topic, partition),
+  partition: TopicPartition,
+): Promise<StoredOffset | undefined> {
+  const [row]: Pick<OwnedOffsetRow, 'next_offset' | 'owner_epoch'>[] = await pool.query(
+    readStoredOffset(group, partition),
   );
   return row && { ownerEpoch: row.owner_epoch, nextOffset: row.next_offset };
 }

@@ -1,23 +1,19 @@
 /**
- * What a replay would do to the carts, without doing it: for the tool's dry run.
+ * Computes what a replay would change in the carts, for the dry run of the replay tool.
  *
- * The same fold as in a batch's transaction, over lines that are read without locks; what one order would change is
- * what the next one sees, also across calls. Guarantees that nothing is written or locked. Leaves to the caller a
- * transaction with one snapshot (REPEATABLE READ), and that the carts may have changed when the replay is really run.
- * It remembers every cart line and order that it was asked about.
+ * Applies the same rule as a batch, to lines that are read without locks; the next order sees what the one before would
+ * change, across calls too. Guarantees that nothing is written or locked. Leaves to the caller: a transaction with one
+ * snapshot (REPEATABLE READ). It keeps every cart line and order that it has met in memory.
  */
 import type { Queryable } from '@databases/pg';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import type { ReplayMode } from '../replay-records.ts';
-import { formatCartKey, type StoredLine } from '../rule/cart-state.ts';
+import { formatCartKey, type RemovalEntry, type StoredLine } from '../rule/cart-state.ts';
 import { reapplyOrders } from '../rule/reapply.ts';
 import { CURRENT_RULE, type Rule } from '../rule/reduce-cart.ts';
-import type { RemovalEntry } from '../sql/insert-cart-removals.ts';
-import type { CartLineRow } from '../sql/lock-cart-lines.ts';
-import { type AppliedOrderRow, readAppliedOrders } from '../sql/read-applied-orders.ts';
-import { readLiveLines } from '../sql/read-live-lines.ts';
-import { readHistories } from './change-carts.ts';
-import { listWantedLines, parseLine, readNamedLines } from './lock-lines.ts';
+import { type AppliedOrderRow, readAppliedOrders } from '../sql/applied-orders.ts';
+import { type CartLineRow, readLiveLines } from '../sql/cart-lines.ts';
+import { listWantedLines, parseLine, readHistories, readNamedLines } from './change-carts.ts';
 
 export interface LinePreview {
   readonly lineId: string | null;
@@ -29,20 +25,20 @@ export interface LinePreview {
 export interface OrderPreview {
   readonly orderId: string;
   readonly userId: string;
-  /** The ledger lacks it. */
+  /** The ledger does not have it. */
   readonly isNew: boolean;
   /** By line. Empty for an order that changes nothing. */
   readonly changes: readonly LinePreview[];
 }
 
 export interface ReplayPreview {
-  /** One answer for each event, in their sequence: the sequence in which they would be replayed. */
+  /** One preview for each event, in the sequence in which they would be replayed. */
   add(events: readonly OrderPlaced[]): Promise<readonly OrderPreview[]>;
 }
 
 /** `tx` should be REPEATABLE READ READ ONLY. `rule` is the current one. */
 export function createReplayPreview(tx: Queryable, mode: ReplayMode, rule: Rule = CURRENT_RULE): ReplayPreview {
-  /** Live lines as they would be by now, by user and SKU; null: none. */
+  /** Live lines after the orders so far, by user and SKU; null: none. */
   const carts = new Map<string, StoredLine | null>();
   const seen = new Set<string>();
 
@@ -56,7 +52,7 @@ export function createReplayPreview(tx: Queryable, mode: ReplayMode, rule: Rule 
     }
     const lines = [...all.wanted.keys()].map((key) => carts.get(key) ?? null).filter((line) => line !== null);
     const named = await readNamedLines(tx, all, lines);
-    // What the database still holds may be gone by now, or another user's line have changed: the overlay knows.
+    // An order so far may have removed or changed the line: the overlay has its present state.
     const elsewhere = named.map((line) => {
       const overlay = carts.get(formatCartKey(line));
       return overlay === undefined || overlay?.lineId === line.lineId ? (overlay ?? line) : null;
@@ -76,14 +72,14 @@ export function createReplayPreview(tx: Queryable, mode: ReplayMode, rule: Rule 
       const histories = mode === 'reapply' ? await readHistories(tx, ledger) : new Map<string, never>();
       const lines = await readLines(orders);
       const inputs = orders.map((order) => ({ order, applied: histories.get(order.orderId) }));
-      const { effects, lines: changed } = reapplyOrders(lines, inputs, rule.reduce);
-      // A line that is gone before one that came in its place.
+      const { entries, lines: changed } = reapplyOrders(lines, inputs, rule.reduce);
+      // A removed line before one that replaces it.
       for (const line of changed.toSorted((a, b) => Math.sign(a.quantity) - Math.sign(b.quantity))) {
         const key = formatCartKey(line);
         if (line.quantity > 0) carts.set(key, line);
         else if (carts.get(key)?.lineId === line.lineId) carts.set(key, null);
       }
-      const effectOf = new Map(orders.map(({ orderId }, index) => [orderId, effects[index]!]));
+      const effectOf = new Map(orders.map(({ orderId }, index) => [orderId, entries[index]!]));
       return events.map(({ orderId, userId }, index) => ({
         orderId,
         userId,
@@ -102,7 +98,7 @@ function sumByLine(entries: readonly RemovalEntry[]): readonly LinePreview[] {
   });
 }
 
-/** Those of `orderIds` that the ledger lacks. */
+/** Those of `orderIds` that the ledger does not have. */
 export async function readUnknownOrders(carts: Queryable, orderIds: readonly string[]): Promise<Set<string>> {
   if (orderIds.length === 0) return new Set();
   const rows: AppliedOrderRow[] = await carts.query(readAppliedOrders(orderIds));

@@ -1,12 +1,12 @@
 /**
- * The shapes of the cart API: what requests may hold and what answers look like, for validation and for /docs.
+ * The schemas of the cart API: its requests and responses, for validation and for /docs.
  *
- * Guarantees the limits of the contract with a message for people; the database has the same limits for every writer.
- * Unknown fields are refused, so that a misspelt one can't be ignored silently.
+ * Guarantees the limits of the contract, with readable messages; the database enforces the same limits for every writer.
+ * Unknown fields are refused, so a misspelt field is never ignored silently.
  */
 import { z } from 'zod';
 import { MOST_OF_A_LINE } from '../rule/reduce-cart.ts';
-import type { CartLineView } from '../sql/add-cart-line.ts';
+import type { CartLineView } from '../sql/cart-lines.ts';
 
 const identifier = (what: string) =>
   z

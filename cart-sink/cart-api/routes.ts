@@ -1,20 +1,16 @@
 /**
- * The cart API: a user's lines, read and changed.
+ * The routes of the cart API: read and change the lines of a user's cart.
  *
- * Guarantees: each request is one statement, so it happens as a whole or not at all, and waits for the sink where both
- * want the same line. Leaves to http-server: validation errors, and 503 while the database is away.
+ * Guarantees: each request is one statement, so it is atomic, and waits for the sink if both change the same line. Leaves
+ * to http-server: validation errors, and 503 while the database is away.
  */
-
 import { randomUUIDv7 } from 'node:crypto';
 import type { Queryable } from '@databases/pg';
 import { z } from 'zod';
 import type { ZodFastifyInstance } from '#service/http-server.ts';
 import { ProblemError, problemResponse } from '#service/problem.ts';
 import { MOST_OF_A_LINE } from '../rule/reduce-cart.ts';
-import { addCartLine, type CartLineView } from '../sql/add-cart-line.ts';
-import { changeCartLine } from '../sql/change-cart-line.ts';
-import { readCart } from '../sql/read-cart.ts';
-import { removeCartLine } from '../sql/remove-cart-line.ts';
+import { addCartLine, type CartLineView, changeCartLine, readCart, removeCartLine } from '../sql/cart-lines.ts';
 import {
   cartParameters,
   cartSchema,
@@ -112,12 +108,12 @@ export function addCartRoutes(app: ZodFastifyInstance, database: Queryable): voi
   );
 }
 
-/** The same for a line that never was and for another user's: who guesses ids learns nothing. */
+/** The same answer for a line that never existed and for another user's: guessing ids reveals nothing. */
 function createLineNotFound(): ProblemError {
   return new ProblemError({
     status: 404,
     title: 'Cart line not found',
-    detail: 'This user has no line with this id. It may have been ordered meanwhile.',
-    errors: [{ field: 'params.lineId', message: 'is no line of this cart' }],
+    detail: 'This user has no line with this id. It may have been ordered in the meantime.',
+    errors: [{ field: 'params.lineId', message: 'is not a line of this cart' }],
   });
 }

@@ -1,8 +1,8 @@
 /**
- * The HTTP half of the sink: the cart API beside health, metrics and /docs.
+ * The HTTP server of the sink: the cart API beside health, metrics and /docs.
  *
- * Guarantees: carts are served whatever consuming does, a halt included; until the database has its tables, cart
- * requests are answered with 503. Leaves to main: the pool, the migrations, and what "ready" means.
+ * Guarantees: carts are served while the sink is halted, too; until the database has its tables, cart requests are
+ * answered with 503. Leaves to main.ts: the pool, the migrations, and what "ready" means.
  */
 import type { Database } from '#service/database.ts';
 import { createHttpServer, type HttpServer, type Readiness } from '#service/http-server.ts';
@@ -19,7 +19,7 @@ export interface CartServerOptions {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly readiness: () => Promise<Readiness> | Readiness;
-  /** Whether the database has this version's tables; without it, it has. */
+  /** Whether the database has the tables of this version; yes by default. */
   readonly isMigrated?: () => boolean;
 }
 
@@ -45,7 +45,7 @@ function createNotMigrated(): ProblemError {
   return new ProblemError({
     status: 503,
     title: 'Database not available',
-    detail: 'The carts database has not been reached and brought up to date yet. Nothing was stored: ask again.',
+    detail: 'The carts database has not been reached and migrated yet. Nothing was stored: retry.',
     headers: { 'retry-after': '1' },
   });
 }

@@ -1,194 +1,198 @@
 /**
- * One membership in the consumer group: takes over what the group assigns, and gives each fetch to its partition.
+ * One consumer-group session, from joining the group to leaving it: takes over what the group assigns, and passes each
+ * fetch to the pipeline of its partition.
  *
- * Guarantees: nothing is fetched before the carts database has named us the owner and Kafka was found to continue what
- * it holds (I6, I11); it ends once, with a reason, and applies nothing more from then on. Leaves to sink.ts: what
- * follows an end. An assignment replaces the one before as a whole, as kafkajs's groups do.
+ * Guarantees: nothing is fetched before the carts database has named this sink the owner and Kafka was found to continue
+ * what the database holds (I6, I11); the session ends once, with a reason, and applies nothing from then on. Leaves to
+ * sink.ts: what follows an end. An assignment replaces the one before as a whole, as in kafkajs.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
-import type { Ownership, TopicPartition } from '../apply/ownership.ts';
+import type { Ownership } from '../apply/ownership.ts';
 import { OffsetBeyondEndError, RecordsLostError } from '../errors.ts';
 import type { GroupConsumer, GroupHandlers } from '../kafka/group-consumer.ts';
 import type { ReplayStamp } from '../replay-records.ts';
-import { judgeStart, type PartitionRange } from './offset-checks.ts';
-import type { PartitionConsumer, PartitionEnd, PartitionOptions } from './owned-partition.ts';
-import { HOLD_LOOK_EVERY_MS } from './replay-admission.ts';
+import type { TopicPartition } from '../sql/consumer-offsets.ts';
+import { checkStart, type PartitionRange } from './offset-checks.ts';
+import type { OwnedPartition, PartitionEnd, PartitionOptions } from './owned-partition.ts';
+import { consumeFetch } from './pipeline.ts';
 
-export type MembershipEnd =
+export type SessionEnd =
   | { readonly kind: 'closed' }
   | { readonly kind: 'halted'; readonly error: HaltError }
+  /** Fenced: another sink owns the partition. */
   | { readonly kind: 'stale-owner'; readonly topic: string; readonly partition: number }
-  /** Kafka or the carts database seems not to hold what was applied of the partition: the next start's checks tell. */
+  /** Kafka or the carts database seems to have diverged from what was applied; the checks of the next session decide. */
   | { readonly kind: 'out-of-step'; readonly topic: string; readonly partition: number }
   | { readonly kind: 'topics-changed' }
   /** Kafka, its client or its group failed. */
   | { readonly kind: 'failed'; readonly error: unknown };
 
-export interface Membership {
-  readonly ended: Promise<MembershipEnd>;
-  /** The partitions that are owned now. */
-  partitions(): readonly PartitionConsumer[];
-  end(reason: MembershipEnd): void;
-  /** Tells Kafka's lag tools how far the partitions are. */
-  report(): Promise<void>;
-  /** Ends it if it has not ended, and leaves the group. */
-  close(): Promise<void>;
-}
-
-export interface MembershipOptions {
+export interface SessionOptions {
   readonly createConsumer: (handlers: GroupHandlers) => GroupConsumer;
-  /** Retries what passes until `signal` is aborted; then rejects. */
+  /** Retries transient errors until `signal` is aborted; then rejects. */
   readonly takeOwnership: (partitions: readonly TopicPartition[], signal: AbortSignal) => Promise<readonly Ownership[]>;
   /** What Kafka holds of each partition of `topic`. */
   readonly readRanges: (topic: string) => Promise<ReadonlyMap<number, PartitionRange>>;
   readonly createPartition: (
     ownership: Ownership,
-    handlers: Pick<PartitionOptions, 'onEnd' | 'onHeld'>,
-  ) => PartitionConsumer;
-  /** A partition waits because of this run, not for the first time perhaps. */
-  readonly onHeld: (partition: TopicPartition, replay: ReplayStamp) => void;
+    handlers: Pick<PartitionOptions, 'onEnd' | 'onPaused'>,
+  ) => OwnedPartition;
+  /** Called each time that a partition is paused at this run. */
+  readonly onPaused: (partition: TopicPartition, replay: ReplayStamp) => void;
   readonly onAssigned: (owned: readonly Ownership[], lost: readonly TopicPartition[]) => void;
 }
 
+/** How long a partition is paused at a replay run before the sink decides again. */
+export const PAUSE_MS = 2_000;
+
 const keyOf = ({ topic, partition }: TopicPartition): string => `${topic}[${partition}]`;
 
-export function createMembership(options: MembershipOptions): Membership {
-  const { promise: ended, resolve } = Promise.withResolvers<MembershipEnd>();
-  let owned = new Map<string, PartitionConsumer>();
-  let lastOwned: readonly Ownership[] = [];
-  /** Aborted when the assignment it belongs to is replaced, or the membership ends. */
-  let assignment = new AbortController();
-  let over = false;
+export class GroupSession {
+  readonly ended: Promise<SessionEnd>;
+  readonly #options: SessionOptions;
+  readonly #consumer: GroupConsumer;
+  readonly #resolve: (end: SessionEnd) => void;
+  #owned: ReadonlyMap<string, OwnedPartition> = new Map();
+  #lastOwned: readonly Ownership[] = [];
+  /** Aborted when the assignment it belongs to is replaced, or the session ends. */
+  #assignment = new AbortController();
+  #isOver = false;
 
-  const end = (reason: MembershipEnd): void => {
-    if (over) return;
-    over = true;
-    assignment.abort();
-    resolve(reason);
-  };
-
-  const assign = async (partitions: readonly TopicPartition[], signal: AbortSignal): Promise<void> => {
-    const taken = partitions.length === 0 ? [] : await options.takeOwnership(partitions, signal);
-    await failpoint('sink.taken-over');
-    await requireContinuity(options, taken, signal);
-    if (signal.aborted) return;
-    const createPartition = (ownership: Ownership): PartitionConsumer => {
-      const partition = options.createPartition(ownership, {
-        onEnd: (reason) => {
-          if (!signal.aborted) end(judgePartitionEnd(ownership, reason));
-        },
-        onHeld: (replay) => {
-          if (!signal.aborted) hold(partition, replay, signal);
-        },
-      });
-      return partition;
-    };
-    owned = new Map(taken.map((ownership) => [keyOf(ownership), createPartition(ownership)]));
-    const lost = lastOwned.filter((ownership) => !owned.has(keyOf(ownership)));
-    lastOwned = taken;
-    options.onAssigned(taken, lost);
-    consumer.start(taken.map(({ topic, partition, nextOffset }) => ({ topic, partition, offset: nextOffset })));
-  };
-
-  /** Fetches nothing from the partition for a while, and then the record again that it waits at. */
-  const hold = (partition: PartitionConsumer, replay: ReplayStamp, signal: AbortSignal): void => {
-    const { topic, partition: number } = partition.ownership;
-    consumer.pause({ topic, partition: number });
-    options.onHeld(partition.ownership, replay);
-    delay(HOLD_LOOK_EVERY_MS, undefined, { signal }).then(
-      () => {
-        partition.release();
-        consumer.start([{ topic, partition: number, offset: partition.position() }]);
-      },
-      () => undefined,
-    );
-  };
-
-  const onAssigned: GroupHandlers['onAssigned'] = (partitions) => {
-    if (over) return;
-    assignment.abort();
-    assignment = new AbortController();
-    owned = new Map();
-    const { signal } = assignment;
-    assign(partitions, signal).catch((error) => {
-      if (!signal.aborted) end(judgeError(error));
+  constructor(options: SessionOptions) {
+    const { promise, resolve } = Promise.withResolvers<SessionEnd>();
+    this.#options = options;
+    this.ended = promise;
+    this.#resolve = resolve;
+    this.#consumer = options.createConsumer({
+      onAssigned: (partitions) => this.#replaceAssignment(partitions),
+      onBatch: (batch, passed, signal) => this.#consume(batch, passed, signal),
+      onSkipped: (batch) => void this.#consume(batch, () => undefined, this.#assignment.signal),
+      onFailed: (error) => this.end({ kind: 'failed', error }),
     });
-  };
+  }
 
-  const onBatch: GroupHandlers['onBatch'] = async (batch, passed, signal) => {
-    const partition = owned.get(keyOf(batch));
-    if (over || partition === undefined) return;
-    const current = assignment.signal;
+  /** The partitions that are owned now. */
+  partitions = (): readonly OwnedPartition[] => (this.#isOver ? [] : [...this.#owned.values()]);
+
+  end(reason: SessionEnd): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#assignment.abort();
+    this.#resolve(reason);
+  }
+
+  /** Commits the offsets to the group, for lag tools only. */
+  async report(): Promise<void> {
+    await this.#consumer.report(
+      [...this.#owned.values()].map(({ ownership, position }) => ({ ...ownership, offset: position() })),
+    );
+  }
+
+  /** Ends the session if it has not ended, and leaves the group. */
+  async close(): Promise<void> {
+    this.end({ kind: 'closed' });
+    await this.#consumer.close();
+  }
+
+  #replaceAssignment(partitions: readonly TopicPartition[]): void {
+    if (this.#isOver) return;
+    this.#assignment.abort();
+    this.#assignment = new AbortController();
+    this.#owned = new Map();
+    const { signal } = this.#assignment;
+    this.#takeOver(partitions, signal).catch((error) => {
+      if (!signal.aborted) this.end(formatError(error));
+    });
+  }
+
+  async #takeOver(partitions: readonly TopicPartition[], signal: AbortSignal): Promise<void> {
+    const taken = partitions.length === 0 ? [] : await this.#options.takeOwnership(partitions, signal);
+    await failpoint('sink.taken-over');
+    await requireContinuity(this.#options.readRanges, taken, signal);
+    if (signal.aborted) return;
+    this.#owned = new Map(taken.map((ownership) => [keyOf(ownership), this.#createPartition(ownership, signal)]));
+    const lost = this.#lastOwned.filter((ownership) => !this.#owned.has(keyOf(ownership)));
+    this.#lastOwned = taken;
+    this.#options.onAssigned(taken, lost);
+    this.#consumer.start(taken.map(({ topic, partition, nextOffset }) => ({ topic, partition, offset: nextOffset })));
+  }
+
+  #createPartition(ownership: Ownership, signal: AbortSignal): OwnedPartition {
+    const { topic, partition: number } = ownership;
+    const partition = this.#options.createPartition(ownership, {
+      onEnd: (reason) => {
+        if (!signal.aborted) this.end(formatPartitionEnd(ownership, reason));
+      },
+      onPaused: (replay) => {
+        if (signal.aborted) return;
+        this.#consumer.pause({ topic, partition: number });
+        this.#options.onPaused({ topic, partition: number }, replay);
+        delay(PAUSE_MS, undefined, { signal }).then(
+          () => {
+            partition.resume();
+            this.#consumer.start([{ topic, partition: number, offset: partition.position() }]);
+          },
+          () => undefined,
+        );
+      },
+    });
+    return partition;
+  }
+
+  async #consume(...[batch, passed, signal]: Parameters<GroupHandlers['onBatch']>): Promise<void> {
+    const partition = this.#owned.get(keyOf(batch));
+    if (this.#isOver || partition === undefined) return;
+    const current = this.#assignment.signal;
     const either = eitherAborted(signal, current);
     const passedWhileOwned = (lastOffset: bigint): void => {
       // kafkajs keeps one position a partition: under a newer assignment it is not ours to move.
       if (!current.aborted) passed(lastOffset);
     };
     try {
-      await partition.consume(batch, passedWhileOwned, either.signal);
+      const work = () => consumeFetch(partition, batch, passedWhileOwned, either.signal);
+      await partition.inSequence(work, either.signal);
     } finally {
       either.release();
     }
-  };
-
-  const consumer = options.createConsumer({
-    onAssigned,
-    onBatch,
-    onSkipped: (batch) => void onBatch(batch, () => undefined, assignment.signal),
-    onFailed: (error) => end({ kind: 'failed', error }),
-  });
-
-  return {
-    ended,
-    partitions: () => (over ? [] : [...owned.values()]),
-    end,
-    report: async () => {
-      const positions = [...owned.values()].map(({ ownership, position }) => ({ ...ownership, offset: position() }));
-      await consumer.report(positions);
-    },
-    close: async () => {
-      end({ kind: 'closed' });
-      await consumer.close();
-    },
-  };
+  }
 }
 
-/** A new leader may not know the high watermark of the old one for a moment, and so seem to end too early. */
-const LOOKS_AT_THE_END = 3;
-const BETWEEN_LOOKS_MS = 1_000;
+/** A new leader may not know the high watermark of the old one for a moment, and then seems to end too early. */
+const END_CHECKS = 3;
+const BETWEEN_CHECKS_MS = 1_000;
 
-/** @throws HaltError when a partition does not continue what the carts database holds. */
+/** @throws HaltError if a partition does not continue what the carts database holds */
 async function requireContinuity(
-  { readRanges }: Pick<MembershipOptions, 'readRanges'>,
+  readRanges: SessionOptions['readRanges'],
   taken: readonly Ownership[],
   signal: AbortSignal,
 ): Promise<void> {
-  for (let look = 1; ; look += 1) {
+  for (let attempt = 1; ; attempt += 1) {
     let beyondEnd: OffsetBeyondEndError | undefined;
     for (const [topic, ownerships] of Map.groupBy(taken, ({ topic }) => topic)) {
       const ranges = await readRanges(topic);
       for (const { partition, nextOffset: expected, lastCommitLsn } of ownerships) {
         const range = ranges.get(partition);
-        if (range === undefined) throw new Error(`Kafka does not tell the offsets of ${topic}[${partition}]`);
-        const verdict = judgeStart(expected, range);
+        if (range === undefined) throw new Error(`Kafka returned no offsets for ${topic}[${partition}]`);
+        const check = checkStart(expected, range);
         const found = { topic, partition, expected, lastCommitLsn, ...range };
-        if (verdict === 'records-lost') throw new RecordsLostError(found);
-        if (verdict === 'beyond-end') beyondEnd ??= new OffsetBeyondEndError(found);
+        if (check === 'records-lost') throw new RecordsLostError(found);
+        if (check === 'beyond-end') beyondEnd ??= new OffsetBeyondEndError(found);
       }
     }
     if (beyondEnd === undefined || signal.aborted) return;
-    if (look === LOOKS_AT_THE_END) throw beyondEnd;
-    await delay(BETWEEN_LOOKS_MS, undefined, { signal });
+    if (attempt === END_CHECKS) throw beyondEnd;
+    await delay(BETWEEN_CHECKS_MS, undefined, { signal });
   }
 }
 
-function judgePartitionEnd({ topic, partition }: TopicPartition, end: PartitionEnd): MembershipEnd {
-  return end.kind === 'stale-owner' ? { kind: 'stale-owner', topic, partition } : judgeError(end.error);
+function formatPartitionEnd({ topic, partition }: TopicPartition, end: PartitionEnd): SessionEnd {
+  return end.kind === 'stale-owner' ? { kind: 'stale-owner', topic, partition } : formatError(end.error);
 }
 
-function judgeError(error: unknown): MembershipEnd {
+function formatError(error: unknown): SessionEnd {
   return error instanceof HaltError ? { kind: 'halted', error } : { kind: 'failed', error };
 }
 

@@ -1,51 +1,51 @@
 /**
- * Looks, every few seconds, at where the owned partitions stand: how far behind Kafka, and whether both Kafka and the
- * carts database still hold what was applied.
+ * Measures, every few seconds, how far the owned partitions are behind Kafka, and checks that Kafka and the carts database
+ * still hold what was applied.
  *
- * Guarantees: what no fetch would ever show is noticed while no record comes. A partition that ends before what was
- * consumed (deleted and created anew), or begins after it (retention), is a gap (I11); a carts database that holds less
- * than it has confirmed (a failover) has to be given it again (I8). It only suspects: who is the owner, and where, is for
- * the checks of a new membership to tell. A look that fails is counted by its consequences elsewhere: the consumer that
- * uses the same servers.
+ * Guarantees that an idle sink notices what no fetch would show: a partition that ends before what was consumed (topic
+ * recreated) or begins after it (retention) is a gap (I11); a carts database that holds less than it has committed (a
+ * failover) needs the records again (I8). It only reports divergence: the checks of the next session decide. A failed
+ * measurement is not an error of its own: the consumer uses the same servers.
  */
 import type { Logger } from '#service/logger.ts';
-import type { TopicPartition } from '../apply/ownership.ts';
-import type { NextOffsetRow } from '../sql/read-next-offsets.ts';
-import { judgeStart, type PartitionRange } from './offset-checks.ts';
-import type { PartitionConsumer } from './owned-partition.ts';
+import type { NextOffsetRow, TopicPartition } from '../sql/consumer-offsets.ts';
+import { checkStart, type PartitionRange } from './offset-checks.ts';
+import type { OwnedPartition } from './owned-partition.ts';
 
 export interface PartitionLag {
   readonly topic: string;
   readonly partition: number;
   readonly nextOffset: bigint;
-  /** Offsets that read_committed consumers may read and that are not applied. */
+  /** Offsets up to the last stable offset that are not applied. */
   readonly records: bigint;
   /** Age of the last applied order while there is a lag, else 0; undefined while none was applied. */
   readonly seconds: number | undefined;
 }
 
 export interface LagMonitor {
-  /** What the last look found; partitions given up since are left out. */
+  /** The last measurement, without partitions that were revoked since. */
   current(): readonly PartitionLag[];
-  /** Waits for nothing: what a look under way finds is ignored. */
+  /** Waits for nothing: the result of a measurement in progress is ignored. */
   close(): void;
 }
 
+type MonitoredPartition = Pick<OwnedPartition, 'ownership' | 'position' | 'isIdle' | 'lastCommittedAt'>;
+
 export interface LagMonitorOptions {
   readonly everyMs: number;
-  readonly partitions: () => readonly PartitionConsumer[];
+  readonly partitions: () => readonly MonitoredPartition[];
   readonly readRanges: (topic: string) => Promise<ReadonlyMap<number, PartitionRange & { lastStable: bigint }>>;
   /** What the carts database holds for these topics now. */
   readonly readNextOffsets: (topics: readonly string[]) => Promise<readonly NextOffsetRow[]>;
-  readonly onLook: (lags: readonly PartitionLag[]) => Promise<void>;
-  /** Kafka or the carts database does not hold what was applied of the partition. */
-  readonly onOutOfStep: (partition: TopicPartition) => void;
+  readonly onMeasured: (lags: readonly PartitionLag[]) => Promise<void>;
+  /** Kafka or the carts database does not hold what was applied from the partition. */
+  readonly onDiverged: (partition: TopicPartition) => void;
   readonly now: () => number;
   readonly logger: Logger;
 }
 
 interface Standing {
-  readonly consumer: PartitionConsumer;
+  readonly consumer: MonitoredPartition;
   readonly position: bigint;
 }
 
@@ -53,17 +53,17 @@ const keyOf = ({ topic, partition }: TopicPartition): string => `${topic}[${part
 
 export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
   let lags: readonly PartitionLag[] = [];
-  /** A new leader may seem to end too early for a moment, so a gap must be the same in two looks, seconds apart. */
-  let suspected = new Set<string>();
+  /** A new leader may seem to end too early for a moment, so a gap must be found twice, seconds apart. */
+  let lastGaps = new Set<string>();
   let closed = false;
 
-  /** Read before what they are compared with: positions only grow, so what is behind them later has gone back. */
+  /** Read before what they are compared with: positions only grow, so whatever is behind them later went back. */
   const readStandings = (): readonly Standing[] =>
     options.partitions().map((consumer) => ({ consumer, position: consumer.position() }));
   const topicsOf = (standings: readonly Standing[]) =>
     Map.groupBy(standings, ({ consumer }) => consumer.ownership.topic);
 
-  const lookAtKafka = async (): Promise<void> => {
+  const measureKafka = async (): Promise<void> => {
     const found: PartitionLag[] = [];
     const gaps = new Map<string, TopicPartition>();
     for (const [topic, standings] of topicsOf(readStandings())) {
@@ -74,20 +74,20 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
         const range = ranges.get(consumer.ownership.partition);
         if (range === undefined) continue;
         found.push(measure(consumer, range.lastStable, options.now()));
-        // What is in the sink's hands may be gone from Kafka, and still be applied.
-        const isGap = idle.has(standing) && judgeStart(position, range) !== 'continues';
+        // Records that were fetched may be deleted from Kafka and still be applied.
+        const isGap = idle.has(standing) && checkStart(position, range) !== 'continues';
         if (isGap) gaps.set(`${keyOf(consumer.ownership)} at ${position}`, consumer.ownership);
       }
     }
     if (closed) return;
     lags = found;
-    const lasting = [...gaps].find(([key]) => suspected.has(key));
-    suspected = new Set(gaps.keys());
-    if (lasting !== undefined) options.onOutOfStep(lasting[1]);
-    await options.onLook(found);
+    const lasting = [...gaps].find(([key]) => lastGaps.has(key));
+    lastGaps = new Set(gaps.keys());
+    if (lasting !== undefined) options.onDiverged(lasting[1]);
+    await options.onMeasured(found);
   };
 
-  const lookAtCarts = async (): Promise<void> => {
+  const checkCarts = async (): Promise<void> => {
     const standings = readStandings();
     if (standings.length === 0) return;
     const rows = await options.readNextOffsets([...topicsOf(standings).keys()]);
@@ -95,14 +95,14 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
     const wentBack = standings.find(
       ({ consumer, position }) => (stored.get(keyOf(consumer.ownership)) ?? 0n) < position,
     );
-    if (wentBack !== undefined && !closed) options.onOutOfStep(wentBack.consumer.ownership);
+    if (wentBack !== undefined && !closed) options.onDiverged(wentBack.consumer.ownership);
   };
 
-  // Each on its own: neither waits for a server that only the other one needs.
-  const stops = [lookAtKafka, lookAtCarts].map((look) =>
-    repeat(options.everyMs, look, (error) => {
+  // Separately: neither waits for a server that only the other one needs.
+  const stops = [measureKafka, checkCarts].map((work) =>
+    repeat(options.everyMs, work, (error) => {
       if (closed) return;
-      options.logger.debug({ event: 'sink.lag-unknown', err: error }, 'where partitions stand could not be read');
+      options.logger.debug({ event: 'sink.lag-unknown', err: error }, 'Could not measure the lag of the partitions.');
     }),
   );
 
@@ -118,11 +118,11 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
   };
 }
 
-/** Looks again and again, each time `everyMs` after the look before; returns what ends it. */
-function repeat(everyMs: number, look: () => Promise<void>, onError: (error: unknown) => void): () => void {
+/** Runs `work` `everyMs` after it last ended, until the returned function is called. */
+function repeat(everyMs: number, work: () => Promise<void>, onError: (error: unknown) => void): () => void {
   let stopped = false;
   const tick = async (): Promise<void> => {
-    await look().catch(onError);
+    await work().catch(onError);
     if (!stopped) timer = setTimeout(tick, everyMs);
   };
   let timer = setTimeout(tick, everyMs);
@@ -132,7 +132,7 @@ function repeat(everyMs: number, look: () => Promise<void>, onError: (error: unk
   };
 }
 
-function measure(consumer: PartitionConsumer, lastStable: bigint, nowMs: number): PartitionLag {
+function measure(consumer: MonitoredPartition, lastStable: bigint, nowMs: number): PartitionLag {
   const { topic, partition } = consumer.ownership;
   const nextOffset = consumer.position();
   const records = lastStable > nextOffset ? lastStable - nextOffset : 0n;

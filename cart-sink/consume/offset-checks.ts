@@ -1,27 +1,62 @@
 /**
- * Whether what Kafka offers continues what the database holds (I11). Pure: offsets in, a verdict out.
+ * Checks that what Kafka holds and delivers continues what the carts database holds (I11). No I/O.
  *
- * kafkajs answers an offset out of range by jumping to the start of the partition, without a word. So every fetch is
- * compared with the offset that was expected. Above it is legal while the partition still begins at or before it: only
- * control and aborted records lie between. Below it, or past what was deleted, or beyond the end: never.
+ * kafkajs answers an offset out of range by jumping to the start of the partition, without an error. So every fetch is
+ * compared with the expected offset. Above it is legal while the partition still begins at or before it: only control
+ * and aborted records lie between. Below it is legal only for a fetch that was delivered before.
  */
+import { createHash } from 'node:crypto';
+import type { FetchedRecord } from '../kafka/group-consumer.ts';
+
 export interface PartitionRange {
   readonly earliest: bigint;
   readonly highWatermark: bigint;
 }
 
-export type StartVerdict = 'continues' | 'records-lost' | 'beyond-end';
+export type StartCheck = 'continues' | 'records-lost' | 'beyond-end';
 
-/** May consuming start at `stored`? A group that never consumed has 0, and so needs the partition from its start. */
-export function judgeStart(stored: bigint, range: PartitionRange): StartVerdict {
+/** May consuming start at `stored`? A group that never consumed has 0, so it needs the partition from its start. */
+export function checkStart(stored: bigint, range: PartitionRange): StartCheck {
   if (range.earliest > stored) return 'records-lost';
   return stored > range.highWatermark ? 'beyond-end' : 'continues';
 }
 
-export type FetchVerdict = 'continues' | 'went-back' | 'ask-earliest';
+export type FetchCheck = 'continues' | 'went-back' | 'ask-earliest';
 
 /** May a fetch that starts at `first` be applied when `expected` comes next? */
-export function judgeFetch(expected: bigint, first: bigint): FetchVerdict {
+export function checkFetch(expected: bigint, first: bigint): FetchCheck {
   if (first === expected) return 'continues';
   return first < expected ? 'went-back' : 'ask-earliest';
+}
+
+/** More chunks than kafkajs can have requested before the last of them was applied: two fetches of the smallest size. */
+const REMEMBERED = 64;
+
+export interface RecentRecords {
+  /** Remembers the first record of a chunk that was applied. */
+  add(record: FetchedRecord): void;
+  /** Whether exactly this record was remembered. */
+  has(record: FetchedRecord): boolean;
+}
+
+/**
+ * Distinguishes a fetch that kafkajs delivers a second time from a fetch of another log. When a leader moves, kafkajs
+ * may have asked the new one for what it is still processing from the old one, and delivers both. It asked for an offset
+ * at which a chunk begins. Other bytes at the same offset belong to a topic that was recreated.
+ */
+export function createRecentRecords(): RecentRecords {
+  const digests = new Map<bigint, string>();
+  return {
+    add: (record) => {
+      digests.set(record.offset, digest(record));
+      if (digests.size > REMEMBERED) digests.delete(digests.keys().next().value!);
+    },
+    has: (record) => digests.get(record.offset) === digest(record),
+  };
+}
+
+function digest({ key, value }: FetchedRecord): string {
+  const hash = createHash('sha256');
+  for (const part of [key, value]) hash.update(part === null ? 'null;' : `${part.length};`).update(part ?? '');
+  return hash.digest('base64');
 }

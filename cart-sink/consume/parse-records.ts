@@ -1,10 +1,15 @@
 /**
- * What the records of a chunk are to a batch: cut where one replay ends and another begins, parsed, and summed. Pure.
+ * Cuts the records of a fetch into chunks, each small enough for one database transaction, and parses them. Pure.
  *
- * Guarantees that a batch is of one run, or of none; that whatever is not the tool's, or not what it claims to be, is
- * parked; that progress records have no effect. Whether a run may be applied here is decided before anything is parsed.
+ * Guarantees that a chunk is of one replay run, or of none. A record is parked only if no program could ever apply it,
+ * decided from its bytes alone: malformed, without a value, under a key that is not its user's (it would be out of order
+ * with the user's other orders, I4), or in the replay topic without being the replay tool's. An unknown schema and every
+ * unexpected error halt instead: a newer program will succeed.
  */
-import type { SinkEntry } from '../apply/batch.ts';
+import { decodeOrderPlaced, MalformedEventError, UnknownSchemaError } from '#schemas/codec.ts';
+import type { BatchEntry } from '../apply/apply-batch.ts';
+import { SinkDefectError, UnknownEventSchemaError } from '../errors.ts';
+import type { FetchedRecord } from '../kafka/group-consumer.ts';
 import {
   addToTally,
   EMPTY_TALLY,
@@ -15,65 +20,85 @@ import {
   type ReplayStamp,
   type ReplayTally,
 } from '../replay-records.ts';
-import { type KafkaRecord, parseEntry } from './parked.ts';
+import type { TopicPartition } from '../sql/consumer-offsets.ts';
 
-/** live: of the live topic. unmarked: of the replay topic, but not the tool's. */
+/** live: of the live topic. unmarked: in the replay topic, but not of the replay tool. */
 export type RecordKind = ReplayKind | 'live' | 'unmarked';
 
 export interface Chunk {
-  readonly records: readonly KafkaRecord[];
+  readonly records: readonly FetchedRecord[];
   /** One for each record. */
   readonly kinds: readonly RecordKind[];
   /** The run that all records are of; null: of none. */
   readonly replay: ReplayStamp | null;
 }
 
-/** Records of the live topic belong together always. */
-export function cutLiveChunk(records: readonly KafkaRecord[]): Chunk {
-  return { records, kinds: records.map(() => 'live'), replay: null };
+export interface ChunkLimits {
+  readonly maxRecords: number;
+  readonly maxBytes: number;
 }
 
-/** As many records of the replay topic, from the first on, as are of one run, or of none. */
-export function cutReplayChunk(records: readonly KafkaRecord[]): Chunk {
+/** The records from `start` on that fit the limits and are of one run. A record above the limit of bytes is one chunk. */
+export function cutChunk(
+  records: readonly FetchedRecord[],
+  start: number,
+  limits: ChunkLimits,
+  topic: 'live' | 'replay',
+): Chunk {
   const kinds: RecordKind[] = [];
   let replay: ReplayStamp | null = null;
-  for (const { headers = {} } of records) {
-    const { stamp = null, kind = 'unmarked' } = parseReplayHeaders(headers) ?? {};
+  let bytes = 0;
+  for (const { value, headers } of records.slice(start, start + limits.maxRecords)) {
+    const { stamp, kind } = topic === 'live' ? LIVE : (parseReplayHeaders(headers) ?? UNMARKED);
+    bytes += value?.length ?? 0;
     if (kinds.length === 0) replay = stamp;
-    else if (!isSameRun(replay, stamp)) break;
+    else if (bytes > limits.maxBytes || !isSameRun(replay, stamp)) break;
     kinds.push(kind);
   }
-  return { records: records.slice(0, kinds.length), kinds, replay };
+  return { records: records.slice(start, start + kinds.length), kinds, replay };
 }
+
+const LIVE = { stamp: null, kind: 'live' } as const;
+const UNMARKED = { stamp: null, kind: 'unmarked' } as const;
 
 function isSameRun(one: ReplayStamp | null, other: ReplayStamp | null): boolean {
   const isSame = (key: keyof ReplayStamp): boolean => one?.[key] === other?.[key];
   return isSame('runId') && isSame('mode') && isSame('ruleVersion');
 }
 
-/** Undefined for a record without effect. Throws as {@link parseEntry} does. */
-export function parseRecord(record: KafkaRecord, kind: RecordKind): SinkEntry | undefined {
+/** @throws UnknownEventSchemaError, SinkDefectError: the partition must halt */
+export function parseChunk({ records, kinds }: Chunk, place: TopicPartition): readonly BatchEntry[] {
+  const entries = records.map((record, index) => {
+    try {
+      return parseRecord(record, kinds[index]!);
+    } catch (error) {
+      const at = { ...place, offset: record.offset };
+      if (error instanceof UnknownSchemaError) throw new UnknownEventSchemaError(at, error);
+      throw new SinkDefectError(at, error);
+    }
+  });
+  return entries.filter((entry) => entry !== undefined);
+}
+
+/** Undefined for a record without effect. Throws UnknownSchemaError and unexpected errors. */
+export function parseRecord(record: FetchedRecord, kind: RecordKind): BatchEntry | undefined {
   const { offset, key, value } = record;
-  const unreadable = (reason: string): SinkEntry => ({ kind: 'unreadable', offset, key, value, reason });
-  switch (kind) {
-    case 'live':
-    case 'order':
-      return parseEntry(record);
-    case 'progress':
-      return undefined;
-    case 'unmarked':
-      return unreadable('the record is not from the replay tool');
-    case 'end':
-      try {
-        return { kind: 'replay-end', offset, tally: parseReplayEnd(value ?? Buffer.alloc(0)) };
-      } catch (error) {
-        if (error instanceof MalformedReplayEndError) return unreadable(error.message);
-        throw error;
-      }
+  const park = (reason: string): BatchEntry => ({ kind: 'unreadable', offset, key, value, reason });
+  if (kind === 'progress') return undefined;
+  if (kind === 'unmarked') return park('the record is not from the replay tool');
+  try {
+    if (kind === 'end') return { kind: 'replay-end', offset, tally: parseReplayEnd(value ?? Buffer.alloc(0)) };
+    if (value === null) return park('the record has no value');
+    const event = decodeOrderPlaced(value);
+    const isOfUser = key?.toString('utf8') === event.userId;
+    return isOfUser ? { kind: 'order', offset, event } : park('the key is not the userId of the order');
+  } catch (error) {
+    if (error instanceof MalformedEventError || error instanceof MalformedReplayEndError) return park(error.message);
+    throw error;
   }
 }
 
-/** The sum of a run's orders, whether or not they can be read: what arrived, to compare with what was sent. */
+/** Sums the orders of a run, readable or not: what arrived, to compare with what was sent. */
 export function tallyOrders({ records, kinds }: Chunk): ReplayTally {
   let tally = EMPTY_TALLY;
   for (const [index, { key, value }] of records.entries()) {

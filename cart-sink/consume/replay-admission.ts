@@ -1,21 +1,17 @@
 /**
- * Whether a run of the replay tool may be applied by this sink, and the log of what has to wait.
+ * Decides whether this sink applies the records of a replay run.
  *
- * A run recomputes effects under the rule that its tool was built with. A sink with another version would compute
- * others, so it leaves the run alone until a sink with that version takes the partition over, or until an operator
- * cancels the run: then its records are passed over. Never a halt: the live topic goes on.
+ * A run recomputes effects under the rule that its tool was built with. A sink with another version of the rule would
+ * compute other effects, so it pauses the partition until a sink with that version takes it over, or an operator cancels
+ * the run: then the records are skipped. This never halts: the live topic goes on.
  */
 import type { ConnectionPool } from '@databases/pg';
 import type { ReplayStamp } from '../replay-records.ts';
-import { readRunState } from '../sql/read-run-state.ts';
+import { readRunState } from '../sql/replay-runs.ts';
 
-/** hold: leave it for now, and look again. pass-over: consume it without effect. */
-export type ReplayJudge = (stamp: ReplayStamp, signal: AbortSignal) => Promise<ReplayVerdict>;
+export type Admission = 'apply' | 'pause' | 'skip';
 
-export type ReplayVerdict = 'apply' | 'hold' | 'pass-over';
-
-/** Between two looks at a partition that is held. */
-export const HOLD_LOOK_EVERY_MS = 2_000;
+export type AdmitReplay = (replay: ReplayStamp, signal: AbortSignal) => Promise<Admission>;
 
 /** Whether an operator has cancelled a run; a run that the tool has not stored is not cancelled. */
 export async function readCancelled(pool: ConnectionPool, runId: string): Promise<boolean> {
@@ -23,18 +19,19 @@ export async function readCancelled(pool: ConnectionPool, runId: string): Promis
   return run?.state === 'cancelled';
 }
 
-/** `isCancelled` asks the carts database, and is asked only about runs of another version. */
-export function createReplayJudge(
+/** `isCancelled` queries the carts database, and is called only for runs of another version. */
+export function createReplayAdmission(
   ruleVersion: number,
   isCancelled: (runId: string, signal: AbortSignal) => Promise<boolean>,
-): ReplayJudge {
-  /** Nobody takes a cancellation back. */
+): AdmitReplay {
+  /** A cancellation is final. */
   const cancelled = new Set<string>();
-  return async ({ runId, ruleVersion: wanted }, signal) => {
-    if (wanted === ruleVersion) return 'apply';
-    if (cancelled.has(runId)) return 'pass-over';
-    if (!(await isCancelled(runId, signal))) return 'hold';
+  return async (replay, signal) => {
+    const { runId } = replay;
+    if (replay.ruleVersion === ruleVersion) return 'apply';
+    if (cancelled.has(runId)) return 'skip';
+    if (!(await isCancelled(runId, signal))) return 'pause';
     cancelled.add(runId);
-    return 'pass-over';
+    return 'skip';
   };
 }

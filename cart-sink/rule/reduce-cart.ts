@@ -1,16 +1,16 @@
 /**
  * What an order takes out of a cart: the rule of the domain, and nothing else. Pure.
  *
- * Guarantees: never takes more than was ordered or than is there, never from another user's line, another SKU, or
- * (where the item names its line) another line; says for every item what it took. Subtraction is not idempotent, on
- * purpose: that an order is applied once is the ledger's business (I3), and applying it twice must show.
+ * Guarantees: takes at most what was ordered and what is there, never from another user's line, another SKU or, if the
+ * item names its line, another line; returns for every item what it took. Subtraction is not idempotent, on purpose:
+ * the ledger makes an order take effect once (I3), and applying an order twice must show.
  */
 import type { OrderPlaced, OrderPlacedItem } from '#schemas/order-placed.ts';
 
 /** Stored with every applied order. Raise it with every change of the rule: replays compare versions. */
 export const RULE_VERSION = 1;
 
-/** The most that a cart line may hold. */
+/** The largest quantity of a cart line. */
 export const MOST_OF_A_LINE = 1_000_000;
 
 export interface CartLine {
@@ -21,8 +21,8 @@ export interface CartLine {
 }
 
 /**
- * removed: all that was ordered; partial: all that was there; absent: there is no such line (any more); mismatch: the
- * named line is another user's or of another SKU; direct: the order was not placed from the cart.
+ * removed: all that was ordered; partial: all that was there; absent: there is no such line, or none any more; mismatch:
+ * the named line is another user's or of another SKU; direct: the order was not placed from the cart.
  */
 export type Outcome = 'removed' | 'partial' | 'absent' | 'mismatch' | 'direct';
 
@@ -46,11 +46,11 @@ export interface LineChange {
 export interface Reduction {
   /** One for each line that was reduced. */
   readonly changes: readonly LineChange[];
-  /** One for each item, in the order's sequence. */
+  /** One for each item, in the sequence of the items. */
   readonly removals: readonly Removal[];
 }
 
-/** A rule and its version, for those that apply whichever rule they are given. */
+/** A rule and its version. Tests and replays may use another than the current one. */
 export interface Rule {
   readonly version: number;
   readonly reduce: (lines: readonly CartLine[], order: OrderPlaced) => Reduction;

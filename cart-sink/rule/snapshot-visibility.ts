@@ -1,13 +1,13 @@
-/** What a stored snapshot of Postgres could see. Pure; both values in their text forms. */
+/** What a stored `pg_snapshot` could see. Pure; ids and snapshots are in their text forms. */
 
-/** As pg_visible_in_snapshot: whether `xid` had committed, or was done for, when `snapshot` ('xmin:xmax:xip,…') was taken. */
+/** As pg_visible_in_snapshot: whether `xid` had ended when `snapshot` ('xmin:xmax:xip,…') was taken. */
 export function isVisible(xid: string, snapshot: string): boolean {
   const { xmin, xmax, running } = parseSnapshot(snapshot);
   const id = BigInt(xid);
   return id < xmin || (id < xmax && !running.includes(id));
 }
 
-/** A transaction that every snapshot from `snapshot` on sees. */
+/** A transaction that `snapshot` and every later snapshot sees. */
 export function olderThan(snapshot: string): string {
   return String(parseSnapshot(snapshot).xmin - 1n);
 }

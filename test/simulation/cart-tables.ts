@@ -2,10 +2,10 @@
 // themselves: they give changes, which a commit puts in place and writes into the journal, so that the judge can go
 // through history again. A batch's place in the journal is the moment at which it locked the cart lines.
 import type { Removal } from '../../cart-sink/rule/reduce-cart.ts';
-import type { advanceOffset } from '../../cart-sink/sql/advance-offset.ts';
+import type { advanceOffset, TopicPartition } from '../../cart-sink/sql/consumer-offsets.ts';
 import { uuid } from '../support/pgoutput-messages.ts';
 
-/** One of cart-sink/sql's, by the name of its file's export. */
+/** One of cart-sink/sql's, by the name of its export. */
 export interface Statement {
   readonly name: string;
   // biome-ignore lint/suspicious/noExplicitAny: each statement has its own arguments
@@ -53,7 +53,7 @@ interface Result {
   readonly changes: Change[];
 }
 
-const offsetKey = (topic: string, partition: number): string => `offset ${topic}[${partition}]`;
+const offsetKey = ({ topic, partition }: TopicPartition): string => `offset ${topic}[${partition}]`;
 const NOTHING: Result = { rows: [], changes: [] };
 
 /** Counts moments and line ids; shared by all copies, since a state that was lost must not lend out its ids again. */
@@ -99,12 +99,12 @@ export class CartTables {
   locksOf({ name, args }: Statement): string[] {
     switch (name) {
       case 'advanceOffset':
-        return [offsetKey(args[0].topic, args[0].partition)];
-      case 'readSettledOffset':
-        return [offsetKey(args[1], args[2])];
+        return [offsetKey(args[0])];
+      case 'readStoredOffset':
+        return [offsetKey(args[1])];
       case 'lockOffsets':
       case 'raiseOwnerEpochs':
-        return args[1].map((topic: string, index: number) => offsetKey(topic, args[2][index]));
+        return args[1].map(offsetKey);
       case 'insertAppliedOrders':
         return args[1].map(({ orderId }: { orderId: string }) => `order ${orderId}`);
       case 'lockCartLines':
@@ -119,13 +119,13 @@ export class CartTables {
     const { name, args } = statement;
     switch (name) {
       case 'insertMissingOffsets':
-        return this.#insertMissing(args[1], args[2]);
+        return this.#insertMissing(args[1]);
       case 'lockOffsets':
         return NOTHING;
       case 'raiseOwnerEpochs':
-        return this.#raise(args[1], args[2], own);
-      case 'readSettledOffset': {
-        const row = this.offsets.get(offsetKey(args[1], args[2]));
+        return this.#raise(args[1], own);
+      case 'readStoredOffset': {
+        const row = this.offsets.get(offsetKey(args[1]));
         return { rows: row === undefined ? [] : [row], changes: [] };
       }
       case 'readNextOffsets':
@@ -167,7 +167,7 @@ export class CartTables {
     for (const change of changes) {
       if (change.kind === 'offset') {
         moved = change.row;
-        this.offsets.set(offsetKey(moved.topic, moved.partition), moved);
+        this.offsets.set(offsetKey(moved), moved);
       } else if (change.kind === 'ledger') {
         this.ledger.add(change.orderId);
         orderIds.push(change.orderId);
@@ -184,22 +184,19 @@ export class CartTables {
     return wanted.flatMap(({ userId, sku }) => this.findLine(userId, sku) ?? []);
   }
 
-  #insertMissing(topics: readonly string[], partitions: readonly number[]): Result {
-    const changes = topics.flatMap((topic, index): Change[] => {
-      const partition = partitions[index]!;
-      if (this.offsets.has(offsetKey(topic, partition))) return [];
+  #insertMissing(partitions: readonly TopicPartition[]): Result {
+    const changes = partitions.flatMap(({ topic, partition }): Change[] => {
+      if (this.offsets.has(offsetKey({ topic, partition }))) return [];
       const unknown = { last_timeline: null, last_commit_lsn: null, last_ordinal: null, generation: null };
       return [{ kind: 'offset', row: { topic, partition, next_offset: 0n, owner_epoch: 0n, ...unknown } }];
     });
     return { rows: [], changes };
   }
 
-  #raise(topics: readonly string[], partitions: readonly number[], own: readonly Change[]): Result {
-    const rows = topics.map((topic, index) => {
-      const key = offsetKey(topic, partitions[index]!);
-      const inserted = own.find(
-        (change) => change.kind === 'offset' && offsetKey(change.row.topic, change.row.partition) === key,
-      );
+  #raise(partitions: readonly TopicPartition[], own: readonly Change[]): Result {
+    const rows = partitions.map((partition) => {
+      const key = offsetKey(partition);
+      const inserted = own.find((change) => change.kind === 'offset' && offsetKey(change.row) === key);
       const row = this.offsets.get(key) ?? (inserted as Extract<Change, { kind: 'offset' }>).row;
       return { ...row, owner_epoch: row.owner_epoch + 1n };
     });
@@ -208,7 +205,7 @@ export class CartTables {
 
   #advance(step: Parameters<typeof advanceOffset>[0]): Result {
     const { ownerEpoch, expectedOffset, nextOffset, timeline, commitLsn, ordinal, generation } = step;
-    const row = this.offsets.get(offsetKey(step.topic, step.partition));
+    const row = this.offsets.get(offsetKey(step));
     if (row === undefined || row.next_offset !== expectedOffset || row.owner_epoch !== ownerEpoch) return NOTHING;
     const furthest =
       timeline === null ? {} : { last_timeline: timeline, last_commit_lsn: commitLsn, last_ordinal: ordinal };

@@ -2,7 +2,7 @@
 // the cart API do to it is left to the tests.
 
 import pg from 'pg';
-import type { Batch, SinkEntry } from '../../cart-sink/apply/batch.ts';
+import type { Batch, BatchEntry } from '../../cart-sink/apply/apply-batch.ts';
 import { takeOwnership } from '../../cart-sink/apply/ownership.ts';
 import { migrateCarts } from '../../cart-sink/migrate-carts.ts';
 import { EMPTY_TALLY, type ReplayStamp } from '../../cart-sink/replay-records.ts';
@@ -32,7 +32,7 @@ export interface CartDatabase {
 export interface OwnedPartition {
   /** A batch that begins where the last one made here ends. Of another topic than `live`, it is of a run of repair. */
   batch(
-    events: readonly (OrderPlaced | DistributiveOmit<Exclude<SinkEntry, { kind: 'order' }>, 'offset'>)[],
+    events: readonly (OrderPlaced | DistributiveOmit<Exclude<BatchEntry, { kind: 'order' }>, 'offset'>)[],
     replay?: ReplayStamp,
   ): Batch;
 }
@@ -91,7 +91,7 @@ export async function createCartDatabase(label: string): Promise<CartDatabase> {
         batch(events, replay = createStamp()) {
           const start = expectedOffset;
           expectedOffset += BigInt(events.length);
-          const entries = events.map((event, index): SinkEntry => {
+          const entries = events.map((event, index): BatchEntry => {
             const offset = start + BigInt(index);
             return 'kind' in event ? { ...event, offset } : { kind: 'order', offset, event };
           });

@@ -3,7 +3,7 @@
 import { formatLsn } from '#schemas/lsn.ts';
 import { comparePositions, type Position } from '#schemas/position.ts';
 import type { AppliedPosition } from '../../cart-sink/apply/positions.ts';
-import { judgeStart } from '../../cart-sink/consume/offset-checks.ts';
+import { checkStart as judgeStart } from '../../cart-sink/consume/offset-checks.ts';
 import type { ScanResult } from './position-scan.ts';
 
 /** A partition as both sides have it. */

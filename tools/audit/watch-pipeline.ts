@@ -5,7 +5,7 @@ import type { Lsn } from '#schemas/lsn.ts';
 import type { Database } from '#service/database.ts';
 import { TopicMissingError } from '#service/kafka-errors.ts';
 import type { KafkaLog } from '#service/kafka-log.ts';
-import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/read-next-offsets.ts';
+import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/consumer-offsets.ts';
 import type { Checkpoint } from '../../cdc-reader/checkpoint.ts';
 import type { AuditConfig } from './config.ts';
 import {

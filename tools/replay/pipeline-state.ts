@@ -4,7 +4,7 @@
 
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import { TopicMissingError } from '#service/kafka-errors.ts';
-import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/read-next-offsets.ts';
+import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/consumer-offsets.ts';
 import { type Checkpoint, parseCheckpoint } from '../../cdc-reader/checkpoint.ts';
 import { createCheckpointTopic } from '../../cdc-reader/kafka/checkpoint-topic.ts';
 import { readIdentity } from '../../cdc-reader/postgres/slot.ts';

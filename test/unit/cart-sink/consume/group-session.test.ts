@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { type Ownership, PartitionNotTakenError, type TopicPartition } from '../../../../cart-sink/apply/ownership.ts';
-import { createMembership } from '../../../../cart-sink/consume/group-session.ts';
-import { createPartitionConsumer, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
-import { HOLD_LOOK_EVERY_MS } from '../../../../cart-sink/consume/replay-admission.ts';
+import type { Ownership } from '../../../../cart-sink/apply/ownership.ts';
+import { GroupSession, PAUSE_MS } from '../../../../cart-sink/consume/group-session.ts';
+import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
+import { PartitionNotTakenError } from '../../../../cart-sink/errors.ts';
 import type { GroupHandlers, GroupPartition } from '../../../../cart-sink/kafka/group-consumer.ts';
+import type { TopicPartition } from '../../../../cart-sink/sql/consumer-offsets.ts';
 import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
 import { createEvent, createStamp } from '../../../support/sink-events.ts';
 import { waitFor } from '../../../support/wait.ts';
@@ -16,7 +17,7 @@ const own = (partition: TopicPartition, nextOffset = 5n): Ownership => ({
   lastCommitLsn: null,
 });
 
-/** A membership whose database and broker answer when the test says so. */
+/** A session whose database and broker answer when the test says so. */
 function createStage(range = { earliest: 0n, highWatermark: 100n }) {
   let handlers: GroupHandlers | undefined;
   const takes: {
@@ -28,10 +29,10 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
   const paused: number[] = [];
   const lost: string[] = [];
   const partitionEnds: ((end: PartitionEnd) => void)[] = [];
-  const partitionHolds: (() => void)[] = [];
+  const partitionPauses: (() => void)[] = [];
   const applied: string[] = [];
   let closed = 0;
-  const membership = createMembership({
+  const session = new GroupSession({
     createConsumer: (given) => {
       handlers = given;
       return {
@@ -51,23 +52,23 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
     readRanges: async () => new Map([0, 1, 2].map((partition) => [partition, range])),
     createPartition: (ownership, handlers) => {
       partitionEnds.push(handlers.onEnd);
-      partitionHolds.push(() => handlers.onHeld(createStamp()));
-      return createPartitionConsumer({
+      partitionPauses.push(() => handlers.onPaused(createStamp()));
+      return new OwnedPartition({
         ownership,
         consumerGroup: 'group',
-        judgeReplay: undefined,
+        admitReplay: undefined,
         limits: { maxRecords: 10, maxBytes: 1_000 },
         apply: async (batch) => {
           applied.push(`${batch.partition}: ${batch.expectedOffset} to ${batch.nextOffset}`);
           return { kind: 'applied', orders: 1, duplicates: 0, changed: 0, parked: 0 };
         },
         readEarliest: async () => 0n,
-        readSettled: async () => undefined,
+        readStored: async () => undefined,
         onApplied: () => undefined,
         ...handlers,
       });
     },
-    onHeld: () => undefined,
+    onPaused: () => undefined,
     onAssigned: (_, gone) => lost.push(...gone.map(({ partition }) => String(partition))),
   });
   const fetch = async (partition: number, offset: bigint): Promise<bigint[]> => {
@@ -80,8 +81,8 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
   };
   return {
     paused,
-    partitionHolds,
-    membership,
+    partitionPauses,
+    session,
     handlers: handlers!,
     takes,
     started,
@@ -136,49 +137,49 @@ describe.concurrent('an assignment', () => {
   });
 
   it('may be empty', async () => {
-    const { handlers, takes, started, membership } = createStage();
+    const { handlers, takes, started, session } = createStage();
     handlers.onAssigned([]);
     await waitFor('the start', () => started.length === 1);
     expect(takes).toEqual([]);
-    expect(membership.partitions()).toEqual([]);
+    expect(session.partitions()).toEqual([]);
   });
 
-  it('that the database does not give ends the membership, to be joined again, and is no halt', async () => {
-    const { handlers, takes, membership, started } = createStage();
+  it('that the database does not give ends the session, to be joined again, and is no halt', async () => {
+    const { handlers, takes, session, started } = createStage();
     handlers.onAssigned([live(0)]);
     const error = new PartitionNotTakenError([live(0)]);
     takes[0]!.refuse(error);
-    expect(await membership.ended).toEqual({ kind: 'failed', error });
+    expect(await session.ended).toEqual({ kind: 'failed', error });
     expect(started).toEqual([]);
   });
 
   it('halts where records from the stored offset on are gone', async () => {
-    const { handlers, takes, membership, started } = createStage({ earliest: 6n, highWatermark: 100n });
+    const { handlers, takes, session, started } = createStage({ earliest: 6n, highWatermark: 100n });
     handlers.onAssigned([live(0)]);
     takes[0]!.answer([own(live(0))]);
-    expect(await membership.ended).toMatchObject({ kind: 'halted', error: { code: 'RECORDS_LOST' } });
+    expect(await session.ended).toMatchObject({ kind: 'halted', error: { code: 'RECORDS_LOST' } });
     expect(started).toEqual([]);
   });
 
-  it('halts where the partition ends before the stored offset, looked at three times', async () => {
-    const { handlers, takes, membership } = createStage({ earliest: 0n, highWatermark: 4n });
+  it('halts where the partition ends before the stored offset, checked three times', async () => {
+    const { handlers, takes, session } = createStage({ earliest: 0n, highWatermark: 4n });
     const beganMs = performance.now();
     handlers.onAssigned([live(0)]);
     takes[0]!.answer([own(live(0))]);
-    expect(await membership.ended).toMatchObject({ kind: 'halted', error: { code: 'OFFSET_BEYOND_END' } });
+    expect(await session.ended).toMatchObject({ kind: 'halted', error: { code: 'OFFSET_BEYOND_END' } });
     expect(performance.now() - beganMs).toBeGreaterThan(1_900);
   });
 });
 
-describe.concurrent('a membership', () => {
+describe.concurrent('a consumer-group session', () => {
   it('ends once, by a stale owner of its assignment, and applies nothing more', async () => {
-    const { handlers, takes, started, membership, partitionEnds, applied, fetch } = createStage();
+    const { handlers, takes, started, session, partitionEnds, applied, fetch } = createStage();
     handlers.onAssigned([live(0), live(1)]);
     takes[0]!.answer([own(live(0)), own(live(1))]);
     await waitFor('the start', () => started.length === 1);
     partitionEnds[0]!({ kind: 'stale-owner' });
     handlers.onFailed(new Error('too late to be the reason'));
-    expect(await membership.ended).toEqual({ kind: 'stale-owner', topic: 'live', partition: 0 });
+    expect(await session.ended).toEqual({ kind: 'stale-owner', topic: 'live', partition: 0 });
     expect(await fetch(1, 5n)).toEqual([]);
     expect(applied).toEqual([]);
     handlers.onAssigned([live(2)]);
@@ -186,50 +187,50 @@ describe.concurrent('a membership', () => {
   });
 
   it('does not end by a stale owner of an assignment that was replaced', async () => {
-    const { handlers, takes, started, membership, partitionEnds } = createStage();
+    const { handlers, takes, started, session, partitionEnds } = createStage();
     handlers.onAssigned([live(0)]);
     takes[0]!.answer([own(live(0))]);
     await waitFor('the start', () => started.length === 1);
     handlers.onAssigned([live(0)]);
     partitionEnds[0]!({ kind: 'stale-owner' });
-    membership.end({ kind: 'closed' });
-    expect(await membership.ended).toEqual({ kind: 'closed' });
+    session.end({ kind: 'closed' });
+    expect(await session.ended).toEqual({ kind: 'closed' });
   });
 
-  it('pauses a held partition, and starts it again where it stands after a while', async () => {
-    const { handlers, takes, started, paused, partitionHolds, fetch, membership } = createStage();
+  it('stops fetching a paused partition, and starts it again where it stands after a while', async () => {
+    const { handlers, takes, started, paused, partitionPauses, fetch, session } = createStage();
     handlers.onAssigned([live(0), live(1)]);
     takes[0]!.answer([own(live(0)), own(live(1))]);
     await waitFor('the start', () => started.length === 1);
     await fetch(1, 5n);
     const beganMs = performance.now();
-    partitionHolds[1]!();
+    partitionPauses[1]!();
     expect(paused).toEqual([1]);
-    await waitFor('the next look', () => started.length === 2);
+    await waitFor('the next start', () => started.length === 2);
     expect(started[1]).toEqual([{ topic: 'live', partition: 1, offset: 6n }]);
     expect(performance.now() - beganMs).toBeGreaterThan(1_900);
-    await membership.close();
+    await session.close();
   });
 
-  it('forgets a held partition with its assignment', async () => {
-    const { handlers, takes, started, paused, partitionHolds } = createStage();
+  it('forgets a paused partition with its assignment', async () => {
+    const { handlers, takes, started, paused, partitionPauses } = createStage();
     handlers.onAssigned([live(0)]);
     takes[0]!.answer([own(live(0))]);
     await waitFor('the start', () => started.length === 1);
-    partitionHolds[0]!();
+    partitionPauses[0]!();
     handlers.onAssigned([live(1)]);
-    partitionHolds[0]!();
+    partitionPauses[0]!();
     takes[1]!.answer([own(live(1))]);
     await waitFor('the second start', () => started.length === 2);
-    await new Promise((resolve) => setTimeout(resolve, HOLD_LOOK_EVERY_MS + 200));
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS + 200));
     expect(started).toHaveLength(2);
     expect(paused).toEqual([0]);
   });
 
   it('leaves the group when it is closed', async () => {
-    const { membership, closed } = createStage();
-    await membership.close();
-    expect(await membership.ended).toEqual({ kind: 'closed' });
+    const { session, closed } = createStage();
+    await session.close();
+    expect(await session.ended).toEqual({ kind: 'closed' });
     expect(closed()).toBe(1);
   });
 });

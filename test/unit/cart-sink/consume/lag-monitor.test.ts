@@ -1,12 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createLogger } from '#service/logger.ts';
-import { createLagMonitor, type LagMonitor } from '../../../../cart-sink/consume/lag-monitor.ts';
-import type { PartitionConsumer } from '../../../../cart-sink/consume/owned-partition.ts';
+import {
+  createLagMonitor,
+  type LagMonitor,
+  type LagMonitorOptions,
+} from '../../../../cart-sink/consume/lag-monitor.ts';
 
 const everyMs = 1_000;
 const logger = createLogger('test', 'silent');
 
-describe('the look at where partitions stand', () => {
+describe('the lag monitor', () => {
   let monitor: LagMonitor;
   let position: bigint;
   let range: { earliest: bigint; lastStable: bigint; highWatermark: bigint };
@@ -25,25 +28,22 @@ describe('the look at where partitions stand', () => {
     found = [];
     kafkaIsAway = false;
     cartsAreSilent = false;
-    const consumer: PartitionConsumer = {
+    const partition: ReturnType<LagMonitorOptions['partitions']>[number] = {
       ownership: { topic: 'live', partition: 0, ownerEpoch: 1n, nextOffset: 5n, lastCommitLsn: '0/10' },
       position: () => position,
       isIdle: () => isIdle,
       lastCommittedAt: () => 1_000_000n,
-      consume: async () => undefined,
-      held: () => undefined,
-      release: () => undefined,
     };
     monitor = createLagMonitor({
       everyMs,
-      partitions: () => [consumer],
+      partitions: () => [partition],
       readRanges: async () => {
         if (kafkaIsAway) throw new Error('Kafka is away');
         return new Map([[0, range]]);
       },
       readNextOffsets: () => (cartsAreSilent ? new Promise(() => undefined) : Promise.resolve(stored)),
-      onLook: async () => undefined,
-      onOutOfStep: ({ topic, partition }) => found.push(`${topic}[${partition}]`),
+      onMeasured: async () => undefined,
+      onDiverged: ({ topic, partition }) => found.push(`${topic}[${partition}]`),
       now: () => 4_000,
       logger,
     });
@@ -55,7 +55,7 @@ describe('the look at where partitions stand', () => {
 
   const look = () => vi.advanceTimersByTimeAsync(everyMs);
 
-  it('tells the lag in records and seconds, and finds nothing wrong', async () => {
+  it('measures the lag in records and seconds, and finds nothing wrong', async () => {
     await look();
     await look();
     expect(monitor.current()).toEqual([{ topic: 'live', partition: 0, nextOffset: 5n, records: 4n, seconds: 3 }]);

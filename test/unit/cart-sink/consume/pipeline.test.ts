@@ -1,14 +1,12 @@
 // One owned partition: which fetches are applied and how, which were delivered before, and what ends it (I8, I11).
 import { describe, expect, it } from 'vitest';
-import type { ReliableResult } from '../../../../cart-sink/apply/apply-reliably.ts';
-import type { Batch } from '../../../../cart-sink/apply/batch.ts';
-import type { SettledOffset } from '../../../../cart-sink/apply/ownership.ts';
-import {
-  createPartitionConsumer,
-  type PartitionConsumer,
-  type PartitionEnd,
-} from '../../../../cart-sink/consume/owned-partition.ts';
-import { createReplayJudge, type ReplayJudge } from '../../../../cart-sink/consume/replay-admission.ts';
+import type { Batch } from '../../../../cart-sink/apply/apply-batch.ts';
+import type { StoredOffset } from '../../../../cart-sink/apply/ownership.ts';
+import type { RetriedResult } from '../../../../cart-sink/apply/retry.ts';
+import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
+import { consumeFetch } from '../../../../cart-sink/consume/pipeline.ts';
+import { type AdmitReplay, createReplayAdmission } from '../../../../cart-sink/consume/replay-admission.ts';
+import type { FetchedBatch } from '../../../../cart-sink/kafka/group-consumer.ts';
 import { EMPTY_TALLY, formatReplayHeaders, type ReplayStamp } from '../../../../cart-sink/replay-records.ts';
 import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
 import { createEvent, createStamp } from '../../../support/sink-events.ts';
@@ -17,7 +15,7 @@ import { waitFor } from '../../../support/wait.ts';
 const signal = new AbortController().signal;
 
 function record(offset: number, value: Buffer | null = encodeOrderPlaced(createEvent())) {
-  return { offset: BigInt(offset), key: Buffer.from('user-1'), value };
+  return { offset: BigInt(offset), key: Buffer.from('user-1'), value, headers: {} };
 }
 
 function fetched(first: number, last: number, offsets: readonly number[]) {
@@ -29,17 +27,17 @@ function createStage(
     nextOffset?: bigint;
     earliest?: bigint;
     /** What the carts database holds, where another owner has gone on. */
-    settled?: SettledOffset;
+    stored?: StoredOffset;
     maxRecords?: number;
-    answer?: (batch: Batch) => ReliableResult | Promise<ReliableResult>;
-    judgeReplay?: ReplayJudge;
+    answer?: (batch: Batch) => RetriedResult | Promise<RetriedResult>;
+    admitReplay?: AdmitReplay;
   } = {},
 ) {
   const batches: Batch[] = [];
   const passed: bigint[] = [];
   const ends: PartitionEnd[] = [];
-  const held: string[] = [];
-  const partition: PartitionConsumer = createPartitionConsumer({
+  const paused: string[] = [];
+  const partition: OwnedPartition = new OwnedPartition({
     ownership: {
       topic: 'live',
       partition: 1,
@@ -48,7 +46,7 @@ function createStage(
       lastCommitLsn: '0/AB',
     },
     consumerGroup: 'group',
-    judgeReplay: options.judgeReplay,
+    admitReplay: options.admitReplay,
     limits: { maxRecords: options.maxRecords ?? 100, maxBytes: 1_000_000 },
     apply: async (batch) => {
       batches.push(batch);
@@ -56,19 +54,21 @@ function createStage(
       return (await options.answer?.(batch)) ?? { kind: 'applied', orders, duplicates: 0, changed: 0, parked: 0 };
     },
     readEarliest: async () => options.earliest ?? 0n,
-    readSettled: async () => options.settled ?? { ownerEpoch: 3n, nextOffset: partition.position() },
+    readStored: async () => options.stored ?? { ownerEpoch: 3n, nextOffset: partition.position() },
     onApplied: () => undefined,
-    onHeld: ({ runId }) => held.push(runId),
+    onPaused: ({ runId }) => paused.push(runId),
     onEnd: (end) => ends.push(end),
   });
-  const consume = (batch: Parameters<typeof partition.consume>[0], until = signal) =>
-    partition.consume(batch, (offset) => passed.push(offset), until);
+  const consume = (fetch: Omit<FetchedBatch, 'topic' | 'partition'>, until = signal) => {
+    const batch = { topic: 'live', partition: 1, ...fetch };
+    return partition.inSequence(() => consumeFetch(partition, batch, (offset) => passed.push(offset), until), until);
+  };
   const ranges = () => batches.map(({ expectedOffset, nextOffset }) => [Number(expectedOffset), Number(nextOffset)]);
-  return { partition, consume, batches, passed, ends, held, ranges };
+  return { partition, consume, batches, passed, ends, paused, ranges };
 }
 
 describe('a partition', () => {
-  it('applies fetches one after the other, each on top of the last, markers included', async () => {
+  it('applies fetches one after the other, each on top of the last, control records included', async () => {
     const { consume, ranges, passed, partition } = createStage();
     await Promise.all([consume(fetched(0, 3, [0, 1, 2])), consume(fetched(4, 6, [4, 5]))]);
     expect(ranges()).toEqual([
@@ -81,7 +81,7 @@ describe('a partition', () => {
 
   it('never has two batches in flight', async () => {
     let inFlight = 0;
-    const answer = async (): Promise<ReliableResult> => {
+    const answer = async (): Promise<RetriedResult> => {
       inFlight += 1;
       expect(inFlight).toBe(1);
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -122,7 +122,7 @@ describe('a partition', () => {
 
   it('halves its batches at a time limit, and grows back', async () => {
     let limit = 2;
-    const answer = (batch: Batch): ReliableResult =>
+    const answer = (batch: Batch): RetriedResult =>
       batch.entries.length > limit
         ? { kind: 'too-slow' }
         : { kind: 'applied', orders: batch.entries.length, duplicates: 0, changed: 0, parked: 0 };
@@ -210,11 +210,11 @@ describe('a fetch that begins after the expected offset', () => {
     ['whose records are gone', 15],
     ['that lies below', 0],
   ])('%s does not halt a sink that was succeeded meanwhile: its successor may have applied them', async (_, first) => {
-    for (const settled of [
+    for (const stored of [
       { ownerEpoch: 4n, nextOffset: 10n },
       { ownerEpoch: 3n, nextOffset: 15n },
     ]) {
-      const { consume, ends, batches } = createStage({ nextOffset: 10n, earliest: 15n, settled });
+      const { consume, ends, batches } = createStage({ nextOffset: 10n, earliest: 15n, stored });
       await consume(fetched(first, first, [first]));
       expect(ends).toEqual([{ kind: 'stale-owner' }]);
       expect(batches).toEqual([]);
@@ -242,9 +242,9 @@ describe('the end of a partition', () => {
     expect(ends).toMatchObject([{ kind: 'failed', error: { code: 'UNKNOWN_SCHEMA', details: { offset: '3' } } }]);
   });
 
-  it('does not come from an interruption: the same records are taken again', async () => {
+  it('does not come from an interruption: the same records are applied later', async () => {
     let interrupted = true;
-    const answer = (batch: Batch): ReliableResult =>
+    const answer = (batch: Batch): RetriedResult =>
       interrupted
         ? { kind: 'interrupted' }
         : { kind: 'applied', orders: batch.entries.length, duplicates: 0, changed: 0, parked: 0 };
@@ -258,7 +258,7 @@ describe('the end of a partition', () => {
     expect(ends).toEqual([]);
   });
 
-  it('is not needed for a fetch that was told to come back: it is not begun', async () => {
+  it('is not needed for a fetch that was aborted: it is not begun', async () => {
     const { consume, batches } = createStage();
     await consume(fetched(0, 2, [0, 1, 2]), AbortSignal.abort());
     expect(batches).toHaveLength(0);
@@ -288,11 +288,11 @@ describe('a partition of the replay topic', () => {
   });
   const createReplayStage = (isCancelled = async (runId: string) => runId === cancelledRun) => {
     const asked: string[] = [];
-    const judgeReplay = createReplayJudge(mine.ruleVersion, (runId) => {
+    const admitReplay = createReplayAdmission(mine.ruleVersion, (runId) => {
       asked.push(runId);
       return isCancelled(runId);
     });
-    return { ...createStage({ judgeReplay }), asked };
+    return { ...createStage({ admitReplay }), asked };
   };
 
   it('gives each run a batch of its own, with its sum', async () => {
@@ -313,26 +313,26 @@ describe('a partition of the replay topic', () => {
     expect(asked).toEqual([]);
   });
 
-  it('is held before a run under another version of the rule, until it is released and the run cancelled', async () => {
+  it('is paused at a run with another version of the rule, until it is resumed and the run cancelled', async () => {
     let isCancelled = false;
-    const { partition, consume, batches, ranges, passed, held, ends } = createReplayStage(async () => isCancelled);
+    const { partition, consume, batches, ranges, passed, paused, ends } = createReplayStage(async () => isCancelled);
     const fetch = replayed(mine, foreign, foreign, mine);
     const rest = { ...fetch, firstOffset: 1n, records: fetch.records.slice(1) };
     await consume(fetch);
     expect(ranges()).toEqual([[0, 1]]);
     expect(passed).toEqual([0n]);
-    expect(held).toEqual([foreign.runId]);
-    expect(partition.held()).toEqual(foreign);
+    expect(paused).toEqual([foreign.runId]);
+    expect(partition.pausedAt()).toEqual(foreign);
 
     await consume(rest);
     expect(batches).toHaveLength(1);
-    partition.release();
+    partition.resume();
     await consume(rest);
-    expect(held).toEqual([foreign.runId, foreign.runId]);
+    expect(paused).toEqual([foreign.runId, foreign.runId]);
     expect(batches).toHaveLength(1);
 
     isCancelled = true;
-    partition.release();
+    partition.resume();
     await consume(rest);
     expect(ranges()).toEqual([
       [0, 1],
@@ -340,23 +340,23 @@ describe('a partition of the replay topic', () => {
       [3, 5],
     ]);
     expect(batches[1]).toMatchObject({ entries: [], replay: null, tally: EMPTY_TALLY });
-    expect(partition.held()).toBeUndefined();
+    expect(partition.pausedAt()).toBeUndefined();
     expect(ends).toEqual([]);
   });
 
-  it('is held before an event of an unknown schema is looked at: the newer program may know it', async () => {
-    const { consume, held, ends } = createReplayStage();
+  it('is paused before an event of an unknown schema is parsed: the newer program may know it', async () => {
+    const { consume, paused, ends } = createReplayStage();
     const fetch = replayed(foreign);
     fetch.records[0]!.value![4]! ^= 0xff;
     await consume(fetch);
-    expect(held).toEqual([foreign.runId]);
+    expect(paused).toEqual([foreign.runId]);
     expect(ends).toEqual([]);
   });
 
   it('asks once about a cancelled run, and about a waiting one each time', async () => {
     const { partition, consume, asked } = createReplayStage();
     await consume(replayed(cancelled, null, cancelled, foreign));
-    partition.release();
+    partition.resume();
     await consume({
       ...replayed(),
       firstOffset: 3n,
@@ -366,14 +366,14 @@ describe('a partition of the replay topic', () => {
     expect(asked).toEqual([cancelled.runId, foreign.runId, foreign.runId]);
   });
 
-  it('takes nothing, and does not end, when it is told to come back while it asks', async () => {
+  it('takes nothing, and does not end, when it is aborted while it asks', async () => {
     const abort = new AbortController();
     const asking = Promise.withResolvers<boolean>();
     const { consume, ends, batches, asked } = createReplayStage(() => asking.promise);
     const consuming = consume(replayed(foreign), abort.signal);
     await waitFor('the question', () => asked.length === 1);
     abort.abort();
-    asking.reject(new Error('told to come back'));
+    asking.reject(new Error('aborted'));
     await consuming;
     expect(ends).toEqual([]);
     expect(batches).toEqual([]);

@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest';
 import type { StoredLine } from '../../../../cart-sink/rule/cart-state.ts';
 import { type AppliedOrder, reapplyOrders } from '../../../../cart-sink/rule/reapply.ts';
 import { MOST_OF_A_LINE, type Rule, reduceCart } from '../../../../cart-sink/rule/reduce-cart.ts';
-import { isVisible, olderThan } from '../../../../cart-sink/rule/snapshot-visibility.ts';
 import type { OrderPlaced } from '../../../../schemas/order-placed.ts';
 import { createEvent } from '../../../support/sink-events.ts';
 
@@ -34,8 +33,8 @@ function reapply(
   past: AppliedOrder,
   reduce: Rule['reduce'] = reduceCart,
 ) {
-  const { effects, lines: changed } = reapplyOrders(lines, [{ order: one, applied: past }], reduce);
-  const entries = effects[0]!.map(({ entry, lineId, removed, outcome }) => ({ entry, lineId, removed, outcome }));
+  const { entries: all, lines: changed } = reapplyOrders(lines, [{ order: one, applied: past }], reduce);
+  const entries = all[0]!.map(({ entry, lineId, removed, outcome }) => ({ entry, lineId, removed, outcome }));
   return { entries, changed };
 }
 
@@ -146,12 +145,12 @@ it('what one item gives back in an order, another may take', () => {
     cartLineId: null,
   }));
   const past = applied({ ...took('old', 1), lineNo: 1 }, { ...took('old', 3), lineNo: 2 });
-  const { effects, lines } = reapplyOrders(
+  const { entries, lines } = reapplyOrders(
     [],
     [{ order: createEvent({ userId: 'ada', items }), applied: past }],
     reduceCart,
   );
-  expect(effects[0]!.map(({ lineNo, removed }) => [lineNo, removed]).toSorted()).toEqual([
+  expect(entries[0]!.map(({ lineNo, removed }) => [lineNo, removed]).toSorted()).toEqual([
     [1, 2],
     [2, -2],
   ]);
@@ -161,23 +160,9 @@ it('what one item gives back in an order, another may take', () => {
 it('an order that comes twice takes effect once, also when it is new', () => {
   const one = order(2);
   const input = { order: one, applied: undefined };
-  const { effects, lines } = reapplyOrders([line('old', 9)], [input, input], reduceCart);
+  const { entries, lines } = reapplyOrders([line('old', 9)], [input, input], reduceCart);
   expect(
-    effects.map((entries) => entries.map(({ entry, removed, lineCreatedXid }) => ({ entry, removed, lineCreatedXid }))),
+    entries.map((one) => one.map(({ entry, removed, lineCreatedXid }) => ({ entry, removed, lineCreatedXid }))),
   ).toEqual([[{ entry: 0, removed: 2, lineCreatedXid: '50' }], []]);
   expect(lines).toEqual([line('old', 7)]);
-});
-
-describe('a snapshot', () => {
-  it('sees what had ended before it, and nothing later or still running', () => {
-    const seen = (xid: string) => isVisible(xid, '100:105:101,103');
-    expect(['99', '100', '101', '102', '103', '104', '105', '106'].filter(seen)).toEqual(['99', '100', '102', '104']);
-    expect(isVisible('9007199254740993', '9007199254740993:9007199254740993:')).toBe(false);
-    expect(isVisible('9007199254740992', '9007199254740993:9007199254740993:')).toBe(true);
-  });
-
-  it('is refused in another form', () => {
-    expect(() => isVisible('1', '100:105')).toThrow('pg_snapshot');
-    expect(olderThan('100:105:101')).toBe('99');
-  });
 });

@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { reduceBatch } from '../../../../cart-sink/rule/reduce-batch.ts';
 import { type CartLine, reduceCart } from '../../../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlacedItem } from '../../../../schemas/order-placed.ts';
 import { createEvent } from '../../../support/sink-events.ts';
@@ -96,27 +95,5 @@ describe('an item that names its cart line', () => {
     const { changes, removals } = reduceCart([line('a', 'tea', 5), named], order([item(1, 'tea', 2, 'x')]));
     expect(changes).toEqual([]);
     expect(removals[0]).toMatchObject({ lineId: null, removed: 0, outcome: 'mismatch' });
-  });
-});
-
-describe('reducing carts by a batch', () => {
-  it('lets each order see what the ones before it left, and writes a line once', () => {
-    const orders = [2, 3, 1].map((quantity) => order([item(1, 'tea', quantity)]));
-    const { reduced, emptied, removals } = reduceBatch([line('a', 'tea', 7)], orders);
-    expect(reduced).toEqual([{ lineId: 'a', quantity: 1 }]);
-    expect(emptied).toEqual([]);
-    expect(removals.map(({ removed }) => removed)).toEqual([2, 3, 1]);
-  });
-
-  it('does not find a line again that an earlier order emptied, by SKU or by name', () => {
-    const orders = [
-      order([item(1, 'tea', 1)]),
-      order([item(1, 'tea', 9)]),
-      order([item(1, 'tea', 1), item(2, 'tea', 1, 'a')]),
-    ];
-    const { reduced, emptied, removals } = reduceBatch([line('a', 'tea', 3)], orders);
-    expect(reduced).toEqual([]);
-    expect(emptied).toEqual(['a']);
-    expect(removals.map(({ outcome }) => outcome)).toEqual(['removed', 'partial', 'absent', 'absent']);
   });
 });

@@ -1,9 +1,16 @@
+/**
+ * Statements on `replay_runs`, which the replay tool writes, and `replay_results`, in which each batch adds up what it
+ * did for its run. The sums change in the transaction that applies the records, so they can't differ from the effect.
+ */
 import { sql } from '@databases/pg';
 import type { ReplayTally } from '../replay-records.ts';
 
+/** The state of a run; no row if the tool has not stored the run. */
+export const readRunState = (runId: string) => sql`SELECT state FROM replay_runs WHERE run_id = ${runId}`;
+
 /**
- * Adds what a batch did to the sums of its run in its partition. `tally.count` is not stored: it is the sum of the four
- * counts. `end` is what the run says to have published there, when the batch holds its end.
+ * Adds a batch to the sums of its run in its partition. `tally.count` is not stored: it is the sum of the four counts.
+ * `end` is what the run's last record says was published, if the batch holds that record.
  */
 export const addReplayResults = (
   place: { readonly runId: string; readonly consumerGroup: string; readonly partition: number },

@@ -1,16 +1,14 @@
 import { sql } from '@databases/pg';
 
-export interface ParkedRow {
-  readonly offset: bigint;
-  readonly key: Buffer | null;
-  readonly value: Buffer | null;
-  readonly reason: string;
-}
-
-/** Keeps records that can never be applied, with their bytes. Fails if one of them was parked before. */
+/** Stores records that can never be applied in `parked_events`, the dead-letter table. Fails if one is parked already. */
 export const insertParkedEvents = (
   place: { readonly consumerGroup: string; readonly topic: string; readonly partition: number },
-  rows: readonly ParkedRow[],
+  rows: readonly {
+    readonly offset: bigint;
+    readonly key: Buffer | null;
+    readonly value: Buffer | null;
+    readonly reason: string;
+  }[],
 ) => sql`
   INSERT INTO parked_events (consumer_group, topic, partition, "offset", key, value, reason)
   SELECT ${place.consumerGroup}, ${place.topic}, ${place.partition}, parked.*
