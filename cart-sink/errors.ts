@@ -15,7 +15,10 @@ interface Place {
 
 const at = ({ topic, partition }: Place): string => `${topic}-${partition}`;
 
-const place = ({ topic, partition }: Place) => ({ topic, partition: String(partition) });
+function details({ topic, partition }: Place, more: Readonly<Record<string, bigint | number | string>>) {
+  const texts = Object.entries(more).map(([name, value]) => [name, String(value)]);
+  return { topic, partition: String(partition), ...Object.fromEntries(texts) };
+}
 
 /**
  * The repair of a topic that lost records, was recreated, or holds two histories. Changing `next_offset` by hand is none:
@@ -35,12 +38,7 @@ export class RecordsLostError extends HaltError {
       `${at(lost)} starts at offset ${lost.earliest}, but the sink has applied it only up to ${lost.expected}: the records ` +
         `between were deleted before they were applied (the last applied order was committed at ${from}). To apply their ` +
         `orders, ${ADOPT}`,
-      {
-        ...place(lost),
-        expectedOffset: String(lost.expected),
-        earliestOffset: String(lost.earliest),
-        lastCommitLsn: from,
-      },
+      details(lost, { expectedOffset: lost.expected, earliestOffset: lost.earliest, lastCommitLsn: from }),
     );
   }
 }
@@ -55,12 +53,7 @@ export class OffsetBeyondEndError extends HaltError {
       `${at(beyond)} ends at offset ${beyond.highWatermark}, but the sink has applied it up to ${beyond.expected}: this is ` +
         `another cluster, or the topic was recreated. If it is another cluster, correct KAFKA_BROKERS and restart the ` +
         `sink. If the topic was recreated (the last order applied from it was committed at ${from}), ${ADOPT}`,
-      {
-        ...place(beyond),
-        expectedOffset: String(beyond.expected),
-        highWatermark: String(beyond.highWatermark),
-        lastCommitLsn: from,
-      },
+      details(beyond, { expectedOffset: beyond.expected, highWatermark: beyond.highWatermark, lastCommitLsn: from }),
     );
   }
 }
@@ -73,7 +66,7 @@ export class OffsetWentBackError extends HaltError {
     super(
       `Kafka returned ${at(back)} from offset ${back.fetched}, but the sink has applied it up to ${back.expected}: that ` +
         `offset was out of range, so the topic was probably recreated. If it was, ${ADOPT}`,
-      { ...place(back), expectedOffset: String(back.expected), fetchedOffset: String(back.fetched) },
+      details(back, { expectedOffset: back.expected, fetchedOffset: back.fetched }),
     );
   }
 }
@@ -85,7 +78,7 @@ export class UnknownEventSchemaError extends HaltError {
   constructor(record: Place & { offset: bigint }, cause: Error) {
     super(
       `The record at ${at(record)} offset ${record.offset} can't be decoded by this version: ${cause.message}`,
-      { ...place(record), offset: String(record.offset) },
+      details(record, { offset: record.offset }),
       { cause },
     );
   }
@@ -99,7 +92,7 @@ export class SinkDefectError extends HaltError {
     super(
       `Applying ${at(batch)} from offset ${batch.offset} failed, and a retry would fail again: ` +
         `${cause instanceof Error ? cause.message : String(cause)}. Deploy a version that can apply it, then restart the sink`,
-      { ...place(batch), offset: String(batch.offset) },
+      details(batch, { offset: batch.offset }),
       { cause },
     );
   }
@@ -123,7 +116,7 @@ export class PositionWentBackError extends HaltError {
       `${at(batch)} contains an order at position ${formatPosition(found)} that was never applied, although the sink has ` +
         `applied it up to position ${formatPosition(applied)}: another program writes to this topic, or it belongs to ` +
         `another orders database. Find the other writer. If the orders that follow are to be applied, ${ADOPT}`,
-      { ...place(batch), appliedPosition: formatPosition(applied), foundPosition: formatPosition(found) },
+      details(batch, { appliedPosition: formatPosition(applied), foundPosition: formatPosition(found) }),
     );
   }
 }
@@ -136,7 +129,7 @@ export class GenerationChangedError extends HaltError {
     super(
       `${at(batch)} continues with events of generation ${found}, but the sink has applied generation ${applied}: the live ` +
         `topic was started anew, and orders may be missing in between. Find out who did it. Then ${ADOPT}`,
-      { ...place(batch), appliedGeneration: String(applied), foundGeneration: String(found) },
+      details(batch, { appliedGeneration: applied, foundGeneration: found }),
     );
   }
 }

@@ -13,14 +13,14 @@ import type { ReplayStamp } from './replay-records.ts';
 import { RULE_VERSION } from './rule/reduce-cart.ts';
 import type { TopicPartition } from './sql/consumer-offsets.ts';
 
-export const SINK_ASSIGNED = 'sink.assigned';
-export const SINK_APPLIED = 'sink.applied';
-export const SINK_LOST_PARTITION = 'sink.lost-partition';
-export const SINK_RESTARTING = 'sink.restarting';
-export const SINK_RETRYING = 'sink.retrying';
-export const SINK_WAITING_FOR_TOPICS = 'sink.waiting-for-topics';
-export const SINK_PARKED = 'sink.parked';
-export const SINK_REPLAY_HELD = 'sink.replay-held';
+const SINK_ASSIGNED = 'sink.assigned';
+const SINK_APPLIED = 'sink.applied';
+const SINK_LOST_PARTITION = 'sink.lost-partition';
+const SINK_RESTARTING = 'sink.restarting';
+const SINK_RETRYING = 'sink.retrying';
+const SINK_WAITING_FOR_TOPICS = 'sink.waiting-for-topics';
+const SINK_PARKED = 'sink.parked';
+const SINK_REPLAY_HELD = 'sink.replay-held';
 
 /** From one order to a full batch, in factors of about three. */
 const BATCH_SIZE_BUCKETS = [1, 3, 10, 30, 100, 300, 1_000, 3_000];
@@ -98,10 +98,8 @@ function createBatchReporter(sink: SinkMetrics, logger: Logger) {
       sink.duplicates.inc({ topic }, duplicates);
       sink.parked.inc({ topic }, parked);
       if (batch.replay !== null) {
-        sink.replayed.inc({ outcome: 'applied' }, orders);
-        sink.replayed.inc({ outcome: 'already' }, duplicates);
-        sink.replayed.inc({ outcome: 'changed' }, changed);
-        sink.replayed.inc({ outcome: 'parked' }, parked);
+        const outcomes = { applied: orders, already: duplicates, changed, parked };
+        for (const [outcome, count] of Object.entries(outcomes)) sink.replayed.inc({ outcome }, count);
       }
       sink.replayPaused.remove({ topic, partition });
       sink.batchRecords.observe(entries.length);
@@ -117,19 +115,8 @@ function createBatchReporter(sink: SinkMetrics, logger: Logger) {
           sink.latency.observe(Math.max(0, nowSeconds - Number(entry.event.committedAt) / 1e6));
         }
       }
-      logger.debug(
-        {
-          event: SINK_APPLIED,
-          topic,
-          partition,
-          nextOffset: String(nextOffset),
-          orders,
-          duplicates,
-          changed,
-          parked,
-        },
-        'Applied a batch.',
-      );
+      const place = { topic, partition, nextOffset: String(nextOffset) };
+      logger.debug({ event: SINK_APPLIED, ...place, orders, duplicates, changed, parked }, 'Applied a batch.');
     },
     retrying: (reason: string, error: unknown, waitMs: number): void => {
       sink.retries.inc({ reason });

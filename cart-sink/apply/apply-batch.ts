@@ -18,8 +18,9 @@ import { insertAppliedOrders } from '../sql/applied-orders.ts';
 import { advanceOffset, type OffsetBeforeRow } from '../sql/consumer-offsets.ts';
 import { insertParkedEvents } from '../sql/parked-events.ts';
 import { addReplayResults } from '../sql/replay-runs.ts';
-import { recomputeCarts, reduceCarts } from './change-carts.ts';
+import { reduceCarts } from './change-carts.ts';
 import { type AppliedPosition, checkPositions, findFurthest } from './positions.ts';
+import { recomputeCarts } from './recompute-carts.ts';
 
 /** A consumed record that has an effect. */
 export type BatchEntry =

@@ -1,17 +1,15 @@
 /**
- * Takes the orders of a batch out of the carts: lock, compute, write. Part of the batch's transaction.
+ * Takes the orders of a batch out of the carts: lock the lines, compute, write. Part of the batch's transaction.
  *
- * Guarantees (I3, I10): every line that is reduced is locked, by line id; the history of an order that is reapplied is
- * read under a lock of its ledger row. Each statement begins after the locks before it were granted, so it reads what
- * the lock holders before us wrote. Leaves to rule/: what an order takes.
+ * Guarantees (I3): every line that is reduced is locked, and locks are taken by line id. Each statement begins after the
+ * locks before it were granted, so it reads what the lock holders before us wrote. Leaves to rule/: what an order takes;
+ * to recompute-carts.ts: orders that were applied before.
  */
 import type { Queryable } from '@databases/pg';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { failpoint } from '#service/failpoint.ts';
-import { applyOrders, type Effects, formatCartKey, type StoredLine } from '../rule/cart-state.ts';
-import { type AppliedOrder, reapplyOrders } from '../rule/reapply.ts';
+import { applyOrders, type Effects, formatCartKey, type RemovalEntry, type StoredLine } from '../rule/cart-state.ts';
 import type { Rule } from '../rule/reduce-cart.ts';
-import { type AppliedOrderRow, lockAppliedOrders, setRuleVersions } from '../sql/applied-orders.ts';
 import {
   type CartLineRow,
   claimCartLines,
@@ -21,7 +19,7 @@ import {
   reduceCartLines,
   type UserSku,
 } from '../sql/cart-lines.ts';
-import { type CartRemovalRow, insertCartRemovals, readCartRemovals } from '../sql/cart-removals.ts';
+import { insertCartRemovals } from '../sql/cart-removals.ts';
 
 /** Takes out `orders`, which this transaction has inserted into the ledger, in the sequence of Kafka. */
 export async function reduceCarts(tx: Queryable, orders: readonly OrderPlaced[], rule: Rule): Promise<void> {
@@ -31,48 +29,7 @@ export async function reduceCarts(tx: Queryable, orders: readonly OrderPlaced[],
     orders.filter(({ source }) => source !== 'direct'),
   );
   await failpoint('sink.mid-transaction');
-  const entries = await writeLines(tx, lines, (known) => applyOrders(known, orders, rule.reduce));
-  if (entries.length > 0) await tx.query(insertCartRemovals(entries));
-}
-
-/**
- * Applies those of `orders` that are new (`isNew[i]`: inserted by this transaction) and recomputes the others, in the
- * sequence of Kafka. Returns how many orders had their effect changed after they had been applied.
- */
-export async function recomputeCarts(
-  tx: Queryable,
-  orders: readonly OrderPlaced[],
-  isNew: readonly boolean[],
-  rule: Rule,
-): Promise<number> {
-  const fresh = new Set(orders.filter((_, index) => isNew[index]).map(({ orderId }) => orderId));
-  const known = [...new Set(orders.map(({ orderId }) => orderId))].filter((orderId) => !fresh.has(orderId));
-  const ledger: AppliedOrderRow[] = known.length === 0 ? [] : await tx.query(lockAppliedOrders(known));
-  const histories = await readHistories(tx, ledger);
-  const lines = await lockLines(tx, orders);
-  await failpoint('sink.mid-transaction');
-  const inputs = orders.map((order) => ({ order, applied: histories.get(order.orderId) }));
-  const entries = await writeLines(tx, lines, (current) => reapplyOrders(current, inputs, rule.reduce));
-  if (entries.length > 0) await tx.query(insertCartRemovals(entries));
-  const changed = [...new Set(entries.filter(({ entry }) => entry > 0).map(({ orderId }) => orderId))];
-  if (changed.length > 0) await tx.query(setRuleVersions(changed, rule.version));
-  return changed.length;
-}
-
-/** What the database holds of applied orders, with all their entries. */
-export async function readHistories(
-  tx: Queryable,
-  ledger: readonly AppliedOrderRow[],
-): Promise<ReadonlyMap<string, AppliedOrder>> {
-  if (ledger.length === 0) return new Map();
-  const rows: CartRemovalRow[] = await tx.query(readCartRemovals(ledger.map(({ order_id }) => order_id)));
-  const removals = Map.groupBy(rows, ({ order_id }) => order_id);
-  return new Map(
-    ledger.map(({ order_id, applied_snapshot: snapshot }) => [
-      order_id,
-      { snapshot, removals: (removals.get(order_id) ?? []).map(parseRemoval) },
-    ]),
-  );
+  await writeEffects(tx, lines, (known) => applyOrders(known, orders, rule.reduce));
 }
 
 export interface WantedLines {
@@ -92,7 +49,7 @@ export function listWantedLines(orders: readonly OrderPlaced[]): WantedLines {
 }
 
 /** The live lines of the orders' users and SKUs, locked, and the other lines that items name, only read. */
-async function lockLines(tx: Queryable, orders: readonly OrderPlaced[]): Promise<readonly StoredLine[]> {
+export async function lockLines(tx: Queryable, orders: readonly OrderPlaced[]): Promise<readonly StoredLine[]> {
   const wantedLines = listWantedLines(orders);
   if (wantedLines.wanted.size === 0) return [];
   const rows: CartLineRow[] = await tx.query(lockCartLines([...wantedLines.wanted.values()]));
@@ -117,20 +74,20 @@ export async function readNamedLines(
 }
 
 /**
- * Computes the effects and writes the lines. A line that comes back is claimed before its effect counts: where the user
+ * Computes the effects, writes lines and entries, and returns the entries. A line that comes back is claimed before its effect counts: where the user
  * has added the SKU meanwhile, the effects are computed again with that line, now locked. Each repetition locks one more
  * line, which can't vanish, so the loop ends.
  */
-async function writeLines(
+export async function writeEffects(
   tx: Queryable,
   locked: readonly StoredLine[],
   compute: (lines: readonly StoredLine[]) => Effects,
-) {
+): Promise<readonly RemovalEntry[]> {
   let known = locked;
   /** What the database holds by now. */
   const stored = new Map(locked.map((line) => [line.lineId, line.quantity]));
   for (;;) {
-    const { entries, lines } = compute(known);
+    const { entries: byOrder, lines } = compute(known);
     const emptied = lines.filter(({ lineId, quantity }) => quantity === 0 && stored.delete(lineId));
     if (emptied.length > 0) await tx.query(deleteCartLines(emptied.map(({ lineId }) => lineId)));
     const back = lines.filter(({ lineId, quantity }) => quantity > 0 && !stored.has(lineId));
@@ -147,7 +104,9 @@ async function writeLines(
     for (const row of claimed) stored.set(row.line_id, row.quantity);
     const reduced = lines.filter(({ lineId, quantity }) => quantity > 0 && stored.get(lineId) !== quantity);
     if (reduced.length > 0) await tx.query(reduceCartLines(reduced));
-    return entries.flat();
+    const entries = byOrder.flat();
+    if (entries.length > 0) await tx.query(insertCartRemovals(entries));
+    return entries;
   }
 }
 
@@ -158,15 +117,5 @@ export function parseLine(row: CartLineRow): StoredLine {
     sku: row.sku,
     quantity: row.quantity,
     createdXid: row.created_xid,
-  };
-}
-
-function parseRemoval(row: CartRemovalRow): AppliedOrder['removals'][number] {
-  return {
-    lineNo: row.line_no,
-    entry: row.entry,
-    lineId: row.line_id,
-    lineCreatedXid: row.line_created_xid,
-    removed: row.removed,
   };
 }

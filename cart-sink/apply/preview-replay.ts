@@ -13,7 +13,8 @@ import { reapplyOrders } from '../rule/reapply.ts';
 import { CURRENT_RULE, type Rule } from '../rule/reduce-cart.ts';
 import { type AppliedOrderRow, readAppliedOrders } from '../sql/applied-orders.ts';
 import { type CartLineRow, readLiveLines } from '../sql/cart-lines.ts';
-import { listWantedLines, parseLine, readHistories, readNamedLines } from './change-carts.ts';
+import { listWantedLines, parseLine, readNamedLines } from './change-carts.ts';
+import { readHistories } from './recompute-carts.ts';
 
 export interface LinePreview {
   readonly lineId: string | null;

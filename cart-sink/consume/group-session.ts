@@ -7,16 +7,14 @@
  * sink.ts: what follows an end. An assignment replaces the one before as a whole, as in kafkajs.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
 import type { Ownership } from '../apply/ownership.ts';
-import { OffsetBeyondEndError, RecordsLostError } from '../errors.ts';
 import type { GroupConsumer, GroupHandlers } from '../kafka/group-consumer.ts';
 import type { ReplayStamp } from '../replay-records.ts';
 import type { TopicPartition } from '../sql/consumer-offsets.ts';
-import { checkStart, type PartitionRange } from './offset-checks.ts';
 import type { OwnedPartition, PartitionEnd, PartitionOptions } from './owned-partition.ts';
 import { consumeFetch } from './pipeline.ts';
+import { type TakeoverIo, takeOver } from './takeover.ts';
 
 export type SessionEnd =
   | { readonly kind: 'closed' }
@@ -29,12 +27,8 @@ export type SessionEnd =
   /** Kafka, its client or its group failed. */
   | { readonly kind: 'failed'; readonly error: unknown };
 
-export interface SessionOptions {
+export interface SessionOptions extends TakeoverIo {
   readonly createConsumer: (handlers: GroupHandlers) => GroupConsumer;
-  /** Retries transient errors until `signal` is aborted; then rejects. */
-  readonly takeOwnership: (partitions: readonly TopicPartition[], signal: AbortSignal) => Promise<readonly Ownership[]>;
-  /** What Kafka holds of each partition of `topic`. */
-  readonly readRanges: (topic: string) => Promise<ReadonlyMap<number, PartitionRange>>;
   readonly createPartition: (
     ownership: Ownership,
     handlers: Pick<PartitionOptions, 'onEnd' | 'onPaused'>,
@@ -102,15 +96,13 @@ export class GroupSession {
     this.#assignment = new AbortController();
     this.#owned = new Map();
     const { signal } = this.#assignment;
-    this.#takeOver(partitions, signal).catch((error) => {
+    this.#start(partitions, signal).catch((error) => {
       if (!signal.aborted) this.end(formatError(error));
     });
   }
 
-  async #takeOver(partitions: readonly TopicPartition[], signal: AbortSignal): Promise<void> {
-    const taken = partitions.length === 0 ? [] : await this.#options.takeOwnership(partitions, signal);
-    await failpoint('sink.taken-over');
-    await requireContinuity(this.#options.readRanges, taken, signal);
+  async #start(partitions: readonly TopicPartition[], signal: AbortSignal): Promise<void> {
+    const taken = await takeOver(partitions, this.#options, signal);
     if (signal.aborted) return;
     this.#owned = new Map(taken.map((ownership) => [keyOf(ownership), this.#createPartition(ownership, signal)]));
     const lost = this.#lastOwned.filter((ownership) => !this.#owned.has(keyOf(ownership)));
@@ -156,35 +148,6 @@ export class GroupSession {
     } finally {
       either.release();
     }
-  }
-}
-
-/** A new leader may not know the high watermark of the old one for a moment, and then seems to end too early. */
-const END_CHECKS = 3;
-const BETWEEN_CHECKS_MS = 1_000;
-
-/** @throws HaltError if a partition does not continue what the carts database holds */
-async function requireContinuity(
-  readRanges: SessionOptions['readRanges'],
-  taken: readonly Ownership[],
-  signal: AbortSignal,
-): Promise<void> {
-  for (let attempt = 1; ; attempt += 1) {
-    let beyondEnd: OffsetBeyondEndError | undefined;
-    for (const [topic, ownerships] of Map.groupBy(taken, ({ topic }) => topic)) {
-      const ranges = await readRanges(topic);
-      for (const { partition, nextOffset: expected, lastCommitLsn } of ownerships) {
-        const range = ranges.get(partition);
-        if (range === undefined) throw new Error(`Kafka returned no offsets for ${topic}[${partition}]`);
-        const check = checkStart(expected, range);
-        const found = { topic, partition, expected, lastCommitLsn, ...range };
-        if (check === 'records-lost') throw new RecordsLostError(found);
-        if (check === 'beyond-end') beyondEnd ??= new OffsetBeyondEndError(found);
-      }
-    }
-    if (beyondEnd === undefined || signal.aborted) return;
-    if (attempt === END_CHECKS) throw beyondEnd;
-    await delay(BETWEEN_CHECKS_MS, undefined, { signal });
   }
 }
 

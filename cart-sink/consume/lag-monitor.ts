@@ -4,8 +4,7 @@
  *
  * Guarantees that an idle sink notices what no fetch would show: a partition that ends before what was consumed (topic
  * recreated) or begins after it (retention) is a gap (I11); a carts database that holds less than it has committed (a
- * failover) needs the records again (I8). It only reports divergence: the checks of the next session decide. A failed
- * measurement is not an error of its own: the consumer uses the same servers.
+ * failover) needs the records again (I8). It only reports divergence: the checks of the next session decide.
  */
 import type { Logger } from '#service/logger.ts';
 import type { NextOffsetRow, TopicPartition } from '../sql/consumer-offsets.ts';

@@ -32,26 +32,21 @@ export function checkFetch(expected: bigint, first: bigint): FetchCheck {
 /** More chunks than kafkajs can have requested before the last of them was applied: two fetches of the smallest size. */
 const REMEMBERED = 64;
 
-export interface RecentRecords {
-  /** Remembers the first record of a chunk that was applied. */
-  add(record: FetchedRecord): void;
-  /** Whether exactly this record was remembered. */
-  has(record: FetchedRecord): boolean;
-}
-
 /**
  * Distinguishes a fetch that kafkajs delivers a second time from a fetch of another log. When a leader moves, kafkajs
  * may have asked the new one for what it is still processing from the old one, and delivers both. It asked for an offset
  * at which a chunk begins. Other bytes at the same offset belong to a topic that was recreated.
  */
-export function createRecentRecords(): RecentRecords {
+export function createRecentRecords() {
   const digests = new Map<bigint, string>();
   return {
-    add: (record) => {
+    /** Remembers the first record of a chunk that was applied. */
+    add: (record: FetchedRecord): void => {
       digests.set(record.offset, digest(record));
       if (digests.size > REMEMBERED) digests.delete(digests.keys().next().value!);
     },
-    has: (record) => digests.get(record.offset) === digest(record),
+    /** Whether exactly this record was remembered. */
+    has: (record: FetchedRecord): boolean => digests.get(record.offset) === digest(record),
   };
 }
 

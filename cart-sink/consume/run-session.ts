@@ -1,47 +1,31 @@
 /**
  * Opens what one consumer-group session needs, runs it to its end and closes it again, whatever ended it.
  *
- * This file joins the stages of the sink, which know nothing of each other: group-consumer (fetch) → group-session
- * (which partition) → pipeline (check, parse) → retry → apply-batch (one transaction); beside them the lag monitor.
+ * Guarantees that no connection, timer or group membership of a session outlives it. Leaves to join-group.ts: the stages
+ * between a fetch and its commit; to sink.ts: what follows an end.
  */
-import type { Database } from '#service/database.ts';
 import { createConnections, createKafkaClient } from '#service/kafka-client.ts';
 import { TopicMissingError } from '#service/kafka-errors.ts';
 import { createKafkaLog, type KafkaLog } from '#service/kafka-log.ts';
-import type { Logger } from '#service/logger.ts';
-import { applyBatch } from '../apply/apply-batch.ts';
-import { readStored, takeOwnership } from '../apply/ownership.ts';
-import { applyWithRetry, type RetryOptions, retryTransient } from '../apply/retry.ts';
-import type { CartSinkConfig } from '../config.ts';
 import { TopicRefusedError } from '../errors.ts';
-import { createGroupConsumer } from '../kafka/group-consumer.ts';
 import { waitForTopics } from '../kafka/wait-for-topics.ts';
-import type { SinkReporter } from '../metrics.ts';
 import { readNextOffsets } from '../sql/consumer-offsets.ts';
-import { GroupSession, type SessionEnd, type SessionOptions } from './group-session.ts';
+import type { GroupSession, SessionEnd } from './group-session.ts';
+import { joinGroup, type SessionContext } from './join-group.ts';
 import { createLagMonitor, type LagMonitor } from './lag-monitor.ts';
-import { OwnedPartition } from './owned-partition.ts';
-import type { AdmitReplay } from './replay-admission.ts';
-
-export interface SessionContext {
-  readonly config: CartSinkConfig;
-  readonly database: Database;
-  readonly reporter: SinkReporter;
-  readonly logger: Logger;
-  readonly retry: RetryOptions;
-  readonly admitReplay: AdmitReplay;
-  readonly onState: (state: 'waiting-for-topics' | 'joining' | 'consuming') => void;
-  readonly onJoining: (session: GroupSession, monitor: LagMonitor) => void;
-}
-
-type KafkaClient = ReturnType<typeof createKafkaClient>;
 
 const CLIENT_ID = 'tillstream-cart-sink';
-/** A fetch of one megabyte holds some 3,000 orders: enough for full batches, little to hold in memory. */
-const FETCH_MAX_BYTES_PER_PARTITION = 256 * 1024;
-const FETCH_MAX_BYTES = 2 * 1024 * 1024;
 
-export async function runSession(context: SessionContext, closing: AbortSignal): Promise<SessionEnd> {
+export interface OpenSession {
+  readonly session: GroupSession;
+  readonly monitor: LagMonitor;
+}
+
+export async function runSession(
+  context: SessionContext,
+  onOpen: (open: OpenSession) => void,
+  closing: AbortSignal,
+): Promise<SessionEnd> {
   const { config, logger, reporter } = context;
   const { ordersTopic: live, replayTopic: replay } = config;
   const client = { brokers: config.kafkaBrokers, clientId: CLIENT_ID, logger };
@@ -66,7 +50,7 @@ export async function runSession(context: SessionContext, closing: AbortSignal):
     context.onState('joining');
     session = joinGroup(context, kafka, log, topics);
     monitor = watchLag(context, session, log, topics);
-    context.onJoining(session, monitor);
+    onOpen({ session, monitor });
     return await session.ended;
   } catch (error) {
     return closing.aborted ? { kind: 'closed' } : { kind: 'failed', error };
@@ -79,58 +63,6 @@ export async function runSession(context: SessionContext, closing: AbortSignal):
     await log?.close();
     reporter.left();
   }
-}
-
-function joinGroup(
-  context: SessionContext,
-  kafka: KafkaClient,
-  log: KafkaLog,
-  topics: readonly string[],
-): GroupSession {
-  const { config, database, reporter, logger, retry } = context;
-  const { consumerGroup } = config;
-  const createPartition: SessionOptions['createPartition'] = (ownership, handlers) => {
-    const io = {
-      apply: (batch: Parameters<typeof applyBatch>[1]) => reporter.timed(() => applyBatch(database, batch)),
-      readStored: () => readStored(database.pool, consumerGroup, ownership),
-    };
-    return new OwnedPartition({
-      ownership,
-      consumerGroup,
-      admitReplay: ownership.topic === config.replayTopic ? context.admitReplay : undefined,
-      limits: { maxRecords: config.batchMaxRecords, maxBytes: config.batchMaxBytes },
-      apply: (batch, signal) => applyWithRetry(batch, io, retry, signal),
-      readStored: io.readStored,
-      readEarliest: async () => (await log.readOffsets(ownership.topic)).get(ownership.partition)!.earliest,
-      onApplied: reporter.applied,
-      ...handlers,
-    });
-  };
-  return new GroupSession({
-    createConsumer: (handlers) =>
-      createGroupConsumer({
-        kafka,
-        groupId: consumerGroup,
-        topics,
-        sessionTimeoutMs: config.sessionTimeoutMs,
-        heartbeatIntervalMs: config.heartbeatIntervalMs,
-        fetchMaxWaitMs: config.fetchMaxWaitMs,
-        fetchMaxBytes: FETCH_MAX_BYTES,
-        fetchMaxBytesPerPartition: FETCH_MAX_BYTES_PER_PARTITION,
-        concurrency: config.sinkConcurrency,
-        logger,
-        handlers,
-      }),
-    takeOwnership: (partitions, signal) =>
-      retryTransient(() => takeOwnership(database.pool, consumerGroup, partitions), retry, signal),
-    readRanges: (topic) => log.readOffsets(topic),
-    createPartition,
-    onPaused: reporter.paused,
-    onAssigned: (owned, lost) => {
-      context.onState('consuming');
-      reporter.assigned(owned, lost);
-    },
-  });
 }
 
 function watchLag(

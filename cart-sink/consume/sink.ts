@@ -5,17 +5,12 @@
  * Leaves to run-session.ts: everything within a session.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Database } from '#service/database.ts';
 import type { HaltState } from '#service/halt.ts';
-import type { Logger } from '#service/logger.ts';
 import { backOffMs, type RetryOptions, retryTransient } from '../apply/retry.ts';
-import type { CartSinkConfig } from '../config.ts';
-import type { SinkReporter } from '../metrics.ts';
 import { RULE_VERSION } from '../rule/reduce-cart.ts';
-import type { GroupSession } from './group-session.ts';
-import type { LagMonitor } from './lag-monitor.ts';
+import type { SessionContext } from './join-group.ts';
 import { createReplayAdmission, readCancelled } from './replay-admission.ts';
-import { runSession, type SessionContext } from './run-session.ts';
+import { type OpenSession, runSession } from './run-session.ts';
 
 export type SinkState =
   | 'starting'
@@ -26,32 +21,20 @@ export type SinkState =
   | 'halted'
   | 'stopped';
 
-export interface Sink {
-  state(): SinkState;
-  lag(): ReturnType<LagMonitor['current']>;
-  partitions(): ReturnType<GroupSession['partitions']>;
-  /** Finishes the batches in progress and leaves the group. */
-  close(): Promise<void>;
-}
-
-export interface SinkOptions {
-  readonly config: CartSinkConfig;
-  /** The sink's own connections: one for each partition applied at a time, and one to take partitions over. */
-  readonly database: Database;
-  readonly halt: HaltState;
-  readonly reporter: SinkReporter;
-  readonly logger: Logger;
-}
+export type Sink = ReturnType<typeof createSink>;
 
 /** A session that lasted this long did not fail to start: the next back-off starts from the shortest. */
 const STARTED_AFTER_MS = 10_000;
 
-export function createSink({ halt, ...options }: SinkOptions): Sink {
-  const { database, reporter } = options;
+/** `database` has a connection for each partition that is applied at a time, and one to take partitions over. */
+export function createSink(
+  options: Pick<SessionContext, 'config' | 'database' | 'reporter' | 'logger'> & { readonly halt: HaltState },
+) {
+  const { database, reporter, halt } = options;
   const closing = new AbortController();
   const retry: RetryOptions = { random: Math.random, onRetry: reporter.retrying };
   let state: SinkState = 'starting';
-  let open: { readonly session: GroupSession; readonly monitor: LagMonitor } | undefined;
+  let open: OpenSession | undefined;
 
   const context: SessionContext = {
     ...options,
@@ -62,15 +45,15 @@ export function createSink({ halt, ...options }: SinkOptions): Sink {
     onState: (next) => {
       state = next;
     },
-    onJoining: (session, monitor) => {
-      open = { session, monitor };
-    },
+  };
+  const onOpen = (session: OpenSession): void => {
+    open = session;
   };
 
   const run = async (): Promise<void> => {
     for (let failures = 0; !closing.signal.aborted; ) {
       const startedMs = performance.now();
-      const end = await runSession(context, closing.signal);
+      const end = await runSession(context, onOpen, closing.signal);
       open = undefined;
       if (end.kind === 'closed') break;
       if (end.kind === 'halted') {
@@ -92,7 +75,8 @@ export function createSink({ halt, ...options }: SinkOptions): Sink {
     state: () => state,
     lag: () => open?.monitor.current() ?? [],
     partitions: () => open?.session.partitions() ?? [],
-    close: async () => {
+    /** Finishes the batches in progress and leaves the group. */
+    close: async (): Promise<void> => {
       closing.abort();
       open?.session.end({ kind: 'closed' });
       await running;
