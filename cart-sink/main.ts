@@ -81,14 +81,8 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
       formatReadiness({
         database: await probeDatabase(),
         migrated,
-        pipeline: sink?.state() ?? 'starting',
+        sink,
         topics: [config.ordersTopic, config.replayTopic],
-        partitions: (sink?.partitions() ?? []).map((one) => ({
-          ...one.ownership,
-          nextOffset: one.position(),
-          pausedAt: one.pausedAt(),
-        })),
-        lag: sink?.lag() ?? [],
         halt: halt.current(),
       }),
   });

@@ -6,12 +6,11 @@
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
 import type { AppliedCounts, Batch } from './apply/apply-batch.ts';
-import type { Ownership } from './apply/ownership.ts';
 import type { SessionEnd } from './consume/group-session.ts';
 import type { PartitionLag } from './consume/lag-monitor.ts';
 import type { ReplayStamp } from './replay-records.ts';
 import { RULE_VERSION } from './rule/reduce-cart.ts';
-import type { TopicPartition } from './sql/consumer-offsets.ts';
+import type { Ownership, TopicPartition } from './sql/consumer-offsets.ts';
 
 const SINK_ASSIGNED = 'sink.assigned';
 const SINK_APPLIED = 'sink.applied';
@@ -23,7 +22,7 @@ const SINK_PARKED = 'sink.parked';
 const SINK_REPLAY_HELD = 'sink.replay-held';
 
 /** From one order to a full batch, in factors of about three. */
-const BATCH_SIZE_BUCKETS = [1, 3, 10, 30, 100, 300, 1_000, 3_000];
+const BATCH_SIZES = [1, 3, 10, 30, 100, 300, 1_000, 3_000];
 
 export type SinkReporter = ReturnType<typeof createSinkReporter>;
 
@@ -36,50 +35,35 @@ export function createSinkReporter(metrics: Metrics, logger: Logger) {
 type SinkMetrics = ReturnType<typeof registerMetrics>;
 
 function registerMetrics({ counter, gauge, histogram }: Metrics) {
-  const where = ['topic', 'partition'] as const;
+  const topic = ['topic'] as const;
+  const place = ['topic', 'partition'] as const;
+  const reason = ['reason'] as const;
   return {
-    orders: counter('tillstream_sink_orders_applied_total', 'Orders applied and committed in the carts database', [
-      'topic',
-    ]),
-    duplicates: counter('tillstream_sink_duplicates_total', 'Orders skipped because the ledger already had them', [
-      'topic',
-    ]),
-    parked: counter(
-      'tillstream_sink_parked_total',
-      'Records stored in parked_events because they can never be applied',
-      ['topic'],
-    ),
+    orders: counter('tillstream_sink_orders_applied_total', 'Orders committed in the carts database', topic),
+    duplicates: counter('tillstream_sink_duplicates_total', 'Orders skipped because the ledger had them', topic),
+    parked: counter('tillstream_sink_parked_total', 'Records parked because they can never be applied', topic),
     replayed: counter('tillstream_sink_replay_orders_total', 'Orders of replay runs, by outcome', ['outcome']),
     replayPaused: gauge(
       'tillstream_sink_replay_held',
       '1 for a partition that is paused at a replay run with another version of the rule',
-      where,
+      place,
     ),
-    batchRecords: histogram(
-      'tillstream_sink_batch_records',
-      'Records in one database transaction',
-      [],
-      BATCH_SIZE_BUCKETS,
-    ),
+    batchRecords: histogram('tillstream_sink_batch_records', 'Records in one database transaction', [], BATCH_SIZES),
     applySeconds: histogram('tillstream_sink_apply_seconds', 'Duration of one database transaction'),
     latency: histogram(
       'tillstream_sink_commit_to_commit_seconds',
-      'Time from the commit of an order in the orders database, by the clock of that database, to its commit in the carts database',
+      'Time from the commit of an order in the orders database, by its clock, to its commit in the carts database',
     ),
-    lagRecords: gauge(
-      'tillstream_sink_lag_records',
-      'Offsets between the next offset to apply and the last stable offset',
-      where,
-    ),
+    lagRecords: gauge('tillstream_sink_lag_records', 'Offsets up to the last stable one that are not applied', place),
     lagSeconds: gauge(
       'tillstream_sink_lag_seconds',
       'Age of the last applied order while there is a lag, else 0',
-      where,
+      place,
     ),
     partitions: gauge('tillstream_sink_assigned_partitions', 'Partitions that this sink owns'),
     rebalances: counter('tillstream_sink_rebalances_total', 'Assignments received from the consumer group'),
-    restarts: counter('tillstream_sink_restarts_total', 'Consumer-group sessions that ended, by reason', ['reason']),
-    retries: counter('tillstream_sink_retries_total', 'Retries after transient errors, by reason', ['reason']),
+    restarts: counter('tillstream_sink_restarts_total', 'Consumer-group sessions that ended, by reason', reason),
+    retries: counter('tillstream_sink_retries_total', 'Retries after transient errors, by reason', reason),
   };
 }
 

@@ -105,7 +105,9 @@ async function applyInTransaction(tx: Transaction, batch: Batch, rule: Rule): Pr
 
   const before = await moveOffset(tx, batch, orders);
   const isNew = await insertIntoLedger(tx, orders, rule);
-  if (batch.replay === null) requireContinuity(batch, before, orders, isNew);
+  const check = batch.replay === null ? checkPositions(before, orders, isNew) : undefined;
+  if (check?.kind === 'went-back') throw new PositionWentBackError(batch, check);
+  if (check?.kind === 'generation-changed') throw new GenerationChangedError(batch, check);
   const newOrders = orders.filter((_, index) => isNew[index]);
   let changed = 0;
   if (batch.replay?.mode === 'reapply') changed = await recomputeCarts(tx, orders, isNew, rule);
@@ -131,7 +133,7 @@ async function moveOffset(tx: Transaction, batch: Batch, orders: readonly OrderP
     }),
   );
   if (before === undefined) throw new FencedError();
-  const { last_timeline: timeline, last_commit_lsn: commitLsn, last_ordinal: ordinal, generation } = before;
+  const { timeline, commitLsn, ordinal, generation } = before;
   const known = timeline !== null && commitLsn !== null && ordinal !== null;
   return { position: known ? { timeline, commitLsn: parseLsn(commitLsn), ordinal } : null, generation };
 }
@@ -145,23 +147,12 @@ async function insertIntoLedger(
   if (orders.length === 0) return [];
   const distinct = new Map<string, OrderPlaced>();
   for (const order of orders) if (!distinct.has(order.orderId)) distinct.set(order.orderId, order);
-  const inserted: { order_id: string }[] = await tx.query(insertAppliedOrders(version, [...distinct.values()]));
-  const fresh = new Set(inserted.map(({ order_id }) => order_id));
+  const inserted: { orderId: string }[] = await tx.query(insertAppliedOrders(version, [...distinct.values()]));
+  const fresh = new Set(inserted.map(({ orderId }) => orderId));
   const isNew = orders.map(({ orderId }) => fresh.delete(orderId));
   // An id spelled otherwise than the database returns it would pass for a duplicate, and its order would be lost.
   if (fresh.size > 0) throw new Error(`${fresh.size} order ids are not in the form that the carts database returns`);
   return isNew;
-}
-
-function requireContinuity(
-  batch: Batch,
-  before: AppliedPosition,
-  orders: readonly OrderPlaced[],
-  isNew: readonly boolean[],
-): void {
-  const result = checkPositions(before, orders, isNew);
-  if (result.kind === 'went-back') throw new PositionWentBackError(batch, result);
-  if (result.kind === 'generation-changed') throw new GenerationChangedError(batch, result);
 }
 
 /** Adds the batch to the results of its run: the run's proof is as exactly-once as its effect. */

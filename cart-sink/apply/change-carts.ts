@@ -11,7 +11,6 @@ import { failpoint } from '#service/failpoint.ts';
 import { applyOrders, type Effects, formatCartKey, type RemovalEntry, type StoredLine } from '../rule/cart-state.ts';
 import type { Rule } from '../rule/reduce-cart.ts';
 import {
-  type CartLineRow,
   claimCartLines,
   deleteCartLines,
   lockCartLines,
@@ -52,8 +51,7 @@ export function listWantedLines(orders: readonly OrderPlaced[]): WantedLines {
 export async function lockLines(tx: Queryable, orders: readonly OrderPlaced[]): Promise<readonly StoredLine[]> {
   const wantedLines = listWantedLines(orders);
   if (wantedLines.wanted.size === 0) return [];
-  const rows: CartLineRow[] = await tx.query(lockCartLines([...wantedLines.wanted.values()]));
-  const locked = rows.map(parseLine);
+  const locked: StoredLine[] = await tx.query(lockCartLines([...wantedLines.wanted.values()]));
   return [...locked, ...(await readNamedLines(tx, wantedLines, locked))];
 }
 
@@ -69,8 +67,8 @@ export async function readNamedLines(
 ): Promise<readonly StoredLine[]> {
   const missing = named.difference(new Set(known.map(({ lineId }) => lineId)));
   if (missing.size === 0) return [];
-  const others: CartLineRow[] = await tx.query(readCartLines([...missing]));
-  return others.map(parseLine).filter((line) => !wanted.has(formatCartKey(line)));
+  const others: StoredLine[] = await tx.query(readCartLines([...missing]));
+  return others.filter((line) => !wanted.has(formatCartKey(line)));
 }
 
 /**
@@ -91,31 +89,21 @@ export async function writeEffects(
     const emptied = lines.filter(({ lineId, quantity }) => quantity === 0 && stored.delete(lineId));
     if (emptied.length > 0) await tx.query(deleteCartLines(emptied.map(({ lineId }) => lineId)));
     const back = lines.filter(({ lineId, quantity }) => quantity > 0 && !stored.has(lineId));
-    const rows: CartLineRow[] = back.length === 0 ? [] : await tx.query(claimCartLines(back));
+    const rows: StoredLine[] = back.length === 0 ? [] : await tx.query(claimCartLines(back));
     const wanted = new Set(back.map(({ lineId }) => lineId));
-    const claimed = rows.filter(({ line_id }) => wanted.has(line_id));
+    const claimed = rows.filter(({ lineId }) => wanted.has(lineId));
     if (claimed.length < rows.length) {
-      const others = rows.filter(({ line_id }) => !wanted.has(line_id)).map(parseLine);
+      const others = rows.filter(({ lineId }) => !wanted.has(lineId));
       known = [...known, ...others];
       for (const { lineId, quantity } of others) stored.set(lineId, quantity);
-      if (claimed.length > 0) await tx.query(deleteCartLines(claimed.map(({ line_id }) => line_id)));
+      if (claimed.length > 0) await tx.query(deleteCartLines(claimed.map(({ lineId }) => lineId)));
       continue;
     }
-    for (const row of claimed) stored.set(row.line_id, row.quantity);
+    for (const { lineId, quantity } of claimed) stored.set(lineId, quantity);
     const reduced = lines.filter(({ lineId, quantity }) => quantity > 0 && stored.get(lineId) !== quantity);
     if (reduced.length > 0) await tx.query(reduceCartLines(reduced));
     const entries = byOrder.flat();
     if (entries.length > 0) await tx.query(insertCartRemovals(entries));
     return entries;
   }
-}
-
-export function parseLine(row: CartLineRow): StoredLine {
-  return {
-    lineId: row.line_id,
-    userId: row.user_id,
-    sku: row.sku,
-    quantity: row.quantity,
-    createdXid: row.created_xid,
-  };
 }

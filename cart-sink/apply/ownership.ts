@@ -9,21 +9,12 @@ import { PartitionNotTakenError } from '../errors.ts';
 import {
   insertMissingOffsets,
   lockOffsets,
-  type OwnedOffsetRow,
+  type Ownership,
   raiseOwnerEpochs,
   readStoredOffset,
+  type StoredOffset,
   type TopicPartition,
 } from '../sql/consumer-offsets.ts';
-
-export interface StoredOffset {
-  readonly ownerEpoch: bigint;
-  readonly nextOffset: bigint;
-}
-
-export interface Ownership extends TopicPartition, StoredOffset {
-  /** Where the furthest event applied from the partition was committed; null before the first, and for replays. */
-  readonly lastCommitLsn: string | null;
-}
 
 /**
  * Takes `partitions` over in one transaction and returns where each resumes; one that was never consumed, at 0.
@@ -35,24 +26,17 @@ export async function takeOwnership(
   group: string,
   partitions: readonly TopicPartition[],
 ): Promise<readonly Ownership[]> {
-  const rows: OwnedOffsetRow[] = await pool.tx(async (transaction) => {
+  return pool.tx(async (transaction) => {
     await transaction.query(insertMissingOffsets(group, partitions));
     await transaction.query(lockOffsets(group, partitions));
-    const raised: OwnedOffsetRow[] = await transaction.query(raiseOwnerEpochs(group, partitions));
+    const taken: Ownership[] = await transaction.query(raiseOwnerEpochs(group, partitions));
     const isTaken = (wanted: TopicPartition) =>
-      raised.some(({ topic, partition }) => topic === wanted.topic && partition === wanted.partition);
+      taken.some(({ topic, partition }) => topic === wanted.topic && partition === wanted.partition);
     const missing = partitions.filter((wanted) => !isTaken(wanted));
     // Assigned and never fetched, it would be a partition that no sink reads.
     if (missing.length > 0) throw new PartitionNotTakenError(missing);
-    return raised;
+    return taken;
   });
-  return rows.map((row) => ({
-    topic: row.topic,
-    partition: row.partition,
-    ownerEpoch: row.owner_epoch,
-    nextOffset: row.next_offset,
-    lastCommitLsn: row.last_commit_lsn,
-  }));
 }
 
 /**
@@ -64,8 +48,6 @@ export async function readStored(
   group: string,
   partition: TopicPartition,
 ): Promise<StoredOffset | undefined> {
-  const [row]: Pick<OwnedOffsetRow, 'next_offset' | 'owner_epoch'>[] = await pool.query(
-    readStoredOffset(group, partition),
-  );
-  return row && { ownerEpoch: row.owner_epoch, nextOffset: row.next_offset };
+  const [stored]: StoredOffset[] = await pool.query(readStoredOffset(group, partition));
+  return stored;
 }

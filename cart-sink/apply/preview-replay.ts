@@ -12,8 +12,8 @@ import { formatCartKey, type RemovalEntry, type StoredLine } from '../rule/cart-
 import { reapplyOrders } from '../rule/reapply.ts';
 import { CURRENT_RULE, type Rule } from '../rule/reduce-cart.ts';
 import { type AppliedOrderRow, readAppliedOrders } from '../sql/applied-orders.ts';
-import { type CartLineRow, readLiveLines } from '../sql/cart-lines.ts';
-import { listWantedLines, parseLine, readNamedLines } from './change-carts.ts';
+import { readLiveLines } from '../sql/cart-lines.ts';
+import { listWantedLines, readNamedLines } from './change-carts.ts';
 import { readHistories } from './recompute-carts.ts';
 
 export interface LinePreview {
@@ -47,9 +47,9 @@ export function createReplayPreview(tx: Queryable, mode: ReplayMode, rule: Rule 
     const all = listWantedLines(orders);
     const missing = [...all.wanted].filter(([key]) => !carts.has(key));
     if (missing.length > 0) {
-      const rows: CartLineRow[] = await tx.query(readLiveLines(missing.map(([, wanted]) => wanted)));
+      const rows: StoredLine[] = await tx.query(readLiveLines(missing.map(([, wanted]) => wanted)));
       for (const [key] of missing) carts.set(key, null);
-      for (const line of rows.map(parseLine)) carts.set(formatCartKey(line), line);
+      for (const line of rows) carts.set(formatCartKey(line), line);
     }
     const lines = [...all.wanted.keys()].map((key) => carts.get(key) ?? null).filter((line) => line !== null);
     const named = await readNamedLines(tx, all, lines);
@@ -65,7 +65,7 @@ export function createReplayPreview(tx: Queryable, mode: ReplayMode, rule: Rule 
     add: async (events) => {
       const ledger: AppliedOrderRow[] =
         events.length === 0 ? [] : await tx.query(readAppliedOrders(events.map(({ orderId }) => orderId)));
-      const known = new Set(ledger.map(({ order_id }) => order_id));
+      const known = new Set(ledger.map(({ orderId }) => orderId));
       const isFirst = events.map(({ orderId }) => !seen.has(orderId) && seen.add(orderId) !== undefined);
       const isNew = events.map(({ orderId }, index) => isFirst[index]! && !known.has(orderId));
       const isFolded = events.map((_, index) => isNew[index]! || (mode === 'reapply' && isFirst[index]!));
@@ -103,6 +103,6 @@ function sumByLine(entries: readonly RemovalEntry[]): readonly LinePreview[] {
 export async function readUnknownOrders(carts: Queryable, orderIds: readonly string[]): Promise<Set<string>> {
   if (orderIds.length === 0) return new Set();
   const rows: AppliedOrderRow[] = await carts.query(readAppliedOrders(orderIds));
-  const known = new Set(rows.map(({ order_id }) => order_id));
+  const known = new Set(rows.map(({ orderId }) => orderId));
   return new Set(orderIds.filter((orderId) => !known.has(orderId)));
 }

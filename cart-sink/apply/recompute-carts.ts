@@ -42,22 +42,7 @@ export async function readHistories(
   ledger: readonly AppliedOrderRow[],
 ): Promise<ReadonlyMap<string, AppliedOrder>> {
   if (ledger.length === 0) return new Map();
-  const rows: CartRemovalRow[] = await tx.query(readCartRemovals(ledger.map(({ order_id }) => order_id)));
-  const removals = Map.groupBy(rows, ({ order_id }) => order_id);
-  return new Map(
-    ledger.map(({ order_id, applied_snapshot: snapshot }) => [
-      order_id,
-      { snapshot, removals: (removals.get(order_id) ?? []).map(parseRemoval) },
-    ]),
-  );
-}
-
-function parseRemoval(row: CartRemovalRow): AppliedOrder['removals'][number] {
-  return {
-    lineNo: row.line_no,
-    entry: row.entry,
-    lineId: row.line_id,
-    lineCreatedXid: row.line_created_xid,
-    removed: row.removed,
-  };
+  const rows: CartRemovalRow[] = await tx.query(readCartRemovals(ledger.map(({ orderId }) => orderId)));
+  const removals = Map.groupBy(rows, ({ orderId }) => orderId);
+  return new Map(ledger.map(({ orderId, snapshot }) => [orderId, { snapshot, removals: removals.get(orderId) ?? [] }]));
 }

@@ -10,8 +10,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isDatabaseAway } from '#service/database-away.ts';
 import { HaltError } from '#service/halt.ts';
 import { CommitOutcomeUnknownError, SinkDefectError } from '../errors.ts';
+import type { StoredOffset } from '../sql/consumer-offsets.ts';
 import type { Batch, BatchEntry, BatchResult } from './apply-batch.ts';
-import type { StoredOffset } from './ownership.ts';
 
 const FIRST_BACK_OFF_MS = 100;
 /** Short, so that after an outage of minutes the sink is back within seconds. */

@@ -47,10 +47,5 @@ export const cartSchema = z
   .meta({ id: 'Cart' });
 
 export function formatLine(line: CartLineView): z.input<typeof lineSchema> {
-  return {
-    lineId: line.line_id,
-    sku: line.sku,
-    quantity: line.quantity,
-    createdAt: line.created_at.toISOString(),
-  };
+  return { ...line, createdAt: line.createdAt.toISOString() };
 }

@@ -7,9 +7,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Halt } from '#service/halt.ts';
 import type { Readiness } from '#service/http-server.ts';
-import type { PartitionLag } from '../consume/lag-monitor.ts';
-import type { SinkState } from '../consume/sink.ts';
-import type { ReplayStamp } from '../replay-records.ts';
+import type { OwnedPartition } from '../consume/owned-partition.ts';
+import type { Sink } from '../consume/sink.ts';
 import { RULE_VERSION } from '../rule/reduce-cart.ts';
 
 /** Orchestrators give up on a probe after a second or two. */
@@ -46,27 +45,27 @@ export interface SinkCondition {
   readonly database: DatabaseState;
   /** Whether this process has found its tables, or created them. */
   readonly migrated: boolean;
-  readonly pipeline: SinkState;
+  /** Undefined until the database has its tables. */
+  readonly sink: (Pick<Sink, 'state' | 'lag'> & { partitions(): readonly ReportedPartition[] }) | undefined;
   readonly topics: readonly string[];
-  readonly partitions: readonly {
-    readonly topic: string;
-    readonly partition: number;
-    readonly nextOffset: bigint;
-    readonly pausedAt: ReplayStamp | undefined;
-  }[];
-  /** Of the last measurement; partitions taken over since are missing. */
-  readonly lag: readonly PartitionLag[];
   readonly halt: Halt | undefined;
 }
 
+type ReportedPartition = Pick<OwnedPartition, 'ownership' | 'position' | 'pausedAt'>;
+
 export function formatReadiness(condition: SinkCondition): Readiness {
-  const { database, migrated, pipeline, topics, halt } = condition;
-  const partitions = condition.partitions.map(({ topic, partition, nextOffset, pausedAt }) => {
-    const lag = condition.lag.find((one) => one.topic === topic && one.partition === partition);
+  const { database, migrated, sink, topics, halt } = condition;
+  const pipeline = sink?.state() ?? 'starting';
+  const lags = sink?.lag() ?? [];
+  const partitions = (sink?.partitions() ?? []).map((one) => {
+    const { topic, partition } = one.ownership;
+    const pausedAt = one.pausedAt();
+    // A partition that was taken over since the last measurement has no lag yet.
+    const lag = lags.find((found) => found.topic === topic && found.partition === partition);
     return {
       topic,
       partition,
-      nextOffset: String(nextOffset),
+      nextOffset: String(one.position()),
       ...(lag === undefined ? {} : { lagRecords: Number(lag.records), lagSeconds: lag.seconds ?? null }),
       ...(pausedAt === undefined
         ? {}

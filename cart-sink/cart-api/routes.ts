@@ -58,14 +58,7 @@ export function addCartRoutes(app: ZodFastifyInstance, database: Queryable): voi
     async (request, reply) => {
       const added = { ...request.params, ...request.body, lineId: randomUUIDv7(), most: MOST_OF_A_LINE };
       const [line]: CartLineView[] = await database.query(addCartLine(added));
-      if (line === undefined) {
-        throw new ProblemError({
-          status: 422,
-          title: 'Too many',
-          detail: `A line of the cart holds ${MOST_OF_A_LINE} at most, together with what is in it. Nothing was added.`,
-          errors: [{ field: 'body.quantity', message: `makes more than ${MOST_OF_A_LINE} with what is in the cart` }],
-        });
-      }
+      if (line === undefined) throw createTooMany();
       return reply.code(201).send(formatLine(line));
     },
   );
@@ -106,6 +99,15 @@ export function addCartRoutes(app: ZodFastifyInstance, database: Queryable): voi
       return reply.code(204).send(null);
     },
   );
+}
+
+function createTooMany(): ProblemError {
+  return new ProblemError({
+    status: 422,
+    title: 'Too many',
+    detail: `A cart line holds at most ${MOST_OF_A_LINE}, including what is already in it. Nothing was added.`,
+    errors: [{ field: 'body.quantity', message: `makes more than ${MOST_OF_A_LINE} with what is in the cart` }],
+  });
 }
 
 /** The same answer for a line that never existed and for another user's: guessing ids reveals nothing. */

@@ -7,25 +7,19 @@
  * sink.ts: what follows an end. An assignment replaces the one before as a whole, as in kafkajs.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { HaltError } from '#service/halt.ts';
-import type { Ownership } from '../apply/ownership.ts';
 import type { GroupConsumer, GroupHandlers } from '../kafka/group-consumer.ts';
 import type { ReplayStamp } from '../replay-records.ts';
-import type { TopicPartition } from '../sql/consumer-offsets.ts';
-import type { OwnedPartition, PartitionEnd, PartitionOptions } from './owned-partition.ts';
+import type { Ownership, TopicPartition } from '../sql/consumer-offsets.ts';
+import { formatError, type OwnedPartition, type PartitionEnd, type PartitionOptions } from './owned-partition.ts';
 import { consumeFetch } from './pipeline.ts';
 import { type TakeoverIo, takeOver } from './takeover.ts';
 
 export type SessionEnd =
+  | PartitionEnd
   | { readonly kind: 'closed' }
-  | { readonly kind: 'halted'; readonly error: HaltError }
-  /** Fenced: another sink owns the partition. */
-  | { readonly kind: 'stale-owner'; readonly topic: string; readonly partition: number }
   /** Kafka or the carts database seems to have diverged from what was applied; the checks of the next session decide. */
   | { readonly kind: 'out-of-step'; readonly topic: string; readonly partition: number }
-  | { readonly kind: 'topics-changed' }
-  /** Kafka, its client or its group failed. */
-  | { readonly kind: 'failed'; readonly error: unknown };
+  | { readonly kind: 'topics-changed' };
 
 export interface SessionOptions extends TakeoverIo {
   readonly createConsumer: (handlers: GroupHandlers) => GroupConsumer;
@@ -115,7 +109,7 @@ export class GroupSession {
     const { topic, partition: number } = ownership;
     const partition = this.#options.createPartition(ownership, {
       onEnd: (reason) => {
-        if (!signal.aborted) this.end(formatPartitionEnd(ownership, reason));
+        if (!signal.aborted) this.end(reason);
       },
       onPaused: (replay) => {
         if (signal.aborted) return;
@@ -149,14 +143,6 @@ export class GroupSession {
       either.release();
     }
   }
-}
-
-function formatPartitionEnd({ topic, partition }: TopicPartition, end: PartitionEnd): SessionEnd {
-  return end.kind === 'stale-owner' ? { kind: 'stale-owner', topic, partition } : formatError(end.error);
-}
-
-function formatError(error: unknown): SessionEnd {
-  return error instanceof HaltError ? { kind: 'halted', error } : { kind: 'failed', error };
 }
 
 /** AbortSignal.any would leave a listener on the assignment's long-lived signal for every batch. */

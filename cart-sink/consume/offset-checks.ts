@@ -1,9 +1,6 @@
 /**
- * Checks that what Kafka holds and delivers continues what the carts database holds (I11). No I/O.
- *
- * kafkajs answers an offset out of range by jumping to the start of the partition, without an error. So every fetch is
- * compared with the expected offset. Above it is legal while the partition still begins at or before it: only control
- * and aborted records lie between. Below it is legal only for a fetch that was delivered before.
+ * What the checks of offsets need to know (I11), without I/O: whether a partition may be consumed from its stored offset,
+ * and whether kafkajs has delivered a record before.
  */
 import { createHash } from 'node:crypto';
 import type { FetchedRecord } from '../kafka/group-consumer.ts';
@@ -19,14 +16,6 @@ export type StartCheck = 'continues' | 'records-lost' | 'beyond-end';
 export function checkStart(stored: bigint, range: PartitionRange): StartCheck {
   if (range.earliest > stored) return 'records-lost';
   return stored > range.highWatermark ? 'beyond-end' : 'continues';
-}
-
-export type FetchCheck = 'continues' | 'went-back' | 'ask-earliest';
-
-/** May a fetch that starts at `first` be applied when `expected` comes next? */
-export function checkFetch(expected: bigint, first: bigint): FetchCheck {
-  if (first === expected) return 'continues';
-  return first < expected ? 'went-back' : 'ask-earliest';
 }
 
 /** More chunks than kafkajs can have requested before the last of them was applied: two fetches of the smallest size. */

@@ -5,17 +5,27 @@
  * After a failure, or when another sink owns it, the partition takes nothing more: a new assignment reads from the
  * database where to resume. Paused at a replay run that this sink must not apply, it takes nothing until it is resumed.
  */
+import { HaltError } from '#service/halt.ts';
 import type { AppliedCounts, Batch } from '../apply/apply-batch.ts';
-import type { Ownership, StoredOffset } from '../apply/ownership.ts';
 import type { RetriedResult } from '../apply/retry.ts';
 import { OffsetWentBackError, RecordsLostError } from '../errors.ts';
 import type { FetchedBatch, FetchedRecord } from '../kafka/group-consumer.ts';
 import type { ReplayStamp } from '../replay-records.ts';
-import { checkFetch, createRecentRecords } from './offset-checks.ts';
+import type { Ownership, StoredOffset } from '../sql/consumer-offsets.ts';
+import { createRecentRecords } from './offset-checks.ts';
 import type { ChunkLimits } from './parse-records.ts';
 import type { AdmitReplay } from './replay-admission.ts';
 
-export type PartitionEnd = { readonly kind: 'stale-owner' } | { readonly kind: 'failed'; readonly error: unknown };
+/** Why a partition takes nothing more, and its session ends. */
+export type PartitionEnd =
+  | { readonly kind: 'halted'; readonly error: HaltError }
+  /** Fenced: another sink owns the partition. */
+  | { readonly kind: 'stale-owner'; readonly topic: string; readonly partition: number }
+  | { readonly kind: 'failed'; readonly error: unknown };
+
+export function formatError(error: unknown): PartitionEnd {
+  return error instanceof HaltError ? { kind: 'halted', error } : { kind: 'failed', error };
+}
 
 export interface PartitionOptions {
   readonly ownership: Ownership;
@@ -30,7 +40,7 @@ export interface PartitionOptions {
   readonly onApplied: (batch: Batch, counts: AppliedCounts) => void;
   /** The next record is of this run, which must not be applied: fetches are ignored until `resume`. */
   readonly onPaused: (replay: ReplayStamp) => void;
-  /** Called once; the partition is closed from then on. Halts come as `failed` with a HaltError. */
+  /** Called once; the partition is closed from then on. */
   readonly onEnd: (end: PartitionEnd) => void;
 }
 
@@ -87,7 +97,7 @@ export class OwnedPartition {
       try {
         if (!this.#isClosed && !this.#isPaused && !signal.aborted) await work();
       } catch (error) {
-        if (!this.#isClosed) this.end({ kind: 'failed', error });
+        if (!this.#isClosed) this.#end(formatError(error));
       } finally {
         this.#fetchesInProgress -= 1;
       }
@@ -95,20 +105,30 @@ export class OwnedPartition {
     return this.#tail;
   }
 
-  end(reason: PartitionEnd): void {
+  /** Another sink owns the partition. */
+  endAsFenced(): void {
+    const { topic, partition } = this.ownership;
+    this.#end({ kind: 'stale-owner', topic, partition });
+  }
+
+  #end(reason: PartitionEnd): void {
     this.#isClosed = true;
     this.#options.onEnd(reason);
   }
 
-  /** repeated: a fetch that was delivered before. fenced: another owner goes on; the partition has ended. */
+  /**
+   * kafkajs answers an offset out of range by jumping to the start of the partition, without an error. So every fetch is
+   * compared with the position. Above it is legal while the partition still begins at or before it: only control and
+   * aborted records lie between. Below it is legal only for a fetch that was delivered before (repeated). A gap halts,
+   * unless another owner goes on: then the partition has ended (fenced).
+   */
   async checkContinuity(fetched: FetchedBatch): Promise<'continues' | 'repeated' | 'fenced'> {
     const { firstOffset, lastOffset, records } = fetched;
     const { topic, partition, lastCommitLsn } = this.ownership;
     const position = this.#position;
-    const check = checkFetch(position, firstOffset);
-    if (check === 'continues') return 'continues';
+    if (firstOffset === position) return 'continues';
     const expected = { topic, partition, expected: position };
-    if (check === 'went-back') {
+    if (firstOffset < position) {
       const [first] = records;
       // Without a record there is nothing to compare and nothing to lose: the next fetch shows where kafkajs is.
       if (first === undefined ? lastOffset < position : this.#recent.has(first)) return 'repeated';
@@ -128,7 +148,7 @@ export class OwnedPartition {
   async #isStillOwner(): Promise<boolean> {
     const stored = await this.#options.readStored();
     const isOwner = stored?.ownerEpoch === this.ownership.ownerEpoch && stored.nextOffset === this.#position;
-    if (!isOwner) this.end({ kind: 'stale-owner' });
+    if (!isOwner) this.endAsFenced();
     return isOwner;
   }
 

@@ -47,7 +47,7 @@ export async function consumeFetch(
       partition.halveBatches(chunk.records.length);
       continue;
     }
-    if (result.kind === 'stale-owner') return partition.end(result);
+    if (result.kind === 'stale-owner') return partition.endAsFenced();
     // Interrupted: if the database did commit after all, the next batch finds no row and ends as fenced.
     if (result.kind === 'interrupted') return;
     partition.advance(batch, result, chunk.records[0]);

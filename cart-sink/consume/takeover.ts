@@ -6,9 +6,8 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { failpoint } from '#service/failpoint.ts';
-import type { Ownership } from '../apply/ownership.ts';
 import { OffsetBeyondEndError, RecordsLostError } from '../errors.ts';
-import type { TopicPartition } from '../sql/consumer-offsets.ts';
+import type { Ownership, TopicPartition } from '../sql/consumer-offsets.ts';
 import { checkStart, type PartitionRange } from './offset-checks.ts';
 
 export interface TakeoverIo {

@@ -15,9 +15,9 @@ export interface LedgerRow extends Position {
 }
 
 export interface AppliedOrderRow {
-  readonly order_id: string;
+  readonly orderId: string;
   /** The text form of pg_snapshot. */
-  readonly applied_snapshot: string;
+  readonly snapshot: string;
 }
 
 /**
@@ -37,12 +37,12 @@ export const insertAppliedOrders = (ruleVersion: number, rows: readonly LedgerRo
   ) AS placed (order_id, user_id, source, timeline, commit_lsn, ordinal)
   ORDER BY order_id
   ON CONFLICT (order_id) DO NOTHING
-  RETURNING order_id
+  RETURNING order_id AS "orderId"
 `;
 
 /** Which of these orders were applied, with their snapshots. */
 export const readAppliedOrders = (orderIds: readonly string[]) => sql`
-  SELECT ledger.order_id, ledger.applied_snapshot
+  SELECT ledger.order_id AS "orderId", ledger.applied_snapshot AS snapshot
   FROM unnest((SELECT ${orderIds}::uuid[])) AS wanted (order_id)
   JOIN applied_orders AS ledger USING (order_id)
 `;

@@ -6,21 +6,14 @@
  * for a batch of 2,000 orders, while an index lookup a line is faster at every size.
  */
 import { sql } from '@databases/pg';
-
-export interface CartLineRow {
-  readonly line_id: string;
-  readonly user_id: string;
-  readonly sku: string;
-  readonly quantity: number;
-  readonly created_xid: string;
-}
+import type { StoredLine } from '../rule/cart-state.ts';
 
 /** A line as the cart API shows it. */
 export interface CartLineView {
-  readonly line_id: string;
+  readonly lineId: string;
   readonly sku: string;
   readonly quantity: number;
-  readonly created_at: Date;
+  readonly createdAt: Date;
 }
 
 export interface UserSku {
@@ -28,9 +21,9 @@ export interface UserSku {
   readonly sku: string;
 }
 
-/** The live lines of these users and SKUs, without a lock; rows as {@link CartLineRow}. */
+/** The live lines of these users and SKUs, without a lock; rows as {@link StoredLine}. */
 export const readLiveLines = (wanted: readonly UserSku[]) => sql`
-  SELECT line.line_id, line.user_id, line.sku, line.quantity, line.created_xid
+  SELECT line.line_id AS "lineId", line.user_id AS "userId", line.sku, line.quantity, line.created_xid AS "createdXid"
   FROM unnest(
     (SELECT ${wanted.map(({ userId }) => userId)}::text[]),
     (SELECT ${wanted.map(({ sku }) => sku)}::text[])
@@ -46,9 +39,9 @@ export const lockCartLines = (wanted: readonly UserSku[]) => sql`
   ${readLiveLines(wanted)} ORDER BY line.line_id FOR UPDATE OF line
 `;
 
-/** Lines by id, whoever owns them, without a lock; rows as {@link CartLineRow}. */
+/** Lines by id, whoever owns them, without a lock; rows as {@link StoredLine}. */
 export const readCartLines = (lineIds: readonly string[]) => sql`
-  SELECT line_id, user_id, sku, quantity, created_xid
+  SELECT line_id AS "lineId", user_id AS "userId", sku, quantity, created_xid AS "createdXid"
   FROM unnest((SELECT ${lineIds}::uuid[])) AS named (line_id)
   JOIN cart_lines USING (line_id)
 `;
@@ -73,15 +66,9 @@ export const deleteCartLines = (lineIds: readonly string[]) => sql`
 
 /**
  * Inserts lines again with their former ids and creating transactions. Where the user has a live line of that SKU by
- * now, that line is locked and returned instead, unchanged. Returns one {@link CartLineRow} a line.
+ * now, that line is locked and returned instead, unchanged. Returns one {@link StoredLine} a line.
  */
-export const claimCartLines = (
-  lines: readonly (UserSku & {
-    readonly lineId: string;
-    readonly quantity: number;
-    readonly createdXid: string;
-  })[],
-) => sql`
+export const claimCartLines = (lines: readonly StoredLine[]) => sql`
   INSERT INTO cart_lines AS live (line_id, created_xid, quantity, user_id, sku)
   SELECT line_id, created_xid, quantity, user_id, sku FROM unnest(
     ${lines.map(({ lineId }) => lineId)}::uuid[],
@@ -92,12 +79,12 @@ export const claimCartLines = (
   ) AS back (line_id, created_xid, quantity, user_id, sku)
   ORDER BY user_id, sku
   ON CONFLICT (user_id, sku) DO UPDATE SET quantity = live.quantity
-  RETURNING line_id, user_id, sku, quantity, created_xid
+  RETURNING line_id AS "lineId", user_id AS "userId", sku, quantity, created_xid AS "createdXid"
 `;
 
 /** A user's live lines, oldest first: line ids made here are time-ordered. Rows as {@link CartLineView}. */
 export const readCart = (userId: string) => sql`
-  SELECT line_id, sku, quantity, created_at FROM cart_lines WHERE user_id = ${userId} ORDER BY line_id
+  SELECT line_id AS "lineId", sku, quantity, created_at AS "createdAt" FROM cart_lines WHERE user_id = ${userId} ORDER BY line_id
 `;
 
 /**
@@ -112,14 +99,14 @@ export const addCartLine = (
   VALUES (${line.lineId}, ${line.userId}, ${line.sku}, ${line.quantity})
   ON CONFLICT (user_id, sku) DO UPDATE SET quantity = live.quantity + excluded.quantity
     WHERE live.quantity + excluded.quantity <= ${line.most}
-  RETURNING line_id, sku, quantity, created_at
+  RETURNING line_id AS "lineId", sku, quantity, created_at AS "createdAt"
 `;
 
 /** Sets the quantity of a user's line; no row if the user has no such line. Rows as {@link CartLineView}. */
 export const changeCartLine = (userId: string, lineId: string, quantity: number) => sql`
   UPDATE cart_lines SET quantity = ${quantity}
   WHERE line_id = ${lineId} AND user_id = ${userId}
-  RETURNING line_id, sku, quantity, created_at
+  RETURNING line_id AS "lineId", sku, quantity, created_at AS "createdAt"
 `;
 
 /** Deletes a user's line and returns its id; no row if the user has no such line. */

@@ -6,14 +6,10 @@
 import { sql } from '@databases/pg';
 import type { RemovalEntry } from '../rule/cart-state.ts';
 
-export interface CartRemovalRow {
-  readonly order_id: string;
-  readonly line_no: number;
-  readonly entry: number;
-  readonly line_id: string | null;
-  readonly line_created_xid: string | null;
-  readonly removed: number;
-}
+export type CartRemovalRow = Pick<
+  RemovalEntry,
+  'orderId' | 'lineNo' | 'entry' | 'lineId' | 'lineCreatedXid' | 'removed'
+>;
 
 /** Records what items of orders removed, or (negative) gave back. */
 export const insertCartRemovals = (rows: readonly RemovalEntry[]) => sql`
@@ -34,7 +30,8 @@ export const insertCartRemovals = (rows: readonly RemovalEntry[]) => sql`
 
 /** All entries of these orders, the oldest entries of an item first. */
 export const readCartRemovals = (orderIds: readonly string[]) => sql`
-  SELECT order_id, line_no, entry, line_id, line_created_xid, removed
+  SELECT order_id AS "orderId", line_no AS "lineNo", entry,
+    line_id AS "lineId", line_created_xid AS "lineCreatedXid", removed
   FROM unnest((SELECT ${orderIds}::uuid[])) AS wanted (order_id)
   JOIN cart_removals USING (order_id)
   ORDER BY order_id, entry, line_no

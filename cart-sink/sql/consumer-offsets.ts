@@ -15,17 +15,21 @@ export interface NextOffsetRow extends TopicPartition {
   readonly next_offset: bigint;
 }
 
-export interface OwnedOffsetRow extends NextOffsetRow {
-  readonly owner_epoch: bigint;
-  /** Text form; null before the first event of the live topic. */
-  readonly last_commit_lsn: string | null;
+export interface StoredOffset {
+  readonly ownerEpoch: bigint;
+  readonly nextOffset: bigint;
 }
 
-/** A partition's row as it was before the batch; the position is null before the first live event. */
+export interface Ownership extends TopicPartition, StoredOffset {
+  /** Where the furthest event applied from the partition was committed; null before the first, and for replays. */
+  readonly lastCommitLsn: string | null;
+}
+
+/** The furthest position applied before the batch; null before the first live event. */
 export interface OffsetBeforeRow {
-  readonly last_timeline: number | null;
-  readonly last_commit_lsn: string | null;
-  readonly last_ordinal: number | null;
+  readonly timeline: number | null;
+  readonly commitLsn: string | null;
+  readonly ordinal: number | null;
   readonly generation: number | null;
 }
 
@@ -66,7 +70,8 @@ export const advanceOffset = (step: {
     AND mine.partition = ${step.partition}
     AND mine.next_offset = ${step.expectedOffset} AND mine.owner_epoch = ${step.ownerEpoch}
     AND (before.consumer_group, before.topic, before.partition) = (mine.consumer_group, mine.topic, mine.partition)
-  RETURNING before.last_timeline, before.last_commit_lsn, before.last_ordinal, before.generation
+  RETURNING before.last_timeline AS timeline, before.last_commit_lsn AS "commitLsn", before.last_ordinal AS ordinal,
+    before.generation
 `;
 
 const unnestPartitions = (partitions: readonly TopicPartition[]) => sql`
@@ -92,14 +97,15 @@ export const lockOffsets = (group: string, partitions: readonly TopicPartition[]
   FOR UPDATE OF stored
 `;
 
-/** Fences every earlier owner of these partitions and returns where to resume. The rows must be locked. */
+/** Fences every earlier owner of these partitions. The rows must be locked; returns them as {@link Ownership}. */
 export const raiseOwnerEpochs = (group: string, partitions: readonly TopicPartition[]) => sql`
   UPDATE consumer_offsets AS stored
   SET owner_epoch = stored.owner_epoch + 1, updated_at = now()
   FROM ${unnestPartitions(partitions)} AS assigned (topic, partition)
   WHERE stored.consumer_group = ${group}
     AND (stored.topic, stored.partition) = (assigned.topic, assigned.partition)
-  RETURNING stored.topic, stored.partition, stored.owner_epoch, stored.next_offset, stored.last_commit_lsn
+  RETURNING stored.topic, stored.partition, stored.owner_epoch AS "ownerEpoch", stored.next_offset AS "nextOffset",
+    stored.last_commit_lsn AS "lastCommitLsn"
 `;
 
 /**
@@ -107,7 +113,7 @@ export const raiseOwnerEpochs = (group: string, partitions: readonly TopicPartit
  * was not answered; a plain read would return what was there before it.
  */
 export const readStoredOffset = (group: string, { topic, partition }: TopicPartition) => sql`
-  SELECT next_offset, owner_epoch FROM consumer_offsets
+  SELECT next_offset AS "nextOffset", owner_epoch AS "ownerEpoch" FROM consumer_offsets
   WHERE consumer_group = ${group} AND topic = ${topic} AND partition = ${partition}
   FOR UPDATE
 `;

@@ -284,10 +284,10 @@ const sink: readonly Mutant[] = [
   {
     name: 'jump-to-the-start-applied',
     breaks: 'I11: kafkajs’s silent jump to the start of a partition is taken for its continuation',
-    file: 'cart-sink/consume/offset-checks.ts',
-    find: "return first < expected ? 'went-back' : 'ask-earliest';",
-    replace: "return first < expected ? 'continues' : 'ask-earliest';",
-    tests: ['test/unit/cart-sink/consume/offset-checks.test.ts', 'test/unit/cart-sink/consume/pipeline.test.ts'],
+    file: 'cart-sink/consume/owned-partition.ts',
+    find: "if (firstOffset === position) return 'continues';",
+    replace: "if (firstOffset <= position) return 'continues';",
+    tests: ['test/unit/cart-sink/consume/pipeline.test.ts'],
   },
   {
     name: 'positions-not-compared',

@@ -2,7 +2,7 @@
 // themselves: they give changes, which a commit puts in place and writes into the journal, so that the judge can go
 // through history again. A batch's place in the journal is the moment at which it locked the cart lines.
 import type { Removal } from '../../cart-sink/rule/reduce-cart.ts';
-import type { advanceOffset, TopicPartition } from '../../cart-sink/sql/consumer-offsets.ts';
+import type { advanceOffset, Ownership, TopicPartition } from '../../cart-sink/sql/consumer-offsets.ts';
 import { uuid } from '../support/pgoutput-messages.ts';
 
 /** One of cart-sink/sql's, by the name of its export. */
@@ -126,7 +126,7 @@ export class CartTables {
         return this.#raise(args[1], own);
       case 'readStoredOffset': {
         const row = this.offsets.get(offsetKey(args[1]));
-        return { rows: row === undefined ? [] : [row], changes: [] };
+        return { rows: row === undefined ? [] : [formatOwned(row)], changes: [] };
       }
       case 'readNextOffsets':
         return { rows: [...this.offsets.values()].filter(({ topic }) => args[1].includes(topic)), changes: [] };
@@ -135,17 +135,17 @@ export class CartTables {
       case 'insertAppliedOrders': {
         const fresh = args[1].filter(({ orderId }: { orderId: string }) => !this.ledger.has(orderId));
         return {
-          rows: fresh.map(({ orderId }: { orderId: string }) => ({ order_id: orderId })),
+          rows: fresh.map(({ orderId }: { orderId: string }) => ({ orderId })),
           changes: fresh.map(({ orderId }: { orderId: string }) => ({ kind: 'ledger', orderId })),
         };
       }
       case 'lockCartLines':
         return {
-          rows: this.#wantedLines(args[0]).map(formatLine),
+          rows: this.#wantedLines(args[0]),
           changes: [{ kind: 'locked', at: ++this.#counter.value }],
         };
       case 'readCartLines':
-        return { rows: args[0].flatMap((id: string) => this.lines.get(id) ?? []).map(formatLine), changes: [] };
+        return { rows: args[0].flatMap((id: string) => this.lines.get(id) ?? []), changes: [] };
       case 'reduceCartLines':
         return { rows: [], changes: args[0].map((change: object) => ({ kind: 'line', ...change })) };
       case 'deleteCartLines':
@@ -200,7 +200,7 @@ export class CartTables {
       const row = this.offsets.get(key) ?? (inserted as Extract<Change, { kind: 'offset' }>).row;
       return { ...row, owner_epoch: row.owner_epoch + 1n };
     });
-    return { rows, changes: rows.map((row) => ({ kind: 'offset', row })) };
+    return { rows: rows.map(formatOwned), changes: rows.map((row) => ({ kind: 'offset', row })) };
   }
 
   #advance(step: Parameters<typeof advanceOffset>[0]): Result {
@@ -210,8 +210,20 @@ export class CartTables {
     const furthest =
       timeline === null ? {} : { last_timeline: timeline, last_commit_lsn: commitLsn, last_ordinal: ordinal };
     const moved = { ...row, ...furthest, next_offset: nextOffset, generation: generation ?? row.generation };
-    return { rows: [row], changes: [{ kind: 'offset', row: moved }] };
+    const before = {
+      timeline: row.last_timeline,
+      commitLsn: row.last_commit_lsn,
+      ordinal: row.last_ordinal,
+      generation: row.generation,
+    };
+    return { rows: [before], changes: [{ kind: 'offset', row: moved }] };
   }
 }
 
-const formatLine = ({ lineId, userId, sku, quantity }: Line) => ({ line_id: lineId, user_id: userId, sku, quantity });
+const formatOwned = ({ topic, partition, next_offset, owner_epoch, last_commit_lsn }: OffsetRow): Ownership => ({
+  topic,
+  partition,
+  nextOffset: next_offset,
+  ownerEpoch: owner_epoch,
+  lastCommitLsn: last_commit_lsn,
+});

@@ -1,22 +1,28 @@
 import { describe, expect, it } from 'vitest';
 import { formatReadiness } from '../../../../cart-sink/cart-api/readiness.ts';
+import type { SinkState } from '../../../../cart-sink/consume/sink.ts';
+import type { ReplayStamp } from '../../../../cart-sink/replay-records.ts';
 import { RULE_VERSION } from '../../../../cart-sink/rule/reduce-cart.ts';
 import { createStamp } from '../../../support/sink-events.ts';
 
 describe('readiness', () => {
-  const condition = {
-    database: 'reachable',
-    migrated: true,
-    pipeline: 'consuming',
-    topics: ['live', 'replay'],
-    partitions: [{ topic: 'live', partition: 1, nextOffset: 5n, pausedAt: undefined }],
-    lag: [{ topic: 'live', partition: 1, nextOffset: 4n, records: 2n, seconds: 1.5 }],
-    halt: undefined,
-  } as const;
+  const createSink = (state: SinkState = 'consuming', pausedAt?: ReplayStamp) => ({
+    state: () => state,
+    partitions: () => [
+      {
+        ownership: { topic: 'live', partition: 1, ownerEpoch: 1n, nextOffset: 4n, lastCommitLsn: null },
+        position: () => 5n,
+        pausedAt: () => pausedAt,
+      },
+    ],
+    lag: () => [{ topic: 'live', partition: 1, nextOffset: 4n, records: 2n, seconds: 1.5 }],
+  });
+  const topics = ['live', 'replay'];
+  const condition = { database: 'reachable', migrated: true, sink: createSink(), topics, halt: undefined } as const;
 
   it('is given by the database alone, so that a halted sink serves carts', () => {
     const halt = { code: 'RECORDS_LOST', message: 'gone', details: { topic: 'live' } };
-    const answer = formatReadiness({ ...condition, pipeline: 'halted', halt });
+    const answer = formatReadiness({ ...condition, sink: createSink('halted'), halt });
     expect(answer.ready).toBe(true);
     expect(answer.body).toMatchObject({ pipeline: 'halted', halted: halt });
   });
@@ -37,11 +43,9 @@ describe('readiness', () => {
   });
 
   it('tells which run a partition is paused at, and both versions of the rule', () => {
-    const partitions = [{ ...condition.partitions[0], pausedAt: createStamp({ ruleVersion: 7 }) }];
-    const [{ runId }] = [partitions[0]!.pausedAt];
-    expect(formatReadiness({ ...condition, partitions }).body.partitions).toMatchObject([
-      { held: { runId, ruleVersion: 7, ofThisSink: RULE_VERSION } },
-    ]);
+    const run = createStamp({ ruleVersion: 7 });
+    const { body } = formatReadiness({ ...condition, sink: createSink('consuming', run) });
+    expect(body.partitions).toMatchObject([{ held: { runId: run.runId, ruleVersion: 7, ofThisSink: RULE_VERSION } }]);
     expect(formatReadiness(condition).body.partitions).not.toMatchObject([{ held: expect.anything() }]);
   });
 
@@ -53,7 +57,7 @@ describe('readiness', () => {
   });
 
   it('says what it waits for', () => {
-    expect(formatReadiness({ ...condition, pipeline: 'waiting-for-topics' }).body).toMatchObject({
+    expect(formatReadiness({ ...condition, sink: createSink('waiting-for-topics') }).body).toMatchObject({
       waitingFor: ['live', 'replay'],
     });
   });

@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { Ownership } from '../../../../cart-sink/apply/ownership.ts';
 import { GroupSession, PAUSE_MS } from '../../../../cart-sink/consume/group-session.ts';
 import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
 import { PartitionNotTakenError } from '../../../../cart-sink/errors.ts';
 import type { GroupHandlers, GroupPartition } from '../../../../cart-sink/kafka/group-consumer.ts';
-import type { TopicPartition } from '../../../../cart-sink/sql/consumer-offsets.ts';
+import type { Ownership, TopicPartition } from '../../../../cart-sink/sql/consumer-offsets.ts';
 import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
 import { createEvent, createStamp } from '../../../support/sink-events.ts';
 import { waitFor } from '../../../support/wait.ts';
@@ -177,7 +176,7 @@ describe.concurrent('a consumer-group session', () => {
     handlers.onAssigned([live(0), live(1)]);
     takes[0]!.answer([own(live(0)), own(live(1))]);
     await waitFor('the start', () => started.length === 1);
-    partitionEnds[0]!({ kind: 'stale-owner' });
+    partitionEnds[0]!({ kind: 'stale-owner', ...live(0) });
     handlers.onFailed(new Error('too late to be the reason'));
     expect(await session.ended).toEqual({ kind: 'stale-owner', topic: 'live', partition: 0 });
     expect(await fetch(1, 5n)).toEqual([]);
@@ -192,7 +191,7 @@ describe.concurrent('a consumer-group session', () => {
     takes[0]!.answer([own(live(0))]);
     await waitFor('the start', () => started.length === 1);
     handlers.onAssigned([live(0)]);
-    partitionEnds[0]!({ kind: 'stale-owner' });
+    partitionEnds[0]!({ kind: 'stale-owner', ...live(0) });
     session.end({ kind: 'closed' });
     expect(await session.ended).toEqual({ kind: 'closed' });
   });

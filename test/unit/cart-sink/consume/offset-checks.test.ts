@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkFetch, checkStart } from '../../../../cart-sink/consume/offset-checks.ts';
+import { checkStart } from '../../../../cart-sink/consume/offset-checks.ts';
 
 describe('where a partition may start', () => {
   it.each([
@@ -12,14 +12,5 @@ describe('where a partition may start', () => {
     { stored: 3n, earliest: 0n, highWatermark: 0n, verdict: 'beyond-end' },
   ])('is $verdict for $stored in $earliest to $highWatermark', ({ stored, verdict, ...range }) => {
     expect(checkStart(stored, range)).toBe(verdict);
-  });
-});
-
-describe('a fetch', () => {
-  it('continues only at the expected offset, must be explained above it, and is refused below it', () => {
-    expect(checkFetch(5n, 5n)).toBe('continues');
-    expect(checkFetch(5n, 6n)).toBe('ask-earliest');
-    expect(checkFetch(5n, 4n)).toBe('went-back');
-    expect(checkFetch(5n, 0n)).toBe('went-back');
   });
 });

@@ -1,13 +1,13 @@
 // One owned partition: which fetches are applied and how, which were delivered before, and what ends it (I8, I11).
 import { describe, expect, it } from 'vitest';
 import type { Batch } from '../../../../cart-sink/apply/apply-batch.ts';
-import type { StoredOffset } from '../../../../cart-sink/apply/ownership.ts';
 import type { RetriedResult } from '../../../../cart-sink/apply/retry.ts';
 import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
 import { consumeFetch } from '../../../../cart-sink/consume/pipeline.ts';
 import { type AdmitReplay, createReplayAdmission } from '../../../../cart-sink/consume/replay-admission.ts';
 import type { FetchedBatch } from '../../../../cart-sink/kafka/group-consumer.ts';
 import { EMPTY_TALLY, formatReplayHeaders, type ReplayStamp } from '../../../../cart-sink/replay-records.ts';
+import type { StoredOffset } from '../../../../cart-sink/sql/consumer-offsets.ts';
 import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
 import { createEvent, createStamp } from '../../../support/sink-events.ts';
 import { waitFor } from '../../../support/wait.ts';
@@ -167,7 +167,7 @@ describe('a fetch that begins before the expected offset', () => {
     await consume(fetched(0, 3, [0, 1, 2, 3]));
     expect(batches).toHaveLength(0);
     expect(ends).toMatchObject([
-      { kind: 'failed', error: { code: 'OFFSET_WENT_BACK', details: { expectedOffset: '10', fetchedOffset: '0' } } },
+      { kind: 'halted', error: { code: 'OFFSET_WENT_BACK', details: { expectedOffset: '10', fetchedOffset: '0' } } },
     ]);
   });
 
@@ -176,7 +176,7 @@ describe('a fetch that begins before the expected offset', () => {
     await consume(fetched(0, 1, [0, 1]));
     await consume(fetched(0, 1, [0, 1]));
     expect(batches).toHaveLength(1);
-    expect(ends).toMatchObject([{ kind: 'failed', error: { code: 'OFFSET_WENT_BACK' } }]);
+    expect(ends).toMatchObject([{ kind: 'halted', error: { code: 'OFFSET_WENT_BACK' } }]);
   });
 
   it('closes the partition by halting: later fetches are not applied either', async () => {
@@ -202,7 +202,7 @@ describe('a fetch that begins after the expected offset', () => {
     await consume(fetched(10, 11, [10, 11]));
     expect(batches).toHaveLength(0);
     expect(ends).toMatchObject([
-      { kind: 'failed', error: { code: 'RECORDS_LOST', details: { expectedOffset: '10', earliestOffset: '11' } } },
+      { kind: 'halted', error: { code: 'RECORDS_LOST', details: { expectedOffset: '10', earliestOffset: '11' } } },
     ]);
   });
 
@@ -216,7 +216,7 @@ describe('a fetch that begins after the expected offset', () => {
     ]) {
       const { consume, ends, batches } = createStage({ nextOffset: 10n, earliest: 15n, stored });
       await consume(fetched(first, first, [first]));
-      expect(ends).toEqual([{ kind: 'stale-owner' }]);
+      expect(ends).toEqual([{ kind: 'stale-owner', topic: 'live', partition: 1 }]);
       expect(batches).toEqual([]);
     }
   });
@@ -227,7 +227,7 @@ describe('the end of a partition', () => {
     const { consume, ends, batches, passed } = createStage({ answer: () => ({ kind: 'stale-owner' }), maxRecords: 1 });
     await consume(fetched(0, 2, [0, 1, 2]));
     await consume(fetched(3, 3, [3]));
-    expect(ends).toEqual([{ kind: 'stale-owner' }]);
+    expect(ends).toEqual([{ kind: 'stale-owner', topic: 'live', partition: 1 }]);
     expect(batches).toHaveLength(1);
     expect(passed).toEqual([]);
   });
@@ -239,7 +239,7 @@ describe('the end of a partition', () => {
     const records = [record(0), record(1), record(2), record(3, unknown)];
     await consume({ firstOffset: 0n, lastOffset: 3n, records });
     expect(ranges()).toEqual([[0, 2]]);
-    expect(ends).toMatchObject([{ kind: 'failed', error: { code: 'UNKNOWN_SCHEMA', details: { offset: '3' } } }]);
+    expect(ends).toMatchObject([{ kind: 'halted', error: { code: 'UNKNOWN_SCHEMA', details: { offset: '3' } } }]);
   });
 
   it('does not come from an interruption: the same records are applied later', async () => {
