@@ -1,6 +1,6 @@
 /**
- * The errors of the sink: why it halts (I11), with the positions and the repairing command, and why a batch must be looked
- * up or a partition taken over again.
+ * The errors of the sink: why it halts (I11), with the positions and the repairing command, and why a batch must be
+ * looked up or a partition taken over again.
  *
  * Guarantees: after a HaltError the sink consumes nothing more until a person has acted; carts are still served. Leaves
  * to apply/retry.ts: everything transient.
@@ -21,8 +21,8 @@ function details({ topic, partition }: Place, more: Readonly<Record<string, bigi
 }
 
 /**
- * The repair of a topic that lost records, was recreated, or holds two histories. Changing `next_offset` by hand is none:
- * the missing orders would never be applied, and offsets would come again that `parked_events` has already.
+ * The repair of a topic that lost records, was recreated, or holds two histories. Changing `next_offset` by hand is
+ * none: the missing orders would never be applied, and offsets would come again that `parked_events` has already.
  */
 const ADOPT =
   'run `npm run adopt -- sink`: it shows what Kafka and the carts database hold, moves the offsets and prints the replay ' +

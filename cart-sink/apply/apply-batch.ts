@@ -1,10 +1,11 @@
 /**
  * Applies one batch of a partition to the carts database in one transaction: the heart of the sink.
  *
- * Guarantees (I1, I3, I6): the offset moves, the ledger gains the orders, the carts shrink and the removals are recorded,
- * all or nothing; a fenced owner changes nothing. The statements are separate and in a fixed order, each with a snapshot
- * of its own: one combined statement would read by a snapshot older than the locks it waited for. Locks are taken in one
- * order everywhere (offset, order ids, line ids), so sinks don't deadlock. Leaves to retry.ts: a COMMIT without an answer.
+ * Guarantees (I1, I3, I6): the offset moves, the ledger gains the orders, the carts shrink and the removals are
+ * recorded, all or nothing; a fenced owner changes nothing. The statements are separate and in a fixed order, each with
+ * a snapshot of its own: one combined statement would read by a snapshot older than the locks it waited for. Locks are
+ * taken in one order everywhere (offset, order ids, line ids), so sinks don't deadlock. Leaves to retry.ts: a COMMIT
+ * without an answer.
  */
 import { IsolationLevel, type Transaction } from '@databases/pg';
 import { formatLsn, parseLsn } from '#schemas/lsn.ts';
@@ -48,7 +49,7 @@ export interface Batch {
   readonly nextOffset: bigint;
   /** Empty if only control, aborted or progress records were consumed. */
   readonly entries: readonly BatchEntry[];
-  /** The run that all entries are of; null in the live topic, and for records of the replay topic that are of no run. */
+  /** The run of all entries; null in the live topic, and for records of the replay topic that belong to no run. */
   readonly replay: ReplayStamp | null;
   /** Of the run's orders among the consumed records, unreadable ones included. */
   readonly tally: ReplayTally;

@@ -1,9 +1,9 @@
 /**
  * Takes the orders of a batch out of the carts: lock the lines, compute, write. Part of the batch's transaction.
  *
- * Guarantees (I3): every line that is reduced is locked, and locks are taken by line id. Each statement begins after the
- * locks before it were granted, so it reads what the lock holders before us wrote. Leaves to rule/: what an order takes;
- * to recompute-carts.ts: orders that were applied before.
+ * Guarantees (I3): every line that is reduced is locked, and locks are taken by line id. Each statement begins after
+ * the locks before it were granted, so it reads what the lock holders before us wrote. Leaves to rule/: what an order
+ * takes; to recompute-carts.ts: orders that were applied before.
  */
 import type { Queryable } from '@databases/pg';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
@@ -57,8 +57,8 @@ export async function lockLines(tx: Queryable, orders: readonly OrderPlaced[]): 
 
 /**
  * The lines that orders name and that are not of a wanted user and SKU. They only tell a mismatch from a line that is
- * gone, so they need no lock. A line of a wanted user and SKU that was added after `known` was read is left out: it must
- * not be reduced without a lock.
+ * gone, so they need no lock. A line of a wanted user and SKU that was added after `known` was read is left out: it
+ * must not be reduced without a lock.
  */
 export async function readNamedLines(
   tx: Queryable,
@@ -72,9 +72,9 @@ export async function readNamedLines(
 }
 
 /**
- * Computes the effects, writes lines and entries, and returns the entries. A line that comes back is claimed before its effect counts: where the user
- * has added the SKU meanwhile, the effects are computed again with that line, now locked. Each repetition locks one more
- * line, which can't vanish, so the loop ends.
+ * Computes the effects, writes lines and entries, and returns the entries. A line that comes back is claimed before its
+ * effect counts: if the user has added the SKU meanwhile, the effects are computed again with that line, now locked.
+ * Each repetition locks one more line, which can't vanish, so the loop ends.
  */
 export async function writeEffects(
   tx: Queryable,

@@ -53,7 +53,7 @@ export interface RetryOptions {
   readonly onRetry: (reason: string, error: unknown, waitMs: number) => void;
 }
 
-/** Retries `work` until it succeeds. Rejects with an error that is not known to be transient, and when `signal` aborts. */
+/** Retries `work` until it succeeds. Rejects when `signal` aborts, and with an error not known to be transient. */
 export async function retryTransient<T>(
   work: () => Promise<T>,
   { random, onRetry }: RetryOptions,

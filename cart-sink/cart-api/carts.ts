@@ -1,8 +1,8 @@
 /**
  * The schemas of the cart API: its requests and responses, for validation and for /docs.
  *
- * Guarantees the limits of the contract, with readable messages; the database enforces the same limits for every writer.
- * Unknown fields are refused, so a misspelt field is never ignored silently.
+ * Guarantees the limits of the contract, with readable messages; the database enforces the same limits for every
+ * writer. Unknown fields are refused, so a misspelt field is never ignored silently.
  */
 import { z } from 'zod';
 import { MOST_OF_A_LINE } from '../rule/reduce-cart.ts';

@@ -1,8 +1,8 @@
 /**
  * The routes of the cart API: read and change the lines of a user's cart.
  *
- * Guarantees: each request is one statement, so it is atomic, and waits for the sink if both change the same line. Leaves
- * to http-server: validation errors, and 503 while the database is away.
+ * Guarantees: each request is one statement, so it is atomic, and waits for the sink if both change the same line.
+ * Leaves to http-server: validation errors, and 503 while the database is away.
  */
 import { randomUUIDv7 } from 'node:crypto';
 import type { Queryable } from '@databases/pg';

@@ -2,9 +2,9 @@
  * One consumer-group session, from joining the group to leaving it: takes over what the group assigns, and passes each
  * fetch to the pipeline of its partition.
  *
- * Guarantees: nothing is fetched before the carts database has named this sink the owner and Kafka was found to continue
- * what the database holds (I6, I11); the session ends once, with a reason, and applies nothing from then on. Leaves to
- * sink.ts: what follows an end. An assignment replaces the one before as a whole, as in kafkajs.
+ * Guarantees: nothing is fetched before the carts database has named this sink the owner and Kafka was found to
+ * continue what the database holds (I6, I11); the session ends once, with a reason, and applies nothing from then on.
+ * Leaves to sink.ts: what follows an end. An assignment replaces the one before as a whole, as in kafkajs.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { GroupConsumer, GroupHandlers } from '../kafka/group-consumer.ts';
@@ -17,7 +17,7 @@ import { type TakeoverIo, takeOver } from './takeover.ts';
 export type SessionEnd =
   | PartitionEnd
   | { readonly kind: 'closed' }
-  /** Kafka or the carts database seems to have diverged from what was applied; the checks of the next session decide. */
+  /** Kafka or the carts database seems to lack what was applied; the checks of the next session decide. */
   | { readonly kind: 'out-of-step'; readonly topic: string; readonly partition: number }
   | { readonly kind: 'topics-changed' };
 

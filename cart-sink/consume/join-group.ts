@@ -1,6 +1,6 @@
 /**
- * Joins the stages of the sink, which know nothing of each other, to one consumer-group session: group-consumer (fetch) →
- * group-session (which partition) → pipeline (check, parse) → retry → apply-batch (one transaction).
+ * Joins the stages of the sink, which know nothing of each other, to one consumer-group session: group-consumer (fetch)
+ * → group-session (which partition) → pipeline (check, parse) → retry → apply-batch (one transaction).
  */
 import type { Database } from '#service/database.ts';
 import type { createKafkaClient } from '#service/kafka-client.ts';

@@ -1,6 +1,6 @@
 /**
- * Measures, every few seconds, how far the owned partitions are behind Kafka, and checks that Kafka and the carts database
- * still hold what was applied.
+ * Measures, every few seconds, how far the owned partitions are behind Kafka, and checks that Kafka and the carts
+ * database still hold what was applied.
  *
  * Guarantees that an idle sink notices what no fetch would show: a partition that ends before what was consumed (topic
  * recreated) or begins after it (retention) is a gap (I11); a carts database that holds less than it has committed (a

@@ -1,6 +1,6 @@
 /**
- * What the checks of offsets need to know (I11), without I/O: whether a partition may be consumed from its stored offset,
- * and whether kafkajs has delivered a record before.
+ * What the checks of offsets need to know (I11), without I/O: whether a partition may be consumed from its stored
+ * offset, and whether kafkajs has delivered a record before.
  */
 import { createHash } from 'node:crypto';
 import type { FetchedRecord } from '../kafka/group-consumer.ts';
@@ -18,13 +18,13 @@ export function checkStart(stored: bigint, range: PartitionRange): StartCheck {
   return stored > range.highWatermark ? 'beyond-end' : 'continues';
 }
 
-/** More chunks than kafkajs can have requested before the last of them was applied: two fetches of the smallest size. */
+/** More chunks than kafkajs can have requested before the last was applied: two fetches of the smallest size. */
 const REMEMBERED = 64;
 
 /**
  * Distinguishes a fetch that kafkajs delivers a second time from a fetch of another log. When a leader moves, kafkajs
- * may have asked the new one for what it is still processing from the old one, and delivers both. It asked for an offset
- * at which a chunk begins. Other bytes at the same offset belong to a topic that was recreated.
+ * may have asked the new one for what it is still processing from the old one, and delivers both. It asked for an
+ * offset at which a chunk begins. Other bytes at the same offset belong to a topic that was recreated.
  */
 export function createRecentRecords() {
   const digests = new Map<bigint, string>();

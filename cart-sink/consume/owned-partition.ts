@@ -1,9 +1,10 @@
 /**
  * The state of one owned partition: where it stands, whether it may take fetches, and what ends it.
  *
- * Guarantees: fetches are processed one after the other; the position moves only after the carts database has committed.
- * After a failure, or when another sink owns it, the partition takes nothing more: a new assignment reads from the
- * database where to resume. Paused at a replay run that this sink must not apply, it takes nothing until it is resumed.
+ * Guarantees: fetches are processed one after the other; the position moves only after the carts database has
+ * committed. After a failure, or when another sink owns it, the partition takes nothing more: a new assignment reads
+ * from the database where to resume. Paused at a replay run that this sink must not apply, it takes nothing until it is
+ * resumed.
  */
 import { HaltError } from '#service/halt.ts';
 import type { AppliedCounts, Batch } from '../apply/apply-batch.ts';
@@ -74,7 +75,7 @@ export class OwnedPartition {
   /** Whether no fetch is in progress. */
   isIdle = (): boolean => this.#fetchesInProgress === 0;
 
-  /** When the newest applied order was committed in the orders database, in µs since 1970; undefined before the first. */
+  /** Commit time of the newest applied order in the orders database, in µs since 1970; undefined before the first. */
   lastCommittedAt = (): bigint | undefined => this.#lastCommittedAt;
 
   /** The run that the partition is paused at, from when it was first met until it was passed. */
@@ -117,8 +118,8 @@ export class OwnedPartition {
   }
 
   /**
-   * kafkajs answers an offset out of range by jumping to the start of the partition, without an error. So every fetch is
-   * compared with the position. Above it is legal while the partition still begins at or before it: only control and
+   * kafkajs answers an offset out of range by jumping to the start of the partition, without an error. So every fetch
+   * is compared with the position. Above it is legal while the partition still begins at or before it: only control and
    * aborted records lie between. Below it is legal only for a fetch that was delivered before (repeated). A gap halts,
    * unless another owner goes on: then the partition has ended (fenced).
    */

@@ -2,9 +2,9 @@
  * Cuts the records of a fetch into chunks, each small enough for one database transaction, and parses them. Pure.
  *
  * Guarantees that a chunk is of one replay run, or of none. A record is parked only if no program could ever apply it,
- * decided from its bytes alone: malformed, without a value, under a key that is not its user's (it would be out of order
- * with the user's other orders, I4), or in the replay topic without being the replay tool's. An unknown schema and every
- * unexpected error halt instead: a newer program will succeed.
+ * decided from its bytes alone: malformed, without a value, under a key that is not its user's (it would be out of
+ * order with the user's other orders, I4), or in the replay topic without being the replay tool's. An unknown schema
+ * and every unexpected error halt instead: a newer program will succeed.
  */
 import { decodeOrderPlaced, MalformedEventError, UnknownSchemaError } from '#schemas/codec.ts';
 import type { BatchEntry } from '../apply/apply-batch.ts';
@@ -38,7 +38,7 @@ export interface ChunkLimits {
   readonly maxBytes: number;
 }
 
-/** The records from `start` on that fit the limits and are of one run. A record above the limit of bytes is one chunk. */
+/** The records from `start` on that fit the limits and are of one run. A record above the byte limit is one chunk. */
 export function cutChunk(
   records: readonly FetchedRecord[],
   start: number,

@@ -1,11 +1,10 @@
 /**
  * The path of a record through the sink: fetch → parse → apply → commit, for one fetch of one owned partition.
  *
- * Guarantees: records are applied in the sequence of the partition, none before its fetch was found to continue the last
- * one (I11); kafkajs is told an offset only after the carts database has committed it (I6). Leaves to
+ * Guarantees: records are applied in the sequence of the partition, none before its fetch was found to continue the
+ * last one (I11); kafkajs is told an offset only after the carts database has committed it (I6). Leaves to
  * owned-partition.ts: the state of the partition; to apply/: the transaction and its retries.
  */
-
 import type { FetchedBatch } from '../kafka/group-consumer.ts';
 import { EMPTY_TALLY } from '../replay-records.ts';
 import type { OwnedPartition } from './owned-partition.ts';

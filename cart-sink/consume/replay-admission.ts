@@ -2,8 +2,8 @@
  * Decides whether this sink applies the records of a replay run.
  *
  * A run recomputes effects under the rule that its tool was built with. A sink with another version of the rule would
- * compute other effects, so it pauses the partition until a sink with that version takes it over, or an operator cancels
- * the run: then the records are skipped. This never halts: the live topic goes on.
+ * compute other effects, so it pauses the partition until a sink with that version takes it over, or an operator
+ * cancels the run: then the records are skipped. This never halts: the live topic goes on.
  */
 import type { ConnectionPool } from '@databases/pg';
 import type { ReplayStamp } from '../replay-records.ts';

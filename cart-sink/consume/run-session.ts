@@ -1,8 +1,8 @@
 /**
  * Opens what one consumer-group session needs, runs it to its end and closes it again, whatever ended it.
  *
- * Guarantees that no connection, timer or group membership of a session outlives it. Leaves to join-group.ts: the stages
- * between a fetch and its commit; to sink.ts: what follows an end.
+ * Guarantees that no connection, timer or group membership of a session outlives it. Leaves to join-group.ts: the
+ * stages between a fetch and its commit; to sink.ts: what follows an end.
  */
 import { createConnections, createKafkaClient } from '#service/kafka-client.ts';
 import { TopicMissingError } from '#service/kafka-errors.ts';

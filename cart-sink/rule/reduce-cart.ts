@@ -21,8 +21,8 @@ export interface CartLine {
 }
 
 /**
- * removed: all that was ordered; partial: all that was there; absent: there is no such line, or none any more; mismatch:
- * the named line is another user's or of another SKU; direct: the order was not placed from the cart.
+ * removed: all that was ordered; partial: all that was there; absent: there is no such line, or none any more;
+ * mismatch: the named line is another user's or of another SKU; direct: the order was not placed from the cart.
  */
 export type Outcome = 'removed' | 'partial' | 'absent' | 'mismatch' | 'direct';
 

@@ -1,5 +1,6 @@
 /**
- * Statements on `cart_lines`: those of the sink, which take many lines at once, and those of the cart API, one line each.
+ * Statements on `cart_lines`: those of the sink, which take many lines at once, and those of the cart API, one line
+ * each.
  *
  * A transaction that locks several lines locks them by line id, so no two transactions wait for each other. The
  * sub-selects around array parameters hide the arrays' lengths from the planner: knowing them, it reads the whole table

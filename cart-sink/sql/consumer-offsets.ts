@@ -1,8 +1,10 @@
 /**
- * Statements on `consumer_offsets`: which offset of a partition is applied next, and which sink owns the partition (I6).
+ * Statements on `consumer_offsets`: which offset of a partition is applied next, and which sink owns the partition
+ * (I6).
  *
- * `owner_epoch` is the fencing token: taking a partition over raises it, and a batch under an older epoch updates no row.
- * Every statement that locks several rows locks them by topic and partition, so no two transactions wait for each other.
+ * `owner_epoch` is the fencing token: taking a partition over raises it, and a batch under an older epoch updates no
+ * row. Every statement that locks several rows locks them by topic and partition, so no two transactions wait for each
+ * other.
  */
 import { sql } from '@databases/pg';
 
@@ -39,7 +41,7 @@ export interface OffsetBeforeRow {
  * waits for the outcome.
  *
  * `mine` is the newest version, on which the conditions are checked; `before` is the version that the statement began
- * with. They are the same: whoever changes this row moves next_offset or raises owner_epoch, and then none matches.
+ * with. They are the same: every writer of this row moves next_offset or raises owner_epoch, and then none matches.
  */
 export const advanceOffset = (step: {
   readonly consumerGroup: string;
@@ -78,7 +80,7 @@ const unnestPartitions = (partitions: readonly TopicPartition[]) => sql`
   unnest(${partitions.map(({ topic }) => topic)}::text[], ${partitions.map(({ partition }) => partition)}::int[])
 `;
 
-/** Inserts rows for partitions that `group` never consumed: offset 0, without an owner. Existing rows stay as they are. */
+/** Inserts rows for partitions that `group` never consumed: offset 0, without an owner. Keeps existing rows. */
 export const insertMissingOffsets = (group: string, partitions: readonly TopicPartition[]) => sql`
   INSERT INTO consumer_offsets (consumer_group, topic, partition, next_offset, owner_epoch)
   SELECT ${group}, topic, partition, 0, 0
@@ -109,8 +111,8 @@ export const raiseOwnerEpochs = (group: string, partitions: readonly TopicPartit
 `;
 
 /**
- * A partition's offset and owner once no transaction works on it any more. The lock waits for a transaction whose COMMIT
- * was not answered; a plain read would return what was there before it.
+ * A partition's offset and owner once no transaction works on it any more. The lock waits for a transaction whose
+ * COMMIT was not answered; a plain read would return what was there before it.
  */
 export const readStoredOffset = (group: string, { topic, partition }: TopicPartition) => sql`
   SELECT next_offset AS "nextOffset", owner_epoch AS "ownerEpoch" FROM consumer_offsets

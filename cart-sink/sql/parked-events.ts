@@ -1,6 +1,6 @@
 import { sql } from '@databases/pg';
 
-/** Stores records that can never be applied in `parked_events`, the dead-letter table. Fails if one is parked already. */
+/** Stores records that can never be applied in `parked_events`, the dead-letter table; fails for one parked before. */
 export const insertParkedEvents = (
   place: { readonly consumerGroup: string; readonly topic: string; readonly partition: number },
   rows: readonly {
