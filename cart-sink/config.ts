@@ -1,8 +1,8 @@
 /**
- * What the cart sink is configured by: one frozen object, read once.
+ * The configuration of the cart sink: one frozen object, read once.
  *
- * Derived limits live here too, because they only make sense together: whatever a database session may hold a lock for
- * has to end before the group gives the partition to a successor, or a stopped owner would block it for ever.
+ * Derived limits are here too, because they only make sense together: a database session must give up its locks before
+ * the group assigns the partition to a successor, or a stopped owner would block the successor for ever.
  */
 import {
   ConfigurationError,
@@ -23,7 +23,7 @@ export const cartSinkVariables = {
   consumerGroup: text('CONSUMER_GROUP', 'Consumer group; a new one consumes the topics from their start', 'cart-sink'),
   sessionTimeoutMs: integer(
     'SESSION_TIMEOUT_MS',
-    'Milliseconds without a heartbeat after which Kafka gives the partitions of a sink to others; the broker sets bounds (6,000 and more by default)',
+    'Milliseconds without a heartbeat after which Kafka assigns the partitions of a sink to others; the broker sets limits (6,000 and more by default)',
     { min: 2_000, max: 300_000, fallback: '10000' },
   ),
   cartPoolSize: integer('CART_POOL_SIZE', 'Database connections of the cart API', { min: 1, max: 100, fallback: '10' }),
@@ -32,24 +32,24 @@ export const cartSinkVariables = {
     'Partitions applied at the same time, each with a database connection of its own beside the cart API',
     { min: 1, max: 32, fallback: '2' },
   ),
-  batchMaxRecords: integer('BATCH_MAX_RECORDS', 'Most records applied in one database transaction', {
+  batchMaxRecords: integer('BATCH_MAX_RECORDS', 'Maximum number of records applied in one database transaction', {
     min: 1,
     max: 10_000,
     fallback: '1000',
   }),
-  batchMaxBytes: integer('BATCH_MAX_BYTES', 'Most bytes of records applied in one database transaction', {
+  batchMaxBytes: integer('BATCH_MAX_BYTES', 'Maximum number of bytes of records applied in one database transaction', {
     min: 1_024,
     max: 64 * 1024 * 1024,
     fallback: String(2 * 1024 * 1024),
   }),
   fetchMaxWaitMs: integer(
     'FETCH_MAX_WAIT_MS',
-    'Longest time in milliseconds that a fetch waits at the broker for the first record; a rebalance may take that much longer',
+    'Maximum time in milliseconds that a fetch waits at the broker for the first record; a rebalance may take that much longer',
     { min: 10, max: 500, fallback: '250' },
   ),
   lagIntervalMs: integer(
     'LAG_INTERVAL_MS',
-    'Milliseconds between two looks at the lag, the ends of the topics and the stored offsets',
+    'Milliseconds between two measurements of the lag; each also checks the ends of the topics and the stored offsets',
     {
       min: 100,
       max: 60_000,
@@ -69,9 +69,9 @@ export function readCartSinkConfig(env: Readonly<Record<string, string | undefin
   const { sessionTimeoutMs } = config;
   return Object.freeze({
     ...config,
-    /** Three heartbeats a session, as Kafka's own clients: two may be lost. */
+    /** Three heartbeats a session, as Kafka's own clients send: two may be lost. */
     heartbeatIntervalMs: Math.floor(sessionTimeoutMs * 0.3),
-    /** A stopped owner's session is ended by the server before its successor, one Kafka session later, needs the row. */
+    /** Postgres ends the session of a stopped owner before the successor, one Kafka session later, needs the row. */
     idleInTransactionTimeoutMs: Math.floor(sessionTimeoutMs * 0.5),
     lockTimeoutMs: Math.floor(sessionTimeoutMs * 0.5),
     statementTimeoutMs: Math.floor(sessionTimeoutMs * 0.7),

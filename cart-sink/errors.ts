@@ -1,8 +1,9 @@
 /**
- * Why the sink halts (I11), each with the positions that a person needs and what repairs it.
+ * The errors of the sink: why it halts (I11), with the positions and the repairing command, and why a batch must be
+ * looked up or a partition taken over again.
  *
- * Guarantees: after one of these nothing more is consumed until a person has looked; carts are served on. Leaves to
- * retry-policy.ts: everything that passes by itself.
+ * Guarantees: after a HaltError the sink consumes nothing more until a person has acted; carts are still served. Leaves
+ * to apply/retry.ts: everything transient.
  */
 import { formatPosition, type Position } from '#schemas/position.ts';
 import { HaltError } from '#service/halt.ts';
@@ -12,66 +13,60 @@ interface Place {
   readonly partition: number;
 }
 
-const at = ({ topic, partition }: Place): string => `${topic}[${partition}]`;
+const at = ({ topic, partition }: Place): string => `${topic}-${partition}`;
 
-const place = ({ topic, partition }: Place) => ({ topic, partition: String(partition) });
+function details({ topic, partition }: Place, more: Readonly<Record<string, bigint | number | string>>) {
+  const texts = Object.entries(more).map(([name, value]) => [name, String(value)]);
+  return { topic, partition: String(partition), ...Object.fromEntries(texts) };
+}
 
 /**
- * What repairs a topic that lost records, was created anew, or holds two histories. Moving `next_offset` by hand would
- * not: what the topic lacks would never be applied, and offsets would come again that `parked_events` has already.
+ * The repair of a topic that lost records, was recreated, or holds two histories. Changing `next_offset` by hand is
+ * none: the missing orders would never be applied, and offsets would come again that `parked_events` has already.
  */
 const ADOPT =
-  'run `npm run adopt -- sink`, which shows both sides, moves the offsets and prints the replay command that applies what ' +
-  'is missing; then restart the sinks. The ledger is kept: nothing takes effect twice.';
+  'run `npm run adopt -- sink`: it shows what Kafka and the carts database hold, moves the offsets and prints the replay ' +
+  'command for the missing orders. Then restart the sinks. No order takes effect twice.';
 
-/** Records that were never applied are gone from Kafka: deleted by retention, by hand, or with their topic. */
+/** Retention, a person or the deletion of the topic removed records that were never applied. */
 export class RecordsLostError extends HaltError {
   readonly code = 'RECORDS_LOST';
 
   constructor(lost: Place & { expected: bigint; earliest: bigint; lastCommitLsn: string | null }) {
     const from = lost.lastCommitLsn ?? '0/0';
     super(
-      `${at(lost)} begins at offset ${lost.earliest}, but ${lost.expected} is to be consumed next: the records between ` +
-        `were never applied (the last applied one was committed at ${from}). To go on and apply their orders, ${ADOPT}`,
-      {
-        ...place(lost),
-        expectedOffset: String(lost.expected),
-        earliestOffset: String(lost.earliest),
-        lastCommitLsn: from,
-      },
+      `${at(lost)} starts at offset ${lost.earliest}, but the sink has applied it only up to ${lost.expected}: the records ` +
+        `between were deleted before they were applied (the last applied order was committed at ${from}). To apply their ` +
+        `orders, ${ADOPT}`,
+      details(lost, { expectedOffset: lost.expected, earliestOffset: lost.earliest, lastCommitLsn: from }),
     );
   }
 }
 
-/** More was consumed than the partition ever held: another cluster, or the topic was deleted and created anew. */
+/** More was consumed than the partition holds: another cluster, or the topic was recreated. */
 export class OffsetBeyondEndError extends HaltError {
   readonly code = 'OFFSET_BEYOND_END';
 
   constructor(beyond: Place & { expected: bigint; highWatermark: bigint; lastCommitLsn: string | null }) {
     const from = beyond.lastCommitLsn ?? '0/0';
     super(
-      `${at(beyond)} ends at offset ${beyond.highWatermark}, but everything before ${beyond.expected} was consumed: this ` +
-        `is another cluster, or the topic was deleted and created anew. Point KAFKA_BROKERS at the right cluster; or, if ` +
-        `the topic is gone (the last order applied from it was committed at ${from}), ${ADOPT}`,
-      {
-        ...place(beyond),
-        expectedOffset: String(beyond.expected),
-        highWatermark: String(beyond.highWatermark),
-        lastCommitLsn: from,
-      },
+      `${at(beyond)} ends at offset ${beyond.highWatermark}, but the sink has applied it up to ${beyond.expected}: this is ` +
+        `another cluster, or the topic was recreated. If it is another cluster, correct KAFKA_BROKERS and restart the ` +
+        `sink. If the topic was recreated (the last order applied from it was committed at ${from}), ${ADOPT}`,
+      details(beyond, { expectedOffset: beyond.expected, highWatermark: beyond.highWatermark, lastCommitLsn: from }),
     );
   }
 }
 
-/** Kafka gave records that were consumed already: its client jumped back because the offset was out of range. */
+/** kafkajs delivered records that were consumed already: it jumped back because the offset was out of range. */
 export class OffsetWentBackError extends HaltError {
   readonly code = 'OFFSET_WENT_BACK';
 
   constructor(back: Place & { expected: bigint; fetched: bigint }) {
     super(
-      `${at(back)} was read from offset ${back.fetched}, but ${back.expected} is to be consumed next: the offset was out ` +
-        `of range, so the topic was probably deleted and created anew. If it was, ${ADOPT}`,
-      { ...place(back), expectedOffset: String(back.expected), fetchedOffset: String(back.fetched) },
+      `Kafka returned ${at(back)} from offset ${back.fetched}, but the sink has applied it up to ${back.expected}: that ` +
+        `offset was out of range, so the topic was probably recreated. If it was, ${ADOPT}`,
+      details(back, { expectedOffset: back.expected, fetchedOffset: back.fetched }),
     );
   }
 }
@@ -82,31 +77,28 @@ export class UnknownEventSchemaError extends HaltError {
 
   constructor(record: Place & { offset: bigint }, cause: Error) {
     super(
-      `the record at ${at(record)} offset ${record.offset} can't be read yet: ${cause.message}`,
-      {
-        ...place(record),
-        offset: String(record.offset),
-      },
+      `The record at ${at(record)} offset ${record.offset} can't be decoded by this version: ${cause.message}`,
+      details(record, { offset: record.offset }),
       { cause },
     );
   }
 }
 
-/** The sink itself failed on records that it could read. Trying again would fail again, going on would lose them. */
+/** A permanent error on records that could be read. A retry would fail again, going on would lose the records. */
 export class SinkDefectError extends HaltError {
   readonly code = 'SINK_DEFECT';
 
   constructor(batch: Place & { offset: bigint }, cause: unknown) {
     super(
-      `applying ${at(batch)} from offset ${batch.offset} on failed by a defect: ` +
-        `${cause instanceof Error ? cause.message : String(cause)}. Deploy a version that can apply it, then restart`,
-      { ...place(batch), offset: String(batch.offset) },
+      `Applying ${at(batch)} from offset ${batch.offset} failed, and a retry would fail again: ` +
+        `${cause instanceof Error ? cause.message : String(cause)}. Deploy a version that can apply it, then restart the sink`,
+      details(batch, { offset: batch.offset }),
       { cause },
     );
   }
 }
 
-/** The topic is kept in a way that loses events without a trace, so that no gap in it could be noticed. */
+/** The topic is configured so that it can lose events unnoticed. */
 export class TopicRefusedError extends HaltError {
   readonly code = 'TOPIC_REFUSED';
 
@@ -115,42 +107,58 @@ export class TopicRefusedError extends HaltError {
   }
 }
 
-/** An order that the ledger does not have lies at or before the furthest one applied: two histories are in one topic. */
+/** An order that the ledger lacks lies at or before the furthest applied position: the topic holds two histories. */
 export class PositionWentBackError extends HaltError {
   readonly code = 'POSITION_WENT_BACK';
 
   constructor(batch: Place, { applied, found }: { applied: Position; found: Position }) {
     super(
-      `${at(batch)} holds an order at position ${formatPosition(found)} that was never applied, after ` +
-        `${formatPosition(applied)} was: something else writes to this topic, or it belongs to another database. Find the ` +
-        `other writer; if the orders that follow are to be applied, ${ADOPT}`,
-      { ...place(batch), appliedPosition: formatPosition(applied), foundPosition: formatPosition(found) },
+      `${at(batch)} contains an order at position ${formatPosition(found)} that was never applied, although the sink has ` +
+        `applied it up to position ${formatPosition(applied)}: another program writes to this topic, or it belongs to ` +
+        `another orders database. Find the other writer. If the orders that follow are to be applied, ${ADOPT}`,
+      details(batch, { appliedPosition: formatPosition(applied), foundPosition: formatPosition(found) }),
     );
   }
 }
 
-/** The live topic was started anew, and nobody has told the sink. */
+/** The live topic was started anew, and no operator has announced it to the sink. */
 export class GenerationChangedError extends HaltError {
   readonly code = 'GENERATION_CHANGED';
 
   constructor(batch: Place, { applied, found }: { applied: number; found: number }) {
     super(
-      `${at(batch)} goes on with generation ${found}, but ${applied} was applied: the live topic was started anew and ` +
-        `orders may lie in between. Find out who did; then ${ADOPT}`,
-      { ...place(batch), appliedGeneration: String(applied), foundGeneration: String(found) },
+      `${at(batch)} continues with events of generation ${found}, but the sink has applied generation ${applied}: the live ` +
+        `topic was started anew, and orders may be missing in between. Find out who did it. Then ${ADOPT}`,
+      details(batch, { appliedGeneration: applied, foundGeneration: found }),
     );
   }
 }
 
 /**
- * A COMMIT was sent and its outcome is not known: the batch is applied, or it is not. Not a halt. Read the settled
- * offset before anything else: the server may still be working on the COMMIT when this is thrown.
+ * A COMMIT was sent and not answered: the batch is applied, or it is not. Not a halt. Read the stored offset before
+ * anything else: the server may still be working on the COMMIT when this is thrown.
  */
 export class CommitOutcomeUnknownError extends Error {
   readonly code = 'COMMIT_OUTCOME_UNKNOWN';
   override readonly name = 'CommitOutcomeUnknownError';
 
   constructor(batch: Place & { nextOffset: bigint }, cause: unknown) {
-    super(`it is not known whether ${at(batch)} was applied up to offset ${batch.nextOffset}`, { cause });
+    super(
+      `The COMMIT for ${at(batch)} up to offset ${batch.nextOffset} was not answered, so the batch may or may not be applied`,
+      { cause },
+    );
+  }
+}
+
+/** A partition's row vanished during the takeover: deleted by hand, or hidden from this role. Not a halt. */
+export class PartitionNotTakenError extends Error {
+  readonly code = 'PARTITION_NOT_TAKEN';
+  override readonly name = 'PartitionNotTakenError';
+
+  constructor(missing: readonly Place[]) {
+    super(
+      `consumer_offsets returned no row for ${missing.map(at).join(', ')}: the row was deleted, or row-level security hides ` +
+        'it. No partition was taken over; the sink joins the group again',
+    );
   }
 }

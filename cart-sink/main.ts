@@ -1,35 +1,62 @@
 /**
- * The process of the cart sink: the cart API, and beside it the pipeline that takes ordered goods out of carts.
+ * The process of the cart sink: the cart API, and beside it the sink that takes ordered goods out of the carts.
  *
- * The API listens at once and outlives every trouble of the pipeline. Each has a pool of its own, so that a backlog
- * never makes a shopper wait for a connection.
+ * The API listens at once and keeps serving whatever happens to the sink. Each has a connection pool of its own, so a
+ * backlog never makes a shopper wait for a connection.
  */
 import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createDatabase } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
-import { createLogger } from '#service/logger.ts';
+import { createLogger, type Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { type RunningService, runService } from '#service/shutdown.ts';
-import { applyBatch } from './apply-batch.ts';
-import { readCartSinkConfig } from './config.ts';
+import { retryTransient } from './apply/retry.ts';
+import { createDatabaseProbe, formatReadiness } from './cart-api/readiness.ts';
+import { createCartServer } from './cart-api/server.ts';
+import { type CartSinkConfig, readCartSinkConfig } from './config.ts';
+import { createSink, type Sink } from './consume/sink.ts';
+import { createSinkReporter } from './metrics.ts';
 import { migrateCarts } from './migrate-carts.ts';
-import { createPipeline, type Pipeline } from './pipeline.ts';
-import { createDatabaseLook, formatReadiness } from './readiness.ts';
-import { retryPassing } from './retry-passing.ts';
-import { createCartServer } from './server.ts';
-import { createSinkReporter } from './sink-reporter.ts';
 import { checkTables } from './sql/check-tables.ts';
 
 const SERVICE = 'cart-sink';
-/** A cart request is a few short statements; whoever waits longer is better told to come back. */
+/** A cart request is a few short statements; a client that would wait longer is better told to retry. */
 const CART_STATEMENT_TIMEOUT_MS = 5_000;
 const CART_LOCK_TIMEOUT_MS = 3_000;
 const CART_IDLE_TIMEOUT_MS = 5_000;
 const CONNECT_TIMEOUT_MS = 3_000;
 const ACQUIRE_TIMEOUT_MS = 3_000;
-/** Between two looks whether someone has migrated the database; one costs nothing. */
-const TABLES_LOOK_EVERY_MS = 500;
+/** Between two checks whether someone has migrated the database; one costs nothing. */
+const CHECK_TABLES_EVERY_MS = 500;
+
+function openDatabases(config: CartSinkConfig, logger: Logger) {
+  const connection = {
+    url: config.cartDatabaseUrl,
+    connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    acquireTimeoutMs: ACQUIRE_TIMEOUT_MS,
+    logger,
+  };
+  return {
+    carts: createDatabase({
+      ...connection,
+      applicationName: 'tillstream-cart-api',
+      poolSize: config.cartPoolSize,
+      statementTimeoutMs: CART_STATEMENT_TIMEOUT_MS,
+      lockTimeoutMs: CART_LOCK_TIMEOUT_MS,
+      idleInTransactionTimeoutMs: CART_IDLE_TIMEOUT_MS,
+    }),
+    sink: createDatabase({
+      ...connection,
+      applicationName: 'tillstream-cart-sink',
+      // One more than batches at a time: taking partitions over must not wait for them.
+      poolSize: config.sinkConcurrency + 1,
+      statementTimeoutMs: config.statementTimeoutMs,
+      lockTimeoutMs: config.lockTimeoutMs,
+      idleInTransactionTimeoutMs: config.idleInTransactionTimeoutMs,
+    }),
+  };
+}
 
 async function start(stopping: AbortSignal): Promise<RunningService> {
   const config = readCartSinkConfig(process.env);
@@ -37,78 +64,48 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const metrics = createMetrics(SERVICE);
   const halt = createHaltState(metrics, logger);
   const reporter = createSinkReporter(metrics, logger);
-  const connection = {
-    url: config.cartDatabaseUrl,
-    connectTimeoutMs: CONNECT_TIMEOUT_MS,
-    acquireTimeoutMs: ACQUIRE_TIMEOUT_MS,
-    logger,
-  };
-  const cartDatabase = createDatabase({
-    ...connection,
-    applicationName: 'tillstream-cart-api',
-    poolSize: config.cartPoolSize,
-    statementTimeoutMs: CART_STATEMENT_TIMEOUT_MS,
-    lockTimeoutMs: CART_LOCK_TIMEOUT_MS,
-    idleInTransactionTimeoutMs: CART_IDLE_TIMEOUT_MS,
-  });
-  const sinkDatabase = createDatabase({
-    ...connection,
-    applicationName: 'tillstream-cart-sink',
-    // One more than batches at a time: taking partitions over must not wait for them.
-    poolSize: config.sinkConcurrency + 1,
-    statementTimeoutMs: config.statementTimeoutMs,
-    lockTimeoutMs: config.lockTimeoutMs,
-    idleInTransactionTimeoutMs: config.idleInTransactionTimeoutMs,
-  });
-
-  const lookAtDatabase = createDatabaseLook(() => cartDatabase.pool.query(checkTables));
+  const databases = openDatabases(config, logger);
+  const probeDatabase = createDatabaseProbe(() => databases.carts.pool.query(checkTables));
   const closing = new AbortController();
   let migrated = false;
-  let pipeline: Pipeline | undefined;
+  let sink: Sink | undefined;
 
   const server = await createCartServer({
     host: config.host,
     port: config.port,
-    database: cartDatabase,
+    database: databases.carts,
     logger,
     metrics,
     isMigrated: () => migrated,
     readiness: async () =>
       formatReadiness({
-        database: await lookAtDatabase(),
+        database: await probeDatabase(),
         migrated,
-        pipeline: pipeline?.state() ?? 'starting',
+        sink,
         topics: [config.ordersTopic, config.replayTopic],
-        partitions: (pipeline?.partitions() ?? []).map((one) => ({
-          ...one.ownership,
-          nextOffset: one.position(),
-          held: one.held(),
-        })),
-        lag: pipeline?.lag() ?? [],
         halt: halt.current(),
       }),
   });
   await server.listen();
 
-  const waitForTables = async (): Promise<void> => {
-    while ((await lookAtDatabase()) !== 'reachable') {
-      await delay(TABLES_LOOK_EVERY_MS, undefined, { signal: closing.signal });
+  const prepareTables = async (): Promise<void> => {
+    if (config.migrate) {
+      const migrate = () => migrateCarts({ databaseUrl: config.cartDatabaseUrl, logger });
+      await retryTransient(migrate, { random: Math.random, onRetry: reporter.retrying }, closing.signal);
+      return;
+    }
+    while ((await probeDatabase()) !== 'reachable') {
+      await delay(CHECK_TABLES_EVERY_MS, undefined, { signal: closing.signal });
     }
   };
   const consume = async (): Promise<void> => {
-    if (config.migrate) {
-      await retryPassing(() => migrateCarts({ databaseUrl: config.cartDatabaseUrl, logger }), {
-        signal: closing.signal,
-        random: Math.random,
-        onRetry: reporter.retrying,
-      });
-    } else await waitForTables();
+    await prepareTables();
     if (closing.signal.aborted) return;
     migrated = true;
-    pipeline = createPipeline({ config, database: sinkDatabase, applyBatch, halt, reporter, logger });
+    sink = createSink({ config, database: databases.sink, halt, reporter, logger });
   };
-  // A migration that fails for good ends the process, as an unhandled rejection does: there is nothing to serve. One
-  // that is running when the process is told to stop is cut off with it, and its transaction rolled back.
+  // A migration that fails permanently ends the process, as an unhandled rejection: there is nothing to serve. One that
+  // is running when the process is stopped is cut off with it, and its transaction rolled back.
   consume().catch((error) => {
     if (!closing.signal.aborted) throw error;
   });
@@ -118,8 +115,8 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     logger,
     close: async () => {
       closing.abort();
-      await Promise.all([server.close(), pipeline?.close()]);
-      await Promise.all([cartDatabase.close(), sinkDatabase.close()]);
+      await Promise.all([server.close(), sink?.close()]);
+      await Promise.all([databases.carts.close(), databases.sink.close()]);
     },
   };
 }

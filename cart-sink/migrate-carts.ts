@@ -3,7 +3,7 @@ import type { Logger } from '#service/logger.ts';
 import { migrate } from '#service/migrate.ts';
 
 /**
- * Brings the carts database up to date. Safe to run by several processes at once and any number of times.
+ * Migrates the carts database. Several processes may run it at once, any number of times.
  * @returns the names of the migrations that were applied now
  * @throws at once when the database is away; MigrationFailedError when it refuses
  */

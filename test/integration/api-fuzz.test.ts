@@ -3,7 +3,7 @@
 
 import fc from 'fast-check';
 import { afterEach, expect, it } from 'vitest';
-import { createCartServer } from '../../cart-sink/server.ts';
+import { createCartServer } from '../../cart-sink/cart-api/server.ts';
 import { createOrderCounters } from '../../order-api/order-counters.ts';
 import { addPayOrder } from '../../order-api/routes/pay-order.ts';
 import { addPlaceOrder } from '../../order-api/routes/place-order.ts';

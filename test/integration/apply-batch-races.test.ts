@@ -2,11 +2,11 @@
 // carts is there, or was recorded as removed.
 import { randomInt } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { applyBatch } from '../../cart-sink/apply-batch.ts';
-import { applyReliably } from '../../cart-sink/apply-reliably.ts';
-import { readSettled } from '../../cart-sink/partition-owner.ts';
-import { CURRENT_RULE, type Rule, reduceCart } from '../../cart-sink/reduce-cart.ts';
-import { createCartServer } from '../../cart-sink/server.ts';
+import { applyBatch } from '../../cart-sink/apply/apply-batch.ts';
+import { readStored } from '../../cart-sink/apply/ownership.ts';
+import { applyWithRetry } from '../../cart-sink/apply/retry.ts';
+import { createCartServer } from '../../cart-sink/cart-api/server.ts';
+import { CURRENT_RULE, type Rule, reduceCart } from '../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { setFailpointHandler } from '../../service/failpoint.ts';
 import type { HttpServer } from '../../service/http-server.ts';
@@ -146,16 +146,12 @@ it('goods are neither lost nor made while replays under changing rules give back
     for (let index = 0; index < 100; index += 1) {
       const start = randomInt(placed.length + 1);
       const batch = partition.batch(placed.slice(start, start + 12), createStamp({ mode: 'reapply' }));
-      const result = await applyReliably(
-        {
-          apply: (one) => applyBatch(carts.database, one, pick(rules)),
-          readSettled: (one) => readSettled(carts.database.pool, TEST_GROUP, one),
-          onRetry: () => undefined,
-          random: Math.random,
-        },
-        batch,
-        new AbortController().signal,
-      );
+      const io = {
+        apply: () => applyBatch(carts.database, batch, pick(rules)),
+        readStored: () => readStored(carts.database.pool, TEST_GROUP, batch),
+      };
+      const options = { onRetry: () => undefined, random: Math.random };
+      const result = await applyWithRetry(batch, io, options, new AbortController().signal);
       expect(result).toMatchObject({ kind: 'applied' });
       changed += (result as { changed: number }).changed;
     }
@@ -198,7 +194,7 @@ it('goods added to a line that the sink is just deleting come back as a new line
       return (await carts.query(waiting)).length > 0;
     });
     released.resolve();
-    expect(await applying).toMatchObject({ linesRemoved: 1 });
+    expect(await applying).toMatchObject({ orders: 1 });
     const line = await adding;
     expect(line).toMatchObject({ quantity: 2 });
     expect(line.lineId).not.toBe(old.lineId);

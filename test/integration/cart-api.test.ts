@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createCartServer } from '../../cart-sink/server.ts';
+import { createCartServer } from '../../cart-sink/cart-api/server.ts';
 import type { HttpServer } from '../../service/http-server.ts';
 import { createMetrics } from '../../service/metrics.ts';
 import { type CartDatabase, createCartDatabase, silent } from '../support/cart-database.ts';

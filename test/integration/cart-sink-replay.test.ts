@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, expect, test } from 'vitest';
 import type { ReplayStamp } from '#schemas/replay/records.ts';
-import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
+import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import type { Service } from '../support/service-process.ts';
 import { createEvent, createStamp, tallyEvents } from '../support/sink-events.ts';

@@ -17,6 +17,41 @@ let stage: SinkStage;
 
 afterEach(() => stage.cleanUp());
 
+async function createStage(label: string): Promise<void> {
+  stage = await createSinkStage(label);
+  await stage.createTopics();
+}
+
+/** Topics, a running sink and full carts. */
+async function startSink(label: string): Promise<Service> {
+  await createStage(label);
+  const sink = await stage.startSink();
+  await stage.fillCarts(users);
+  return sink;
+}
+
+/** The same, after one order of each user was published and applied. */
+async function startDrainedSink(label: string): Promise<Service> {
+  const sink = await startSink(label);
+  await stage.publish(users);
+  await stage.waitDrained();
+  return sink;
+}
+
+async function requireAppliedOnce(): Promise<void> {
+  await stage.waitDrained();
+  await stage.requireAppliedOnce();
+}
+
+async function publishAndRequireAppliedOnce(): Promise<void> {
+  await stage.publish(users);
+  await requireAppliedOnce();
+}
+
+async function readNextOffset(topic: string, partition: number): Promise<bigint> {
+  return (await stage.storedOffsets()).find((one) => one.topic === topic && one.partition === partition)!.nextOffset;
+}
+
 async function waitHalted(sink: Service, code: string): Promise<Record<string, unknown>> {
   await sink.waitForLog('pipeline.halted', { deadlineMs: 40_000 });
   const { status, body } = await sink.ready();
@@ -42,31 +77,20 @@ async function deleteRecords(partition: number, offset: string): Promise<void> {
 }
 
 test('applies each published order once, and goes on where it stood after a restart', async () => {
-  stage = await createSinkStage('sink_restart');
-  await stage.createTopics();
-  const first = await stage.startSink();
-  await stage.fillCarts(users);
+  const first = await startSink('sink_restart');
   for (let round = 0; round < 5; round += 1) await stage.publish(users);
-  await stage.waitDrained();
-  await stage.requireAppliedOnce();
+  await requireAppliedOnce();
   expect((await first.stop()).code).toBe(0);
   await stage.publish(users);
   const second = await stage.startSink();
-  await stage.publish(users);
-  await stage.waitDrained();
-  await stage.requireAppliedOnce();
+  await publishAndRequireAppliedOnce();
   expect(await sumOf(second, 'tillstream_sink_orders_applied_total')).toBe(40);
   expect(await sumOf(second, 'tillstream_sink_duplicates_total')).toBe(0);
   expect((await second.stop()).code).toBe(0);
 });
 
 test('tells lag, assignments and latency, and shows 0 when it has caught up', async () => {
-  stage = await createSinkStage('sink_lag');
-  await stage.createTopics();
-  const sink = await stage.startSink();
-  await stage.fillCarts(users);
-  await stage.publish(users);
-  await stage.waitDrained();
+  const sink = await startDrainedSink('sink_lag');
   await waitFor('a lag of 0 on all partitions of both topics', async () => {
     const { body } = await sink.ready();
     const partitions = body.partitions as { lagRecords?: number }[];
@@ -85,12 +109,7 @@ test('tells lag, assignments and latency, and shows 0 when it has caught up', as
 });
 
 test('never reads the offsets that Kafka keeps for the group', async () => {
-  stage = await createSinkStage('sink_group_offsets');
-  await stage.createTopics();
-  const first = await stage.startSink();
-  await stage.fillCarts(users);
-  await stage.publish(users);
-  await stage.waitDrained();
+  const first = await startDrainedSink('sink_group_offsets');
   await first.stop();
   const { CONSUMER_GROUP } = stage.environment.env;
   await withKafkaAdmin(stage.environment.servers.directBrokers, (admin) =>
@@ -101,9 +120,7 @@ test('never reads the offsets that Kafka keeps for the group', async () => {
     }),
   );
   const second = await stage.startSink();
-  await stage.publish(users);
-  await stage.waitDrained();
-  await stage.requireAppliedOnce();
+  await publishAndRequireAppliedOnce();
   expect(await sumOf(second, 'tillstream_sink_duplicates_total')).toBe(0);
 });
 
@@ -115,9 +132,7 @@ test('waits for its topics and says so, then consumes the replay topic as soon a
   expect(body).toMatchObject({ pipeline: 'waiting-for-topics', waitingFor: [stage.topic, stage.replayTopic] });
   await stage.fillCarts(users);
   await stage.createTopics({ replay: false });
-  await stage.publish(users);
-  await stage.waitDrained();
-  await stage.requireAppliedOnce();
+  await publishAndRequireAppliedOnce();
   expect((await stage.storedOffsets()).every(({ topic }) => topic === stage.topic)).toBe(true);
 
   await stage.createReplayTopic();
@@ -129,16 +144,12 @@ test('waits for its topics and says so, then consumes the replay topic as soon a
   const record = { partition: 0, key: Buffer.from('user-1'), value: encodeOrderPlaced(event), headers };
   await stage.publishRaw([record], { topic: stage.replayTopic });
   await stage.publishRaw([record], { topic: stage.replayTopic });
-  await waitFor('both replayed records', async () => {
-    const offsets = await stage.storedOffsets();
-    return offsets.find(({ topic, partition }) => topic === stage.replayTopic && partition === 0)!.nextOffset === 4n;
-  });
+  await waitFor('both replayed records', async () => (await readNextOffset(stage.replayTopic, 0)) === 4n);
   expect(await stage.query('SELECT 1 FROM applied_orders WHERE order_id = $1', [event.orderId])).toHaveLength(1);
 });
 
 test('with MIGRATE=off leaves the database alone, says what is missing, and begins when someone has migrated it', async () => {
-  stage = await createSinkStage('sink_migrate_off');
-  await stage.createTopics();
+  await createStage('sink_migrate_off');
   const { CART_DATABASE_URL: databaseUrl } = stage.environment.env;
   const sink = await stage.environment.startService('cart-sink', { SESSION_TIMEOUT_MS: '6000', MIGRATE: 'off' });
   await sink.waitForLog('service.listening');
@@ -151,16 +162,11 @@ test('with MIGRATE=off leaves the database alone, says what is missing, and begi
   await migrateCarts({ databaseUrl, logger: silent });
   await sink.waitReady();
   await stage.fillCarts(users);
-  await stage.publish(users);
-  await stage.waitDrained();
-  await stage.requireAppliedOnce();
+  await publishAndRequireAppliedOnce();
 });
 
 test('parks what can never be read, with its bytes, and goes on', async () => {
-  stage = await createSinkStage('sink_parks');
-  await stage.createTopics();
-  const sink = await stage.startSink();
-  await stage.fillCarts(users);
+  const sink = await startSink('sink_parks');
   await stage.publish(users);
   const stranger = encodeOrderPlaced(createEvent({ userId: 'user-1' }));
   await stage.publishRaw([
@@ -168,9 +174,7 @@ test('parks what can never be read, with its bytes, and goes on', async () => {
     { partition: 2, key: Buffer.from('user-2'), value: stranger },
     { partition: 2, key: null, value: null },
   ]);
-  await stage.publish(users);
-  await stage.waitDrained();
-  await stage.requireAppliedOnce();
+  await publishAndRequireAppliedOnce();
   const parked = await stage.query<{ partition: number; offset: string; value: Buffer | null; reason: string }>(
     'SELECT partition, "offset", value, reason FROM parked_events ORDER BY "offset"',
   );
@@ -181,13 +185,8 @@ test('parks what can never be read, with its bytes, and goes on', async () => {
 });
 
 test('halts at a record of an unknown schema, applies nothing after it, and still serves carts', async () => {
-  stage = await createSinkStage('sink_schema');
-  await stage.createTopics();
-  const sink = await stage.startSink();
-  await stage.fillCarts(users);
-  await stage.publish(users);
-  await stage.waitDrained();
-  const before = await stage.storedOffsets();
+  const sink = await startDrainedSink('sink_schema');
+  const stored = await readNextOffset(stage.topic, 3);
   const unknown = encodeOrderPlaced(createEvent({ userId: 'user-1' }));
   unknown[3] = unknown[3]! ^ 0xff;
   const readable = encodeOrderPlaced(createEvent({ userId: 'user-1' }));
@@ -196,20 +195,14 @@ test('halts at a record of an unknown schema, applies nothing after it, and stil
     { partition: 3, key: Buffer.from('user-1'), value: readable },
   ]);
   const halted = await waitHalted(sink, 'UNKNOWN_SCHEMA');
-  const stored = before.find(({ topic, partition }) => topic === stage.topic && partition === 3)!.nextOffset;
   expect(halted.details).toMatchObject({ topic: stage.topic, partition: '3', offset: String(stored) });
-  expect(
-    (await stage.storedOffsets()).find((one) => one.topic === stage.topic && one.partition === 3)!.nextOffset,
-  ).toBe(stored);
+  expect(await readNextOffset(stage.topic, 3)).toBe(stored);
   expect(await stage.query('SELECT 1 FROM parked_events')).toHaveLength(0);
   await stage.requireAppliedOnce();
 });
 
 test('skips and counts orders that the live topic repeats', async () => {
-  stage = await createSinkStage('sink_repeats');
-  await stage.createTopics();
-  const sink = await stage.startSink();
-  await stage.fillCarts(users);
+  const sink = await startSink('sink_repeats');
   const events = await stage.publish(users);
   await stage.waitDrained();
   const repeated = events.map((event) => ({
@@ -218,17 +211,12 @@ test('skips and counts orders that the live topic repeats', async () => {
     value: encodeOrderPlaced(event),
   }));
   await stage.publishRaw(repeated);
-  await stage.publish(users);
-  await stage.waitDrained();
-  await stage.requireAppliedOnce();
+  await publishAndRequireAppliedOnce();
   expect(await sumOf(sink, 'tillstream_sink_duplicates_total')).toBe(20);
 });
 
 test('passes aborted transactions, also where nothing else follows', async () => {
-  stage = await createSinkStage('sink_aborted');
-  await stage.createTopics();
-  await stage.startSink();
-  await stage.fillCarts(users);
+  await startSink('sink_aborted');
   const never = [0, 1, 2, 3, 4, 5].map((partition) => ({
     partition,
     key: Buffer.from('user-1'),
@@ -240,95 +228,67 @@ test('passes aborted transactions, also where nothing else follows', async () =>
     await stage.publishRaw(never, { abort: true });
     await stage.publishRaw(never, { abort: true });
   }
-  await stage.waitDrained();
-  await stage.requireAppliedOnce();
+  await requireAppliedOnce();
 });
 
 test('halts when records that it has not applied were deleted', async () => {
-  stage = await createSinkStage('sink_deleted');
-  await stage.createTopics();
-  const first = await stage.startSink();
-  await stage.fillCarts(users);
-  await stage.publish(users);
-  await stage.waitDrained();
+  const first = await startDrainedSink('sink_deleted');
   await first.stop();
   await stage.publish(users);
   await stage.publish(users);
-  const stored = (await stage.storedOffsets()).find(
-    ({ topic, partition }) => topic === stage.topic && partition === 0,
-  )!;
-  const deletedTo = stored.nextOffset + 2n;
+  const stored = await readNextOffset(stage.topic, 0);
+  const deletedTo = stored + 2n;
   await deleteRecords(0, String(deletedTo));
   const second = await stage.startSink();
   const halted = await waitHalted(second, 'RECORDS_LOST');
   expect(halted.details).toMatchObject({
     topic: stage.topic,
     partition: '0',
-    expectedOffset: String(stored.nextOffset),
+    expectedOffset: String(stored),
     earliestOffset: String(deletedTo),
   });
   expect(halted.message).toMatch(/committed at [0-9A-F]+\/[0-9A-F]+\)\. .* run `npm run adopt -- sink`/);
 });
 
 test('halts when records are deleted under its eyes before it has fetched them', async () => {
-  stage = await createSinkStage('sink_deleted_live');
-  await stage.createTopics();
-  const sink = await stage.startSink();
-  await stage.fillCarts(users);
-  await stage.publish(users);
-  await stage.waitDrained();
-  const stored = (await stage.storedOffsets()).find((one) => one.topic === stage.topic && one.partition === 0)!;
+  const sink = await startDrainedSink('sink_deleted_live');
+  const stored = await readNextOffset(stage.topic, 0);
   sink.pause();
   // Until the fetch that waits at the broker has come back empty.
   await delay(1_000);
   await stage.publish(users);
   await stage.publish(users);
-  await deleteRecords(0, String(stored.nextOffset + 1n));
+  await deleteRecords(0, String(stored + 1n));
   sink.resume();
   const halted = await waitHalted(sink, 'RECORDS_LOST');
-  expect(halted.details).toMatchObject({ partition: '0', expectedOffset: String(stored.nextOffset) });
+  expect(halted.details).toMatchObject({ partition: '0', expectedOffset: String(stored) });
 });
 
 test('leaves the group and joins it again when the database names another owner', async () => {
-  stage = await createSinkStage('sink_stale');
-  await stage.createTopics();
-  const sink = await stage.startSink();
-  await stage.fillCarts(users);
-  await stage.publish(users);
-  await stage.waitDrained();
+  const sink = await startDrainedSink('sink_stale');
   await stage.query('UPDATE consumer_offsets SET owner_epoch = owner_epoch + 1 WHERE topic = $1 AND partition = 1', [
     stage.topic,
   ]);
-  await stage.publish(users);
-  await stage.waitDrained();
-  await stage.requireAppliedOnce();
+  await publishAndRequireAppliedOnce();
   const restarted = await sink.waitForLog('sink.restarting');
   expect(restarted).toMatchObject({ reason: 'stale-owner', topic: stage.topic, partition: 1 });
   expect(sink.logs.filter(({ event }) => event === 'sink.assigned')).toHaveLength(2);
 });
 
 test('follows an offset that went back with its database, and repeats no effect', async () => {
-  stage = await createSinkStage('sink_went_back');
-  await stage.createTopics();
-  const sink = await stage.startSink();
-  await stage.fillCarts(users);
-  await stage.publish(users);
-  await stage.waitDrained();
+  const sink = await startDrainedSink('sink_went_back');
   // What a failover that loses the last commits does to a running sink, except that the ledger keeps the orders here.
   const moved = await stage.query(
     'UPDATE consumer_offsets SET next_offset = 0 WHERE topic = $1 AND next_offset > 0 RETURNING 1',
     [stage.topic],
   );
   expect(moved.length).toBeGreaterThan(1);
-  await stage.publish(users);
-  await stage.waitDrained();
-  await stage.requireAppliedOnce();
+  await publishAndRequireAppliedOnce();
   expect(await sumOf(sink, 'tillstream_sink_duplicates_total')).toBe(20);
 });
 
 test('halts when a topic that it never consumed does not begin at 0', async () => {
-  stage = await createSinkStage('sink_not_from_0');
-  await stage.createTopics();
+  await createStage('sink_not_from_0');
   await stage.publish(users);
   await deleteRecords(4, '1');
   const sink = await stage.startSink();
@@ -338,12 +298,7 @@ test('halts when a topic that it never consumed does not begin at 0', async () =
 });
 
 test('halts when its topic was deleted and created anew, whether it runs or not', async () => {
-  stage = await createSinkStage('sink_recreated');
-  await stage.createTopics();
-  const first = await stage.startSink();
-  await stage.fillCarts(users);
-  await stage.publish(users);
-  await stage.waitDrained();
+  const first = await startDrainedSink('sink_recreated');
   const second = await stage.startSink();
   await second.waitForLog('sink.assigned');
   await second.stop();

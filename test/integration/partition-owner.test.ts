@@ -2,7 +2,8 @@
 // ones at the same moment never wait for each other in a circle (I6, I8).
 
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { readSettled, type TopicPartition, takeOwnership } from '../../cart-sink/partition-owner.ts';
+import { readStored, takeOwnership } from '../../cart-sink/apply/ownership.ts';
+import type { TopicPartition } from '../../cart-sink/sql/consumer-offsets.ts';
 import { type CartDatabase, createCartDatabase, TEST_GROUP } from '../support/cart-database.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -38,11 +39,11 @@ it('a partition never consumed starts at 0; one taken again goes on where it sto
     nextOffset: 9_007_199_254_740_993n,
     lastCommitLsn: '1/16B3748',
   });
-  expect(await readSettled(carts.database.pool, TEST_GROUP, { topic: 'live', partition: 1 })).toEqual({
+  expect(await readStored(carts.database.pool, TEST_GROUP, { topic: 'live', partition: 1 })).toEqual({
     ownerEpoch: 2n,
     nextOffset: 9_007_199_254_740_993n,
   });
-  expect(await readSettled(carts.database.pool, TEST_GROUP, { topic: 'live', partition: 7 })).toBeUndefined();
+  expect(await readStored(carts.database.pool, TEST_GROUP, { topic: 'live', partition: 7 })).toBeUndefined();
 });
 
 it('partitions of other numbers, topics and groups stay as they are', async () => {
@@ -67,7 +68,7 @@ it('a partition whose row does not come back is an error that names it, and none
   try {
     await expect(take(partitionsOf('live', [0, 1]))).rejects.toMatchObject({
       code: 'PARTITION_NOT_TAKEN',
-      message: expect.stringContaining('for live[1],'),
+      message: expect.stringContaining('for live-1:'),
     });
     expect(await readRows()).toEqual(before);
   } finally {

@@ -2,7 +2,7 @@
 // another one, carts become what it would have left wherever their users have not edited that SKU since.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type CartLine, type Rule, reduceCart } from '../../cart-sink/reduce-cart.ts';
+import { type CartLine, type Rule, reduceCart } from '../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { createWorld, type World } from '../support/reapply-model.ts';
 import { createEvent } from '../support/sink-events.ts';

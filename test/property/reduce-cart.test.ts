@@ -2,8 +2,8 @@
 // orders would do one after the other.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { reduceBatch } from '../../cart-sink/reduce-batch.ts';
-import { type CartLine, reduceCart } from '../../cart-sink/reduce-cart.ts';
+import { applyOrders } from '../../cart-sink/rule/cart-state.ts';
+import { type CartLine, reduceCart } from '../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { createEvent } from '../support/sink-events.ts';
 
@@ -84,11 +84,11 @@ describe('the reduction rule', () => {
   it('takes out of carts with a batch what its orders take one after the other', () => {
     fc.assert(
       fc.property(cart, fc.array(order, { maxLength: 8 }), (lines, orders) => {
-        const { reduced, emptied, removals } = reduceBatch(lines, orders);
+        const stored = lines.map((line) => ({ ...line, createdXid: '1' }));
+        const { lines: changes, entries } = applyOrders(stored, orders, reduceCart);
         const expected = modelOrders(lines, orders);
-        const changes = [...reduced, ...emptied.map((lineId) => ({ lineId, quantity: 0 }))];
         expect(leftAfter(lines, changes)).toEqual(expected.left);
-        expect(removals.map(({ removed }) => removed)).toEqual(expected.removed);
+        expect(entries.flat().map(({ removed }) => removed)).toEqual(expected.removed);
         expect(new Set(changes.map(({ lineId }) => lineId)).size).toBe(changes.length);
       }),
     );

@@ -1,11 +1,11 @@
 // The rows of the carts database, and what each of the sink's statements does to them. Statements change nothing by
 // themselves: they give changes, which a commit puts in place and writes into the journal, so that the judge can go
 // through history again. A batch's place in the journal is the moment at which it locked the cart lines.
-import type { Removal } from '../../cart-sink/reduce-cart.ts';
-import type { advanceOffset } from '../../cart-sink/sql/advance-offset.ts';
+import type { Removal } from '../../cart-sink/rule/reduce-cart.ts';
+import type { advanceOffset, Ownership, TopicPartition } from '../../cart-sink/sql/consumer-offsets.ts';
 import { uuid } from '../support/pgoutput-messages.ts';
 
-/** One of cart-sink/sql's, by the name of its file's export. */
+/** One of cart-sink/sql's, by the name of its export. */
 export interface Statement {
   readonly name: string;
   // biome-ignore lint/suspicious/noExplicitAny: each statement has its own arguments
@@ -53,7 +53,7 @@ interface Result {
   readonly changes: Change[];
 }
 
-const offsetKey = (topic: string, partition: number): string => `offset ${topic}[${partition}]`;
+const offsetKey = ({ topic, partition }: TopicPartition): string => `offset ${topic}[${partition}]`;
 const NOTHING: Result = { rows: [], changes: [] };
 
 /** Counts moments and line ids; shared by all copies, since a state that was lost must not lend out its ids again. */
@@ -99,12 +99,12 @@ export class CartTables {
   locksOf({ name, args }: Statement): string[] {
     switch (name) {
       case 'advanceOffset':
-        return [offsetKey(args[0].topic, args[0].partition)];
-      case 'readSettledOffset':
-        return [offsetKey(args[1], args[2])];
+        return [offsetKey(args[0])];
+      case 'readStoredOffset':
+        return [offsetKey(args[1])];
       case 'lockOffsets':
       case 'raiseOwnerEpochs':
-        return args[1].map((topic: string, index: number) => offsetKey(topic, args[2][index]));
+        return args[1].map(offsetKey);
       case 'insertAppliedOrders':
         return args[1].map(({ orderId }: { orderId: string }) => `order ${orderId}`);
       case 'lockCartLines':
@@ -119,14 +119,14 @@ export class CartTables {
     const { name, args } = statement;
     switch (name) {
       case 'insertMissingOffsets':
-        return this.#insertMissing(args[1], args[2]);
+        return this.#insertMissing(args[1]);
       case 'lockOffsets':
         return NOTHING;
       case 'raiseOwnerEpochs':
-        return this.#raise(args[1], args[2], own);
-      case 'readSettledOffset': {
-        const row = this.offsets.get(offsetKey(args[1], args[2]));
-        return { rows: row === undefined ? [] : [row], changes: [] };
+        return this.#raise(args[1], own);
+      case 'readStoredOffset': {
+        const row = this.offsets.get(offsetKey(args[1]));
+        return { rows: row === undefined ? [] : [formatOwned(row)], changes: [] };
       }
       case 'readNextOffsets':
         return { rows: [...this.offsets.values()].filter(({ topic }) => args[1].includes(topic)), changes: [] };
@@ -135,17 +135,17 @@ export class CartTables {
       case 'insertAppliedOrders': {
         const fresh = args[1].filter(({ orderId }: { orderId: string }) => !this.ledger.has(orderId));
         return {
-          rows: fresh.map(({ orderId }: { orderId: string }) => ({ order_id: orderId })),
+          rows: fresh.map(({ orderId }: { orderId: string }) => ({ orderId })),
           changes: fresh.map(({ orderId }: { orderId: string }) => ({ kind: 'ledger', orderId })),
         };
       }
       case 'lockCartLines':
         return {
-          rows: this.#wantedLines(args[0]).map(formatLine),
+          rows: this.#wantedLines(args[0]),
           changes: [{ kind: 'locked', at: ++this.#counter.value }],
         };
       case 'readCartLines':
-        return { rows: args[0].flatMap((id: string) => this.lines.get(id) ?? []).map(formatLine), changes: [] };
+        return { rows: args[0].flatMap((id: string) => this.lines.get(id) ?? []), changes: [] };
       case 'reduceCartLines':
         return { rows: [], changes: args[0].map((change: object) => ({ kind: 'line', ...change })) };
       case 'deleteCartLines':
@@ -167,7 +167,7 @@ export class CartTables {
     for (const change of changes) {
       if (change.kind === 'offset') {
         moved = change.row;
-        this.offsets.set(offsetKey(moved.topic, moved.partition), moved);
+        this.offsets.set(offsetKey(moved), moved);
       } else if (change.kind === 'ledger') {
         this.ledger.add(change.orderId);
         orderIds.push(change.orderId);
@@ -184,37 +184,46 @@ export class CartTables {
     return wanted.flatMap(({ userId, sku }) => this.findLine(userId, sku) ?? []);
   }
 
-  #insertMissing(topics: readonly string[], partitions: readonly number[]): Result {
-    const changes = topics.flatMap((topic, index): Change[] => {
-      const partition = partitions[index]!;
-      if (this.offsets.has(offsetKey(topic, partition))) return [];
+  #insertMissing(partitions: readonly TopicPartition[]): Result {
+    const changes = partitions.flatMap(({ topic, partition }): Change[] => {
+      if (this.offsets.has(offsetKey({ topic, partition }))) return [];
       const unknown = { last_timeline: null, last_commit_lsn: null, last_ordinal: null, generation: null };
       return [{ kind: 'offset', row: { topic, partition, next_offset: 0n, owner_epoch: 0n, ...unknown } }];
     });
     return { rows: [], changes };
   }
 
-  #raise(topics: readonly string[], partitions: readonly number[], own: readonly Change[]): Result {
-    const rows = topics.map((topic, index) => {
-      const key = offsetKey(topic, partitions[index]!);
-      const inserted = own.find(
-        (change) => change.kind === 'offset' && offsetKey(change.row.topic, change.row.partition) === key,
-      );
+  #raise(partitions: readonly TopicPartition[], own: readonly Change[]): Result {
+    const rows = partitions.map((partition) => {
+      const key = offsetKey(partition);
+      const inserted = own.find((change) => change.kind === 'offset' && offsetKey(change.row) === key);
       const row = this.offsets.get(key) ?? (inserted as Extract<Change, { kind: 'offset' }>).row;
       return { ...row, owner_epoch: row.owner_epoch + 1n };
     });
-    return { rows, changes: rows.map((row) => ({ kind: 'offset', row })) };
+    return { rows: rows.map(formatOwned), changes: rows.map((row) => ({ kind: 'offset', row })) };
   }
 
   #advance(step: Parameters<typeof advanceOffset>[0]): Result {
     const { ownerEpoch, expectedOffset, nextOffset, timeline, commitLsn, ordinal, generation } = step;
-    const row = this.offsets.get(offsetKey(step.topic, step.partition));
+    const row = this.offsets.get(offsetKey(step));
     if (row === undefined || row.next_offset !== expectedOffset || row.owner_epoch !== ownerEpoch) return NOTHING;
     const furthest =
       timeline === null ? {} : { last_timeline: timeline, last_commit_lsn: commitLsn, last_ordinal: ordinal };
     const moved = { ...row, ...furthest, next_offset: nextOffset, generation: generation ?? row.generation };
-    return { rows: [row], changes: [{ kind: 'offset', row: moved }] };
+    const before = {
+      timeline: row.last_timeline,
+      commitLsn: row.last_commit_lsn,
+      ordinal: row.last_ordinal,
+      generation: row.generation,
+    };
+    return { rows: [before], changes: [{ kind: 'offset', row: moved }] };
   }
 }
 
-const formatLine = ({ lineId, userId, sku, quantity }: Line) => ({ line_id: lineId, user_id: userId, sku, quantity });
+const formatOwned = ({ topic, partition, next_offset, owner_epoch, last_commit_lsn }: OffsetRow): Ownership => ({
+  topic,
+  partition,
+  nextOffset: next_offset,
+  ownerEpoch: owner_epoch,
+  lastCommitLsn: last_commit_lsn,
+});

@@ -1,4 +1,4 @@
-// The reader and the sink as processes of the simulation: the real ones from createReader and createPipeline downwards,
+// The reader and the sink as processes of the simulation: the real ones from createReader and createSink downwards,
 // over the models. A process can be started, told to stop, and killed by the world; what it halts with is kept.
 import './stand-ins.ts';
 import { KafkaUnavailableError } from '#kafka/errors.ts';
@@ -7,10 +7,9 @@ import { toLsn } from '#schemas/lsn.ts';
 import type { HaltError } from '#service/halt.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
-import { applyBatch } from '../../cart-sink/apply-batch.ts';
 import { readCartSinkConfig } from '../../cart-sink/config.ts';
-import { createPipeline } from '../../cart-sink/pipeline.ts';
-import { createSinkReporter } from '../../cart-sink/sink-reporter.ts';
+import { createSink } from '../../cart-sink/consume/sink.ts';
+import { createSinkReporter } from '../../cart-sink/metrics.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
 import { StreamLostError } from '../../cdc-reader/postgres/stream-errors.ts';
@@ -143,9 +142,11 @@ export function startReader({ world }: Models, name: string, faults: number, onH
 export function startSink({ world, carts }: Models, name: string, faults: number, onHalt: OnHalt): Service {
   const service = createService('sink', world.createProcess(name, faults));
   const run = (): void => {
-    const database = { pool: carts.openPool(service.process) } as unknown as Parameters<typeof applyBatch>[0];
+    const database = { pool: carts.openPool(service.process) } as unknown as Parameters<
+      typeof createSink
+    >[0]['database'];
     const halt = createHalts(service, world, onHalt);
-    service.close = createPipeline({ config: sinkConfig, database, applyBatch, halt, reporter, logger }).close;
+    service.close = createSink({ config: sinkConfig, database, halt, reporter, logger }).close;
   };
   world.enqueue({ owner: service.process, label: 'starts', run });
   return service;

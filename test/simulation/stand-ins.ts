@@ -62,17 +62,13 @@ vi.mock('../../kafka/reading/group-consumer.ts', async () => {
   return { createGroupConsumer: standIn('createGroupConsumer') };
 });
 
-const statement = vi.hoisted(() => (name: string) => ({ [name]: (...args: unknown[]) => ({ name, args }) }));
-vi.mock('../../cart-sink/sql/advance-offset.ts', () => statement('advanceOffset'));
-vi.mock('../../cart-sink/sql/delete-cart-lines.ts', () => statement('deleteCartLines'));
-vi.mock('../../cart-sink/sql/insert-applied-orders.ts', () => statement('insertAppliedOrders'));
-vi.mock('../../cart-sink/sql/insert-cart-removals.ts', () => statement('insertCartRemovals'));
-vi.mock('../../cart-sink/sql/insert-missing-offsets.ts', () => statement('insertMissingOffsets'));
-vi.mock('../../cart-sink/sql/insert-parked-events.ts', () => statement('insertParkedEvents'));
-vi.mock('../../cart-sink/sql/lock-cart-lines.ts', () => statement('lockCartLines'));
-vi.mock('../../cart-sink/sql/lock-offsets.ts', () => statement('lockOffsets'));
-vi.mock('../../cart-sink/sql/raise-owner-epochs.ts', () => statement('raiseOwnerEpochs'));
-vi.mock('../../cart-sink/sql/read-cart-lines.ts', () => statement('readCartLines'));
-vi.mock('../../cart-sink/sql/read-next-offsets.ts', () => statement('readNextOffsets'));
-vi.mock('../../cart-sink/sql/read-settled-offset.ts', () => statement('readSettledOffset'));
-vi.mock('../../cart-sink/sql/reduce-cart-lines.ts', () => statement('reduceCartLines'));
+/** Every statement of a file becomes its name and its arguments, which the model of the carts database understands. */
+const asModels = vi.hoisted(() => async (importActual: () => Promise<object>) => {
+  const names = Object.keys(await importActual());
+  return Object.fromEntries(names.map((name) => [name, (...args: unknown[]) => ({ name, args })]));
+});
+vi.mock('../../cart-sink/sql/applied-orders.ts', asModels);
+vi.mock('../../cart-sink/sql/cart-lines.ts', asModels);
+vi.mock('../../cart-sink/sql/cart-removals.ts', asModels);
+vi.mock('../../cart-sink/sql/consumer-offsets.ts', asModels);
+vi.mock('../../cart-sink/sql/parked-events.ts', asModels);

@@ -3,9 +3,9 @@
 
 import pg from 'pg';
 import { EMPTY_TALLY, type ReplayStamp } from '#schemas/replay/records.ts';
-import type { Batch, SinkEntry } from '../../cart-sink/batch.ts';
+import type { Batch, BatchEntry } from '../../cart-sink/apply/apply-batch.ts';
+import { takeOwnership } from '../../cart-sink/apply/ownership.ts';
 import { migrateCarts } from '../../cart-sink/migrate-carts.ts';
-import { takeOwnership } from '../../cart-sink/partition-owner.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { createDatabase, type Database } from '../../service/database.ts';
 import { createLogger } from '../../service/logger.ts';
@@ -32,7 +32,7 @@ export interface CartDatabase {
 export interface OwnedPartition {
   /** A batch that begins where the last one made here ends. Of another topic than `live`, it is of a run of repair. */
   batch(
-    events: readonly (OrderPlaced | DistributiveOmit<Exclude<SinkEntry, { kind: 'order' }>, 'offset'>)[],
+    events: readonly (OrderPlaced | DistributiveOmit<Exclude<BatchEntry, { kind: 'order' }>, 'offset'>)[],
     replay?: ReplayStamp,
   ): Batch;
 }
@@ -91,7 +91,7 @@ export async function createCartDatabase(label: string): Promise<CartDatabase> {
         batch(events, replay = createStamp()) {
           const start = expectedOffset;
           expectedOffset += BigInt(events.length);
-          const entries = events.map((event, index): SinkEntry => {
+          const entries = events.map((event, index): BatchEntry => {
             const offset = start + BigInt(index);
             return 'kind' in event ? { ...event, offset } : { kind: 'order', offset, event };
           });

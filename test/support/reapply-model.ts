@@ -1,12 +1,11 @@
 // A carts database in memory for properties of replays: cart edits, batches of orders and replays under any rule, with
-// transaction ids and snapshots as Postgres gives them. What it computes with is the sink's own: reduceBatch for live
+// transaction ids and snapshots as Postgres gives them. What it computes with is the sink's own: applyOrders for live
 // orders and repairs, reapplyOrders for reapplies. Line ids follow from the operation that makes the line, so that two
 // worlds under two rules name the same line alike.
 
-import { createCartState, formatCartKey, type StoredLine } from '../../cart-sink/cart-state.ts';
-import { type AppliedOrder, reapplyOrders } from '../../cart-sink/reapply.ts';
-import { reduceBatch } from '../../cart-sink/reduce-batch.ts';
-import type { Rule } from '../../cart-sink/reduce-cart.ts';
+import { applyOrders, createCartState, formatCartKey, type StoredLine } from '../../cart-sink/rule/cart-state.ts';
+import { type AppliedOrder, reapplyOrders } from '../../cart-sink/rule/reapply.ts';
+import type { Rule } from '../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 
 type Reduce = Rule['reduce'];
@@ -60,30 +59,21 @@ export function createWorld(): World {
       const own = takeXid();
       const snapshot = `${own}:${nextXid}:${own}`;
       race?.();
-      const all = [...lines.values()];
-      const { reduced, emptied, removals } = reduceBatch(all, fresh, reduce);
-      const xids = new Map(all.map(({ lineId, createdXid }) => [lineId, createdXid]));
-      const left = new Map([
-        ...reduced.map((one) => [one.lineId, one.quantity] as const),
-        ...emptied.map((id) => [id, 0] as const),
-      ]);
-      for (const line of all) put({ ...line, quantity: left.get(line.lineId) ?? line.quantity });
-      const entries = removals.map((row) => ({ ...row, entry: 0, lineCreatedXid: xids.get(row.lineId!) ?? null }));
-      for (const { orderId } of fresh) {
-        ledger.set(orderId, { snapshot, removals: entries.filter((row) => row.orderId === orderId) });
-      }
+      const { entries, lines: changed } = applyOrders([...lines.values()], fresh, reduce);
+      for (const line of changed) put(line);
+      for (const [index, { orderId }] of fresh.entries()) ledger.set(orderId, { snapshot, removals: entries[index]! });
     },
     reapply(orders, reduce) {
       const own = takeXid();
       const snapshot = `${own}:${nextXid}:${own}`;
       const inputs = orders.map((order) => ({ order, applied: ledger.get(order.orderId) }));
-      const { effects, lines: changed } = reapplyOrders([...lines.values()], inputs, reduce);
+      const { entries, lines: changed } = reapplyOrders([...lines.values()], inputs, reduce);
       for (const line of changed.toSorted((a, b) => Math.sign(a.quantity) - Math.sign(b.quantity))) put(line);
       for (const [index, { order, applied }] of inputs.entries()) {
         const before = ledger.get(order.orderId);
         ledger.set(order.orderId, {
           snapshot: applied?.snapshot ?? before?.snapshot ?? snapshot,
-          removals: [...(before?.removals ?? []), ...effects[index]!],
+          removals: [...(before?.removals ?? []), ...entries[index]!],
         });
       }
       // The fold's own view of the lines agrees with the stored ones, one live line for a user and SKU.

@@ -3,7 +3,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { addToTally, EMPTY_TALLY, type ReplayStamp, type ReplayTally } from '#schemas/replay/records.ts';
-import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
+import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import { encodeOrderPlaced } from '../../schemas/codec.ts';
 import { toLsn } from '../../schemas/lsn.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';

@@ -15,10 +15,10 @@ const REPLACED = [
   ],
 ] as const;
 
-/** The source text of cart-sink/reduce-cart.ts, made wrong. Throws unless it has every place to be replaced, once. */
-export function distortRule(source: string): string {
+/** The source text of cart-sink/rule/reduce-cart.ts, made wrong. Throws unless it has every place to be replaced, once. */
+function distortRule(source: string): string {
   return REPLACED.reduce((text, [right, wrong]) => {
-    if (text.split(right).length !== 2) throw new Error(`cart-sink/reduce-cart.ts no longer reads: ${right}`);
+    if (text.split(right).length !== 2) throw new Error(`cart-sink/rule/reduce-cart.ts no longer reads: ${right}`);
     return text.replace(right, wrong);
   }, source);
 }
@@ -26,7 +26,7 @@ export function distortRule(source: string): string {
 registerHooks({
   load: (url, context, nextLoad) => {
     const loaded = nextLoad(url, context);
-    if (!url.endsWith('/cart-sink/reduce-cart.ts')) return loaded;
+    if (!url.endsWith('/cart-sink/rule/reduce-cart.ts')) return loaded;
     return { ...loaded, source: distortRule(String(loaded.source)) };
   },
 });

@@ -166,6 +166,30 @@ describe('imports', () => {
   });
 });
 
+describe('the cart sink', () => {
+  const rooms = ['apply', 'cart-api', 'consume', 'kafka', 'migrations', 'rule', 'sql'];
+  const inside = sources.filter(({ area }) => area === 'cart-sink');
+
+  it('keeps its rule pure', () => {
+    expectNoImport('cart-sink/rule/ imports only itself and #schemas/: no I/O, no SQL.', (from, to) => {
+      return from.path.startsWith('cart-sink/rule/') && !isBelow(to.target, 'cart-sink/rule/', 'schemas/');
+    });
+  });
+
+  it('never leads from a statement or the transaction back to the consuming of Kafka', () => {
+    expectNoImport('consume/ calls apply/, and apply/ calls sql/ and rule/; not the other way round.', (from, to) => {
+      return isBelow(from.path, 'cart-sink/apply/', 'cart-sink/sql/') && isBelow(to.target, 'cart-sink/consume/');
+    });
+  });
+
+  it('has these rooms, of 14 files at most', () => {
+    const roomOf = ({ path }: Source) => path.split('/').slice(1, -1).join('/');
+    const found = Map.groupBy(inside, roomOf);
+    expect([...found.keys()].filter((room) => room !== '' && !rooms.includes(room))).toEqual([]);
+    expect([...found].filter(([, files]) => files.length > 14).map(([room]) => room)).toEqual([]);
+  });
+});
+
 describe('files', () => {
   const expectNone = (what: string, isWrong: (source: Source) => boolean, candidates = sources) =>
     expect(
@@ -189,7 +213,7 @@ describe('files', () => {
 
   it('of a finished room are 14 a folder at most', () => {
     const all = globSync(
-      [...foundations, 'cdc-reader'].map((room) => `${room}/**/*.*`),
+      [...foundations, 'cdc-reader', 'cart-sink'].map((room) => `${room}/**/*.*`),
       { cwd: repository },
     );
     const crowded = [...Map.groupBy(all, dirname)].filter(([, paths]) => paths.length > 14).map(([folder]) => folder);

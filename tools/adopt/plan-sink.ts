@@ -2,8 +2,8 @@
 // a replay has to close the gap. Pure: offsets and a scan in, moves out.
 import { formatLsn } from '#schemas/lsn.ts';
 import { comparePositions, type Position } from '#schemas/position.ts';
-import { judgeStart } from '../../cart-sink/offset-continuity.ts';
-import type { AppliedPosition } from '../../cart-sink/position-continuity.ts';
+import type { AppliedPosition } from '../../cart-sink/apply/positions.ts';
+import { checkStart as judgeStart } from '../../cart-sink/consume/offset-checks.ts';
 import type { ScanResult } from './position-scan.ts';
 
 /** A partition as both sides have it. */

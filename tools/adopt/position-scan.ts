@@ -2,7 +2,7 @@
 // from which offset on they at least continue one another. Pure: events are added in Kafka's order.
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { comparePositions, type Position } from '#schemas/position.ts';
-import { type AppliedPosition, judgePositions } from '../../cart-sink/position-continuity.ts';
+import { type AppliedPosition, checkPositions as judgePositions } from '../../cart-sink/apply/positions.ts';
 
 export interface ScannedEvent {
   readonly offset: bigint;

@@ -9,7 +9,7 @@ import { type Checkpoint, parseCheckpoint } from '#schemas/checkpoint.ts';
 import { formatLsn, parseLsn } from '#schemas/lsn.ts';
 import { createDatabase, type Database } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
-import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
+import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import { createSourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import { readExistingOrders } from '../../cdc-reader/postgres/sql/orders.ts';
 import { readSlotState } from '../../cdc-reader/postgres/sql/slots.ts';

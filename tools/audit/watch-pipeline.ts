@@ -6,7 +6,7 @@ import type { KafkaLog } from '#kafka/reading/log.ts';
 import type { Checkpoint } from '#schemas/checkpoint.ts';
 import type { Lsn } from '#schemas/lsn.ts';
 import type { Database } from '#service/database.ts';
-import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/read-next-offsets.ts';
+import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/consumer-offsets.ts';
 import type { AuditConfig } from './config.ts';
 import {
   explainDelay,

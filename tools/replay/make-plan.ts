@@ -2,8 +2,8 @@
 // what a look through its orders finds. Guarantees: changes nothing; refuses before reading what can't be replayed.
 
 import type { PlannedPass, ReplayPlan } from '#schemas/replay/plan.ts';
-import type { OrderPreview } from '../../cart-sink/preview-replay.ts';
-import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
+import type { OrderPreview } from '../../cart-sink/apply/preview-replay.ts';
+import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import { judgeRange, type PointArgument, type ReplayRequest } from './arguments.ts';
 import { chooseSource } from './choose-source.ts';
 import type { Connections } from './connections.ts';

@@ -6,7 +6,7 @@ import type { Checkpoint } from '#schemas/checkpoint.ts';
 import type { PlannedPass } from '#schemas/replay/plan.ts';
 import type { ReplayMode } from '#schemas/replay/records.ts';
 import { windowSlotName } from '#schemas/resource-names.ts';
-import { readUnknownOrders } from '../../cart-sink/preview-replay.ts';
+import { readUnknownOrders } from '../../cart-sink/apply/preview-replay.ts';
 import { readKafkaCoverage } from '../../cdc-reader/startup/live-topic.ts';
 import { awaitApplied } from './await-applied.ts';
 import type { Connections } from './connections.ts';

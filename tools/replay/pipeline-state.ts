@@ -6,7 +6,7 @@ import { createCheckpointTopic } from '#kafka/checkpoint-topic.ts';
 import { TopicMissingError } from '#kafka/errors.ts';
 import { type Checkpoint, parseCheckpoint } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
-import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/read-next-offsets.ts';
+import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/consumer-offsets.ts';
 import { readIdentity } from '../../cdc-reader/postgres/slot.ts';
 import { appliedThrough, type UnappliedEvent } from './applied-through.ts';
 import type { Connections } from './connections.ts';

@@ -3,7 +3,7 @@
 import { formatLsn } from '#schemas/lsn.ts';
 import type { PlannedPass, ReplayPlan, SurveyedOrder } from '#schemas/replay/plan.ts';
 import { countPublished, type Progress } from '#schemas/replay/progress.ts';
-import type { OrderPreview } from '../../cart-sink/preview-replay.ts';
+import type { OrderPreview } from '../../cart-sink/apply/preview-replay.ts';
 import { formatRange } from './choose-source.ts';
 import { formatTime } from './parse-time.ts';
 import type { RunRecord } from './run-records.ts';

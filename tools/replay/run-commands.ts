@@ -5,7 +5,7 @@
 import { createTransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import { formatLsn } from '#schemas/lsn.ts';
 import { countPublished } from '#schemas/replay/progress.ts';
-import { RULE_VERSION } from '../../cart-sink/reduce-cart.ts';
+import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import { formatCoverage } from './choose-source.ts';
 import type { Connections } from './connections.ts';
 import { ArgumentError, exitCodes, PipelineMismatchError } from './errors.ts';

@@ -8,7 +8,7 @@ import { comparePositions, formatPosition } from '#schemas/position.ts';
 import { createOrderFilter, type OrderFilter, type Survey, type SurveyedOrder } from '#schemas/replay/plan.ts';
 import type { ReplayMode } from '#schemas/replay/records.ts';
 import type { Database } from '#service/database.ts';
-import { createReplayPreview, type OrderPreview, readUnknownOrders } from '../../cart-sink/preview-replay.ts';
+import { createReplayPreview, type OrderPreview, readUnknownOrders } from '../../cart-sink/apply/preview-replay.ts';
 import type { ReplaySource, SourceOrder } from './source.ts';
 
 export interface SurveyOptions {

@@ -1,7 +1,6 @@
-// The records of the replay topic: what marks them, how a run's sum adds up, and how they become batches.
+// The records of the replay topic: what marks them, and how a run's sum adds up.
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { encodeOrderPlaced } from '#schemas/codec.ts';
 import {
   addTallies,
   addToTally,
@@ -10,12 +9,8 @@ import {
   formatReplayHeaders,
   parseReplayEnd,
   parseReplayHeaders,
-  type ReplayKind,
   type ReplayStamp,
 } from '#schemas/replay/records.ts';
-import type { KafkaRecord } from '../../../../cart-sink/parked.ts';
-import { cutLiveChunk, cutReplayChunk, parseRecord, tallyOrders } from '../../../../cart-sink/replay-chunk.ts';
-import { createEvent, createStamp, tallyEvents } from '../../../support/sink-events.ts';
 
 const stamp: ReplayStamp = { runId: '01a20000-0000-7000-8000-000000000009', mode: 'reapply', ruleVersion: 3 };
 const asBytes = (headers: Record<string, string>) =>
@@ -98,72 +93,4 @@ describe('a tally', () => {
       );
     },
   );
-});
-
-describe('a chunk of the replay topic', () => {
-  const event = createEvent();
-  const value = encodeOrderPlaced(event);
-  const record = (
-    of: ReplayStamp | undefined,
-    kind: ReplayKind = 'order',
-    bytes: Buffer | null = value,
-  ): KafkaRecord => ({
-    offset: 0n,
-    key: Buffer.from(event.userId),
-    value: bytes,
-    ...(of === undefined ? {} : { headers: asBytes(formatReplayHeaders(of, kind)) }),
-  });
-  const other = createStamp();
-  const count = (records: readonly KafkaRecord[]) => cutReplayChunk(records).records.length;
-
-  it('is cut where another run begins, where the mode or the rule changes, and at what is not the tool’s', () => {
-    expect(cutReplayChunk([record(stamp), record(stamp, 'progress'), record(stamp, 'end')])).toMatchObject({
-      replay: stamp,
-      kinds: ['order', 'progress', 'end'],
-    });
-    expect(count([record(stamp), record(stamp), record(other), record(stamp)])).toBe(2);
-    expect(count([record(stamp), record({ ...stamp, mode: 'repair' })])).toBe(1);
-    expect(count([record(stamp), record({ ...stamp, ruleVersion: 4 })])).toBe(1);
-    expect(count([record(stamp), record(undefined)])).toBe(1);
-    expect(cutReplayChunk([record(undefined), record(undefined), record(stamp)])).toMatchObject({
-      replay: null,
-      kinds: ['unmarked', 'unmarked'],
-    });
-    expect(cutReplayChunk([])).toMatchObject({ replay: null, kinds: [] });
-  });
-
-  it('of the live topic is not cut, whatever the headers', () => {
-    expect(cutLiveChunk([record(stamp), record(other)])).toMatchObject({ replay: null, kinds: ['live', 'live'] });
-  });
-
-  it('gives orders and ends, passes over progress, and parks what is not the tool’s or malformed', () => {
-    expect(parseRecord(record(stamp), 'order')).toMatchObject({ kind: 'order', event: { orderId: event.orderId } });
-    expect(parseRecord(record(stamp), 'live')).toMatchObject({ kind: 'order' });
-    expect(parseRecord(record(stamp, 'progress'), 'progress')).toBeUndefined();
-    const end = formatReplayEnd({ count: 2n, checksum: 7n });
-    expect(parseRecord(record(stamp, 'end', end), 'end')).toEqual({
-      kind: 'replay-end',
-      offset: 0n,
-      tally: { count: 2n, checksum: 7n },
-    });
-    expect(parseRecord(record(stamp, 'end', null), 'end')).toMatchObject({ kind: 'unreadable' });
-    expect(parseRecord(record(undefined), 'unmarked')).toMatchObject({
-      kind: 'unreadable',
-      value,
-      reason: expect.stringContaining('not from the replay tool'),
-    });
-    expect(parseRecord(record(stamp, 'order', Buffer.from('x')), 'order')).toMatchObject({ kind: 'unreadable' });
-  });
-
-  it('sums its orders only, those that can’t be read included', () => {
-    const garbage = Buffer.from('garbage');
-    const chunk = cutReplayChunk([
-      record(stamp),
-      record(stamp, 'progress'),
-      record(stamp, 'order', garbage),
-      record(stamp, 'end', formatReplayEnd(EMPTY_TALLY)),
-    ]);
-    expect(tallyOrders(chunk)).toEqual(addToTally(tallyEvents([event]), Buffer.from(event.userId), garbage));
-    expect(tallyOrders(cutLiveChunk([record(undefined)]))).toEqual(EMPTY_TALLY);
-  });
 });

@@ -1,0 +1,109 @@
+/**
+ * Takes the orders of a batch out of the carts: lock the lines, compute, write. Part of the batch's transaction.
+ *
+ * Guarantees (I3): every line that is reduced is locked, and locks are taken by line id. Each statement begins after
+ * the locks before it were granted, so it reads what the lock holders before us wrote. Leaves to rule/: what an order
+ * takes; to recompute-carts.ts: orders that were applied before.
+ */
+import type { Queryable } from '@databases/pg';
+import type { OrderPlaced } from '#schemas/order-placed.ts';
+import { failpoint } from '#service/failpoint.ts';
+import { applyOrders, type Effects, formatCartKey, type RemovalEntry, type StoredLine } from '../rule/cart-state.ts';
+import type { Rule } from '../rule/reduce-cart.ts';
+import {
+  claimCartLines,
+  deleteCartLines,
+  lockCartLines,
+  readCartLines,
+  reduceCartLines,
+  type UserSku,
+} from '../sql/cart-lines.ts';
+import { insertCartRemovals } from '../sql/cart-removals.ts';
+
+/** Takes out `orders`, which this transaction has inserted into the ledger, in the sequence of Kafka. */
+export async function reduceCarts(tx: Queryable, orders: readonly OrderPlaced[], rule: Rule): Promise<void> {
+  // A direct order takes nothing. What the rule is not shown, it can't reduce.
+  const lines = await lockLines(
+    tx,
+    orders.filter(({ source }) => source !== 'direct'),
+  );
+  await failpoint('sink.mid-transaction');
+  await writeEffects(tx, lines, (known) => applyOrders(known, orders, rule.reduce));
+}
+
+export interface WantedLines {
+  /** Distinct users and SKUs, by their key. */
+  readonly wanted: ReadonlyMap<string, UserSku>;
+  /** Lines that items name. */
+  readonly named: ReadonlySet<string>;
+}
+
+/** The lines that the rule may be shown for these orders. */
+export function listWantedLines(orders: readonly OrderPlaced[]): WantedLines {
+  const items = orders.flatMap(({ userId, items }) => items.map((item) => ({ userId, ...item })));
+  return {
+    wanted: new Map(items.map(({ userId, sku }) => [formatCartKey({ userId, sku }), { userId, sku }])),
+    named: new Set(items.map(({ cartLineId }) => cartLineId).filter((lineId) => lineId !== null)),
+  };
+}
+
+/** The live lines of the orders' users and SKUs, locked, and the other lines that items name, only read. */
+export async function lockLines(tx: Queryable, orders: readonly OrderPlaced[]): Promise<readonly StoredLine[]> {
+  const wantedLines = listWantedLines(orders);
+  if (wantedLines.wanted.size === 0) return [];
+  const locked: StoredLine[] = await tx.query(lockCartLines([...wantedLines.wanted.values()]));
+  return [...locked, ...(await readNamedLines(tx, wantedLines, locked))];
+}
+
+/**
+ * The lines that orders name and that are not of a wanted user and SKU. They only tell a mismatch from a line that is
+ * gone, so they need no lock. A line of a wanted user and SKU that was added after `known` was read is left out: it
+ * must not be reduced without a lock.
+ */
+export async function readNamedLines(
+  tx: Queryable,
+  { wanted, named }: WantedLines,
+  known: readonly StoredLine[],
+): Promise<readonly StoredLine[]> {
+  const missing = named.difference(new Set(known.map(({ lineId }) => lineId)));
+  if (missing.size === 0) return [];
+  const others: StoredLine[] = await tx.query(readCartLines([...missing]));
+  return others.filter((line) => !wanted.has(formatCartKey(line)));
+}
+
+/**
+ * Computes the effects, writes lines and entries, and returns the entries. A line that comes back is claimed before its
+ * effect counts: if the user has added the SKU meanwhile, the effects are computed again with that line, now locked.
+ * Each repetition locks one more line, which can't vanish, so the loop ends.
+ */
+export async function writeEffects(
+  tx: Queryable,
+  locked: readonly StoredLine[],
+  compute: (lines: readonly StoredLine[]) => Effects,
+): Promise<readonly RemovalEntry[]> {
+  let known = locked;
+  /** What the database holds by now. */
+  const stored = new Map(locked.map((line) => [line.lineId, line.quantity]));
+  for (;;) {
+    const { entries: byOrder, lines } = compute(known);
+    const emptied = lines.filter(({ lineId, quantity }) => quantity === 0 && stored.delete(lineId));
+    if (emptied.length > 0) await tx.query(deleteCartLines(emptied.map(({ lineId }) => lineId)));
+    const back = lines.filter(({ lineId, quantity }) => quantity > 0 && !stored.has(lineId));
+    const rows: StoredLine[] = back.length === 0 ? [] : await tx.query(claimCartLines(back));
+    const wanted = new Set(back.map(({ lineId }) => lineId));
+    const claimed = rows.filter(({ lineId }) => wanted.has(lineId));
+    if (claimed.length < rows.length) {
+      const others = rows.filter(({ lineId }) => !wanted.has(lineId));
+      known = [...known, ...others];
+      for (const { lineId, quantity } of others) stored.set(lineId, quantity);
+      if (claimed.length > 0) await tx.query(deleteCartLines(claimed.map(({ lineId }) => lineId)));
+      continue;
+    }
+    for (const { lineId, quantity } of claimed) stored.set(lineId, quantity);
+    const reduced = lines.filter(({ lineId, quantity }) => quantity > 0 && stored.get(lineId) !== quantity);
+    if (reduced.length > 0) await tx.query(reduceCartLines(reduced));
+    const entries = byOrder.flat();
+    if (entries.length > 0) await tx.query(insertCartRemovals(entries));
+    return entries;
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * The HTTP server of the sink: the cart API beside health, metrics and /docs.
+ *
+ * Guarantees: carts are served while the sink is halted, too; until the database has its tables, cart requests are
+ * answered with 503. Leaves to main.ts: the pool, the migrations, and what "ready" means.
+ */
+import type { Database } from '#service/database.ts';
+import { createHttpServer, type HttpServer, type Readiness } from '#service/http-server.ts';
+import type { Logger } from '#service/logger.ts';
+import type { Metrics } from '#service/metrics.ts';
+import { ProblemError } from '#service/problem.ts';
+import { addCartRoutes } from './routes.ts';
+
+export interface CartServerOptions {
+  readonly host: string;
+  /** 0 lets the system choose. */
+  readonly port: number;
+  readonly database: Database;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly readiness: () => Promise<Readiness> | Readiness;
+  /** Whether the database has the tables of this version; yes by default. */
+  readonly isMigrated?: () => boolean;
+}
+
+const DOCS = {
+  title: 'Tillstream carts',
+  description: 'What users have in their carts. Goods that were ordered from a cart leave it on their own.',
+};
+
+/** Resolves with a server that does not listen yet. */
+export async function createCartServer(options: CartServerOptions): Promise<HttpServer> {
+  const { database, isMigrated = () => true, ...frame } = options;
+  const server = await createHttpServer({ ...frame, service: 'cart-sink', docs: DOCS });
+  await server.app.register(async (app) => {
+    app.addHook('onRequest', async () => {
+      if (!isMigrated()) throw createNotMigrated();
+    });
+    addCartRoutes(app, database.pool);
+  });
+  return server;
+}
+
+function createNotMigrated(): ProblemError {
+  return new ProblemError({
+    status: 503,
+    title: 'Database not available',
+    detail: 'The carts database has not been reached and migrated yet. Nothing was stored: retry.',
+    headers: { 'retry-after': '1' },
+  });
+}

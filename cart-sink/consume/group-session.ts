@@ -1,0 +1,159 @@
+/**
+ * One consumer-group session, from joining the group to leaving it: takes over what the group assigns, and passes each
+ * fetch to the pipeline of its partition.
+ *
+ * Guarantees: nothing is fetched before the carts database has named this sink the owner and Kafka was found to
+ * continue what the database holds (I6, I11); the session ends once, with a reason, and applies nothing from then on.
+ * Leaves to sink.ts: what follows an end. An assignment replaces the one before as a whole, as in kafkajs.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { GroupConsumer, GroupHandlers } from '#kafka/reading/group-consumer.ts';
+import type { ReplayStamp } from '#schemas/replay/records.ts';
+import type { Ownership, TopicPartition } from '../sql/consumer-offsets.ts';
+import { formatError, type OwnedPartition, type PartitionEnd, type PartitionOptions } from './owned-partition.ts';
+import { consumeFetch } from './pipeline.ts';
+import { type TakeoverIo, takeOver } from './takeover.ts';
+
+export type SessionEnd =
+  | PartitionEnd
+  | { readonly kind: 'closed' }
+  /** Kafka or the carts database seems to lack what was applied; the checks of the next session decide. */
+  | { readonly kind: 'out-of-step'; readonly topic: string; readonly partition: number }
+  | { readonly kind: 'topics-changed' };
+
+export interface SessionOptions extends TakeoverIo {
+  readonly createConsumer: (handlers: GroupHandlers) => GroupConsumer;
+  readonly createPartition: (
+    ownership: Ownership,
+    handlers: Pick<PartitionOptions, 'onEnd' | 'onPaused'>,
+  ) => OwnedPartition;
+  /** Called each time that a partition is paused at this run. */
+  readonly onPaused: (partition: TopicPartition, replay: ReplayStamp) => void;
+  readonly onAssigned: (owned: readonly Ownership[], lost: readonly TopicPartition[]) => void;
+}
+
+/** How long a partition is paused at a replay run before the sink decides again. */
+export const PAUSE_MS = 2_000;
+
+const keyOf = ({ topic, partition }: TopicPartition): string => `${topic}[${partition}]`;
+
+export class GroupSession {
+  readonly ended: Promise<SessionEnd>;
+  readonly #options: SessionOptions;
+  readonly #consumer: GroupConsumer;
+  readonly #resolve: (end: SessionEnd) => void;
+  #owned: ReadonlyMap<string, OwnedPartition> = new Map();
+  #lastOwned: readonly Ownership[] = [];
+  /** Aborted when the assignment it belongs to is replaced, or the session ends. */
+  #assignment = new AbortController();
+  #isOver = false;
+
+  constructor(options: SessionOptions) {
+    const { promise, resolve } = Promise.withResolvers<SessionEnd>();
+    this.#options = options;
+    this.ended = promise;
+    this.#resolve = resolve;
+    this.#consumer = options.createConsumer({
+      onAssigned: (partitions) => this.#replaceAssignment(partitions),
+      onBatch: (batch, passed, signal) => this.#consume(batch, passed, signal),
+      onSkipped: (batch) => void this.#consume(batch, () => undefined, this.#assignment.signal),
+      onFailed: (error) => this.end({ kind: 'failed', error }),
+    });
+  }
+
+  /** The partitions that are owned now. */
+  partitions = (): readonly OwnedPartition[] => (this.#isOver ? [] : [...this.#owned.values()]);
+
+  end(reason: SessionEnd): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#assignment.abort();
+    this.#resolve(reason);
+  }
+
+  /** Commits the offsets to the group, for lag tools only. */
+  async report(): Promise<void> {
+    await this.#consumer.report(
+      [...this.#owned.values()].map(({ ownership, position }) => ({ ...ownership, offset: position() })),
+    );
+  }
+
+  /** Ends the session if it has not ended, and leaves the group. */
+  async close(): Promise<void> {
+    this.end({ kind: 'closed' });
+    await this.#consumer.close();
+  }
+
+  #replaceAssignment(partitions: readonly TopicPartition[]): void {
+    if (this.#isOver) return;
+    this.#assignment.abort();
+    this.#assignment = new AbortController();
+    this.#owned = new Map();
+    const { signal } = this.#assignment;
+    this.#start(partitions, signal).catch((error) => {
+      if (!signal.aborted) this.end(formatError(error));
+    });
+  }
+
+  async #start(partitions: readonly TopicPartition[], signal: AbortSignal): Promise<void> {
+    const taken = await takeOver(partitions, this.#options, signal);
+    if (signal.aborted) return;
+    this.#owned = new Map(taken.map((ownership) => [keyOf(ownership), this.#createPartition(ownership, signal)]));
+    const lost = this.#lastOwned.filter((ownership) => !this.#owned.has(keyOf(ownership)));
+    this.#lastOwned = taken;
+    this.#options.onAssigned(taken, lost);
+    this.#consumer.start(taken.map(({ topic, partition, nextOffset }) => ({ topic, partition, offset: nextOffset })));
+  }
+
+  #createPartition(ownership: Ownership, signal: AbortSignal): OwnedPartition {
+    const { topic, partition: number } = ownership;
+    const partition = this.#options.createPartition(ownership, {
+      onEnd: (reason) => {
+        if (!signal.aborted) this.end(reason);
+      },
+      onPaused: (replay) => {
+        if (signal.aborted) return;
+        this.#consumer.pause({ topic, partition: number });
+        this.#options.onPaused({ topic, partition: number }, replay);
+        delay(PAUSE_MS, undefined, { signal }).then(
+          () => {
+            partition.resume();
+            this.#consumer.start([{ topic, partition: number, offset: partition.position() }]);
+          },
+          () => undefined,
+        );
+      },
+    });
+    return partition;
+  }
+
+  async #consume(...[batch, passed, signal]: Parameters<GroupHandlers['onBatch']>): Promise<void> {
+    const partition = this.#owned.get(keyOf(batch));
+    if (this.#isOver || partition === undefined) return;
+    const current = this.#assignment.signal;
+    const either = eitherAborted(signal, current);
+    const passedWhileOwned = (lastOffset: bigint): void => {
+      // kafkajs keeps one position a partition: under a newer assignment it is not ours to move.
+      if (!current.aborted) passed(lastOffset);
+    };
+    try {
+      const work = () => consumeFetch(partition, batch, passedWhileOwned, either.signal);
+      await partition.inSequence(work, either.signal);
+    } finally {
+      either.release();
+    }
+  }
+}
+
+/** AbortSignal.any would leave a listener on the assignment's long-lived signal for every batch. */
+function eitherAborted(first: AbortSignal, second: AbortSignal): { signal: AbortSignal; release: () => void } {
+  const controller = new AbortController();
+  const abort = (): void => controller.abort();
+  for (const signal of [first, second]) signal.aborted ? abort() : signal.addEventListener('abort', abort);
+  return {
+    signal: controller.signal,
+    release: () => {
+      for (const signal of [first, second]) signal.removeEventListener('abort', abort);
+    },
+  };
+}

@@ -1,0 +1,84 @@
+/**
+ * Joins the stages of the sink, which know nothing of each other, to one consumer-group session: group-consumer (fetch)
+ * → group-session (which partition) → pipeline (check, parse) → retry → apply-batch (one transaction).
+ */
+
+import type { createKafkaClient } from '#kafka/client.ts';
+import { createGroupConsumer } from '#kafka/reading/group-consumer.ts';
+import type { KafkaLog } from '#kafka/reading/log.ts';
+import type { Database } from '#service/database.ts';
+import type { Logger } from '#service/logger.ts';
+import { applyBatch, type Batch } from '../apply/apply-batch.ts';
+import { readStored, takeOwnership } from '../apply/ownership.ts';
+import { applyWithRetry, type RetryOptions, retryTransient } from '../apply/retry.ts';
+import type { CartSinkConfig } from '../config.ts';
+import type { SinkReporter } from '../metrics.ts';
+import { GroupSession, type SessionOptions } from './group-session.ts';
+import { OwnedPartition } from './owned-partition.ts';
+import type { AdmitReplay } from './replay-admission.ts';
+
+export interface SessionContext {
+  readonly config: CartSinkConfig;
+  readonly database: Database;
+  readonly reporter: SinkReporter;
+  readonly logger: Logger;
+  readonly retry: RetryOptions;
+  readonly admitReplay: AdmitReplay;
+  readonly onState: (state: 'waiting-for-topics' | 'joining' | 'consuming') => void;
+}
+
+/** One megabyte holds some 3,000 orders: enough for full batches, little to hold in memory. */
+const FETCH_MAX_BYTES_PER_PARTITION = 256 * 1024;
+const FETCH_MAX_BYTES = 2 * 1024 * 1024;
+
+export function joinGroup(
+  context: SessionContext,
+  kafka: ReturnType<typeof createKafkaClient>,
+  log: KafkaLog,
+  topics: readonly string[],
+): GroupSession {
+  const { config, database, reporter, logger, retry } = context;
+  const { consumerGroup } = config;
+  const createPartition: SessionOptions['createPartition'] = (ownership, handlers) => {
+    const io = {
+      apply: (batch: Batch) => reporter.timed(() => applyBatch(database, batch)),
+      readStored: () => readStored(database.pool, consumerGroup, ownership),
+    };
+    return new OwnedPartition({
+      ownership,
+      consumerGroup,
+      admitReplay: ownership.topic === config.replayTopic ? context.admitReplay : undefined,
+      limits: { maxRecords: config.batchMaxRecords, maxBytes: config.batchMaxBytes },
+      apply: (batch, signal) => applyWithRetry(batch, io, retry, signal),
+      readStored: io.readStored,
+      readEarliest: async () => (await log.readOffsets(ownership.topic)).get(ownership.partition)!.earliest,
+      onApplied: reporter.applied,
+      ...handlers,
+    });
+  };
+  return new GroupSession({
+    createConsumer: (handlers) =>
+      createGroupConsumer({
+        kafka,
+        groupId: consumerGroup,
+        topics,
+        sessionTimeoutMs: config.sessionTimeoutMs,
+        heartbeatIntervalMs: config.heartbeatIntervalMs,
+        fetchMaxWaitMs: config.fetchMaxWaitMs,
+        fetchMaxBytes: FETCH_MAX_BYTES,
+        fetchMaxBytesPerPartition: FETCH_MAX_BYTES_PER_PARTITION,
+        concurrency: config.sinkConcurrency,
+        logger,
+        handlers,
+      }),
+    takeOwnership: (partitions, signal) =>
+      retryTransient(() => takeOwnership(database.pool, consumerGroup, partitions), retry, signal),
+    readRanges: (topic) => log.readOffsets(topic),
+    createPartition,
+    onPaused: reporter.paused,
+    onAssigned: (owned, lost) => {
+      context.onState('consuming');
+      reporter.assigned(owned, lost);
+    },
+  });
+}

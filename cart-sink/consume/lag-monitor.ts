@@ -1,0 +1,141 @@
+/**
+ * Measures, every few seconds, how far the owned partitions are behind Kafka, and checks that Kafka and the carts
+ * database still hold what was applied.
+ *
+ * Guarantees that an idle sink notices what no fetch would show: a partition that ends before what was consumed (topic
+ * recreated) or begins after it (retention) is a gap (I11); a carts database that holds less than it has committed (a
+ * failover) needs the records again (I8). It only reports divergence: the checks of the next session decide.
+ */
+import type { Logger } from '#service/logger.ts';
+import type { NextOffsetRow, TopicPartition } from '../sql/consumer-offsets.ts';
+import { checkStart, type PartitionRange } from './offset-checks.ts';
+import type { OwnedPartition } from './owned-partition.ts';
+
+export interface PartitionLag {
+  readonly topic: string;
+  readonly partition: number;
+  readonly nextOffset: bigint;
+  /** Offsets up to the last stable offset that are not applied. */
+  readonly records: bigint;
+  /** Age of the last applied order while there is a lag, else 0; undefined while none was applied. */
+  readonly seconds: number | undefined;
+}
+
+export interface LagMonitor {
+  /** The last measurement, without partitions that were revoked since. */
+  current(): readonly PartitionLag[];
+  /** Waits for nothing: the result of a measurement in progress is ignored. */
+  close(): void;
+}
+
+type MonitoredPartition = Pick<OwnedPartition, 'ownership' | 'position' | 'isIdle' | 'lastCommittedAt'>;
+
+export interface LagMonitorOptions {
+  readonly everyMs: number;
+  readonly partitions: () => readonly MonitoredPartition[];
+  readonly readRanges: (topic: string) => Promise<ReadonlyMap<number, PartitionRange & { lastStable: bigint }>>;
+  /** What the carts database holds for these topics now. */
+  readonly readNextOffsets: (topics: readonly string[]) => Promise<readonly NextOffsetRow[]>;
+  readonly onMeasured: (lags: readonly PartitionLag[]) => Promise<void>;
+  /** Kafka or the carts database does not hold what was applied from the partition. */
+  readonly onDiverged: (partition: TopicPartition) => void;
+  readonly now: () => number;
+  readonly logger: Logger;
+}
+
+interface Standing {
+  readonly consumer: MonitoredPartition;
+  readonly position: bigint;
+}
+
+const keyOf = ({ topic, partition }: TopicPartition): string => `${topic}[${partition}]`;
+
+export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
+  let lags: readonly PartitionLag[] = [];
+  /** A new leader may seem to end too early for a moment, so a gap must be found twice, seconds apart. */
+  let lastGaps = new Set<string>();
+  let closed = false;
+
+  /** Read before what they are compared with: positions only grow, so whatever is behind them later went back. */
+  const readStandings = (): readonly Standing[] =>
+    options.partitions().map((consumer) => ({ consumer, position: consumer.position() }));
+  const topicsOf = (standings: readonly Standing[]) =>
+    Map.groupBy(standings, ({ consumer }) => consumer.ownership.topic);
+
+  const measureKafka = async (): Promise<void> => {
+    const found: PartitionLag[] = [];
+    const gaps = new Map<string, TopicPartition>();
+    for (const [topic, standings] of topicsOf(readStandings())) {
+      const idle = new Set(standings.filter(({ consumer }) => consumer.isIdle()));
+      const ranges = await options.readRanges(topic);
+      for (const standing of standings) {
+        const { consumer, position } = standing;
+        const range = ranges.get(consumer.ownership.partition);
+        if (range === undefined) continue;
+        found.push(measure(consumer, range.lastStable, options.now()));
+        // Records that were fetched may be deleted from Kafka and still be applied.
+        const isGap = idle.has(standing) && checkStart(position, range) !== 'continues';
+        if (isGap) gaps.set(`${keyOf(consumer.ownership)} at ${position}`, consumer.ownership);
+      }
+    }
+    if (closed) return;
+    lags = found;
+    const lasting = [...gaps].find(([key]) => lastGaps.has(key));
+    lastGaps = new Set(gaps.keys());
+    if (lasting !== undefined) options.onDiverged(lasting[1]);
+    await options.onMeasured(found);
+  };
+
+  const checkCarts = async (): Promise<void> => {
+    const standings = readStandings();
+    if (standings.length === 0) return;
+    const rows = await options.readNextOffsets([...topicsOf(standings).keys()]);
+    const stored = new Map(rows.map((row) => [keyOf(row), row.next_offset]));
+    const wentBack = standings.find(
+      ({ consumer, position }) => (stored.get(keyOf(consumer.ownership)) ?? 0n) < position,
+    );
+    if (wentBack !== undefined && !closed) options.onDiverged(wentBack.consumer.ownership);
+  };
+
+  // Separately: neither waits for a server that only the other one needs.
+  const stops = [measureKafka, checkCarts].map((work) =>
+    repeat(options.everyMs, work, (error) => {
+      if (closed) return;
+      options.logger.debug({ event: 'sink.lag-unknown', err: error }, 'Could not measure the lag of the partitions.');
+    }),
+  );
+
+  return {
+    current: () => {
+      const owned = new Set(options.partitions().map(({ ownership }) => keyOf(ownership)));
+      return lags.filter((lag) => owned.has(keyOf(lag)));
+    },
+    close: () => {
+      closed = true;
+      for (const stop of stops) stop();
+    },
+  };
+}
+
+/** Runs `work` `everyMs` after it last ended, until the returned function is called. */
+function repeat(everyMs: number, work: () => Promise<void>, onError: (error: unknown) => void): () => void {
+  let stopped = false;
+  const tick = async (): Promise<void> => {
+    await work().catch(onError);
+    if (!stopped) timer = setTimeout(tick, everyMs);
+  };
+  let timer = setTimeout(tick, everyMs);
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
+}
+
+function measure(consumer: MonitoredPartition, lastStable: bigint, nowMs: number): PartitionLag {
+  const { topic, partition } = consumer.ownership;
+  const nextOffset = consumer.position();
+  const records = lastStable > nextOffset ? lastStable - nextOffset : 0n;
+  const committedAt = consumer.lastCommittedAt();
+  const ageSeconds = committedAt === undefined ? undefined : Math.max(0, nowMs / 1_000 - Number(committedAt) / 1e6);
+  return { topic, partition, nextOffset, records, seconds: records === 0n ? 0 : ageSeconds };
+}

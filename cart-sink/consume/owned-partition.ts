@@ -1,0 +1,196 @@
+/**
+ * The state of one owned partition: where it stands, whether it may take fetches, and what ends it.
+ *
+ * Guarantees: fetches are processed one after the other; the position moves only after the carts database has
+ * committed. After a failure, or when another sink owns it, the partition takes nothing more: a new assignment reads
+ * from the database where to resume. Paused at a replay run that this sink must not apply, it takes nothing until it is
+ * resumed.
+ */
+
+import type { LogRecord } from '#kafka/protocol/record.ts';
+import type { FetchedBatch } from '#kafka/reading/group-consumer.ts';
+import type { ReplayStamp } from '#schemas/replay/records.ts';
+import { HaltError } from '#service/halt.ts';
+import type { AppliedCounts, Batch } from '../apply/apply-batch.ts';
+import type { RetriedResult } from '../apply/retry.ts';
+import { OffsetWentBackError, RecordsLostError } from '../errors.ts';
+import type { Ownership, StoredOffset } from '../sql/consumer-offsets.ts';
+import { createRecentRecords } from './offset-checks.ts';
+import type { ChunkLimits } from './parse-records.ts';
+import type { AdmitReplay } from './replay-admission.ts';
+
+/** Why a partition takes nothing more, and its session ends. */
+export type PartitionEnd =
+  | { readonly kind: 'halted'; readonly error: HaltError }
+  /** Fenced: another sink owns the partition. */
+  | { readonly kind: 'stale-owner'; readonly topic: string; readonly partition: number }
+  | { readonly kind: 'failed'; readonly error: unknown };
+
+export function formatError(error: unknown): PartitionEnd {
+  return error instanceof HaltError ? { kind: 'halted', error } : { kind: 'failed', error };
+}
+
+export interface PartitionOptions {
+  readonly ownership: Ownership;
+  readonly consumerGroup: string;
+  /** Whether a run's records are applied; undefined for the live topic, which has no runs. */
+  readonly admitReplay: AdmitReplay | undefined;
+  readonly limits: ChunkLimits;
+  readonly apply: (batch: Batch, signal: AbortSignal) => Promise<RetriedResult>;
+  readonly readEarliest: () => Promise<bigint>;
+  /** What the carts database holds for the partition. */
+  readonly readStored: () => Promise<StoredOffset | undefined>;
+  readonly onApplied: (batch: Batch, counts: AppliedCounts) => void;
+  /** The next record is of this run, which must not be applied: fetches are ignored until `resume`. */
+  readonly onPaused: (replay: ReplayStamp) => void;
+  /** Called once; the partition is closed from then on. */
+  readonly onEnd: (end: PartitionEnd) => void;
+}
+
+export class OwnedPartition {
+  readonly ownership: Ownership;
+  readonly topicKind: 'live' | 'replay';
+  readonly #options: PartitionOptions;
+  readonly #recent = createRecentRecords();
+  #position: bigint;
+  #maxRecords: number;
+  #lastCommittedAt: bigint | undefined;
+  #pausedAt: ReplayStamp | undefined;
+  #isPaused = false;
+  #isClosed = false;
+  #fetchesInProgress = 0;
+  #tail: Promise<void> = Promise.resolve();
+
+  constructor(options: PartitionOptions) {
+    this.#options = options;
+    this.ownership = options.ownership;
+    this.topicKind = options.admitReplay === undefined ? 'live' : 'replay';
+    this.#position = options.ownership.nextOffset;
+    this.#maxRecords = options.limits.maxRecords;
+  }
+
+  /** The next offset to apply: what the database holds. */
+  position = (): bigint => this.#position;
+
+  isOpen = (): boolean => !this.#isClosed;
+
+  /** Whether no fetch is in progress. */
+  isIdle = (): boolean => this.#fetchesInProgress === 0;
+
+  /** Commit time of the newest applied order in the orders database, in µs since 1970; undefined before the first. */
+  lastCommittedAt = (): bigint | undefined => this.#lastCommittedAt;
+
+  /** The run that the partition is paused at, from when it was first met until it was passed. */
+  pausedAt = (): ReplayStamp | undefined => this.#pausedAt;
+
+  /** Lets a paused partition take fetches from its position on, and decide again. */
+  resume = (): void => {
+    this.#isPaused = false;
+  };
+
+  /** The limits of the next batch: smaller after a time limit. */
+  limits = (): ChunkLimits => ({ ...this.#options.limits, maxRecords: this.#maxRecords });
+
+  apply: PartitionOptions['apply'] = (batch, signal) => this.#options.apply(batch, signal);
+
+  /** Runs `work` after the fetches before it, unless nothing may be taken any more. An error ends the partition. */
+  inSequence(work: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    this.#fetchesInProgress += 1;
+    this.#tail = this.#tail.then(async () => {
+      try {
+        if (!this.#isClosed && !this.#isPaused && !signal.aborted) await work();
+      } catch (error) {
+        if (!this.#isClosed) this.#end(formatError(error));
+      } finally {
+        this.#fetchesInProgress -= 1;
+      }
+    });
+    return this.#tail;
+  }
+
+  /** Another sink owns the partition. */
+  endAsFenced(): void {
+    const { topic, partition } = this.ownership;
+    this.#end({ kind: 'stale-owner', topic, partition });
+  }
+
+  #end(reason: PartitionEnd): void {
+    this.#isClosed = true;
+    this.#options.onEnd(reason);
+  }
+
+  /**
+   * kafkajs answers an offset out of range by jumping to the start of the partition, without an error. So every fetch
+   * is compared with the position. Above it is legal while the partition still begins at or before it: only control and
+   * aborted records lie between. Below it is legal only for a fetch that was delivered before (repeated). A gap halts,
+   * unless another owner goes on: then the partition has ended (fenced).
+   */
+  async checkContinuity(fetched: FetchedBatch): Promise<'continues' | 'repeated' | 'fenced'> {
+    const { firstOffset, lastOffset, records } = fetched;
+    const { topic, partition, lastCommitLsn } = this.ownership;
+    const position = this.#position;
+    if (firstOffset === position) return 'continues';
+    const expected = { topic, partition, expected: position };
+    if (firstOffset < position) {
+      const [first] = records;
+      // Without a record there is nothing to compare and nothing to lose: the next fetch shows where kafkajs is.
+      if (first === undefined ? lastOffset < position : this.#recent.has(first)) return 'repeated';
+      if (!(await this.#isStillOwner())) return 'fenced';
+      throw new OffsetWentBackError({ ...expected, fetched: firstOffset });
+    }
+    const earliest = await this.#options.readEarliest();
+    if (earliest <= position) return 'continues';
+    if (!(await this.#isStillOwner())) return 'fenced';
+    throw new RecordsLostError({ ...expected, earliest, lastCommitLsn });
+  }
+
+  /**
+   * A gap counts only for the owner: a sink that was paused for long may ask for records that its successor has applied
+   * and retention has deleted since.
+   */
+  async #isStillOwner(): Promise<boolean> {
+    const stored = await this.#options.readStored();
+    const isOwner = stored?.ownerEpoch === this.ownership.ownerEpoch && stored.nextOffset === this.#position;
+    if (!isOwner) this.endAsFenced();
+    return isOwner;
+  }
+
+  /** stop: the partition is paused at this run, or `signal` was aborted. */
+  async admit(replay: ReplayStamp | null, signal: AbortSignal): Promise<'apply' | 'skip' | 'stop'> {
+    if (replay === null) return 'apply';
+    try {
+      const admission = await this.#options.admitReplay!(replay, signal);
+      if (admission !== 'pause') return admission;
+    } catch (error) {
+      if (signal.aborted) return 'stop';
+      throw error;
+    }
+    this.#pausedAt = replay;
+    this.#isPaused = true;
+    this.#options.onPaused(replay);
+    return 'stop';
+  }
+
+  /** A batch from the position on. */
+  createBatch(nextOffset: bigint, content: Pick<Batch, 'entries' | 'replay' | 'tally'>): Batch {
+    const { topic, partition, ownerEpoch } = this.ownership;
+    const { consumerGroup } = this.#options;
+    return { consumerGroup, topic, partition, ownerEpoch, expectedOffset: this.#position, nextOffset, ...content };
+  }
+
+  /** The batch ran into a time limit. */
+  halveBatches(records: number): void {
+    this.#maxRecords = Math.max(1, Math.floor(records / 2));
+  }
+
+  /** The carts database has committed `batch`; `first` is its first record, if it had any. */
+  advance(batch: Batch, counts: AppliedCounts, first: LogRecord | undefined): void {
+    if (first !== undefined) this.#recent.add(first);
+    this.#position = batch.nextOffset;
+    const newest = batch.entries.findLast((entry) => entry.kind === 'order')?.event;
+    this.#lastCommittedAt = newest?.committedAt ?? this.#lastCommittedAt;
+    this.#maxRecords = Math.min(this.#options.limits.maxRecords, this.#maxRecords * 2);
+    this.#pausedAt = undefined;
+    this.#options.onApplied(batch, counts);
+  }
+}

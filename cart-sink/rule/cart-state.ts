@@ -1,0 +1,90 @@
+/**
+ * The cart lines of a batch while its orders are applied to them one after the other. No I/O.
+ *
+ * Guarantees one live line for each user and SKU, as the database does. A line that reaches zero is no longer live; a
+ * replay may bring it back. Each changed line appears once in `changed`, so the database writes it once.
+ */
+import type { OrderPlaced } from '#schemas/order-placed.ts';
+import type { CartLine, Removal, Rule } from './reduce-cart.ts';
+
+/** A line of the carts database, with the transaction that created it. */
+export interface StoredLine extends CartLine {
+  readonly createdXid: string;
+}
+
+/** A row of `cart_removals`. */
+export interface RemovalEntry extends Removal {
+  /** 0 when the order is applied; one more each time that a replay changes what the item removed. */
+  readonly entry: number;
+  /** Null with `lineId`. */
+  readonly lineCreatedXid: string | null;
+}
+
+/** What orders did to cart lines. */
+export interface Effects {
+  /** For each order the entries to record; none for an order whose effect stays. */
+  readonly entries: readonly (readonly RemovalEntry[])[];
+  /** The lines that changed, with their new quantities; 0: deleted. A deleted line may have come back. */
+  readonly lines: readonly StoredLine[];
+}
+
+export type CartState = ReturnType<typeof createCartState>;
+
+/** What makes a live line unique, as one key; neither part can contain the separator. */
+export function formatCartKey(line: { readonly userId: string; readonly sku: string }): string {
+  return `${line.userId}\n${line.sku}`;
+}
+
+/** `lines` must be live. */
+export function createCartState(lines: readonly StoredLine[]) {
+  const byKey = new Map(lines.map((line) => [formatCartKey(line), line]));
+  const byId = new Map(lines.map((line) => [line.lineId, line]));
+  const changed = new Map<string, StoredLine>();
+  return {
+    live: (userId: string, sku: string): StoredLine | undefined => byKey.get(formatCartKey({ userId, sku })),
+    /** Live lines only; undefined for null. */
+    byId: (lineId: string | null): StoredLine | undefined => (lineId === null ? undefined : byId.get(lineId)),
+    /** Stores a line's quantity; 0 removes it. */
+    set: (line: StoredLine): void => {
+      changed.set(line.lineId, line);
+      if (line.quantity === 0) {
+        byId.delete(line.lineId);
+        byKey.delete(formatCartKey(line));
+      } else {
+        byId.set(line.lineId, line);
+        byKey.set(formatCartKey(line), line);
+      }
+    },
+    /** The lines that were set, in their present state. */
+    changed: (): readonly StoredLine[] => [...changed.values()],
+  };
+}
+
+/** The live lines that an order may reduce: those of its user and SKUs, and those that its items name. */
+export function findLines(cart: CartState, { userId, items }: OrderPlaced): ReadonlySet<StoredLine> {
+  const lines = items.flatMap(({ sku, cartLineId }) => [cart.live(userId, sku), cart.byId(cartLineId)]);
+  return new Set(lines.filter((line) => line !== undefined));
+}
+
+/** Applies an order that is new to the ledger; returns what it removed, one entry an item. */
+export function applyOrder(cart: CartState, order: OrderPlaced, reduce: Rule['reduce']): RemovalEntry[] {
+  const { changes, removals } = reduce([...findLines(cart, order)], order);
+  const entries = removals.map((row) => ({
+    ...row,
+    entry: 0,
+    lineCreatedXid: cart.byId(row.lineId)?.createdXid ?? null,
+  }));
+  for (const { lineId, quantity } of changes) cart.set({ ...cart.byId(lineId)!, quantity });
+  return entries;
+}
+
+/** Applies orders that are new to the ledger, each to what the ones before it left. */
+export function applyOrders(
+  lines: readonly StoredLine[],
+  orders: readonly OrderPlaced[],
+  reduce: Rule['reduce'],
+): Effects {
+  const cart = createCartState(lines);
+  const entries = orders.map((order) => applyOrder(cart, order, reduce));
+  return { entries, lines: cart.changed() };
+}

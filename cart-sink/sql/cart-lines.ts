@@ -1,0 +1,116 @@
+/**
+ * Statements on `cart_lines`: those of the sink, which take many lines at once, and those of the cart API, one line
+ * each.
+ *
+ * A transaction that locks several lines locks them by line id, so no two transactions wait for each other. The
+ * sub-selects around array parameters hide the arrays' lengths from the planner: knowing them, it reads the whole table
+ * for a batch of 2,000 orders, while an index lookup a line is faster at every size.
+ */
+import { sql } from '@databases/pg';
+import type { StoredLine } from '../rule/cart-state.ts';
+
+/** A line as the cart API shows it. */
+export interface CartLineView {
+  readonly lineId: string;
+  readonly sku: string;
+  readonly quantity: number;
+  readonly createdAt: Date;
+}
+
+export interface UserSku {
+  readonly userId: string;
+  readonly sku: string;
+}
+
+/** The live lines of these users and SKUs, without a lock; rows as {@link StoredLine}. */
+export const readLiveLines = (wanted: readonly UserSku[]) => sql`
+  SELECT line.line_id AS "lineId", line.user_id AS "userId", line.sku, line.quantity, line.created_xid AS "createdXid"
+  FROM unnest(
+    (SELECT ${wanted.map(({ userId }) => userId)}::text[]),
+    (SELECT ${wanted.map(({ sku }) => sku)}::text[])
+  ) AS wanted (user_id, sku)
+  JOIN cart_lines AS line USING (user_id, sku)
+`;
+
+/**
+ * The same, locked, in their newest versions. A line that is deleted while this waits is left out; a line that is added
+ * meanwhile comes after these orders.
+ */
+export const lockCartLines = (wanted: readonly UserSku[]) => sql`
+  ${readLiveLines(wanted)} ORDER BY line.line_id FOR UPDATE OF line
+`;
+
+/** Lines by id, whoever owns them, without a lock; rows as {@link StoredLine}. */
+export const readCartLines = (lineIds: readonly string[]) => sql`
+  SELECT line_id AS "lineId", user_id AS "userId", sku, quantity, created_xid AS "createdXid"
+  FROM unnest((SELECT ${lineIds}::uuid[])) AS named (line_id)
+  JOIN cart_lines USING (line_id)
+`;
+
+/** Stores the quantities that are left. The lines must be locked. */
+export const reduceCartLines = (lines: readonly { readonly lineId: string; readonly quantity: number }[]) => sql`
+  UPDATE cart_lines AS line
+  SET quantity = reduced.quantity
+  FROM unnest(
+    (SELECT ${lines.map(({ lineId }) => lineId)}::uuid[]),
+    (SELECT ${lines.map(({ quantity }) => quantity)}::int[])
+  ) AS reduced (line_id, quantity)
+  WHERE line.line_id = reduced.line_id
+`;
+
+/** Deletes the lines that have reached zero. They must be locked. */
+export const deleteCartLines = (lineIds: readonly string[]) => sql`
+  DELETE FROM cart_lines AS line
+  USING unnest((SELECT ${lineIds}::uuid[])) AS emptied (line_id)
+  WHERE line.line_id = emptied.line_id
+`;
+
+/**
+ * Inserts lines again with their former ids and creating transactions. Where the user has a live line of that SKU by
+ * now, that line is locked and returned instead, unchanged. Returns one {@link StoredLine} a line.
+ */
+export const claimCartLines = (lines: readonly StoredLine[]) => sql`
+  INSERT INTO cart_lines AS live (line_id, created_xid, quantity, user_id, sku)
+  SELECT line_id, created_xid, quantity, user_id, sku FROM unnest(
+    ${lines.map(({ lineId }) => lineId)}::uuid[],
+    ${lines.map(({ createdXid }) => createdXid)}::xid8[],
+    ${lines.map(({ quantity }) => quantity)}::int[],
+    ${lines.map(({ userId }) => userId)}::text[],
+    ${lines.map(({ sku }) => sku)}::text[]
+  ) AS back (line_id, created_xid, quantity, user_id, sku)
+  ORDER BY user_id, sku
+  ON CONFLICT (user_id, sku) DO UPDATE SET quantity = live.quantity
+  RETURNING line_id AS "lineId", user_id AS "userId", sku, quantity, created_xid AS "createdXid"
+`;
+
+/** A user's live lines, oldest first: line ids made here are time-ordered. Rows as {@link CartLineView}. */
+export const readCart = (userId: string) => sql`
+  SELECT line_id AS "lineId", sku, quantity, created_at AS "createdAt" FROM cart_lines WHERE user_id = ${userId} ORDER BY line_id
+`;
+
+/**
+ * Adds to the user's live line of that SKU, or inserts it as the new line `lineId`. Returns no row, and stores nothing,
+ * if the sum would exceed `most`. If the sink is deleting the line, this waits and then inserts a new one, so added
+ * goods are never deleted with the line that they would have joined.
+ */
+export const addCartLine = (
+  line: UserSku & { readonly lineId: string; readonly quantity: number; readonly most: number },
+) => sql`
+  INSERT INTO cart_lines AS live (line_id, user_id, sku, quantity)
+  VALUES (${line.lineId}, ${line.userId}, ${line.sku}, ${line.quantity})
+  ON CONFLICT (user_id, sku) DO UPDATE SET quantity = live.quantity + excluded.quantity
+    WHERE live.quantity + excluded.quantity <= ${line.most}
+  RETURNING line_id AS "lineId", sku, quantity, created_at AS "createdAt"
+`;
+
+/** Sets the quantity of a user's line; no row if the user has no such line. Rows as {@link CartLineView}. */
+export const changeCartLine = (userId: string, lineId: string, quantity: number) => sql`
+  UPDATE cart_lines SET quantity = ${quantity}
+  WHERE line_id = ${lineId} AND user_id = ${userId}
+  RETURNING line_id AS "lineId", sku, quantity, created_at AS "createdAt"
+`;
+
+/** Deletes a user's line and returns its id; no row if the user has no such line. */
+export const removeCartLine = (userId: string, lineId: string) => sql`
+  DELETE FROM cart_lines WHERE line_id = ${lineId} AND user_id = ${userId} RETURNING line_id
+`;

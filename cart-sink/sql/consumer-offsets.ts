@@ -1,0 +1,127 @@
+/**
+ * Statements on `consumer_offsets`: which offset of a partition is applied next, and which sink owns the partition
+ * (I6).
+ *
+ * `owner_epoch` is the fencing token: taking a partition over raises it, and a batch under an older epoch updates no
+ * row. Every statement that locks several rows locks them by topic and partition, so no two transactions wait for each
+ * other.
+ */
+import { sql } from '@databases/pg';
+
+export interface TopicPartition {
+  readonly topic: string;
+  readonly partition: number;
+}
+
+export interface NextOffsetRow extends TopicPartition {
+  readonly next_offset: bigint;
+}
+
+export interface StoredOffset {
+  readonly ownerEpoch: bigint;
+  readonly nextOffset: bigint;
+}
+
+export interface Ownership extends TopicPartition, StoredOffset {
+  /** Where the furthest event applied from the partition was committed; null before the first, and for replays. */
+  readonly lastCommitLsn: string | null;
+}
+
+/** The furthest position applied before the batch; null before the first live event. */
+export interface OffsetBeforeRow {
+  readonly timeline: number | null;
+  readonly commitLsn: string | null;
+  readonly ordinal: number | null;
+  readonly generation: number | null;
+}
+
+/**
+ * The first statement of every batch. Moves the partition from `expectedOffset` to `nextOffset` if `ownerEpoch` still
+ * owns it: returns one row, or none if it does not. The row stays locked until the transaction ends, so a successor
+ * waits for the outcome.
+ *
+ * `mine` is the newest version, on which the conditions are checked; `before` is the version that the statement began
+ * with. They are the same: every writer of this row moves next_offset or raises owner_epoch, and then none matches.
+ */
+export const advanceOffset = (step: {
+  readonly consumerGroup: string;
+  readonly topic: string;
+  readonly partition: number;
+  readonly ownerEpoch: bigint;
+  readonly expectedOffset: bigint;
+  readonly nextOffset: bigint;
+  readonly timeline: number | null;
+  readonly commitLsn: string | null;
+  readonly ordinal: number | null;
+  readonly generation: number | null;
+}) => sql`
+  UPDATE consumer_offsets AS mine
+  SET next_offset = ${step.nextOffset}, updated_at = now(),
+      last_timeline = furthest.timeline, last_commit_lsn = furthest.commit_lsn, last_ordinal = furthest.ordinal,
+      generation = coalesce(${step.generation}::int, mine.generation)
+  FROM consumer_offsets AS before
+  CROSS JOIN LATERAL (
+    SELECT timeline, commit_lsn, ordinal
+    FROM (VALUES (before.last_timeline, before.last_commit_lsn, before.last_ordinal),
+                 (${step.timeline}::int, ${step.commitLsn}::pg_lsn, ${step.ordinal}::int)
+         ) AS places (timeline, commit_lsn, ordinal)
+    ORDER BY timeline DESC NULLS LAST, commit_lsn DESC, ordinal DESC
+    LIMIT 1
+  ) AS furthest
+  WHERE mine.consumer_group = ${step.consumerGroup} AND mine.topic = ${step.topic}
+    AND mine.partition = ${step.partition}
+    AND mine.next_offset = ${step.expectedOffset} AND mine.owner_epoch = ${step.ownerEpoch}
+    AND (before.consumer_group, before.topic, before.partition) = (mine.consumer_group, mine.topic, mine.partition)
+  RETURNING before.last_timeline AS timeline, before.last_commit_lsn AS "commitLsn", before.last_ordinal AS ordinal,
+    before.generation
+`;
+
+const unnestPartitions = (partitions: readonly TopicPartition[]) => sql`
+  unnest(${partitions.map(({ topic }) => topic)}::text[], ${partitions.map(({ partition }) => partition)}::int[])
+`;
+
+/** Inserts rows for partitions that `group` never consumed: offset 0, without an owner. Keeps existing rows. */
+export const insertMissingOffsets = (group: string, partitions: readonly TopicPartition[]) => sql`
+  INSERT INTO consumer_offsets (consumer_group, topic, partition, next_offset, owner_epoch)
+  SELECT ${group}, topic, partition, 0, 0
+  FROM ${unnestPartitions(partitions)} AS assigned (topic, partition)
+  ORDER BY topic COLLATE "C", partition
+  ON CONFLICT (consumer_group, topic, partition) DO NOTHING
+`;
+
+/** Locks the partitions' rows, after the transactions that still work on them. */
+export const lockOffsets = (group: string, partitions: readonly TopicPartition[]) => sql`
+  SELECT stored.topic, stored.partition
+  FROM ${unnestPartitions(partitions)} AS assigned (topic, partition)
+  JOIN consumer_offsets AS stored USING (topic, partition)
+  WHERE stored.consumer_group = ${group}
+  ORDER BY stored.topic, stored.partition
+  FOR UPDATE OF stored
+`;
+
+/** Fences every earlier owner of these partitions. The rows must be locked; returns them as {@link Ownership}. */
+export const raiseOwnerEpochs = (group: string, partitions: readonly TopicPartition[]) => sql`
+  UPDATE consumer_offsets AS stored
+  SET owner_epoch = stored.owner_epoch + 1, updated_at = now()
+  FROM ${unnestPartitions(partitions)} AS assigned (topic, partition)
+  WHERE stored.consumer_group = ${group}
+    AND (stored.topic, stored.partition) = (assigned.topic, assigned.partition)
+  RETURNING stored.topic, stored.partition, stored.owner_epoch AS "ownerEpoch", stored.next_offset AS "nextOffset",
+    stored.last_commit_lsn AS "lastCommitLsn"
+`;
+
+/**
+ * A partition's offset and owner once no transaction works on it any more. The lock waits for a transaction whose
+ * COMMIT was not answered; a plain read would return what was there before it.
+ */
+export const readStoredOffset = (group: string, { topic, partition }: TopicPartition) => sql`
+  SELECT next_offset AS "nextOffset", owner_epoch AS "ownerEpoch" FROM consumer_offsets
+  WHERE consumer_group = ${group} AND topic = ${topic} AND partition = ${partition}
+  FOR UPDATE
+`;
+
+/** Up to which offset, exclusive, a consumer group has applied each partition of these topics. */
+export const readNextOffsets = (consumerGroup: string, topics: readonly string[]) => sql`
+  SELECT topic, partition, next_offset FROM consumer_offsets
+  WHERE consumer_group = ${consumerGroup} AND topic = ANY(${[...topics]}::text[])
+`;

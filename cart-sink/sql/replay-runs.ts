@@ -1,0 +1,37 @@
+/**
+ * Statements on `replay_runs`, which the replay tool writes, and `replay_results`, in which each batch adds up what it
+ * did for its run. The sums change in the transaction that applies the records, so they can't differ from the effect.
+ */
+import { sql } from '@databases/pg';
+import type { ReplayTally } from '#schemas/replay/records.ts';
+
+/** The state of a run; no row if the tool has not stored the run. */
+export const readRunState = (runId: string) => sql`SELECT state FROM replay_runs WHERE run_id = ${runId}`;
+
+/**
+ * Adds a batch to the sums of its run in its partition. `tally.count` is not stored: it is the sum of the four counts.
+ * `end` is what the run's last record says was published, if the batch holds that record.
+ */
+export const addReplayResults = (
+  place: { readonly runId: string; readonly consumerGroup: string; readonly partition: number },
+  counts: { readonly applied: number; readonly already: number; readonly changed: number; readonly parked: number },
+  tally: ReplayTally,
+  end: ReplayTally | undefined,
+) => sql`
+  INSERT INTO replay_results AS stored
+    (run_id, consumer_group, partition, applied, already, changed, parked, checksum, end_count, end_checksum, ended_at)
+  VALUES (${place.runId}, ${place.consumerGroup}, ${place.partition}, ${counts.applied}, ${counts.already},
+    ${counts.changed}, ${counts.parked}, ${String(tally.checksum)}::numeric, ${end?.count ?? null},
+    ${end === undefined ? null : String(end.checksum)}::numeric,
+    CASE WHEN ${end !== undefined} THEN now() END)
+  ON CONFLICT (run_id, consumer_group, partition) DO UPDATE SET
+    applied = stored.applied + excluded.applied,
+    already = stored.already + excluded.already,
+    changed = stored.changed + excluded.changed,
+    parked = stored.parked + excluded.parked,
+    checksum = mod(stored.checksum + excluded.checksum, 18446744073709551616),
+    end_count = coalesce(excluded.end_count, stored.end_count),
+    end_checksum = coalesce(excluded.end_checksum, stored.end_checksum),
+    ended_at = coalesce(excluded.ended_at, stored.ended_at),
+    updated_at = now()
+`;

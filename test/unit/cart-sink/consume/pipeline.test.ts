@@ -1,0 +1,381 @@
+// One owned partition: which fetches are applied and how, which were delivered before, and what ends it (I8, I11).
+import { describe, expect, it } from 'vitest';
+import type { FetchedBatch } from '#kafka/reading/group-consumer.ts';
+import { EMPTY_TALLY, formatReplayHeaders, type ReplayStamp } from '#schemas/replay/records.ts';
+import type { Batch } from '../../../../cart-sink/apply/apply-batch.ts';
+import type { RetriedResult } from '../../../../cart-sink/apply/retry.ts';
+import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
+import { consumeFetch } from '../../../../cart-sink/consume/pipeline.ts';
+import { type AdmitReplay, createReplayAdmission } from '../../../../cart-sink/consume/replay-admission.ts';
+import type { StoredOffset } from '../../../../cart-sink/sql/consumer-offsets.ts';
+import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
+import { createEvent, createStamp } from '../../../support/sink-events.ts';
+import { waitFor } from '../../../support/wait.ts';
+
+const signal = new AbortController().signal;
+
+function record(offset: number, value: Buffer | null = encodeOrderPlaced(createEvent())) {
+  return { offset: BigInt(offset), key: Buffer.from('user-1'), value, headers: {} };
+}
+
+function fetched(first: number, last: number, offsets: readonly number[]) {
+  return { firstOffset: BigInt(first), lastOffset: BigInt(last), records: offsets.map((offset) => record(offset)) };
+}
+
+function createStage(
+  options: {
+    nextOffset?: bigint;
+    earliest?: bigint;
+    /** What the carts database holds, where another owner has gone on. */
+    stored?: StoredOffset;
+    maxRecords?: number;
+    answer?: (batch: Batch) => RetriedResult | Promise<RetriedResult>;
+    admitReplay?: AdmitReplay;
+  } = {},
+) {
+  const batches: Batch[] = [];
+  const passed: bigint[] = [];
+  const ends: PartitionEnd[] = [];
+  const paused: string[] = [];
+  const partition: OwnedPartition = new OwnedPartition({
+    ownership: {
+      topic: 'live',
+      partition: 1,
+      ownerEpoch: 3n,
+      nextOffset: options.nextOffset ?? 0n,
+      lastCommitLsn: '0/AB',
+    },
+    consumerGroup: 'group',
+    admitReplay: options.admitReplay,
+    limits: { maxRecords: options.maxRecords ?? 100, maxBytes: 1_000_000 },
+    apply: async (batch) => {
+      batches.push(batch);
+      const orders = batch.entries.length;
+      return (await options.answer?.(batch)) ?? { kind: 'applied', orders, duplicates: 0, changed: 0, parked: 0 };
+    },
+    readEarliest: async () => options.earliest ?? 0n,
+    readStored: async () => options.stored ?? { ownerEpoch: 3n, nextOffset: partition.position() },
+    onApplied: () => undefined,
+    onPaused: ({ runId }) => paused.push(runId),
+    onEnd: (end) => ends.push(end),
+  });
+  const consume = (fetch: Omit<FetchedBatch, 'topic' | 'partition'>, until = signal) => {
+    const batch = { topic: 'live', partition: 1, ...fetch };
+    return partition.inSequence(() => consumeFetch(partition, batch, (offset) => passed.push(offset), until), until);
+  };
+  const ranges = () => batches.map(({ expectedOffset, nextOffset }) => [Number(expectedOffset), Number(nextOffset)]);
+  return { partition, consume, batches, passed, ends, paused, ranges };
+}
+
+describe('a partition', () => {
+  it('applies fetches one after the other, each on top of the last, control records included', async () => {
+    const { consume, ranges, passed, partition } = createStage();
+    await Promise.all([consume(fetched(0, 3, [0, 1, 2])), consume(fetched(4, 6, [4, 5]))]);
+    expect(ranges()).toEqual([
+      [0, 4],
+      [4, 7],
+    ]);
+    expect(passed).toEqual([3n, 6n]);
+    expect(partition.position()).toBe(7n);
+  });
+
+  it('never has two batches in flight', async () => {
+    let inFlight = 0;
+    const answer = async (): Promise<RetriedResult> => {
+      inFlight += 1;
+      expect(inFlight).toBe(1);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      inFlight -= 1;
+      return { kind: 'applied', orders: 1, duplicates: 0, changed: 0, parked: 0 };
+    };
+    const { consume, batches } = createStage({ answer, maxRecords: 1 });
+    await Promise.all([consume(fetched(0, 2, [0, 1, 2])), consume(fetched(3, 4, [3, 4]))]);
+    expect(batches).toHaveLength(5);
+  });
+
+  it('cuts a fetch into chunks that leave no offset out', async () => {
+    const { consume, ranges } = createStage({ maxRecords: 2 });
+    await consume(fetched(0, 9, [0, 3, 4, 5, 8]));
+    expect(ranges()).toEqual([
+      [0, 4],
+      [4, 6],
+      [6, 10],
+    ]);
+  });
+
+  it('stores the progress of a fetch with control and aborted records only', async () => {
+    const { consume, ranges, batches } = createStage();
+    await consume(fetched(0, 5, []));
+    expect(ranges()).toEqual([[0, 6]]);
+    expect(batches[0]).toMatchObject({ entries: [], replay: null, ownerEpoch: 3n });
+  });
+
+  it('hands on what it can read and what it can not, in sequence', async () => {
+    const { consume, batches } = createStage();
+    await consume({
+      firstOffset: 0n,
+      lastOffset: 2n,
+      records: [record(0), record(1), record(2, Buffer.from('garbage'))],
+    });
+    expect(batches[0]!.entries.map(({ kind }) => kind)).toEqual(['order', 'order', 'unreadable']);
+  });
+
+  it('halves its batches at a time limit, and grows back', async () => {
+    let limit = 2;
+    const answer = (batch: Batch): RetriedResult =>
+      batch.entries.length > limit
+        ? { kind: 'too-slow' }
+        : { kind: 'applied', orders: batch.entries.length, duplicates: 0, changed: 0, parked: 0 };
+    const { consume, batches, partition } = createStage({ answer, maxRecords: 8 });
+    await consume(fetched(0, 7, [0, 1, 2, 3, 4, 5, 6, 7]));
+    expect(partition.position()).toBe(8n);
+    limit = 8;
+    await consume(
+      fetched(
+        8,
+        31,
+        Array.from({ length: 24 }, (_, index) => 8 + index),
+      ),
+    );
+    expect(partition.position()).toBe(32n);
+    expect(batches.at(-1)!.entries.length + batches.at(-2)!.entries.length).toBeGreaterThan(8);
+  });
+});
+
+describe('a fetch that begins before the expected offset', () => {
+  it('is dropped when it was delivered before, and kafkajs is told where to go on', async () => {
+    const { consume, ranges, passed, ends } = createStage({ nextOffset: 10n, maxRecords: 2 });
+    const first = fetched(10, 15, [10, 11, 12, 13]);
+    await consume(first);
+    await consume(fetched(16, 17, [16, 17]));
+    // What the new leader was asked for while the first chunk of it, and then the second, was being applied.
+    await consume(first);
+    await consume({ ...first, firstOffset: 12n, records: first.records.slice(2) });
+    await consume(fetched(18, 18, [18]));
+    expect(ranges()).toEqual([
+      [10, 12],
+      [12, 16],
+      [16, 18],
+      [18, 19],
+    ]);
+    expect(passed).toEqual([11n, 15n, 17n, 17n, 17n, 18n]);
+    expect(ends).toEqual([]);
+  });
+
+  it('halts at once when it is a jump of kafkajs to the start of the partition', async () => {
+    const { consume, ends, batches } = createStage({ nextOffset: 10n });
+    await consume(fetched(0, 3, [0, 1, 2, 3]));
+    expect(batches).toHaveLength(0);
+    expect(ends).toMatchObject([
+      { kind: 'halted', error: { code: 'OFFSET_WENT_BACK', details: { expectedOffset: '10', fetchedOffset: '0' } } },
+    ]);
+  });
+
+  it('halts when other records are at the offsets of the last ones: the topic is another', async () => {
+    const { consume, ends, batches } = createStage();
+    await consume(fetched(0, 1, [0, 1]));
+    await consume(fetched(0, 1, [0, 1]));
+    expect(batches).toHaveLength(1);
+    expect(ends).toMatchObject([{ kind: 'halted', error: { code: 'OFFSET_WENT_BACK' } }]);
+  });
+
+  it('closes the partition by halting: later fetches are not applied either', async () => {
+    const { consume, ends, batches } = createStage({ nextOffset: 10n });
+    await consume(fetched(0, 3, [0]));
+    await consume(fetched(10, 11, [10, 11]));
+    expect(batches).toHaveLength(0);
+    expect(ends).toHaveLength(1);
+  });
+});
+
+describe('a fetch that begins after the expected offset', () => {
+  it('is taken while the partition still holds the expected offset', async () => {
+    const { consume, ends, ranges } = createStage({ nextOffset: 10n, earliest: 10n });
+    await consume(fetched(14, 15, [14, 15]));
+    expect(ends).toEqual([]);
+    expect(ranges()).toEqual([[10, 16]]);
+  });
+
+  it('halts when the records between were deleted, and nothing follows', async () => {
+    const { consume, ends, batches } = createStage({ nextOffset: 10n, earliest: 11n });
+    await consume(fetched(14, 15, [14, 15]));
+    await consume(fetched(10, 11, [10, 11]));
+    expect(batches).toHaveLength(0);
+    expect(ends).toMatchObject([
+      { kind: 'halted', error: { code: 'RECORDS_LOST', details: { expectedOffset: '10', earliestOffset: '11' } } },
+    ]);
+  });
+
+  it.each([
+    ['whose records are gone', 15],
+    ['that lies below', 0],
+  ])('%s does not halt a sink that was succeeded meanwhile: its successor may have applied them', async (_, first) => {
+    for (const stored of [
+      { ownerEpoch: 4n, nextOffset: 10n },
+      { ownerEpoch: 3n, nextOffset: 15n },
+    ]) {
+      const { consume, ends, batches } = createStage({ nextOffset: 10n, earliest: 15n, stored });
+      await consume(fetched(first, first, [first]));
+      expect(ends).toEqual([{ kind: 'stale-owner', topic: 'live', partition: 1 }]);
+      expect(batches).toEqual([]);
+    }
+  });
+});
+
+describe('the end of a partition', () => {
+  it('comes with another owner, once, and nothing follows', async () => {
+    const { consume, ends, batches, passed } = createStage({ answer: () => ({ kind: 'stale-owner' }), maxRecords: 1 });
+    await consume(fetched(0, 2, [0, 1, 2]));
+    await consume(fetched(3, 3, [3]));
+    expect(ends).toEqual([{ kind: 'stale-owner', topic: 'live', partition: 1 }]);
+    expect(batches).toHaveLength(1);
+    expect(passed).toEqual([]);
+  });
+
+  it('comes at a record of an unknown schema, before anything of its chunk is applied', async () => {
+    const unknown = encodeOrderPlaced(createEvent());
+    unknown[4] = unknown[4]! ^ 0xff;
+    const { consume, ends, ranges } = createStage({ maxRecords: 2 });
+    const records = [record(0), record(1), record(2), record(3, unknown)];
+    await consume({ firstOffset: 0n, lastOffset: 3n, records });
+    expect(ranges()).toEqual([[0, 2]]);
+    expect(ends).toMatchObject([{ kind: 'halted', error: { code: 'UNKNOWN_SCHEMA', details: { offset: '3' } } }]);
+  });
+
+  it('does not come from an interruption: the same records are applied later', async () => {
+    let interrupted = true;
+    const answer = (batch: Batch): RetriedResult =>
+      interrupted
+        ? { kind: 'interrupted' }
+        : { kind: 'applied', orders: batch.entries.length, duplicates: 0, changed: 0, parked: 0 };
+    const { consume, ends, passed, partition } = createStage({ answer });
+    await consume(fetched(0, 2, [0, 1, 2]));
+    expect(partition.position()).toBe(0n);
+    expect(passed).toEqual([]);
+    interrupted = false;
+    await consume(fetched(0, 2, [0, 1, 2]));
+    expect(partition.position()).toBe(3n);
+    expect(ends).toEqual([]);
+  });
+
+  it('is not needed for a fetch that was aborted: it is not begun', async () => {
+    const { consume, batches } = createStage();
+    await consume(fetched(0, 2, [0, 1, 2]), AbortSignal.abort());
+    expect(batches).toHaveLength(0);
+  });
+});
+
+describe('a partition of the replay topic', () => {
+  const [mine, foreign, cancelled] = [
+    createStamp(),
+    createStamp({ ruleVersion: 99 }),
+    createStamp({ ruleVersion: 99 }),
+  ];
+  const { runId: cancelledRun } = cancelled;
+  /** One record a stamp, at offsets from 0 on; null: not the tool's. */
+  const replayed = (...stamps: readonly (ReplayStamp | null)[]) => ({
+    firstOffset: 0n,
+    lastOffset: BigInt(stamps.length),
+    records: stamps.map((stamp, offset) => ({
+      ...record(offset),
+      headers: Object.fromEntries(
+        Object.entries(stamp === null ? {} : formatReplayHeaders(stamp, 'order')).map(([name, text]) => [
+          name,
+          Buffer.from(text),
+        ]),
+      ),
+    })),
+  });
+  const createReplayStage = (isCancelled = async (runId: string) => runId === cancelledRun) => {
+    const asked: string[] = [];
+    const admitReplay = createReplayAdmission(mine.ruleVersion, (runId) => {
+      asked.push(runId);
+      return isCancelled(runId);
+    });
+    return { ...createStage({ admitReplay }), asked };
+  };
+
+  it('gives each run a batch of its own, with its sum', async () => {
+    const { consume, batches, ranges, asked } = createReplayStage();
+    const other = createStamp({ mode: 'reapply' });
+    await consume(replayed(mine, mine, other, null));
+    expect(ranges()).toEqual([
+      [0, 2],
+      [2, 3],
+      [3, 5],
+    ]);
+    expect(batches.map(({ replay, tally }) => [replay, tally.count])).toEqual([
+      [mine, 2n],
+      [other, 1n],
+      [null, 0n],
+    ]);
+    expect(batches[2]!.entries).toMatchObject([{ kind: 'unreadable' }]);
+    expect(asked).toEqual([]);
+  });
+
+  it('is paused at a run with another version of the rule, until it is resumed and the run cancelled', async () => {
+    let isCancelled = false;
+    const { partition, consume, batches, ranges, passed, paused, ends } = createReplayStage(async () => isCancelled);
+    const fetch = replayed(mine, foreign, foreign, mine);
+    const rest = { ...fetch, firstOffset: 1n, records: fetch.records.slice(1) };
+    await consume(fetch);
+    expect(ranges()).toEqual([[0, 1]]);
+    expect(passed).toEqual([0n]);
+    expect(paused).toEqual([foreign.runId]);
+    expect(partition.pausedAt()).toEqual(foreign);
+
+    await consume(rest);
+    expect(batches).toHaveLength(1);
+    partition.resume();
+    await consume(rest);
+    expect(paused).toEqual([foreign.runId, foreign.runId]);
+    expect(batches).toHaveLength(1);
+
+    isCancelled = true;
+    partition.resume();
+    await consume(rest);
+    expect(ranges()).toEqual([
+      [0, 1],
+      [1, 3],
+      [3, 5],
+    ]);
+    expect(batches[1]).toMatchObject({ entries: [], replay: null, tally: EMPTY_TALLY });
+    expect(partition.pausedAt()).toBeUndefined();
+    expect(ends).toEqual([]);
+  });
+
+  it('is paused before an event of an unknown schema is parsed: the newer program may know it', async () => {
+    const { consume, paused, ends } = createReplayStage();
+    const fetch = replayed(foreign);
+    fetch.records[0]!.value![4]! ^= 0xff;
+    await consume(fetch);
+    expect(paused).toEqual([foreign.runId]);
+    expect(ends).toEqual([]);
+  });
+
+  it('asks once about a cancelled run, and about a waiting one each time', async () => {
+    const { partition, consume, asked } = createReplayStage();
+    await consume(replayed(cancelled, null, cancelled, foreign));
+    partition.resume();
+    await consume({
+      ...replayed(),
+      firstOffset: 3n,
+      lastOffset: 4n,
+      records: replayed(null, null, null, foreign).records.slice(3),
+    });
+    expect(asked).toEqual([cancelled.runId, foreign.runId, foreign.runId]);
+  });
+
+  it('takes nothing, and does not end, when it is aborted while it asks', async () => {
+    const abort = new AbortController();
+    const asking = Promise.withResolvers<boolean>();
+    const { consume, ends, batches, asked } = createReplayStage(() => asking.promise);
+    const consuming = consume(replayed(foreign), abort.signal);
+    await waitFor('the question', () => asked.length === 1);
+    abort.abort();
+    asking.reject(new Error('aborted'));
+    await consuming;
+    expect(ends).toEqual([]);
+    expect(batches).toEqual([]);
+  });
+});
