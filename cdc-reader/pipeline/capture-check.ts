@@ -3,13 +3,14 @@
 // stream without an error. A check that began after a transaction had come, and finds the fingerprint unchanged, proves
 // that nothing before it is missing (I11). It reads catalogues only. When to check is the publisher's and acknowledger's.
 import { type CaptureFingerprint, compareCapture, describeMoved, recordedOids } from '#schemas/capture-fingerprint.ts';
-import type { Lsn } from '#schemas/lsn.ts';
+import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { captureChanged } from '../errors.ts';
 import { READER_CAPTURE_CHANGED, READER_VISIBILITY_CHANGED } from '../metrics.ts';
 import { findVisibilityProblems } from '../postgres/capture.ts';
 import type { SourceSession } from '../postgres/source-session.ts';
+import { UnpublishableError } from './unpublishable-errors.ts';
 
 export interface CaptureCheck {
   /** `throughLsn`: what is published, for the error to tell. @throws the halt for a difference, or what Postgres said */
@@ -59,4 +60,14 @@ export function createCaptureCheck(options: {
       );
     },
   };
+}
+
+/** Builds events of rows that were read by name: where one can't be an event, a change of the tables is the better reason. */
+export async function preferTablesChanged<T>(check: Pick<CaptureCheck, 'run'>, build: () => T): Promise<T> {
+  try {
+    return build();
+  } catch (error) {
+    if (error instanceof UnpublishableError) await check.run(LSN_ZERO);
+    throw error;
+  }
 }

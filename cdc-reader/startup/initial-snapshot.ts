@@ -19,7 +19,7 @@ import { failpoint } from '#service/failpoint.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { captureChanged, SlotDroppedError, SystemChangedError } from '../errors.ts';
 import { READER_FIRST_START } from '../metrics.ts';
-import { type CaptureCheck, createCaptureCheck } from '../pipeline/capture-check.ts';
+import { type CaptureCheck, createCaptureCheck, preferTablesChanged } from '../pipeline/capture-check.ts';
 import { OrderIndex } from '../pipeline/order-index.ts';
 import { type EventRecord, eventRecord } from '../pipeline/prepare-transaction.ts';
 import { readCapturedTables } from '../postgres/capture.ts';
@@ -143,7 +143,8 @@ export async function runFirstStart(context: StartContext, source: SourceSession
   const events = snapshotEvents(config, identity, slot.consistentPoint, checkpoint.partitions, checkpoint.generation);
   for await (const orders of snapshot) {
     lifeline.signal.throwIfAborted();
-    const { records, lastPublished } = events(orders.filter(({ order }) => published.find(order.order_id!) < 0));
+    const missing = orders.filter(({ order }) => published.find(order.order_id!) < 0);
+    const { records, lastPublished } = await preferTablesChanged(captureCheck, () => events(missing));
     if (lastPublished === null) continue;
     checkpoint = { ...checkpoint, lastPublished };
     await publish(checkpoint, records);
