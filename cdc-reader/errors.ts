@@ -147,8 +147,12 @@ export class TablesChangedError extends HaltError {
   /** `moved`: where the captured tables are now, of those that are not under their name. */
   constructor(differences: readonly CaptureDifference[], moved: readonly string[], throughLsn: Lsn, flushLsn: Lsn) {
     const where = moved.map((sentence) => ` ${sentence}`).join('');
+    const isTraceOnly = differences.every(({ field }) => field.endsWith(' xmin'));
+    const harmless = isTraceOnly
+      ? ' A GRANT of what was granted already, or an owner or privilege that was changed and changed back, leaves the same trace: if that was all, nothing has to be put back or copied.'
+      : '';
     super(
-      `The captured tables are not what they were at the last check (${formatDifferences(differences)}): they were renamed, replaced, moved or altered, and orders inserted meanwhile may be missing from the stream.${where} Everything before ${formatLsn(throughLsn)} was published; the server is at ${formatLsn(flushLsn)}. ${PUT_TABLES_BACK}`,
+      `The captured tables are not what they were at the last check (${formatDifferences(differences)}): they were renamed, replaced, moved or altered, and orders inserted meanwhile may be missing from the stream.${where}${harmless} Everything before ${formatLsn(throughLsn)} was published; the server is at ${formatLsn(flushLsn)}. ${PUT_TABLES_BACK}`,
       { ...lsns({ throughLsn, flushLsn }), ...differenceDetails(differences) },
     );
   }

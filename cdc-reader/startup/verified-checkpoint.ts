@@ -102,7 +102,7 @@ export async function haltIfTablesChanged(
 ): Promise<void> {
   const slot = await source.readSlot(config.slotName);
   if (slot === null || slot.active) return;
-  const checkpoint = await readStreamingCheckpoint(config, logger);
+  const checkpoint = await readPublishedCheckpoint(config, logger);
   if (checkpoint === null) return;
   const differences = compareCapture(checkpoint.capture, found).differences;
   if (!differences.some(({ subject }) => subject === 'table')) return;
@@ -112,8 +112,8 @@ export async function haltIfTablesChanged(
   throw captureChanged(config.publicationName, differences, moved, checkpoint.throughLsn, flushLsn);
 }
 
-/** The newest checkpoint if it is of this very database and streaming, and nothing newer can be hidden behind it. */
-async function readStreamingCheckpoint(config: CdcReaderConfig, logger: Logger): Promise<Checkpoint | null> {
+/** The newest checkpoint by which something was published from this very database, unless a newer one may be hidden. */
+async function readPublishedCheckpoint(config: CdcReaderConfig, logger: Logger): Promise<Checkpoint | null> {
   try {
     const identity = await readIdentity({
       databaseUrl: config.orderDatabaseUrl,
@@ -122,7 +122,9 @@ async function readStreamingCheckpoint(config: CdcReaderConfig, logger: Logger):
     await using kafka = new AsyncDisposableStack();
     const open = kafka.adopt(await openKafka(config, logger), (one) => one.close());
     const { checkpoint, isHidden } = await findCheckpoint(config, open, 'settled', false);
-    if (checkpoint === null || isHidden || checkpoint.state !== 'streaming') return null;
+    if (checkpoint === null || isHidden) return null;
+    // An unfinished first start that has published nothing begins again, from whatever tables there are by then.
+    if (checkpoint.state !== 'streaming' && checkpoint.lastPublished === null) return null;
     const isSame =
       checkpoint.systemIdentifier === identity.systemIdentifier && checkpoint.database === identity.database;
     return isSame ? checkpoint : null;

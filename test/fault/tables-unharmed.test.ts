@@ -118,29 +118,6 @@ const harmless: readonly Harmless[] = [
     down: ({ other }) => [`REVOKE USAGE ON SCHEMA public FROM ${other}`],
   },
   {
-    name: 'rights on the schema that are there already are granted again, as deployment tools do',
-    running: ({ reader }) => [
-      `GRANT USAGE ON SCHEMA public TO ${reader}`,
-      `GRANT USAGE ON SCHEMA public TO ${reader}`,
-      `GRANT USAGE ON SCHEMA public TO ${reader}`,
-    ],
-  },
-  {
-    name: 'rights on the schema are granted and revoked in one moment',
-    running: ({ other, reader }) => [
-      `GRANT USAGE ON SCHEMA public TO ${reader}`,
-      `GRANT USAGE ON SCHEMA public TO ${other}; REVOKE USAGE ON SCHEMA public FROM ${other}`,
-    ],
-  },
-  {
-    name: 'rights on the row types are granted again',
-    running: ({ other }) => [
-      `GRANT USAGE ON TYPE orders TO ${other}`,
-      `GRANT USAGE ON TYPE orders TO ${other}`,
-      `REVOKE USAGE ON TYPE orders FROM ${other}`,
-    ],
-  },
-  {
     name: 'comments and storage parameters change',
     running: ({ publication }) => [
       ...onBoth((table) => `COMMENT ON TABLE ${table} IS 'tables of the shop'`),
@@ -338,5 +315,25 @@ describe('a reader amid harmless changes', () => {
     await traffic.stop();
     await stage.requireClean();
     requireUndisturbed(first);
+  });
+
+  // What the catalogue keeps is then the same as after a rename and back, which loses orders: nobody can tell (I11).
+  it.each([
+    [
+      'rights on the schema that are there already are granted again',
+      (role: string) => `GRANT USAGE ON SCHEMA public TO ${role}`,
+    ],
+    [
+      'rights on a row type that are there already are granted again',
+      (role: string) => `GRANT USAGE ON TYPE orders TO ${role}`,
+    ],
+  ])('halts, and names that as a possible cause, when %s', async (_, grant) => {
+    const first = await stage.startStreaming({ more: as });
+    await stage.sql(grant(names.other));
+    await first.waitForLog('reader.capture-changed', { deadlineMs: 30_000 });
+    await stage.sql(grant(names.other));
+    const halted = await first.waitForLog('pipeline.halted', { deadlineMs: 30_000 });
+    expect(halted.code).toBe('TABLES_CHANGED');
+    expect(halted.msg).toContain('A GRANT of what was granted already');
   });
 });

@@ -66,7 +66,9 @@ export async function createReaderStage(label: string, servers?: TestServers): P
 
 /** Waits until the reader has paused at a failpoint. */
 export async function waitPaused(reader: Service, name: string): Promise<void> {
-  await waitFor(`the reader to pause at ${name}`, () =>
-    [...reader.logs].some((entry) => entry.event === 'failpoint.paused' && entry.name === name),
+  await waitFor(
+    `the reader to pause at ${name}`,
+    () => [...reader.logs].some((entry) => entry.event === 'failpoint.paused' && entry.name === name),
+    { deadlineMs: 30_000 },
   );
 }
