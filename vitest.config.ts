@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 // `fast` and `stand-ins` need no server and are part of `npm run check`. `real` and `fault` start one Postgres and one
 // Kafka for all their files, and faults that need servers of their own start those; each test has its own databases,
-// topics and slot, so files run side by side (they mostly wait: npm scripts set how many). `matrix` and `compose` have
+// topics and slot, so files run side by side (they mostly wait: npm scripts set how many). `matrix`, `capture` and `compose` have
 // commands of their own.
 const fast = {
   pool: 'threads' as const,
@@ -40,19 +40,24 @@ const matrix = [
   'test/fault/sink-outage.test.ts',
   'test/fault/sink-zombies.test.ts',
   'test/fault/pressure.test.ts',
+  'test/fault/disaster-*.test.ts',
+  'test/integration/adopt.test.ts',
+  'test/integration/kafka-leader-moves.test.ts',
+  'test/integration/replay-property.test.ts',
+  'test/integration/reader-replay-window.test.ts',
+];
+
+/** What can be done to the captured tables, in every situation: hundreds of cases, each with a reader of its own (class K). */
+const capture = [
   'test/fault/tables-changed.test.ts',
   'test/fault/tables-published.test.ts',
   'test/fault/tables-unharmed.test.ts',
   'test/fault/visibility.test.ts',
   'test/fault/bad-rows.test.ts',
   'test/fault/upgrade-checkpoint.test.ts',
-  'test/fault/disaster-*.test.ts',
-  'test/integration/adopt.test.ts',
   'test/integration/tables-replaced.test.ts',
-  'test/integration/kafka-leader-moves.test.ts',
-  'test/integration/replay-property.test.ts',
-  'test/integration/reader-replay-window.test.ts',
 ];
+const elsewhere = [...matrix, ...capture];
 
 export default defineConfig({
   test: {
@@ -67,9 +72,10 @@ export default defineConfig({
         },
       },
       { test: { name: 'stand-ins', include: standIns, ...fast } },
-      { test: { name: 'real', include: ['test/{contract,integration}/**/*.test.ts'], exclude: matrix, ...real } },
-      { test: { name: 'fault', include: ['test/fault/**/*.test.ts'], exclude: matrix, ...real } },
+      { test: { name: 'real', include: ['test/{contract,integration}/**/*.test.ts'], exclude: elsewhere, ...real } },
+      { test: { name: 'fault', include: ['test/fault/**/*.test.ts'], exclude: elsewhere, ...real } },
       { test: { name: 'matrix', include: matrix, ...real } },
+      { test: { name: 'capture', include: capture, ...real } },
       { test: { name: 'compose', include: ['test/compose/**/*.test.ts'], ...real, globalSetup: [] } },
     ],
   },
