@@ -15,7 +15,7 @@ export class StackRunsError extends Error {
   constructor(home: string, pid: number) {
     super(
       `npm start already runs on ${home} (process ${pid}). Use that one, stop it (Ctrl-C there, or kill ${pid}), or give ` +
-        `this one a folder and ports of its own (TILLSTREAM_HOME, ORDER_API_PORT, … as listed in the README).`,
+        `this one a folder and ports of its own (TILLSTREAM_HOME, ORDER_API_PORT, … as listed in docs/configuration.md).`,
     );
     this.name = 'StackRunsError';
   }

@@ -53,7 +53,7 @@ describe('a reader whose servers go away', () => {
 
   /**
    * Not while the markers of a commit are being written: the only broker of a cluster forgets them when it starts again
-   * (ARCHITECTURE, "Gotchas"), and what was committed is hidden for ever.
+   * (docs/failures.md, "Gotchas"), and what was committed is hidden for ever.
    */
   const killKafka = async (): Promise<void> => {
     await stage.oracle.waitUntilDrained(20_000);

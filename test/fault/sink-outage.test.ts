@@ -214,7 +214,7 @@ test('Kafka that is killed, and away for longer than a session, is waited for', 
   const sink = await stage.startSink();
   await stage.fillCarts(users);
   await stage.publish(users);
-  // Not while markers are being written: the only broker of a cluster forgets them (ARCHITECTURE, "Gotchas").
+  // Not while markers are being written: the only broker of a cluster forgets them (docs/failures.md, "Gotchas").
   await stage.waitDrained();
   await kafka.kill();
   await delay(15_000);

@@ -143,7 +143,7 @@ describe('a sink that has taken its partitions over in the database, and fetched
 });
 
 describe('a sink with default times', () => {
-  /** Nothing is set that the README has a default for, but a failpoint. */
+  /** Nothing is set that docs/configuration.md has a default for, but a failpoint. */
   const startSink = async (failpoints?: string): Promise<Service> => {
     const nodeArgs = failpoints === undefined ? [] : ['--import', './test/support/failpoints.ts'];
     const more: Record<string, string> = failpoints === undefined ? {} : { TILLSTREAM_FAILPOINTS: failpoints };

@@ -1,6 +1,6 @@
 // What may be done to the captured tables, their schema and publication, and to the server's catalogues, without costing
 // an order, a halt or a restart: amid traffic while the reader runs, and across a restart. The reader runs as a role that
-// is no superuser, made as the README says.
+// is no superuser, made as docs/operations.md says.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   type CaptureStage,

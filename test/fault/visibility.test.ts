@@ -1,6 +1,6 @@
 // What the reader's role may read decides whether it can prove anything, and never what the stream brings: a start without
 // the right to see every row waits by name, a reader that streams warns and goes on. Settings that a role brings along
-// matter to nothing (I1, I11). The roles are made as the README says.
+// matter to nothing (I1, I11). The roles are made as docs/operations.md says.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   type CaptureStage,

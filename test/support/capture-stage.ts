@@ -1,5 +1,5 @@
 // A stage on which the captured tables are changed under the reader: orders that go on being placed by whatever the tables
-// are called now, roles for the reader as the README makes them, and what must hold of a halt: nothing that came after the
+// are called now, roles for the reader as docs/operations.md makes them, and what must hold of a halt: nothing that came after the
 // change is published or acknowledged, and the message names the cause.
 
 import { expect } from 'vitest';
@@ -20,7 +20,7 @@ export type CaptureStage = ReaderStage & {
   confirmedLsn(): Promise<bigint>;
   /** Places orders, one transaction each, until it is stopped. */
   startTraffic(options?: { mayFail?: boolean }): Traffic;
-  /** Makes a role as the README says; returns its name and the variable that has the reader use it. */
+  /** Makes a role as docs/operations.md says; returns its name and the variable that has the reader use it. */
   createRole(attributes?: string): Promise<{ name: string; env: { ORDER_DATABASE_URL: string } }>;
   /** As the publication of the migrations, or FOR ALL TABLES. */
   createPublication(what: string): Promise<void>;

@@ -54,7 +54,7 @@ const readerTimes = { WAL_SENDER_TIMEOUT_MS: '2000', TRANSACTION_TIMEOUT_MS: '50
 const sinkTimes = { SESSION_TIMEOUT_MS: '6000', LAG_INTERVAL_MS: '1000' };
 export const { SLOT_NAME: slotName, CONSUMER_GROUP: consumerGroup, ORDERS_TOPIC: ordersTopic } = names;
 
-/** The readers' role, made as the README says; the last grant lets the window of WAL move on where the server is idle. */
+/** The readers' role, made as docs/operations.md says; the last grant lets the window of WAL move on where the server is idle. */
 export const readerRole = 'reader';
 const createReaderRole = `
   CREATE ROLE ${readerRole} LOGIN REPLICATION;
