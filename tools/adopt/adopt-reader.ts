@@ -74,7 +74,8 @@ export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
     print,
   );
   if (facts.checkpoint !== null && facts.checkpoint.state !== 'streaming') {
-    return adoptFirstStart(options, kafka, facts, facts.checkpoint);
+    await adoptFirstStart(options, kafka, facts, facts.checkpoint); // awaited: leaving this scope closes its connections
+    return;
   }
   const plan = planReader(facts);
   const carts = plan.newGeneration === null ? null : resources.adopt(openCarts(options), (one) => one.close());
