@@ -336,6 +336,12 @@ describe('the WAL as a source', () => {
     expect(orders).toHaveLength(60_000);
   });
 
+  it('stops by name at a row of a table that was not the captured one, and skips none', async () => {
+    const others = { orders: 1, order_items: 2 };
+    await expect(readChunks(walSource(whole, { captured: others }))).rejects.toMatchObject({ code: 'TABLES_CHANGED' });
+    expect(await temporarySlots()).toEqual([]);
+  });
+
   it('ends with an error that names it when the window has moved on in the meantime', async () => {
     await query('SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())', [windowSlotName]);
     await expect(readChunks(walSource(whole))).rejects.toMatchObject({ code: 'WAL_RANGE_GONE' });

@@ -20,8 +20,8 @@ import { ToolRefusal } from '../run-tool.ts';
 import { type Conversation, requireYes } from './confirm.ts';
 import { formatReaderDone, formatReaderPlan } from './format-reader-plan.ts';
 import { formatRepairs } from './gap.ts';
-import { inspectReader } from './inspect-reader.ts';
-import { requireNoOrdersLeft } from './left-orders.ts';
+import { inspectReader, TablesReplacedRefusal } from './inspect-reader.ts';
+import { requireNoOrdersLeft, showLeftOrders } from './left-orders.ts';
 import { buildCheckpoint, findUnapplied, planReader, type ReaderFacts } from './plan-reader.ts';
 import { resetOffsets } from './reset-offsets.ts';
 import { readTopicGeneration } from './sql/read-topic-generation.ts';
@@ -58,23 +58,23 @@ export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
   }
   const kafka = resources.adopt(await openKafka(config, logger), (open) => open.close());
 
-  const facts = await inspectReader(config, source, kafka, print);
+  const openBoth = () => ({
+    orders: resources.adopt(openDatabase(config.orderDatabaseUrl, logger), (one) => one.close()),
+    carts: resources.adopt(openCarts(options), (one) => one.close()),
+  });
+  const facts = await inspectReader(config, source, kafka, print).catch(async (error) => {
+    if (error instanceof TablesReplacedRefusal) await showBeforeRefusal(options, error, openBoth);
+    throw error;
+  });
   if (facts.halt === null && !options.force) {
     throw new ToolRefusal(
       'nothing wrong is found: start the reader. If it halts again while it streams (CONTENTS_DIFFER, ORDER_WITHOUT_ITEMS and others show only then), come back with --force',
     );
   }
-  await requireNoOrdersLeft(
-    facts,
-    options.leaveOrders,
-    () => ({
-      orders: resources.adopt(openDatabase(config.orderDatabaseUrl, logger), (one) => one.close()),
-      carts: resources.adopt(openCarts(options), (one) => one.close()),
-    }),
-    print,
-  );
+  requireNoOrdersLeft(await showLeftOrders(facts, openBoth, print), options.leaveOrders);
   if (facts.checkpoint !== null && facts.checkpoint.state !== 'streaming') {
-    return adoptFirstStart(options, kafka, facts, facts.checkpoint);
+    await adoptFirstStart(options, kafka, facts, facts.checkpoint); // awaited: leaving this scope closes its connections
+    return;
   }
   const plan = planReader(facts);
   const carts = plan.newGeneration === null ? null : resources.adopt(openCarts(options), (one) => one.close());
@@ -121,6 +121,23 @@ export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
   const gaps = reset === null ? checkpoint.gaps : findUnapplied(facts, reset.applied, checkpoint);
   const repairs = formatRepairs(gaps, plan.isInWal ? await readWindow(options) : null);
   for (const line of formatReaderDone(checkpoint, reset?.groups ?? null, repairs)) print(line);
+}
+
+/** Adopt refuses anyhow; which orders are at stake is worth knowing, and what keeps that from being known is no reason. */
+async function showBeforeRefusal(
+  { cartDatabaseUrl, conversation: { print } }: AdoptReaderOptions,
+  { facts }: TablesReplacedRefusal,
+  openBoth: Parameters<typeof showLeftOrders>[1],
+): Promise<void> {
+  if (cartDatabaseUrl === undefined) {
+    print('With CART_DATABASE_URL set, adopt also lists the orders that only the replaced tables hold.');
+    return;
+  }
+  try {
+    await showLeftOrders(facts, openBoth, print);
+  } catch (error) {
+    print(`Which orders only the replaced tables hold can not be told: ${(error as Error).message}`);
+  }
 }
 
 /** The reader does the first start again; orders that were published are not published twice. */

@@ -32,6 +32,16 @@ import type { ReaderFacts } from './plan-reader.ts';
 const TIMED_OUT_GRACE_MS = 15_000;
 const LOOK_AGAIN_MS = 200;
 
+/** The captured tables are not under their names, and those of today can't feed a reader: they must be put back first. */
+export class TablesReplacedRefusal extends ToolRefusal {
+  readonly facts: Pick<ReaderFacts, 'checkpoint' | 'capture' | 'tableNames'>;
+
+  constructor(message: string, facts: TablesReplacedRefusal['facts']) {
+    super(message);
+    this.facts = facts;
+  }
+}
+
 /** @throws ToolRefusal where there is nothing that adopting could mend */
 export async function inspectReader(
   config: CdcReaderConfig,
@@ -66,7 +76,7 @@ export async function inspectReader(
   if (problems.length > 0) {
     // Tables that are not under their names have a better remedy than what they lack there.
     if (checkpoint !== null && differences.some(({ subject }) => subject === 'table')) {
-      throw new ToolRefusal(changed(checkpoint).message);
+      throw new TablesReplacedRefusal(changed(checkpoint).message, { checkpoint, capture, tableNames });
     }
     throw new ToolRefusal(
       `mend this first: ${problems.map(({ problem, remedy }) => `${problem} ${remedy}`).join(' ')}`,

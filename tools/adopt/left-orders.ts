@@ -2,35 +2,42 @@
 // The ledger and today's tables are asked; nothing is written. Guarantees: adopt goes on only where nothing is left, or the
 // operator has said how many orders may be given up.
 import type { Database } from '#service/database.ts';
-import { findLeftOrders, findOldTables, formatLeftOrders } from '../captured/old-tables.ts';
+import { countLeftOrders, findLeftOrders, findOldTables, formatLeftOrders } from '../captured/old-tables.ts';
 import { ToolRefusal } from '../run-tool.ts';
 import type { ReaderFacts } from './plan-reader.ts';
 
 const REMEDY =
-  'First put the captured tables back under their names, and copy into them what was inserted into the others. Orders ' +
-  'that can not be had are given up with --leave-orders N';
+  'Put the captured tables back under their names, copy into them what was inserted into the others, run adopt again, start ' +
+  'the reader, then run `npm run replay -- --source tables` and `npm run audit`. Orders that can not be had are given up ' +
+  'with --leave-orders N';
+
+type Changed = Pick<ReaderFacts, 'checkpoint' | 'capture' | 'tableNames'>;
+
+/** What is left in the replaced tables: orders, each counted once, and whether one of the tables is gone. */
+export interface Left {
+  readonly count: number;
+  readonly isGone: boolean;
+}
 
 /**
- * `open`: connects to both databases; called only where a captured table is not under its name.
- * @throws ToolRefusal while more orders are left than `leaveOrders`, or a table is gone and nothing was said
+ * Counts and lists what only the replaced tables hold. `open`: connects to both databases; called only where a captured
+ * table is not under its name.
  */
-export async function requireNoOrdersLeft(
-  { checkpoint, capture, tableNames }: ReaderFacts,
-  leaveOrders: number | undefined,
+export async function showLeftOrders(
+  { checkpoint, capture, tableNames }: Changed,
   open: () => { readonly orders: Database; readonly carts: Database },
   print: (line: string) => void,
-): Promise<void> {
+): Promise<Left> {
   const oldTables = checkpoint === null ? [] : findOldTables(checkpoint.capture, capture, tableNames);
-  if (oldTables.length === 0) return;
+  if (oldTables.length === 0) return { count: 0, isGone: false };
   const { orders, carts } = open();
-  let count = 0;
-  let isGone = false;
-  for (const old of oldTables) {
-    const found = await findLeftOrders(old, capture, orders, carts);
-    count += found.left?.count ?? 0;
-    isGone ||= found.left === null;
-    for (const line of formatLeftOrders(found)) print(line);
-  }
+  const all = await findLeftOrders(oldTables, capture, orders, carts);
+  for (const line of all.flatMap(formatLeftOrders)) print(line);
+  return { count: countLeftOrders(all), isGone: all.some(({ left }) => left === null) };
+}
+
+/** @throws ToolRefusal while more orders are left than `leaveOrders`, or a table is gone and nothing was said */
+export function requireNoOrdersLeft({ count, isGone }: Left, leaveOrders: number | undefined): void {
   if (leaveOrders === undefined && isGone) {
     throw new ToolRefusal(`a captured table is gone, and what it held with it. ${REMEDY}`);
   }

@@ -12,6 +12,7 @@ import { ConfigurationError } from '#service/environment.ts';
 import { findVisibilityProblems } from '../../cdc-reader/postgres/capture.ts';
 import type { SourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import {
+  countLeftOrders,
   findCapturedOids,
   findLeftOrders,
   findOldTables,
@@ -64,13 +65,22 @@ export async function inspectTables(
     ...differences.map((one) => `  ${one.field}: ${one.expected} -> ${one.found}`),
     ...describeMoved(recorded, names).map((sentence) => `  ${sentence}`),
   ];
-  let leftOrders = 0;
-  for (const old of oldTables) {
-    const left = await findLeftOrders(old, found, orders, carts);
-    leftOrders += left.left?.count ?? 0;
-    lines.push(...formatLeftOrders(left).map((line) => `  ${line}`));
-  }
-  return { oldTables, lines, leftOrders };
+  const left = await findLeftOrders(oldTables, found, orders, carts);
+  lines.push(...left.flatMap(formatLeftOrders).map((line) => `  ${line}`));
+  return { oldTables, lines, leftOrders: countLeftOrders(left) };
+}
+
+const KINDS: Readonly<Record<string, string>> = { v: 'a view', m: 'a materialized view', f: 'a foreign table' };
+
+/** What stands under the names of the contract and is no table: the comparison shows what it shows. */
+export function describeStandIns({ tables }: CaptureFingerprint): string[] {
+  return contractTableNames.flatMap((table) => {
+    const what = KINDS[tables[table]?.kind ?? 'r'];
+    if (what === undefined) return [];
+    return [
+      `${contractSchema}.${table} is ${what}: orders are compared as it shows them, and the reader captures ordinary tables only.`,
+    ];
+  });
 }
 
 /** Which of these orders an old table has. */

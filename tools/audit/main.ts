@@ -1,6 +1,7 @@
 // `npm run audit`: do the orders and the carts database agree, and if not, which orders differ and how.
 import process from 'node:process';
 import { createLogger } from '../../service/logger.ts';
+import { requireReadable } from '../captured/unreadable-rows.ts';
 import { runTool } from '../run-tool.ts';
 import { parseAuditArguments } from './arguments.ts';
 import { readAuditConfig } from './config.ts';
@@ -18,5 +19,7 @@ await runTool('audit', process, EXIT_UNAVAILABLE, async () => {
     progress.end();
     process.stdout.write(`${line}\n`);
   };
-  return runAudit(config, options, { print, show: progress.show }, createLogger('audit', 'fatal'));
+  return requireReadable('ORDER_DATABASE_URL or CART_DATABASE_URL', () =>
+    runAudit(config, options, { print, show: progress.show }, createLogger('audit', 'fatal')),
+  );
 });

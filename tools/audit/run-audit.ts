@@ -17,7 +17,13 @@ import { formatRepairs } from '../adopt/gap.ts';
 import { readWindowFrom } from '../adopt/window-slot.ts';
 import type { AuditArguments } from './arguments.ts';
 import type { AuditConfig } from './config.ts';
-import { inspectTables, readReplacedOrders, requireReadableTables, type TablesReport } from './inspect-tables.ts';
+import {
+  describeStandIns,
+  inspectTables,
+  readReplacedOrders,
+  requireReadableTables,
+  type TablesReport,
+} from './inspect-tables.ts';
 import { mergeByOrderId } from './merge-join.ts';
 import { settleWalEnd } from './progress.ts';
 import { formatReport } from './report.ts';
@@ -87,7 +93,7 @@ export async function runAudit(
     recorded === null
       ? { oldTables: [], lines: [], leftOrders: 0 }
       : await inspectTables(recorded.capture, capture, source, orders, carts);
-  for (const line of tables.lines) output.print(line);
+  for (const line of [...describeStandIns(capture), ...tables.lines]) output.print(line);
 
   const placed = resources.adopt(await openSnapshot(orders), (session) => session.close());
   const walEnd = parseLsn((await placed.query(readWalEnd))[0].wal_end);

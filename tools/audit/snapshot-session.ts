@@ -3,9 +3,9 @@
 // server's ends it. It holds back vacuum while it is open.
 import { IsolationLevel, type SQLQuery, type Transaction } from '@databases/pg';
 import type { Database } from '#service/database.ts';
+import { beginUnbounded } from '../captured/sql/begin-unbounded.ts';
 import { groupByOrderId } from './merge-join.ts';
 import type { AppliedOrder, PlacedOrder } from './order-facts.ts';
-import { beginUnbounded } from './sql/begin-unbounded.ts';
 import { fetchRows } from './sql/fetch-rows.ts';
 import { openItemsCursor } from './sql/open-items-cursor.ts';
 import { openLedgerCursor } from './sql/open-ledger-cursor.ts';

@@ -2,7 +2,7 @@
 // that was committed before a swap and not published yet lies under the old oid: neither the stream nor a replay from the
 // tables brings it. Guarantees: bounded memory, however large the table; nothing is written. What to do about what is left
 // is adopt's and the audit's.
-import { IsolationLevel } from '@databases/pg';
+import { IsolationLevel, type SQLQuery } from '@databases/pg';
 import {
   type CaptureFingerprint,
   type RecordedCapture,
@@ -11,9 +11,11 @@ import {
 } from '#schemas/capture-fingerprint.ts';
 import { type ContractTable, contractSchema, contractTableNames } from '#schemas/contract-tables.ts';
 import type { Database } from '#service/database.ts';
+import { beginUnbounded } from './sql/begin-unbounded.ts';
 import { closeOldOrders, fetchOldOrders, openOldOrders } from './sql/open-old-orders.ts';
 import { readAppliedOrders } from './sql/read-applied-orders.ts';
 import { readHeldOrders } from './sql/read-held-orders.ts';
+import { requireReadable } from './unreadable-rows.ts';
 
 /** `now`: what the table is called now; null when it does not exist any more. */
 export interface OldTable {
@@ -22,10 +24,15 @@ export interface OldTable {
   readonly now: TableName | null;
 }
 
-/** Orders of an old table that neither the ledger nor today's table of its name has; null: the table is gone. */
+/** Orders of an old table that neither the ledger nor today's table of its name has; `left` is null when it is gone. */
 export interface LeftOrders {
   readonly old: OldTable;
-  readonly left: { readonly count: number; readonly examples: readonly string[] } | null;
+  readonly left: {
+    readonly count: number;
+    /** Those that no old table before this one has left too: an order lies in both tables, and counts once. */
+    readonly further: number;
+    readonly examples: readonly string[];
+  } | null;
 }
 
 const EXAMPLES = 20;
@@ -52,34 +59,70 @@ export function findOldTables(
     .map(({ table, oid }) => ({ table, oid, now: names.get(oid) ?? null }));
 }
 
-/** @throws what Postgres said, for example that the role may not read the old table */
+/** One table after the other, in bounded memory. @throws ConfigurationError where the role may not read one of them */
 export async function findLeftOrders(
+  oldTables: readonly OldTable[],
+  found: CaptureFingerprint,
+  orders: Database,
+  carts: Database,
+): Promise<LeftOrders[]> {
+  const all: LeftOrders[] = [];
+  for (const [index, old] of oldTables.entries()) {
+    all.push(await findLeftIn(old, oldTables.slice(0, index), found, orders, carts));
+  }
+  return all;
+}
+
+async function findLeftIn(
   old: OldTable,
+  before: readonly OldTable[],
   found: CaptureFingerprint,
   orders: Database,
   carts: Database,
 ): Promise<LeftOrders> {
-  const { table, now } = old;
+  const { now } = old;
   if (now === null) return { old, left: null };
-  const hasToday = found.tables[table] !== null;
-  let count = 0;
+  let [count, further] = [0, 0];
   const examples: string[] = [];
   const read = { isolationLevel: IsolationLevel.REPEATABLE_READ, readOnly: true };
   await orders.pool.tx(async (tx) => {
-    await tx.query(openOldOrders(now.schema, now.name));
+    const ask = (statement: SQLQuery) =>
+      requireReadable('ORDER_DATABASE_URL', async () => idsOf(await tx.query(statement)));
+    /** Which of these orders, none of them in the ledger, are left in a table. */
+    const selectLeft = async ({ table }: OldTable, ids: readonly string[]): Promise<string[]> => {
+      if (found.tables[table] === null || ids.length === 0) return [...ids];
+      const held = new Set(await ask(readHeldOrders(contractSchema, table, ids)));
+      return ids.filter((id) => !held.has(id));
+    };
+    await tx.query(beginUnbounded);
+    await ask(openOldOrders(now.schema, now.name));
     for (;;) {
-      const ids = idsOf(await tx.query(fetchOldOrders));
+      const ids = await ask(fetchOldOrders);
       if (ids.length === 0) break;
       const applied = new Set(idsOf(await carts.pool.query(readAppliedOrders(ids))));
-      const unknown = ids.filter((id) => !applied.has(id));
-      const held = new Set(hasToday ? idsOf(await tx.query(readHeldOrders(contractSchema, table, unknown))) : []);
-      const left = unknown.filter((id) => !held.has(id));
+      const left = await selectLeft(
+        old,
+        ids.filter((id) => !applied.has(id)),
+      );
+      let uncounted = left;
+      for (const other of before) {
+        if (other.now === null || uncounted.length === 0) continue;
+        const there = await ask(readHeldOrders(other.now.schema, other.now.name, uncounted));
+        const counted = new Set(await selectLeft(other, there));
+        uncounted = uncounted.filter((id) => !counted.has(id));
+      }
       count += left.length;
+      further += uncounted.length;
       examples.push(...left.slice(0, EXAMPLES - examples.length));
     }
     await tx.query(closeOldOrders);
   }, read);
-  return { old, left: { count, examples } };
+  return { old, left: { count, further, examples } };
+}
+
+/** Orders that are left in any of the old tables that exist, each once. */
+export function countLeftOrders(all: readonly LeftOrders[]): number {
+  return all.reduce((sum, { left }) => sum + (left?.further ?? 0), 0);
 }
 
 function idsOf(rows: readonly { order_id: string }[]): string[] {

@@ -51,8 +51,8 @@ export class CapturedTablesUnknownError extends ReplayError {
 
   constructor() {
     super(
-      'The checkpoint does not say which tables were captured: an older reader wrote it. Start the reader of this version ' +
-        'once (it checks the tables and records them), then replay.',
+      'The checkpoint does not say which tables were captured: an older reader wrote it, and what it did record is not so ' +
+        'any more. Start the reader of this version first: it checks the tables and records them, or says what is wrong.',
       exitCodes.unavailable,
     );
   }

@@ -4,10 +4,13 @@
 
 import { createCheckpointTopic } from '#kafka/checkpoint-topic.ts';
 import { TopicMissingError } from '#kafka/errors.ts';
-import { type Checkpoint, parseCheckpoint } from '#schemas/checkpoint.ts';
+import { type CaptureFingerprint, compareCapture, recordedOids } from '#schemas/capture-fingerprint.ts';
+import { type Checkpoint, findWitness, parseCheckpoint } from '#schemas/checkpoint.ts';
+import { contractSchema } from '#schemas/contract-tables.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import { type NextOffsetRow, readNextOffsets } from '../../cart-sink/sql/consumer-offsets.ts';
 import { readIdentity } from '../../cdc-reader/postgres/slot.ts';
+import { requireReadable } from '../captured/unreadable-rows.ts';
 import { appliedThrough, type UnappliedEvent } from './applied-through.ts';
 import type { Connections } from './connections.ts';
 import { NotReadyError, PipelineMismatchError } from './errors.ts';
@@ -23,9 +26,18 @@ type Connected = Pick<Connections, 'config' | 'log' | 'carts' | 'orders'>;
 
 /** @throws NotReadyError, PipelineMismatchError */
 export async function readPipelineState(connections: Connected): Promise<PipelineState> {
-  const checkpoint = await readCheckpoint(connections);
-  await requireSamePipeline(connections, checkpoint);
+  const recorded = await readCheckpoint(connections);
+  const { fingerprint } = await connections.orders.readCapture(connections.config.publicationName);
+  await requireSamePipeline(connections, recorded, fingerprint);
+  const checkpoint = withCapture(recorded, fingerprint);
   return { checkpoint, appliedThroughLsn: await readAppliedThrough(connections, checkpoint) };
+}
+
+/** An older reader recorded no tables: those of today are the ones it captured, where nothing that it did record differs. */
+export function withCapture(checkpoint: Checkpoint, found: CaptureFingerprint): Checkpoint {
+  if (!('version1' in checkpoint.capture)) return checkpoint;
+  const isSame = compareCapture(checkpoint.capture, found).differences.length === 0;
+  return isSame ? { ...checkpoint, capture: found } : checkpoint;
 }
 
 /** @throws NotReadyError */
@@ -48,8 +60,12 @@ export async function readCheckpoint({ config, log }: Connected): Promise<Checkp
   }
 }
 
-async function requireSamePipeline({ config, log, orders }: Connected, checkpoint: Checkpoint): Promise<void> {
-  const { systemIdentifier, database, lastPublished, throughLsn } = checkpoint;
+async function requireSamePipeline(
+  { config, log, orders }: Connected,
+  checkpoint: Checkpoint,
+  found: CaptureFingerprint,
+): Promise<void> {
+  const { systemIdentifier, database, throughLsn } = checkpoint;
   const identity = await readIdentity({
     databaseUrl: config.orderDatabaseUrl,
     applicationName: config.applicationName,
@@ -62,14 +78,29 @@ async function requireSamePipeline({ config, log, orders }: Connected, checkpoin
     throw refuse(`that server belongs to the cluster ${identity.systemIdentifier}`);
   }
   if (identity.database !== database) throw refuse(`that database is ${identity.database}`);
-  if (lastPublished !== null && !(await orders.orderExists([lastPublished.orderId])).has(lastPublished.orderId)) {
-    throw refuse('that database lacks the order that was published last: it is an older copy, or was restored');
+  const witness = findWitness(checkpoint);
+  if (witness !== null) {
+    const { size } = await requireReadable('ORDER_DATABASE_URL', () => orders.orderExists([witness]));
+    if (size === 0) throw refuse(explainMissingWitness(checkpoint, found));
   }
   const replayPartitions = (await log.readOffsets(config.replayTopic, READ_DEADLINE_MS)).size;
   if (replayPartitions < checkpoint.partitions) {
     const has = `REPLAY_TOPIC: ${config.replayTopic} has ${replayPartitions} partitions`;
     throw new PipelineMismatchError(`${has}, ${config.ordersTopic} uses ${checkpoint.partitions}: it needs as many`);
   }
+}
+
+/** A table that was replaced lacks what was published from the one before; that says nothing of the database. */
+export function explainMissingWitness({ capture }: Pick<Checkpoint, 'capture'>, found: CaptureFingerprint): string {
+  const replaced = recordedOids(capture).find(({ table, oid }) => found.tables[table]?.oid !== oid);
+  if (replaced === undefined) {
+    return 'that database lacks the order that was published last: it is an older copy, or was restored';
+  }
+  return (
+    `${contractSchema}.${replaced.table} is not the table that the reader captured (oid ${replaced.oid}), and lacks the order ` +
+    'that was published last. Put the captured tables back under their names, copy into them what was inserted into the ' +
+    'others, run `npm run adopt -- reader`, start the reader, then replay'
+  );
 }
 
 /** The checkpoint must have been read before. @throws NotReadyError */

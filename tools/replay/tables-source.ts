@@ -18,9 +18,10 @@ import type { JsonValue } from '#schemas/replay/plan.ts';
 import type { Logger } from '#service/logger.ts';
 import { SystemChangedError } from '../../cdc-reader/errors.ts';
 import { readIdentity } from '../../cdc-reader/postgres/slot.ts';
-import { readSnapshotOrders } from '../../cdc-reader/postgres/snapshot.ts';
+import { readSnapshotOrders, type SnapshotOrder } from '../../cdc-reader/postgres/snapshot.ts';
 import { createSourceSession, type SlotState } from '../../cdc-reader/postgres/source-session.ts';
 import { buildSnapshotEvent } from '../../cdc-reader/startup/snapshot-event.ts';
+import { explainUnreadable } from '../captured/unreadable-rows.ts';
 import { ChunkBuilder } from './chunk-builder.ts';
 import type { Coverage, ReplaySource, SourceChunk } from './source.ts';
 
@@ -74,7 +75,7 @@ export function createTablesSource(options: TablesOptions): ReplaySource {
       isSettled = true;
       return selectWanted(orderIds);
     };
-    for await (const batch of readSnapshotOrders({ ...options, batchSize: SNAPSHOT_BATCH })) {
+    for await (const batch of readTables(options)) {
       signal.throwIfAborted();
       const events = batch
         .map((order) => buildSnapshotEvent(position, 0, order))
@@ -95,6 +96,15 @@ export function createTablesSource(options: TablesOptions): ReplaySource {
     }
   }
   return { kind: 'tables', read };
+}
+
+/** @throws ConfigurationError where the role may not read every row */
+async function* readTables(options: TablesOptions): AsyncGenerator<readonly SnapshotOrder[], void, undefined> {
+  try {
+    yield* readSnapshotOrders({ ...options, batchSize: SNAPSHOT_BATCH });
+  } catch (error) {
+    throw explainUnreadable('ORDER_DATABASE_URL', error);
+  }
 }
 
 /** The last order given; `epoch`: of which slot, by what operators did to the checkpoint. */

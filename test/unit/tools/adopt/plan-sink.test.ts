@@ -182,6 +182,8 @@ describe('the arguments', () => {
   it.each([
     [['reader'], { side: 'reader', yes: false, force: false }],
     [['reader', '--yes', '--force'], { side: 'reader', yes: true, force: true }],
+    [['reader', '--leave-orders', '7'], { side: 'reader', yes: false, force: false, leaveOrders: 7 }],
+    [['reader', '--leave-orders', '0'], { side: 'reader', yes: false, force: false, leaveOrders: 0 }],
     [['sink', '--yes'], { side: 'sink', yes: true }],
   ])('%j are %j', (argv, expected) => {
     expect(parseAdoptArguments(argv)).toEqual(expected);
@@ -192,6 +194,10 @@ describe('the arguments', () => {
     [['readers'], 'readers'],
     [['reader', 'now'], 'too many arguments'],
     [['sink', '--force'], '--force'],
+    [['sink', '--leave-orders', '7'], '--leave-orders'],
+    [['reader', '--leave-orders'], '--leave-orders'],
+    [['reader', '--leave-orders', '-1'], '--leave-orders'],
+    [['reader', '--leave-orders', 'all'], '--leave-orders'],
   ])('refuses %j by name', (argv, named) => {
     const written: string[] = [];
     const stderr = vi.spyOn(process.stderr, 'write').mockImplementation((text) => written.push(String(text)) > 0);
