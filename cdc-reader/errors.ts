@@ -12,8 +12,9 @@ const ADOPT =
 
 /** What repairs a halt over the identity of the captured tables. The order matters: adopt refuses while orders are left. */
 const PUT_TABLES_BACK =
-  'Put the captured tables back under their names, copy into them what was inserted into the others, then run ' +
-  '`npm run adopt -- reader`, start the reader, and run `npm run replay -- --source tables` and `npm run audit`.';
+  'Put the captured tables back under their names, and copy into them what was inserted into the others, orders and items, ' +
+  'in a session with `SET session_replication_role = replica`, since the triggers refuse it otherwise. Then run ' +
+  '`npm run adopt -- reader`, restart the reader, and run `npm run replay -- --source tables` and `npm run audit`.';
 
 /** Nothing of the old slot and topic compares with the new source: the first start publishes all, the ledger skips. */
 const NEW_NAMES =

@@ -108,9 +108,12 @@ export function createDatabase(options: DatabaseOptions): Database {
  * connection alive: only tcp_user_timeout ends that session and its locks. 0 leaves it to the system. A statement that
  * row-level security would filter is an error: a cart line or an order that is not seen must not count as not there.
  */
-function formatSessionSettings({ idleInTransactionTimeoutMs }: DatabaseOptions): string {
+function formatSessionSettings(options: DatabaseOptions): string {
+  const { statementTimeoutMs, lockTimeoutMs, idleInTransactionTimeoutMs } = options;
   return (
     `SET default_transaction_isolation = 'read committed'; SET row_security = off; ` +
+    `SET statement_timeout = ${statementTimeoutMs}; SET lock_timeout = ${lockTimeoutMs}; ` +
+    `SET idle_in_transaction_session_timeout = ${idleInTransactionTimeoutMs}; ` +
     `SET tcp_user_timeout = ${idleInTransactionTimeoutMs}`
   );
 }

@@ -36,7 +36,7 @@ export class ItemWithoutOrderError extends UnpublishableError {
   readonly code = 'ITEM_WITHOUT_ORDER';
   constructor(commitLsn: Lsn) {
     super(
-      `The transaction at ${formatLsn(commitLsn)} inserted an order item whose order it had not inserted before. The trigger that refuses it is missing: run \`npm run migrate\`. ${ADOPT_BY_FORCE}`,
+      `The transaction at ${formatLsn(commitLsn)} inserted an order item whose order it had not inserted before. The trigger that refuses it, order_items_come_with_their_order, is missing or disabled: make it again as order-api/migrations/0002_order_rules.sql does. ${ADOPT_BY_FORCE}`,
       { commitLsn: formatLsn(commitLsn) },
     );
   }

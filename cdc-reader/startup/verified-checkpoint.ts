@@ -101,7 +101,7 @@ export async function haltIfTablesChanged(
   found: CaptureFingerprint,
 ): Promise<void> {
   const slot = await source.readSlot(config.slotName);
-  if (slot === null || slot.active) return;
+  if (slot?.active === true) return;
   const checkpoint = await readPublishedCheckpoint(config, logger);
   if (checkpoint === null) return;
   const differences = compareCapture(checkpoint.capture, found).differences;

@@ -19,10 +19,11 @@ export function selectPublication(name: string): SQLQuery {
       WHERE published.pubname = publication.pubname
         AND published.schemaname = 'public' AND published.tablename IN ('orders', 'order_items')
         AND entry->>'rowfilter' IS NULL
-        AND (entry->'attnames' IS NULL OR jsonb_array_length(entry->'attnames') = (
-          SELECT count(*) FROM pg_attribute
+        AND NOT EXISTS (
+          SELECT FROM pg_attribute
           WHERE attrelid = format('public.%I', published.tablename)::regclass AND attnum > 0 AND NOT attisdropped
-        ))
+            AND attgenerated = '' AND NOT coalesce(entry->'attnames' @> to_jsonb(attname::text), true)
+        )
     ) AS whole_tables
     FROM pg_publication AS publication
     WHERE publication.pubname = ${name}`;

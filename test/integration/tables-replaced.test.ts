@@ -152,6 +152,39 @@ describe('after the captured tables were swapped', () => {
     }
   });
 
+  it('adopt and audit name the orders of tables that stood in for the captured ones, also when these are back', async () => {
+    await stage.orders(`
+      BEGIN;
+      ALTER TABLE orders RENAME TO orders_new;
+      ALTER TABLE order_items RENAME TO order_items_new;
+      ALTER TABLE orders_old RENAME TO orders;
+      ALTER TABLE order_items_old RENAME TO order_items;
+      COMMIT`);
+    const audit = await stage.run('audit', ['--no-wait'], { code: 1 });
+    expect(audit.stdout).toContain('public.orders_new');
+    const refused = await stage.run('adopt', ['reader', '--yes'], { code: 1 });
+    expect(refused.stdout).toContain('public.orders_new');
+    expect(refused.stdout).toContain('3 orders in it are neither in the ledger');
+    expect(refused.stderr).toContain('session_replication_role');
+    await stage.orders(`
+      BEGIN;
+      SET LOCAL session_replication_role = replica;
+      INSERT INTO orders SELECT * FROM orders_new;
+      INSERT INTO order_items SELECT * FROM order_items_new;
+      COMMIT`);
+    await stage.run('adopt', ['reader', '--yes']);
+    await stage.startReader();
+    await stage.orders('ALTER TABLE order_items ALTER quantity TYPE bigint'); // what the audit compares is a number still
+    await stage.run('replay', ['--source', 'tables', '--yes']);
+    await stage.waitApplied();
+    await stage.requireWhole();
+  });
+
+  it('halts at its start when the slot is gone as well, instead of waiting with other advice', async () => {
+    await stage.orders(`SELECT pg_drop_replication_slot('${stage.environment.env.SLOT_NAME}')`);
+    await stage.waitHalted(await stage.startHalting('cdc-reader'), 'TABLES_CHANGED');
+  });
+
   it('adopt wants a word about orders of a table that is gone', async () => {
     await stage.orders(PUBLISH_THE_OTHERS(publication()));
     await stage.orders('DROP TABLE orders_old, order_items_old');

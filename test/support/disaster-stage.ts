@@ -93,7 +93,7 @@ export async function createDisasterStage(label: string, servers?: TestServers):
       throw new Error(`${placed.length} orders were placed, ${applied.length} are in the ledger, or others`);
     }
     const wanted = await query(ordersUrl)(
-      'SELECT order_id::text, line_no, quantity AS pieces FROM order_items ORDER BY order_id, line_no',
+      'SELECT order_id::text, line_no, quantity::int AS pieces FROM order_items ORDER BY order_id, line_no',
     );
     const taken = await carts(
       'SELECT order_id::text, line_no, sum(removed)::int AS pieces FROM cart_removals GROUP BY 1, 2 ORDER BY 1, 2',

@@ -1,14 +1,21 @@
 // Before an operator accepts that the captured tables were changed: are there orders that only the replaced tables hold?
 // The ledger and today's tables are asked; nothing is written. Guarantees: adopt goes on only where nothing is left, or the
 // operator has said how many orders may be given up.
+import { compareCapture } from '#schemas/capture-fingerprint.ts';
 import type { Database } from '#service/database.ts';
-import { countLeftOrders, findLeftOrders, findOldTables, formatLeftOrders } from '../captured/old-tables.ts';
+import {
+  countLeftOrders,
+  findLeftOrders,
+  findOldTables,
+  findStandIns,
+  formatLeftOrders,
+} from '../captured/old-tables.ts';
 import { ToolRefusal } from '../run-tool.ts';
 import type { ReaderFacts } from './plan-reader.ts';
 
 const REMEDY =
-  'Put the captured tables back under their names, copy into them what was inserted into the others, run adopt again, start ' +
-  'the reader, then run `npm run replay -- --source tables` and `npm run audit`. Orders that can not be had are given up ' +
+  'Put the captured tables back under their names, copy into them what was inserted into the others (SET session_replication_role = replica, ' +
+  'or the triggers refuse it), run adopt again, restart the reader, then run `npm run replay -- --source tables` and `npm run audit`. Orders that can not be had are given up ' +
   'with --leave-orders N';
 
 type Changed = Pick<ReaderFacts, 'checkpoint' | 'capture' | 'tableNames'>;
@@ -20,19 +27,25 @@ export interface Left {
 }
 
 /**
- * Counts and lists what only the replaced tables hold. `open`: connects to both databases; called only where a captured
- * table is not under its name.
+ * Counts and lists what only the replaced tables hold, and tables that may have stood in for the captured ones meanwhile.
+ * `open`: connects to both databases; called only where the captured tables have changed.
  */
 export async function showLeftOrders(
   { checkpoint, capture, tableNames }: Changed,
   open: () => { readonly orders: Database; readonly carts: Database },
   print: (line: string) => void,
 ): Promise<Left> {
-  const oldTables = checkpoint === null ? [] : findOldTables(checkpoint.capture, capture, tableNames);
-  if (oldTables.length === 0) return { count: 0, isGone: false };
+  if (checkpoint === null) return { count: 0, isGone: false };
+  const { differences } = compareCapture(checkpoint.capture, capture);
+  const oldTables = findOldTables(checkpoint.capture, capture, tableNames);
+  if (oldTables.length === 0 && differences.every(({ subject }) => subject === 'publication')) {
+    return { count: 0, isGone: false };
+  }
   const { orders, carts } = open();
-  const all = await findLeftOrders(oldTables, capture, orders, carts);
-  for (const line of all.flatMap(formatLeftOrders)) print(line);
+  const standIns = await findStandIns(orders, capture, oldTables);
+  const all = await findLeftOrders([...oldTables, ...standIns], capture, orders, carts);
+  const worthSaying = all.filter(({ old, left }) => !old.isStandIn || left?.count !== 0);
+  for (const line of worthSaying.flatMap(formatLeftOrders)) print(line);
   return { count: countLeftOrders(all), isGone: all.some(({ left }) => left === null) };
 }
 

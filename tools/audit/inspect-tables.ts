@@ -16,6 +16,7 @@ import {
   findCapturedOids,
   findLeftOrders,
   findOldTables,
+  findStandIns,
   formatLeftOrders,
   type OldTable,
 } from '../captured/old-tables.ts';
@@ -65,8 +66,11 @@ export async function inspectTables(
     ...differences.map((one) => `  ${one.field}: ${one.expected} -> ${one.found}`),
     ...describeMoved(recorded, names).map((sentence) => `  ${sentence}`),
   ];
-  const left = await findLeftOrders(oldTables, found, orders, carts);
-  lines.push(...left.flatMap(formatLeftOrders).map((line) => `  ${line}`));
+  const isOfTables = differences.some(({ subject }) => subject !== 'publication');
+  const standIns = isOfTables ? await findStandIns(orders, found, oldTables) : [];
+  const left = await findLeftOrders([...oldTables, ...standIns], found, orders, carts);
+  const worthSaying = left.filter((one) => !one.old.isStandIn || one.left?.count !== 0);
+  lines.push(...worthSaying.flatMap(formatLeftOrders).map((line) => `  ${line}`));
   return { oldTables, lines, leftOrders: countLeftOrders(left) };
 }
 

@@ -55,7 +55,11 @@ export async function* readPlacedOrders(session: SnapshotSession): AsyncGenerato
     readCursor(session, 'items'),
   )) {
     if (parent === null) continue; // items without an order can't be published, and the tables refuse them
-    const items = children.map((row) => ({ lineNo: row.line_no, sku: row.sku, quantity: row.quantity }));
+    const items = children.map((row) => ({
+      lineNo: Number(row.line_no), // any integer type may stand in the table
+      sku: row.sku,
+      quantity: Number(row.quantity),
+    }));
     yield { orderId, userId: parent.user_id, source: parent.source, items };
   }
 }

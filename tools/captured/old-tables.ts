@@ -9,12 +9,13 @@ import {
   recordedOids,
   type TableName,
 } from '#schemas/capture-fingerprint.ts';
-import { type ContractTable, contractSchema, contractTableNames } from '#schemas/contract-tables.ts';
+import { type ContractTable, contractSchema, contractTableNames, contractTables } from '#schemas/contract-tables.ts';
 import type { Database } from '#service/database.ts';
 import { beginUnbounded } from './sql/begin-unbounded.ts';
 import { closeOldOrders, fetchOldOrders, openOldOrders } from './sql/open-old-orders.ts';
 import { readAppliedOrders } from './sql/read-applied-orders.ts';
 import { readHeldOrders } from './sql/read-held-orders.ts';
+import { readStandIns } from './sql/read-stand-ins.ts';
 import { requireReadable } from './unreadable-rows.ts';
 
 /** `now`: what the table is called now; null when it does not exist any more. */
@@ -22,6 +23,8 @@ export interface OldTable {
   readonly table: ContractTable;
   readonly oid: number;
   readonly now: TableName | null;
+  /** Never captured: it has the columns of the captured table, and may have stood under its name for a while. */
+  readonly isStandIn?: true;
 }
 
 /** Orders of an old table that neither the ledger nor today's table of its name has; `left` is null when it is gone. */
@@ -57,6 +60,29 @@ export function findOldTables(
   return findCapturedOids(recorded, found)
     .filter(({ table, oid }) => found.tables[table]?.oid !== oid)
     .map(({ table, oid }) => ({ table, oid, now: names.get(oid) ?? null }));
+}
+
+/**
+ * Tables that may have stood under the captured tables' names for a while: swapped away and back, the catalogue does not
+ * say with which. @param oldTables those that are known already
+ */
+export async function findStandIns(
+  orders: Database,
+  found: CaptureFingerprint,
+  oldTables: readonly OldTable[],
+): Promise<OldTable[]> {
+  const today = contractTableNames.flatMap((table) => found.tables[table]?.oid ?? []);
+  const known = [...today, ...oldTables.map(({ oid }) => oid)];
+  const standIns: OldTable[] = [];
+  for (const table of contractTableNames) {
+    const rows: (TableName & { oid: bigint })[] = await orders.pool.query(
+      readStandIns(Object.keys(contractTables[table]), known),
+    );
+    for (const { oid, schema, name, kind } of rows) {
+      standIns.push({ table, oid: Number(oid), now: { schema, name, kind }, isStandIn: true });
+    }
+  }
+  return standIns;
 }
 
 /** One table after the other, in bounded memory. @throws ConfigurationError where the role may not read one of them */
@@ -134,7 +160,10 @@ export function formatLeftOrders({ old, left }: LeftOrders): string[] {
   const name = `the captured ${contractSchema}.${old.table} (oid ${old.oid})`;
   if (left === null)
     return [`${name} does not exist any more: what it held and was not published can't be had from it`];
-  const where = `${name} is now ${old.now!.schema}.${old.now!.name}`;
+  const now = `${old.now!.schema}.${old.now!.name}`;
+  const where = old.isStandIn
+    ? `${now} (oid ${old.oid}) has the columns of ${contractSchema}.${old.table}`
+    : `${name} is now ${now}`;
   if (left.count === 0) return [`${where}; every order in it is in the ledger or in today's table`];
   const shown = left.examples.length < left.count ? `the first ${left.examples.length}: ` : '';
   return [

@@ -260,7 +260,6 @@ describe('a start with problems that only an operator can mend', () => {
       }),
       {},
     ],
-    ['there is no slot', gone, { slot: null }],
     ['another reader streams', gone, { slot: { active: true } }],
     ['there is no checkpoint', gone, { checkpoint: null }],
     ['the first start is not done', gone, { checkpoint: { ...streaming, state: 'snapshot' } }],
