@@ -10,13 +10,22 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyReply, RawServerDefault
 import { fastify, LogController } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
+import {
+  answerBrokenRequest,
+  HEADERS_TIMEOUT_MS,
+  MOST_HEADER_BYTES,
+  REQUEST_TIMEOUT_MS,
+  refuseByHeaders,
+} from './http/broken-requests.ts';
+import { drainBeforeClosing } from './http/close-connection.ts';
+import { checkRequests, endUnreadAnswers, isBodyAwaited } from './http/request-checks.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 import { addOpenApi } from './openapi.ts';
 import type { Readiness } from './operations-routes.ts';
 import { addOperationsRoutes } from './operations-routes.ts';
 import type { ProblemError } from './problem.ts';
-import { createBadRequest, createInternalError, createNotFound, explainError, PROBLEM_MEDIA_TYPE } from './problem.ts';
+import { createInternalError, createNotFound, explainError, PROBLEM_MEDIA_TYPE } from './problem.ts';
 
 export type { Readiness };
 
@@ -27,8 +36,8 @@ export const REQUEST_FAILED = 'http.request-failed';
 const BODY_LIMIT_BYTES = 1024 * 1024;
 /** Longer than any id, so that an id that is too long meets the route's own check and is named by it. */
 const LONGEST_PARAMETER = 1024;
-/** For receiving a whole request; answers are bounded by the database's limits. */
-const REQUEST_TIMEOUT_MS = 30_000;
+/** How late a time limit of a request may strike. */
+const CHECK_TIMEOUTS_EVERY_MS = 1_000;
 /** Half of what a service has for its whole stop (service/shutdown.ts). */
 const DRAIN_MS = 5_000;
 
@@ -53,6 +62,8 @@ export interface HttpServerOptions {
   readonly bodyLimitBytes?: number;
   /** How long a stop waits for requests that run and clients that dawdle; then their connections are cut. */
   readonly drainMs?: number;
+  /** Time limits of requests and answers; for tests. */
+  readonly limits?: { readonly headersMs: number; readonly requestMs: number; readonly answerMs: number };
 }
 
 export interface HttpServer {
@@ -70,7 +81,7 @@ export class PortTakenError extends Error {
 }
 
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { host, port, logger, metrics, drainMs = DRAIN_MS } = options;
+  const { host, port, logger, metrics, drainMs = DRAIN_MS, bodyLimitBytes = BODY_LIMIT_BYTES, limits } = options;
   const app: ZodFastifyInstance = fastify({
     // Fastify's own informational lines have no event; requests log with ours.
     loggerInstance: logger.child(
@@ -79,15 +90,24 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     ) as FastifyBaseLogger,
     childLoggerFactory: () => logger,
     logController: new LogController({ disableRequestLogging: true }),
-    bodyLimit: options.bodyLimitBytes ?? BODY_LIMIT_BYTES,
+    bodyLimit: bodyLimitBytes,
     routerOptions: { maxParamLength: LONGEST_PARAMETER },
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout: limits?.requestMs ?? REQUEST_TIMEOUT_MS,
+    http: {
+      headersTimeout: limits?.headersMs ?? HEADERS_TIMEOUT_MS,
+      connectionsCheckingInterval: Math.min(CHECK_TIMEOUTS_EVERY_MS, limits?.headersMs ?? HEADERS_TIMEOUT_MS),
+      maxHeaderSize: MOST_HEADER_BYTES,
+      // Refused by checkRequests, with a problem document.
+      requireHostHeader: false,
+    },
     return503OnClosing: false,
     frameworkErrors: (error, _request, reply) => answerError(error, reply as unknown as FastifyReply, logger),
-    clientErrorHandler: (_error, socket) => {
-      if (socket.writable) socket.end(formatRawAnswer(createBadRequest()));
-    },
+    clientErrorHandler: answerBrokenRequest,
   }).withTypeProvider<ZodTypeProvider>();
+  drainBeforeClosing(app.server);
+  refuseByHeaders(app.server, (request) => isBodyAwaited(request, bodyLimitBytes));
+  checkRequests(app);
+  endUnreadAnswers(app, metrics, limits?.answerMs);
   acceptJsonOnly(app);
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
@@ -141,18 +161,6 @@ function answerError(error: unknown, reply: FastifyReply, logger: Logger): Fasti
 /** As text, so that the route's own response schemas have no say in it. */
 function sendProblem(reply: FastifyReply, { problem, headers }: ProblemError): FastifyReply {
   return reply.code(problem.status).headers(headers).type(PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
-}
-
-/** For what is no HTTP at all, where there is no reply to send with. */
-function formatRawAnswer({ problem }: ProblemError): string {
-  const body = JSON.stringify(problem);
-  return [
-    `HTTP/1.1 ${problem.status} ${problem.title}`,
-    'Connection: close',
-    `Content-Type: ${PROBLEM_MEDIA_TYPE}`,
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    `\r\n${body}`,
-  ].join('\r\n');
 }
 
 /**

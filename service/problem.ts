@@ -104,11 +104,6 @@ export function createNotFound(): ProblemError {
   return new ProblemError({ status: 404, title: 'Not Found', detail: 'There is nothing at this path and method.' });
 }
 
-/** For bytes that are no HTTP request. */
-export function createBadRequest(): ProblemError {
-  return new ProblemError({ status: 400, title: 'Bad Request', detail: 'This is not a valid HTTP request.' });
-}
-
 export function createInternalError(): ProblemError {
   return new ProblemError({ status: 500, title: 'Internal Server Error' });
 }
@@ -153,14 +148,19 @@ function explainValidation(error: object): ProblemError {
     if (Array.isArray(params.keys)) {
       return params.keys
         .slice(0, MOST_ERRORS)
-        .map((key) => ({ field: `${field}.${key}`, message: 'is not a known field' }));
+        .map((key) => ({ field: shorten(`${field}.${key}`), message: 'is not a known field' }));
     }
     return [{ field, message }];
   });
   return new ProblemError({
     status: 400,
     title: 'Bad Request',
-    detail: `The request is not valid: ${errors.map(({ field }) => field).join(', ')}.`,
+    detail: shorten(`The request is not valid: ${errors.map(({ field }) => field).join(', ')}.`),
     errors,
   });
+}
+
+/** Names that the client has chosen may be as long as the body. */
+function shorten(text: string): string {
+  return text.length <= LONGEST_DETAIL ? text : `${text.slice(0, LONGEST_DETAIL - 1)}…`;
 }
