@@ -12,6 +12,7 @@ import { createLogger, type Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { type RunningService, runService } from '#service/shutdown.ts';
 import { retryTransient } from './apply/retry.ts';
+import { forgetOldKeys } from './cart-api/forget-keys.ts';
 import { createDatabaseProbe, formatReadiness } from './cart-api/readiness.ts';
 import { createCartServer } from './cart-api/server.ts';
 import { type CartSinkConfig, readCartSinkConfig } from './config.ts';
@@ -103,6 +104,8 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     if (closing.signal.aborted) return;
     migrated = true;
     sink = createSink({ config, database: databases.sink, halt, reporter, logger });
+    // Over the sink's connections, so that no shopper's request waits for one.
+    await forgetOldKeys({ database: databases.sink.pool, logger, metrics, signal: closing.signal });
   };
   // A migration that fails permanently ends the process, as an unhandled rejection: there is nothing to serve. One that
   // is running when the process is stopped is cut off with it, and its transaction rolled back.

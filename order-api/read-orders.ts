@@ -1,5 +1,6 @@
 // Reading orders back: one, or a user's newest first, page by page. A page continues behind an order, not at an offset,
-// so that orders placed meanwhile neither shift nor repeat anything.
+// so that orders placed meanwhile neither shift nor repeat anything; and it is bounded in bytes as well as in orders, so
+// that no number of readers can fill the memory.
 import type { Queryable } from '@databases/pg';
 import type { Order } from './order.ts';
 import { formatOrderRow } from './order-row.ts';
@@ -19,18 +20,21 @@ export type UserOrders =
   /** `before` is no order of this user. */
   | { readonly kind: 'unknown-cursor' };
 
-/** A user's orders, newest first, `limit` at most, those after the order `before` in that list. */
+/** Five of the largest orders, which have some 100 kB. */
+const MOST_PAGE_BYTES = 512 * 1024;
+
+/** A user's orders, newest first, `limit` at most (fewer where they are large, but one at least), those after the order `before` in that list. */
 export async function readUserOrders(
   database: Queryable,
   options: { readonly userId: string; readonly limit: number; readonly before?: string | undefined },
 ): Promise<UserOrders> {
   const { userId, limit, before } = options;
-  // One more than asked for tells whether there is a next page.
-  const rows = (await database.query(selectUserOrders(userId, limit + 1, before))) as OrderRow[];
+  const rows = (await database.query(
+    selectUserOrders({ userId, limit, before, mostBytes: MOST_PAGE_BYTES }),
+  )) as (OrderRow & { more: boolean })[];
   if (rows.length === 0 && before !== undefined) {
     const cursor = await readOrder(database, before);
     if (cursor?.userId !== userId) return { kind: 'unknown-cursor' };
   }
-  const orders = rows.slice(0, limit).map(formatOrderRow);
-  return { kind: 'page', orders, next: rows.length > limit ? orders.at(-1)?.orderId : undefined };
+  return { kind: 'page', orders: rows.map(formatOrderRow), next: rows[0]?.more ? rows.at(-1)?.order_id : undefined };
 }

@@ -1,8 +1,10 @@
 /**
- * Tells a database that can't be had right now from a statement that is wrong.
+ * Tells a database that can't be had right now from a statement that is wrong, and whether a statement may have been
+ * carried out all the same.
  *
- * Pure. The first passes by itself and may be tried again (HTTP 503, a pipeline's back-off); the second never does.
- * After such an error the outcome of a COMMIT is unknown.
+ * The first passes by itself and may be tried again (HTTP 503 or 504, a pipeline's back-off); the second never does.
+ * Where a connection broke under a statement, that statement may have been committed; what the server refused, or what
+ * was never sent, was not.
  */
 
 /** Node's errors of sockets and of name look-ups, this machine's want of ports or descriptors, and the pool's codes. */
@@ -47,6 +49,44 @@ const DEEPEST_CAUSE = 5;
 /** Whether `error`, or what caused it, says that the database can't be had right now. */
 export function isDatabaseAway(error: unknown): boolean {
   return someCause(error, (code, message) => CODES.has(code) || SQLSTATE.test(code) || MESSAGE.test(message));
+}
+
+/** What breaks a connection that was open: the server may have committed, and only the answer is lost. */
+const BROKEN_CODES = new Set([
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENETDOWN',
+]);
+
+/**
+ * The server ended the session in the middle of a statement. Of these the first may even follow a commit: one that
+ * waited for a synchronous standby. Cancelled statements (57014, 55P03) and others refused by the server are rolled back.
+ */
+const BROKEN_SQLSTATE = /^(08...|57P01|57P02|57P04)$/;
+
+const BROKEN_MESSAGE = /^(Connection terminated( unexpectedly)?|Query read timeout)$/;
+
+/** Errors that came before a connection was there: no statement was sent. */
+const beforeStatement = new WeakSet<Error>();
+
+/** Notes that `error` prevented a statement from being sent; returns it. */
+export function markNothingSent(error: unknown): unknown {
+  if (error instanceof Error) beforeStatement.add(error);
+  return error;
+}
+
+/** Whether a statement that failed with `error`, in a transaction of its own, may have been committed. */
+export function isOutcomeUnknown(error: unknown): boolean {
+  if (error instanceof Error && beforeStatement.has(error)) return false;
+  return someCause(
+    error,
+    (code, message) => BROKEN_CODES.has(code) || BROKEN_SQLSTATE.test(code) || BROKEN_MESSAGE.test(message),
+  );
 }
 
 /** Whether `error`, or what caused it, is a serialization failure or a deadlock: nothing was stored, trying again helps. */

@@ -8,6 +8,7 @@
  */
 import type { ConnectionPool } from '@databases/pg';
 import databases, { sql } from '@databases/pg';
+import { markNothingSent } from './database-away.ts';
 import type { Logger } from './logger.ts';
 
 export { isDatabaseAway } from './database-away.ts';
@@ -165,7 +166,7 @@ function governConnections(pool: ConnectionPool, options: DatabaseOptions): Read
       let late = false;
       const timer = setTimeout(() => {
         late = true;
-        reject(new AcquireTimeoutError(`no database connection within ${acquireTimeoutMs} ms`));
+        reject(markNothingSent(new AcquireTimeoutError(`no database connection within ${acquireTimeoutMs} ms`)));
       }, acquireTimeoutMs);
       getPrepared().then(
         (pooled) => {
@@ -175,7 +176,7 @@ function governConnections(pool: ConnectionPool, options: DatabaseOptions): Read
         },
         (error) => {
           clearTimeout(timer);
-          reject(error);
+          reject(markNothingSent(error));
         },
       );
     });

@@ -18,6 +18,7 @@ import {
   refuseByHeaders,
 } from './http/broken-requests.ts';
 import { drainBeforeClosing } from './http/close-connection.ts';
+import { explainUnknownOutcome } from './http/outcome.ts';
 import { checkRequests, endUnreadAnswers, isBodyAwaited } from './http/request-checks.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
@@ -148,12 +149,12 @@ function acceptJsonOnly(app: ZodFastifyInstance): void {
 }
 
 function answerError(error: unknown, reply: FastifyReply, logger: Logger): FastifyReply {
-  const problem = explainError(error) ?? createInternalError();
+  const problem = explainUnknownOutcome(error, reply.request) ?? explainError(error) ?? createInternalError();
   const { status } = problem.problem;
   if (status >= 500) {
     const { method, routeOptions } = reply.request;
     const about = { event: REQUEST_FAILED, method, route: routeOptions?.url, status, err: error };
-    logger[status === 503 ? 'warn' : 'error'](about, 'a request failed');
+    logger[status === 503 || status === 504 ? 'warn' : 'error'](about, 'a request failed');
   }
   return sendProblem(reply, problem);
 }

@@ -8,6 +8,7 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifySchema } from 'fastify';
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
+import { isWriting } from './http/outcome.ts';
 import type { ZodFastifyInstance } from './http-server.ts';
 import { problemResponse } from './problem.ts';
 
@@ -15,8 +16,9 @@ export async function addOpenApi(
   app: ZodFastifyInstance,
   info: { readonly title: string; readonly description: string },
 ): Promise<void> {
-  app.addHook('onRoute', ({ schema }) => {
-    if (schema?.response !== undefined) schema.response = { ...commonProblems(schema), ...(schema.response as object) };
+  app.addHook('onRoute', ({ schema, method }) => {
+    if (schema?.response === undefined) return;
+    schema.response = { ...commonProblems(schema, isWriting(String(method))), ...(schema.response as object) };
   });
   await app.register(swagger, {
     openapi: { openapi: '3.1.0', info: { ...info, version: '1' } },
@@ -26,16 +28,22 @@ export async function addOpenApi(
   await app.register(swaggerUi, { routePrefix: '/docs' });
 }
 
-function commonProblems({ body, params, querystring, headers }: FastifySchema): object {
+function commonProblems({ body, params, querystring, headers }: FastifySchema, writes: boolean): object {
   const takesInput = [body, params, querystring, headers].some((part) => part !== undefined);
   return {
     ...(takesInput && { 400: problemResponse('The request is not valid; errors name the fields') }),
     ...(body !== undefined && {
+      408: problemResponse('The request took too long to arrive'),
       413: problemResponse('The body is too large'),
-      415: problemResponse('The body is not JSON'),
+      415: problemResponse('The body is not JSON, or compressed'),
     }),
     500: problemResponse('A defect; the log of the service holds the reason'),
-    503: problemResponse('The database is away or busy: try again after the seconds in Retry-After'),
+    503: problemResponse(
+      'The database is away or busy. Nothing was stored: try again after the seconds in Retry-After',
+    ),
+    ...(writes && {
+      504: problemResponse('Stored or not, that is unknown: the database broke off. The detail says what to do'),
+    }),
   };
 }
 

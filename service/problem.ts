@@ -84,7 +84,7 @@ export function explainError(error: unknown): ProblemError | undefined {
   if (isDatabaseAway(error)) {
     return createUnavailable(
       'Database not available',
-      'The database did not answer in time. Nothing was stored, or the outcome is unknown: ask again.',
+      'The database could not be reached or was busy for too long. Nothing was stored: ask again.',
     );
   }
   if (isTransactionConflict(error)) {

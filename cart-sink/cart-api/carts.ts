@@ -29,6 +29,14 @@ export const newLineSchema = z.strictObject({
   quantity: quantity.meta({ description: 'How many are added' }),
 });
 
+export const keyHeaders = z.looseObject({
+  'idempotency-key': z
+    .string()
+    .regex(/^[\x21-\x7e]{1,255}$/, 'expected 1 to 255 visible ASCII characters')
+    .optional()
+    .meta({ description: 'Unique per user, kept for 24 hours. The same key with the same body again adds nothing' }),
+});
+
 export const lineChangeSchema = z.strictObject({
   quantity: quantity.meta({ description: 'How many there are from now on; to have none, delete the line' }),
 });

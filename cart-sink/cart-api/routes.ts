@@ -2,29 +2,21 @@
  * The routes of the cart API: read and change the lines of a user's cart.
  *
  * Guarantees: each request is one statement, so it is atomic, and waits for the sink if both change the same line.
- * Leaves to http-server: validation errors, and 503 while the database is away.
+ * Leaves to http-server: validation errors, and 503 or 504 while the database is away; to add-line-route.ts: adding.
  */
-import { randomUUIDv7 } from 'node:crypto';
 import type { Queryable } from '@databases/pg';
 import { z } from 'zod';
 import type { ZodFastifyInstance } from '#service/http-server.ts';
 import { ProblemError, problemResponse } from '#service/problem.ts';
-import { MOST_OF_A_LINE } from '../rule/reduce-cart.ts';
-import { addCartLine, type CartLineView, changeCartLine, readCart, removeCartLine } from '../sql/cart-lines.ts';
-import {
-  cartParameters,
-  cartSchema,
-  formatLine,
-  lineChangeSchema,
-  lineParameters,
-  lineSchema,
-  newLineSchema,
-} from './carts.ts';
+import { type CartLineView, changeCartLine, readCart, removeCartLine } from '../sql/cart-lines.ts';
+import { addAddLine } from './add-line-route.ts';
+import type { CartCounters } from './cart-counters.ts';
+import { cartParameters, cartSchema, formatLine, lineChangeSchema, lineParameters, lineSchema } from './carts.ts';
 
 const tags = ['carts'];
 const noSuchLine = problemResponse('This user has no such line');
 
-export function addCartRoutes(app: ZodFastifyInstance, database: Queryable): void {
+export function addCartRoutes(app: ZodFastifyInstance, database: Queryable, counters: CartCounters): void {
   app.get(
     '/carts/:userId',
     {
@@ -43,29 +35,12 @@ export function addCartRoutes(app: ZodFastifyInstance, database: Queryable): voi
     },
   );
 
-  app.post(
-    '/carts/:userId/lines',
-    {
-      schema: {
-        tags,
-        summary: 'Add goods to a cart',
-        description: 'Adding a SKU that is in the cart raises the quantity of its line.',
-        params: cartParameters,
-        body: newLineSchema,
-        response: { 201: lineSchema, 422: problemResponse('The line would hold too many') },
-      },
-    },
-    async (request, reply) => {
-      const added = { ...request.params, ...request.body, lineId: randomUUIDv7(), most: MOST_OF_A_LINE };
-      const [line]: CartLineView[] = await database.query(addCartLine(added));
-      if (line === undefined) throw createTooMany();
-      return reply.code(201).send(formatLine(line));
-    },
-  );
+  addAddLine(app, database, counters);
 
   app.patch(
     '/carts/:userId/lines/:lineId',
     {
+      config: { repeating: { kind: 'safe' } },
       schema: {
         tags,
         summary: 'Change the quantity of a line',
@@ -85,6 +60,7 @@ export function addCartRoutes(app: ZodFastifyInstance, database: Queryable): voi
   app.delete(
     '/carts/:userId/lines/:lineId',
     {
+      config: { repeating: { kind: 'safe' } },
       schema: {
         tags,
         summary: 'Remove a line',
@@ -99,15 +75,6 @@ export function addCartRoutes(app: ZodFastifyInstance, database: Queryable): voi
       return reply.code(204).send(null);
     },
   );
-}
-
-function createTooMany(): ProblemError {
-  return new ProblemError({
-    status: 422,
-    title: 'Too many',
-    detail: `A cart line holds at most ${MOST_OF_A_LINE}, including what is already in it. Nothing was added.`,
-    errors: [{ field: 'body.quantity', message: `makes more than ${MOST_OF_A_LINE} with what is in the cart` }],
-  });
 }
 
 /** The same answer for a line that never existed and for another user's: guessing ids reveals nothing. */

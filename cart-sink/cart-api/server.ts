@@ -9,6 +9,7 @@ import { createHttpServer, type HttpServer, type Readiness } from '#service/http
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
 import { ProblemError } from '#service/problem.ts';
+import { createCartCounters } from './cart-counters.ts';
 import { addCartRoutes } from './routes.ts';
 
 export interface CartServerOptions {
@@ -32,11 +33,12 @@ const DOCS = {
 export async function createCartServer(options: CartServerOptions): Promise<HttpServer> {
   const { database, isMigrated = () => true, ...frame } = options;
   const server = await createHttpServer({ ...frame, service: 'cart-sink', docs: DOCS });
+  const counters = createCartCounters(frame.metrics);
   await server.app.register(async (app) => {
     app.addHook('onRequest', async () => {
       if (!isMigrated()) throw createNotMigrated();
     });
-    addCartRoutes(app, database.pool);
+    addCartRoutes(app, database.pool, counters);
   });
   return server;
 }

@@ -6,7 +6,7 @@
  * sub-selects around array parameters hide the arrays' lengths from the planner: knowing them, it reads the whole table
  * for a batch of 2,000 orders, while an index lookup a line is faster at every size.
  */
-import { sql } from '@databases/pg';
+import { type SQLQuery, sql } from '@databases/pg';
 import type { StoredLine } from '../rule/cart-state.ts';
 
 /** A line as the cart API shows it. */
@@ -88,16 +88,27 @@ export const readCart = (userId: string) => sql`
   SELECT line_id AS "lineId", sku, quantity, created_at AS "createdAt" FROM cart_lines WHERE user_id = ${userId} ORDER BY line_id
 `;
 
+export interface AddedLine extends UserSku {
+  /** Of the line, if it is a new one. */
+  readonly lineId: string;
+  readonly quantity: number;
+  /** The most that the line may hold, and the most lines that the cart may have if this one is new. */
+  readonly most: number;
+  readonly mostLines: number;
+}
+
 /**
  * Adds to the user's live line of that SKU, or inserts it as the new line `lineId`. Returns no row, and stores nothing,
- * if the sum would exceed `most`. If the sink is deleting the line, this waits and then inserts a new one, so added
- * goods are never deleted with the line that they would have joined.
+ * if the sum would exceed `most`, or the cart has `mostLines` others. If the sink is deleting the line, this waits and
+ * then inserts a new one, so added goods are never deleted with the line that they would have joined.
  */
-export const addCartLine = (
-  line: UserSku & { readonly lineId: string; readonly quantity: number; readonly most: number },
-) => sql`
+export const addCartLine = (line: AddedLine, unless: SQLQuery = sql`false`) => sql`
   INSERT INTO cart_lines AS live (line_id, user_id, sku, quantity)
-  VALUES (${line.lineId}, ${line.userId}, ${line.sku}, ${line.quantity})
+  SELECT ${line.lineId}::uuid, ${line.userId}::text, ${line.sku}::text, ${line.quantity}::integer
+  WHERE NOT ${unless} AND (
+    EXISTS (SELECT FROM cart_lines WHERE user_id = ${line.userId} AND sku = ${line.sku})
+    OR cart_has_room(${line.userId}, ${line.mostLines})
+  )
   ON CONFLICT (user_id, sku) DO UPDATE SET quantity = live.quantity + excluded.quantity
     WHERE live.quantity + excluded.quantity <= ${line.most}
   RETURNING line_id AS "lineId", sku, quantity, created_at AS "createdAt"

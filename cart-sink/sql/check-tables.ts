@@ -2,6 +2,7 @@ import { sql } from '@databases/pg';
 
 /** Fails with 42P01 unless every table of the sink exists. */
 export const checkTables = sql`
-  SELECT FROM cart_lines, consumer_offsets, applied_orders, cart_removals, parked_events, replay_runs, replay_results
+  SELECT FROM cart_lines, cart_line_keys, consumer_offsets, applied_orders, cart_removals, parked_events, replay_runs,
+    replay_results
   LIMIT 0
 `;

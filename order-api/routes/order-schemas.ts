@@ -26,6 +26,17 @@ const wholeNumber = (min: number, max: number, what: string) =>
     .max(max, `expected at most ${max}`)
     .meta({ description: what });
 
+/** In a URL: decimal digits only. Number() would also take 0x10, 1e1, blanks and signs. */
+const wholeNumberInDigits = (min: number, max: number, what: string) =>
+  z
+    .unknown()
+    .refine(
+      (value) => typeof value === 'string' && /^(0|[1-9]\d{0,14})$/.test(value) && +value >= min && +value <= max,
+      `expected a whole number from ${min} to ${max}, in decimal digits`,
+    )
+    .transform(Number)
+    .meta({ type: 'integer', minimum: min, maximum: max, description: what });
+
 const userId = identifier('The user');
 const orderId = uuid('The order');
 
@@ -67,13 +78,7 @@ export const idempotencyHeaders = z.looseObject({
 export const orderParameters = z.object({ orderId });
 export const userParameters = z.object({ userId });
 export const pageQuery = z.strictObject({
-  limit: z.coerce
-    .number('expected a whole number from 1 to 100')
-    .int('expected a whole number from 1 to 100')
-    .min(1, 'expected at least 1')
-    .max(100, 'expected at most 100')
-    .default(20)
-    .meta({ description: 'Orders a page at most' }),
+  limit: wholeNumberInDigits(1, 100, 'Orders a page at most. A page of large orders has fewer').default(20),
   before: uuid('The id of the last order of the page before (its `next`)').optional(),
 });
 

@@ -9,6 +9,7 @@ export function addPayOrder({ app, database, counters }: OrderRoutes): void {
   app.post(
     '/orders/:orderId/payment',
     {
+      config: { repeating: { kind: 'safe' } },
       schema: {
         tags: ['orders'],
         summary: 'Pay an order',

@@ -10,6 +10,7 @@ export function addPlaceOrder({ app, database, counters }: OrderRoutes): void {
   app.post(
     '/orders',
     {
+      config: { repeating: { kind: 'by-key', readBack: 'GET /users/{userId}/orders' } },
       schema: {
         tags: ['orders'],
         summary: 'Place an order',

@@ -37,7 +37,9 @@ export function addReadOrders({ app, database }: OrderRoutes): void {
       schema: {
         tags: ['orders'],
         summary: "List a user's orders, newest first",
-        description: 'A user who has never ordered has an empty list.',
+        description:
+          'A user who has never ordered has an empty list. A page ends before `limit` where its orders are large: what ' +
+          'tells whether there are more is `next`.',
         params: userParameters,
         querystring: pageQuery,
         response: { 200: orderPageSchema },

@@ -298,6 +298,7 @@ describe('when others are at the same orders and lines,', () => {
       sku: 'tea',
       quantity: 7,
       most: 1_000_000,
+      mostLines: 1_000,
     };
     await carts.database.pool.query(addCartLine(added));
     pause.release();
@@ -337,6 +338,7 @@ describe('when others are at the same orders and lines,', () => {
       sku: 'tea',
       quantity: 7,
       most: 1_000_000,
+      mostLines: 1_000,
     };
     await carts.database.pool.query(addCartLine(added));
     pause.release();
@@ -359,6 +361,7 @@ describe('when others are at the same orders and lines,', () => {
         sku: 'tea',
         quantity: 7,
         most: 1_000_000,
+        mostLines: 1_000,
       }),
     );
     await waitUntilBlocked();

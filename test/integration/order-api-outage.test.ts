@@ -43,6 +43,12 @@ async function place(api: Service, userId = 'ada', headers: Record<string, strin
   return { status: response.status, headers: response.headers, body: (await response.json()) as { orderId: string } };
 }
 
+/** Expects the answer that leaves open whether the order was placed, as a problem document with what to do. */
+function expectUnknown({ status, headers, body }: Awaited<ReturnType<typeof place>>) {
+  expect([status, body]).toEqual([504, expect.objectContaining({ status: 504, title: 'Outcome unknown' })]);
+  expect(headers.get('content-type')).toMatch(/^application\/problem\+json/);
+}
+
 /** Expects the answer that asks to try again, as a problem document. */
 function expectUnavailable({ status, headers, body }: Awaited<ReturnType<typeof place>>) {
   expect([status, body]).toEqual([503, expect.objectContaining({ status: 503, title: 'Database not available' })]);
@@ -103,7 +109,7 @@ describe('a database that is away', () => {
   });
 
   it.each(['fast', 'immediate'] as const)(
-    'after a %s stop under load costs 503 only, and every order that was answered is whole and there once',
+    'after a %s stop under load costs 503 and 504 only, and every order that was answered is whole and there once',
     async (mode) => {
       const api = await start({ ORDER_DATABASE_ACQUIRE_TIMEOUT_MS: '500' });
       await api.waitReady();
@@ -118,8 +124,9 @@ describe('a database that is away', () => {
           for (;;) {
             const answer = await place(api, userId, { 'idempotency-key': 'once' });
             statuses.add(answer.status);
-            if (answer.status !== 503) break;
-            expectUnavailable(answer);
+            if (answer.status !== 503 && answer.status !== 504) break;
+            if (answer.status === 503) expectUnavailable(answer);
+            else expectUnknown(answer);
           }
         }
       };
@@ -133,7 +140,7 @@ describe('a database that is away', () => {
       running = false;
       await clients;
       // A repeated request that had been stored before the stop answers 200.
-      expect([...statuses].filter((status) => ![200, 201, 503].includes(status))).toEqual([]);
+      expect([...statuses].filter((status) => ![200, 201, 503, 504].includes(status))).toEqual([]);
       const stored = await readOrders();
       expect(stored.map(({ user_id }) => user_id).toSorted()).toEqual(users.toSorted());
       expect(stored.filter(({ items }) => items !== 1)).toEqual([]);
@@ -179,22 +186,25 @@ describe('a database behind a broken network', () => {
     expect(turns).toEqual(['request', 'answer', 'request', 'answer']);
   });
 
-  it('that swallows everything is answered with 503 in bounded time, and recovered from', async () => {
+  it('that swallows everything is answered with 504 and 503 in bounded time, and recovered from', async () => {
     proxy.pause();
     const answers = await Promise.all([place(api), place(api), place(api)]);
-    for (const answer of answers) expectUnavailable(answer);
+    // One order was sent over the only connection; the others got none.
+    expectUnknown(answers.find(({ status }) => status === 504)!);
+    for (const answer of answers.filter(({ status }) => status !== 504)) expectUnavailable(answer);
+    expect(answers.filter(({ status }) => status === 503)).toHaveLength(2);
     expect((await fetch(`${api.url}/health/live`)).status).toBe(200);
     proxy.resume();
     await waitFor('an order to be placed', async () => (await place(api, 'eve')).status === 201);
   });
 
-  it('whose answer to COMMIT is lost answers 503, and the key finds the order that was stored', async () => {
+  it('whose answer to COMMIT is lost answers 504, and the key finds the order that was stored', async () => {
     proxy.onServerData(() => 'cut');
-    expectUnavailable(await place(api, 'lost', { 'idempotency-key': 'k' }));
+    expectUnknown(await place(api, 'lost', { 'idempotency-key': 'k' }));
     proxy.onServerData(undefined);
     const again = await waitFor('the database', async () => {
       const answer = await place(api, 'lost', { 'idempotency-key': 'k' });
-      return answer.status === 503 ? undefined : answer;
+      return answer.status >= 500 ? undefined : answer;
     });
     expect(again.status).toBe(200);
     expect((await readOrders()).filter(({ user_id }) => user_id === 'lost')).toEqual([

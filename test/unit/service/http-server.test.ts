@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { markNothingSent } from '#service/database-away.ts';
 import type { HttpServer, HttpServerOptions } from '#service/http-server.ts';
 import { createHttpServer, PortTakenError } from '#service/http-server.ts';
 import { createMetrics } from '#service/metrics.ts';
@@ -189,6 +190,46 @@ describe('what a route throws', () => {
   });
 
   test.each([
+    ['a connection that broke', Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }), 504],
+    ['a server that shuts down', Object.assign(new Error('terminating'), { code: '57P01' }), 504],
+    [
+      'a crash of the server',
+      Object.assign(new Error('x'), { cause: new Error('Connection terminated unexpectedly') }),
+      504,
+    ],
+    ['an answer that did not come', new Error('Query read timeout'), 504],
+    ['a refused connection', Object.assign(new Error('x'), { code: 'ECONNREFUSED' }), 503],
+    ['a reset while connecting', markNothingSent(Object.assign(new Error('x'), { code: 'ECONNRESET' })), 503],
+    ['a server that starts up', Object.assign(new Error('x'), { code: '57P03' }), 503],
+    ['a statement that took too long', Object.assign(new Error('x'), { code: '57014' }), 503],
+    ['a lock that was not got', Object.assign(new Error('x'), { code: '55P03' }), 503],
+    ['a full disk', Object.assign(new Error('x'), { code: '53100' }), 503],
+    ['a deadlock', Object.assign(new Error('x'), { code: '40P01' }), 503],
+    ['a server that became a standby', Object.assign(new Error('x'), { code: '25006' }), 503],
+  ])('%s under a request that writes: 504 if it may have been stored, else 503', async (_name, thrown, status) => {
+    const server = await createTestServer({ thrown });
+    server.app.post('/throw', { config: { repeating: { kind: 'by-key', readBack: 'GET /x' } } }, () => {
+      throw thrown;
+    });
+    const unkeyed = await server.app.inject({ method: 'POST', url: '/throw' });
+    const keyed = await server.app.inject({ method: 'POST', url: '/throw', headers: { 'idempotency-key': 'k' } });
+    expect([unkeyed.statusCode, keyed.statusCode]).toEqual([status, status]);
+    expect(keyed.headers['retry-after']).toBe('1');
+    if (status === 503) {
+      expect(unkeyed.json().detail).toContain('Nothing was stored');
+      return;
+    }
+    // Nobody is invited to repeat by itself what would be carried out twice.
+    expect([unkeyed.headers['retry-after'], unkeyed.json().title]).toEqual([undefined, 'Outcome unknown']);
+    expect(unkeyed.json().detail).toContain('read back with GET /x');
+    expect(keyed.json().detail).toContain('same Idempotency-Key');
+    expect(server.lines).toMatchObject([
+      { level: 'warn', status: 504 },
+      { level: 'warn', status: 504 },
+    ]);
+  });
+
+  test.each([
     ['a defect', new TypeError('secret is not a function')],
     ['an error of the library with a status', Object.assign(new Error('secret'), { statusCode: 404 })],
     ['a constraint that was hit', Object.assign(new Error('secret'), { code: '23505', detail: 'secret' })],
@@ -254,7 +295,7 @@ describe('the OpenAPI description', () => {
     const { app } = await createTestServer();
     const document = (await app.inject('/docs/json')).json();
     const { responses } = document.paths['/users/{userId}/orders'].post;
-    expect(Object.keys(responses)).toEqual(['201', '400', '404', '413', '415', '500', '503']);
+    expect(Object.keys(responses)).toEqual(['201', '400', '404', '408', '413', '415', '500', '503', '504']);
     expect(responses[404]).toEqual({
       description: 'No such user',
       content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
