@@ -105,6 +105,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     frameworkErrors: (error, _request, reply) => answerError(error, reply as unknown as FastifyReply, logger),
     clientErrorHandler: answerBrokenRequest,
   }).withTypeProvider<ZodTypeProvider>();
+  // The size of all headers is what is limited: of more than 2,000, Node would drop the rest, a key among them.
+  app.server.maxHeadersCount = 0;
   drainBeforeClosing(app.server);
   refuseByHeaders(app.server, (request) => isBodyAwaited(request, bodyLimitBytes));
   checkRequests(app);

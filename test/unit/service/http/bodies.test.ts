@@ -99,6 +99,16 @@ it('a client that never stops sending is cut off, and what it sends after a refu
   expect(served).toBe(0);
 });
 
+it('a client that keeps a refused connection open does not hold up the stop', async () => {
+  const connection = await connectRaw(url);
+  connection.write(head(`Content-Type: application/json\r\nContent-Length: ${3 * MEGABYTE}`));
+  expect(readStatuses(await waitForAnswer(connection))).toEqual([413]);
+  const started = Date.now();
+  await server.close();
+  expect(Date.now() - started).toBeLessThan(7_000);
+  connection.socket.destroy();
+});
+
 it('a small body that no route reads does not cost the client its answer or its connection’s end', async () => {
   for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS', 'PROPFIND']) {
     const text = `${method} /nowhere HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`;

@@ -136,6 +136,14 @@ describe('headers', () => {
     expect(served).toEqual([]);
   });
 
+  it('are all read, however many: a key behind 3,500 others counts', async () => {
+    const many = Array.from({ length: 3_500 }, () => 'a:');
+    expect(readStatuses(await exchangeRaw(url, post([...many, 'Idempotency-Key: k', 'Connection: close'])))).toEqual([
+      200,
+    ]);
+    expect(served).toEqual([['tea', 'k']]);
+  });
+
   it('of HTTP/1.0 need no host', async () => {
     expect(await exchangeRaw(url, 'GET /health/live HTTP/1.0\r\n\r\n')).toMatch(/^HTTP\/1\.1 200 /);
   });
