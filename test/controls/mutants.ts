@@ -4,6 +4,7 @@
 // a mutant which no longer applies is noticed, and mended together with the code that it breaks.
 
 import { captureMutants } from './capture-mutants.ts';
+import { httpMutants } from './http-mutants.ts';
 
 export interface Mutant {
   readonly name: string;
@@ -311,7 +312,7 @@ const sink: readonly Mutant[] = [
   },
 ];
 
-export const mutants: readonly Mutant[] = [...reader, ...captureMutants, ...sink];
+export const mutants: readonly Mutant[] = [...reader, ...captureMutants, ...sink, ...httpMutants];
 
 export class StaleMutantError extends Error {
   readonly code = 'STALE_MUTANT';

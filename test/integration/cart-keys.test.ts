@@ -7,6 +7,7 @@ import { createCartServer } from '../../cart-sink/cart-api/server.ts';
 import type { HttpServer } from '../../service/http-server.ts';
 import { createMetrics } from '../../service/metrics.ts';
 import { type CartDatabase, createCartDatabase, silent } from '../support/cart-database.ts';
+import { connectTo } from '../support/order-database.ts';
 import { exchangeRaw, readProblem, readStatuses } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -216,6 +217,28 @@ describe('a cart of 1,000 lines', () => {
     );
     const statuses = (await Promise.all(adding)).map(({ status }) => status);
     expect(statuses.toSorted()).toEqual([...Array(10).fill(201), ...Array(30).fill(422)]);
+    expect(await carts.readLines()).toHaveLength(1_000);
+  });
+
+  it('waits for a line that is being added to it, and counts that', async () => {
+    await fillCart('ada', 999);
+    const other = await connectTo(carts.url);
+    try {
+      await other.query('BEGIN');
+      await other.query("SELECT cart_has_room('ada', 1000)");
+      await other.query(
+        "INSERT INTO cart_lines (line_id, user_id, sku, quantity) VALUES (gen_random_uuid(), 'ada', 'other', 1)",
+      );
+      const adding = add('ada', tea);
+      await waitFor('the request to wait', async () => {
+        const waiting = await carts.query("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
+        return waiting.length > 0;
+      });
+      await other.query('COMMIT');
+      expect((await adding).status).toBe(422);
+    } finally {
+      await other.end();
+    }
     expect(await carts.readLines()).toHaveLength(1_000);
   });
 

@@ -1,0 +1,50 @@
+// The HTTP interfaces broken on purpose: what clients can no longer read, what is carried out twice, what stays for ever.
+// What a mutant is, and that each fits its code, is in mutants.ts.
+
+import type { Mutant } from './mutants.ts';
+
+const connections = ['test/unit/service/http/connections.test.ts'];
+
+export const httpMutants: readonly Mutant[] = [
+  {
+    name: 'close-without-draining',
+    breaks: 'A client that still sends reads EPIPE instead of the refusal',
+    file: 'service/http/close-connection.ts',
+    find: '    socket.destroySoon = () => closeAfterDraining(socket);\n',
+    replace: '    void closeAfterDraining;\n',
+    tests: ['test/unit/service/http/bodies.test.ts'],
+  },
+  {
+    name: 'broken-request-overtakes',
+    breaks: 'The 400 of a broken request takes the place of the answers to those before it',
+    file: 'service/http/broken-requests.ts',
+    find: 'answer?.req.complete === true',
+    replace: 'answer === null',
+    tests: connections,
+  },
+  {
+    name: 'unread-answers-kept',
+    breaks: 'An answer that nobody reads stays in memory for ever',
+    file: 'service/http/request-checks.ts',
+    find: '      raw.destroy();\n',
+    replace: '',
+    tests: connections,
+  },
+  {
+    name: 'unknown-outcome-as-unavailable',
+    breaks: '503 invites to repeat what may have been stored',
+    file: 'service/http/outcome.ts',
+    find: ' || !isOutcomeUnknown(error)',
+    replace: ' || isOutcomeUnknown(error)',
+    tests: ['test/unit/service/http-server.test.ts'],
+  },
+  {
+    name: 'cart-counted-without-lock',
+    breaks: 'Requests that come at once exceed the lines of a cart',
+    file: 'cart-sink/migrations/0003_line_keys.sql',
+    find: "  PERFORM pg_advisory_xact_lock(hashtextextended('tillstream.cart:' || of_user, 0));\n",
+    replace: '',
+    tests: ['test/integration/cart-keys.test.ts'],
+    testName: 'waits for a line that is being added',
+  },
+];
