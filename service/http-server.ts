@@ -153,7 +153,8 @@ function acceptJsonOnly(app: ZodFastifyInstance): void {
 function answerError(error: unknown, reply: FastifyReply, logger: Logger): FastifyReply {
   const problem = explainUnknownOutcome(error, reply.request) ?? explainError(error) ?? createInternalError();
   const { status } = problem.problem;
-  if (status >= 500) {
+  // 501 is about what the client asked for.
+  if (status >= 500 && status !== 501) {
     const { method, routeOptions } = reply.request;
     const about = { event: REQUEST_FAILED, method, route: routeOptions?.url, status, err: error };
     logger[status === 503 || status === 504 ? 'warn' : 'error'](about, 'a request failed');

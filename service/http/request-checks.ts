@@ -17,10 +17,7 @@ type App = Pick<FastifyInstance, 'addHook'>;
 
 export function checkRequests(app: App): void {
   app.addHook('onRequest', async (request) => {
-    const { host } = request.raw.headers;
-    if (host === undefined && request.raw.httpVersion === '1.1') {
-      throw new ProblemError({ ...refusal(400), errors: [{ field: 'headers.host', message: 'is missing' }] });
-    }
+    refuseAmbiguousHeaders(request.raw);
     if (!request.is404) refuseCodings(request);
   });
   app.addHook('onSend', async (request, reply) => {
@@ -53,6 +50,19 @@ export function isBodyAwaited({ headers }: IncomingMessage, bodyLimitBytes: numb
 
 function isIdentity(coding: string | undefined): boolean {
   return coding === undefined || coding.trim() === '' || coding.trim().toLowerCase() === 'identity';
+}
+
+/** Of a repeated one Node would take the first, and a proxy in front perhaps the last. */
+function refuseAmbiguousHeaders({ rawHeaders, headers, httpVersion }: IncomingMessage): void {
+  for (const name of ['host', 'content-type']) {
+    const times = rawHeaders.filter((raw, index) => index % 2 === 0 && raw.toLowerCase() === name).length;
+    if (times > 1) {
+      throw new ProblemError({ ...refusal(400), errors: [{ field: `headers.${name}`, message: 'is there twice' }] });
+    }
+  }
+  if (headers.host === undefined && httpVersion === '1.1') {
+    throw new ProblemError({ ...refusal(400), errors: [{ field: 'headers.host', message: 'is missing' }] });
+  }
 }
 
 function refuseCodings({ raw: { headers } }: FastifyRequest): void {

@@ -53,6 +53,8 @@ const post = (lines: string[], body = '{"sku":"tea"}', length = String(body.leng
   `${['POST /goods HTTP/1.1', 'Host: x', 'Content-Type: application/json', `Content-Length: ${length}`, ...lines].join(
     '\r\n',
   )}\r\n\r\n${body}`;
+const chunked = (body: string) =>
+  `POST /goods HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${body}`;
 const countConnections = () =>
   new Promise<number>((resolve, reject) =>
     server.app.server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
@@ -123,6 +125,13 @@ describe('headers', () => {
     ['an empty key', post(['Idempotency-Key:', 'Connection: close']), 400],
     ['a key beyond ASCII', post(['Idempotency-Key: \xe9', 'Connection: close']), 400],
     ['the same key twice', post(['Idempotency-Key: a', 'Idempotency-Key: a', 'Connection: close']), 400],
+    ['two hosts', 'GET /health/live HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: close\r\n\r\n', 400],
+    ['two media types', post(['Content-Type: text/plain', 'Connection: close']), 400],
+    ['chunks in chunks', post(['Transfer-Encoding: chunked, chunked']), 400],
+    ['chunk extensions of 20 kB', chunked(`b;${'a'.repeat(20_000)}\r\n{"sku":"x"}\r\n0\r\n\r\n`), 413],
+    ['trailers of 20 kB', chunked(`d\r\n{"sku":"tea"}\r\n0\r\nA: ${'a'.repeat(20_000)}\r\n\r\n`), 431],
+    ['a chunk of 2^72 bytes', chunked('ffffffffffffffffff\r\nabc'), 400],
+    ['lines that end in LF', 'GET /health/live HTTP/1.1\nHost: x\n\n', 400],
     ['no host', 'GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n', 400],
     ['a header name with a space', 'GET / HTTP/1.1\r\nHost : x\r\n\r\n', 400],
     ['HTTP/2 without an upgrade', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 400],
