@@ -10,9 +10,9 @@ import { createLocalKafka } from '../../dev/local-kafka.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
 import { removePostgresData } from '../../dev/postgres-data.ts';
 import { migrateOrders } from '../../order-api/migrate-orders.ts';
-import { withServer } from '../support/environment.ts';
-import { withKafkaAdmin } from '../support/kafka-admin.ts';
-import { createTestRoot, testRootVariable } from '../support/test-directory.ts';
+import { withKafkaAdmin } from '../support/kafka/admin.ts';
+import { createTestRoot, testRootVariable } from '../support/process/test-directory.ts';
+import { withServer } from '../support/stack/environment.ts';
 
 export interface BenchStack {
   readonly ordersUrl: string;

@@ -11,7 +11,7 @@ import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgre
 import { freePort } from '../../dev/ports.ts';
 import { removePostgresData } from '../../dev/postgres-data.ts';
 import { waitFor } from '../../dev/wait-for.ts';
-import { assertClean, createOracle } from '../support/oracle.ts';
+import { assertClean, createOracle } from '../support/oracle/oracle.ts';
 import { type ContainerEngine, findContainerEngine } from './container-engine.ts';
 import { findNodeBaseImage } from './node-base-image.ts';
 

@@ -373,7 +373,7 @@ export const captureMutants: readonly Mutant[] = [
     file: 'cdc-reader/postgres/sql/session.ts',
     find: "  row_security: 'off',\n",
     replace: '',
-    tests: ['test/integration/source-session.test.ts'],
+    tests: ['test/integration/cdc-reader/source-session.test.ts'],
     testName: 'fails a read that a policy would shorten',
   },
   {
@@ -382,7 +382,7 @@ export const captureMutants: readonly Mutant[] = [
     file: 'cdc-reader/postgres/sql/session.ts',
     find: "  lock_timeout: '0',\n",
     replace: '',
-    tests: ['test/integration/source-session.test.ts'],
+    tests: ['test/integration/cdc-reader/source-session.test.ts'],
     testName: 'keeps to its own time limits',
   },
 ];

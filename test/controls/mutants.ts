@@ -1,6 +1,6 @@
 // The program broken on purpose, one way at a time, each the kind of mistake that other systems have shipped or that a
 // change here could bring. A mutant names the test files that must go red: the fast ones where they can see it, real
-// servers only where nothing else can. `find` must occur exactly once in its file (test/unit/controls.test.ts), so that
+// servers only where nothing else can. `find` must occur exactly once in its file (test/unit/test/controls/mutants.test.ts), so that
 // a mutant which no longer applies is noticed, and mended together with the code that it breaks.
 
 import { captureMutants } from './capture-mutants.ts';
@@ -57,7 +57,7 @@ const reader: readonly Mutant[] = [
     find: "    client.on('error', (error) => service.emit('error', error));\n    library._client = client;\n    await client.connect();\n",
     replace:
       "    library._client = client;\n    await client.connect();\n    client.on('error', (error) => service.emit('error', error));\n",
-    tests: ['test/integration/replication-stream.test.ts'],
+    tests: ['test/integration/cdc-reader/replication-stream.test.ts'],
     testName: 'with the first words of a server that shuts down',
   },
   {
@@ -90,7 +90,7 @@ const reader: readonly Mutant[] = [
     file: 'cdc-reader/pipeline/pipeline.ts',
     find: 'if (transaction.orderCount > 0) verifier.dropped(',
     replace: 'if (transaction.orderCount < 0) verifier.dropped(',
-    tests: ['test/fault/source-restores.test.ts'],
+    tests: ['test/fault/source/restores.test.ts'],
     testName: 'a client has placed the last published order in it again',
   },
   {
@@ -107,7 +107,7 @@ const reader: readonly Mutant[] = [
     file: 'cdc-reader/startup/start-up.ts',
     find: "  await readVerifiedCheckpoint(config, kafka, source, stream, 'settled');\n",
     replace: '',
-    tests: ['test/fault/source-restores.test.ts'],
+    tests: ['test/fault/source/restores.test.ts'],
     testName: 'fences nobody as a staging clone',
   },
   {
@@ -116,7 +116,7 @@ const reader: readonly Mutant[] = [
     file: 'cdc-reader/startup/kafka-connection.ts',
     find: 'transactionalId: config.transactionalId,',
     replace: "transactionalId: config.transactionalId + '.' + performance.now(),",
-    tests: ['test/fault/reader-takeover.test.ts'],
+    tests: ['test/fault/reader/takeover.test.ts'],
     testName: 'publish nothing twice when the first does not learn',
   },
   {
@@ -171,7 +171,7 @@ const sink: readonly Mutant[] = [
     file: 'cart-sink/sql/consumer-offsets.ts',
     find: ' AND mine.owner_epoch = $',
     replace: ' AND mine.owner_epoch > -1 - $',
-    tests: ['test/integration/apply-batch.test.ts'],
+    tests: ['test/integration/cart-sink/apply-batch.test.ts'],
   },
   {
     name: 'epoch-not-raised',
@@ -179,7 +179,7 @@ const sink: readonly Mutant[] = [
     file: 'cart-sink/sql/consumer-offsets.ts',
     find: 'SET owner_epoch = stored.owner_epoch + 1,',
     replace: 'SET owner_epoch = stored.owner_epoch,',
-    tests: ['test/integration/partition-owner.test.ts'],
+    tests: ['test/integration/cart-sink/partition-owner.test.ts'],
   },
   {
     name: 'offset-outside-the-transaction',
@@ -193,7 +193,7 @@ const sink: readonly Mutant[] = [
           return target.query(statement);
         };
         const result = await applyInTransaction({ query } as unknown as Transaction, batch`,
-    tests: ['test/integration/apply-batch.test.ts'],
+    tests: ['test/integration/cart-sink/apply-batch.test.ts'],
   },
   {
     name: 'ledger-conflicts-ignored',
@@ -201,7 +201,7 @@ const sink: readonly Mutant[] = [
     file: 'cart-sink/apply/apply-batch.ts',
     find: 'const isNew = orders.map(({ orderId }) => fresh.delete(orderId));',
     replace: 'const isNew = orders.map(({ orderId }) => fresh.delete(orderId) || true);',
-    tests: ['test/integration/apply-batch.test.ts'],
+    tests: ['test/integration/cart-sink/apply-batch.test.ts'],
   },
   {
     name: 'cart-lines-locked-in-any-order',
@@ -209,7 +209,7 @@ const sink: readonly Mutant[] = [
     file: 'cart-sink/sql/cart-lines.ts',
     find: 'ORDER BY line.line_id',
     replace: 'ORDER BY line.line_id DESC',
-    tests: ['test/integration/apply-batch.test.ts'],
+    tests: ['test/integration/cart-sink/apply-batch.test.ts'],
   },
   {
     name: 'unanswered-commit-taken-for-done',
@@ -297,7 +297,7 @@ const sink: readonly Mutant[] = [
     file: 'kafka/reading/group-consumer.ts',
     find: 'readUncommitted: false,',
     replace: 'readUncommitted: true,',
-    tests: ['test/integration/cart-sink.test.ts'],
+    tests: ['test/integration/cart-sink/cart-sink.test.ts'],
     testName: 'passes aborted transactions',
   },
   {
@@ -306,7 +306,7 @@ const sink: readonly Mutant[] = [
     file: 'kafka/reading/group-consumer.ts',
     find: '        consumer.seek({ topic, partition, offset: String(offset) });\n',
     replace: '        void offset;\n',
-    tests: ['test/integration/cart-sink.test.ts'],
+    tests: ['test/integration/cart-sink/cart-sink.test.ts'],
     testName: 'never reads the offsets that Kafka keeps',
   },
 ];

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { spawnGuarded } from '../../dev/child-process.ts';
 import { postgresVersions } from '../../dev/fetch-postgres.ts';
-import { postgresVersionVariable } from '../support/postgres-version.ts';
+import { postgresVersionVariable } from '../support/postgres/postgres-version.ts';
 
 /** They must use the run's shared servers, which are of the version asked for: those of their own are not. */
 const files = ['test/contract/postgres-catalogue.test.ts'];

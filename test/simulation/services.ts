@@ -14,12 +14,12 @@ import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
 import { StreamLostError } from '../../cdc-reader/postgres/stream-errors.ts';
 import { createReader } from '../../cdc-reader/supervise/reader.ts';
-import type { ModelCarts } from './model-carts.ts';
-import type { ModelGroup } from './model-group.ts';
-import { LIVE, type ModelKafka, TRANSACTION_TIMEOUT_MS } from './model-kafka.ts';
-import { openLog, openProducer, openReaderConnection } from './model-kafka-clients.ts';
-import type { ModelPostgres, PlacedOrder } from './model-postgres.ts';
-import { formatOrder, openSession, openStream } from './model-stream.ts';
+import type { ModelCarts } from './model/carts.ts';
+import type { ModelGroup } from './model/group.ts';
+import { LIVE, type ModelKafka, TRANSACTION_TIMEOUT_MS } from './model/kafka.ts';
+import { openLog, openProducer, openReaderConnection } from './model/kafka-clients.ts';
+import type { ModelPostgres, PlacedOrder } from './model/postgres.ts';
+import { formatOrder, openSession, openStream } from './model/stream.ts';
 import { stage } from './stage.ts';
 import type { Process, World } from './world.ts';
 

@@ -5,10 +5,10 @@ import type { HaltError } from '#service/halt.ts';
 import { makeTrouble, placeOrders, users, useShop } from './chaos.ts';
 import { type Gap, gaps } from './gaps.ts';
 import { demand, readRecordedLsn } from './judge-log.ts';
-import { ModelCarts } from './model-carts.ts';
-import { ModelGroup } from './model-group.ts';
-import { LIVE, ModelKafka } from './model-kafka.ts';
-import { ModelPostgres, type PlacedOrder } from './model-postgres.ts';
+import { ModelCarts } from './model/carts.ts';
+import { ModelGroup } from './model/group.ts';
+import { LIVE, ModelKafka } from './model/kafka.ts';
+import { ModelPostgres, type PlacedOrder } from './model/postgres.ts';
 import { type Models, type Service, setStage, startReader, startSink } from './services.ts';
 import { World } from './world.ts';
 

@@ -2,7 +2,7 @@
 // committed until then is applied. A recovery into which another fault falls is told apart, since both share the blame.
 
 import { HopelessError, waitFor } from '../../dev/wait-for.ts';
-import { withTextClient } from '../support/oracle-facts.ts';
+import { withTextClient } from '../support/oracle/facts.ts';
 import type { Fault, FaultKind } from './plan.ts';
 import type { TortureStack } from './stack.ts';
 

@@ -12,10 +12,10 @@ import type { LocalKafka } from '../../dev/local-kafka.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
 import { removePostgresData } from '../../dev/postgres-data.ts';
 import { migrateOrders } from '../../order-api/migrate-orders.ts';
-import { withTextClient } from '../support/oracle-facts.ts';
-import { startProxiedKafka } from '../support/proxied-kafka.ts';
-import { createTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
-import { createTestRoot, removeAbandonedTestRoots, testRootVariable } from '../support/test-directory.ts';
+import { startProxiedKafka } from '../support/kafka/proxied-kafka.ts';
+import { createTcpProxy, type TcpProxy } from '../support/network/tcp-proxy.ts';
+import { withTextClient } from '../support/oracle/facts.ts';
+import { createTestRoot, removeAbandonedTestRoots, testRootVariable } from '../support/process/test-directory.ts';
 import { createMember, type Member } from './member.ts';
 
 export interface TortureStack {

@@ -13,7 +13,7 @@ import {
   type TableFingerprint,
 } from '#schemas/capture-fingerprint.ts';
 import type { ContractTable } from '#schemas/contract-tables.ts';
-import { exampleCapture, exampleOids, exampleTable } from '../../support/capture.ts';
+import { exampleCapture, exampleOids, exampleTable } from '../../support/examples/capture.ts';
 
 const recorded = exampleCapture();
 const publication = recorded.publication!;

@@ -10,7 +10,7 @@ import {
   publishFrom,
 } from '#schemas/checkpoint.ts';
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
-import { exampleCapture, exampleOids } from '../../support/capture.ts';
+import { exampleCapture, exampleOids } from '../../support/examples/capture.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
 

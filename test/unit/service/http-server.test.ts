@@ -5,7 +5,7 @@ import type { HttpServer, HttpServerOptions } from '#service/http-server.ts';
 import { createHttpServer, PortTakenError } from '#service/http-server.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { ProblemError, problemResponse } from '#service/problem.ts';
-import { createLogLines, type LogLine } from '../../support/log-lines.ts';
+import { createLogLines, type LogLine } from '../../support/process/log-lines.ts';
 
 const servers: HttpServer[] = [];
 afterEach(async () => {

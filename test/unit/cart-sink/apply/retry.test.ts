@@ -4,7 +4,7 @@ import { EMPTY_TALLY } from '#schemas/replay/records.ts';
 import type { Batch, BatchResult } from '../../../../cart-sink/apply/apply-batch.ts';
 import { applyWithRetry, backOffMs, findTransientReason } from '../../../../cart-sink/apply/retry.ts';
 import { CommitOutcomeUnknownError, RecordsLostError, SinkDefectError } from '../../../../cart-sink/errors.ts';
-import { createEvent } from '../../../support/sink-events.ts';
+import { createEvent } from '../../../support/examples/sink-events.ts';
 
 const batch: Batch = {
   consumerGroup: 'group',

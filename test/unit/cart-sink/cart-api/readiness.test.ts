@@ -3,7 +3,7 @@ import type { ReplayStamp } from '#schemas/replay/records.ts';
 import { formatReadiness } from '../../../../cart-sink/cart-api/readiness.ts';
 import type { SinkState } from '../../../../cart-sink/consume/sink.ts';
 import { RULE_VERSION } from '../../../../cart-sink/rule/reduce-cart.ts';
-import { createStamp } from '../../../support/sink-events.ts';
+import { createStamp } from '../../../support/examples/sink-events.ts';
 
 describe('readiness', () => {
   const createSink = (state: SinkState = 'consuming', pausedAt?: ReplayStamp) => ({

@@ -5,7 +5,7 @@ import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume
 import { PartitionNotTakenError } from '../../../../cart-sink/errors.ts';
 import type { Ownership, TopicPartition } from '../../../../cart-sink/sql/consumer-offsets.ts';
 import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
-import { createEvent, createStamp } from '../../../support/sink-events.ts';
+import { createEvent, createStamp } from '../../../support/examples/sink-events.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const live = (partition: number): TopicPartition => ({ topic: 'live', partition });

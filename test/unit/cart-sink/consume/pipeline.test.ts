@@ -9,7 +9,7 @@ import { consumeFetch } from '../../../../cart-sink/consume/pipeline.ts';
 import { type AdmitReplay, createReplayAdmission } from '../../../../cart-sink/consume/replay-admission.ts';
 import type { StoredOffset } from '../../../../cart-sink/sql/consumer-offsets.ts';
 import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
-import { createEvent, createStamp } from '../../../support/sink-events.ts';
+import { createEvent, createStamp } from '../../../support/examples/sink-events.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const signal = new AbortController().signal;

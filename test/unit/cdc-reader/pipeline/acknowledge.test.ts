@@ -8,7 +8,7 @@ import { createLogger } from '#service/logger.ts';
 import { createAcknowledger } from '../../../../cdc-reader/pipeline/acknowledge.ts';
 import { createCaptureCheck } from '../../../../cdc-reader/pipeline/capture-check.ts';
 import type { Capture } from '../../../../cdc-reader/postgres/capture.ts';
-import { exampleCapture, visibleCapture } from '../../../support/capture.ts';
+import { exampleCapture, visibleCapture } from '../../../support/examples/capture.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));

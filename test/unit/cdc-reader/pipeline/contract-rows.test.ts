@@ -1,8 +1,8 @@
 // Which rows of the stream are orders and items: by OID, name, schema and column types of the RELATION that they belong to.
 import { describe, expect, it } from 'vitest';
 import { classifyRelation } from '../../../../cdc-reader/pipeline/contract-rows.ts';
-import { exampleOids } from '../../../support/capture.ts';
-import { itemsRelation, ordersRelation, type RelationMessage } from '../../../support/pgoutput-messages.ts';
+import { exampleOids } from '../../../support/examples/capture.ts';
+import { itemsRelation, ordersRelation, type RelationMessage } from '../../../support/examples/pgoutput-messages.ts';
 
 const classify = (relation: RelationMessage) => classifyRelation(relation, exampleOids);
 const retyped = (relation: RelationMessage, column: string, typeOid: number): RelationMessage => ({

@@ -2,9 +2,9 @@
 // published and acknowledged, and what never becomes visible.
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { exampleCapture, exampleOids, exampleTable } from '../../../support/capture.ts';
-import { at, committed, endStages, type Stage, streaming } from '../../../support/data-path-stage.ts';
-import { ordersRelation, tupleOf, uuid } from '../../../support/pgoutput-messages.ts';
+import { exampleCapture, exampleOids, exampleTable } from '../../../support/examples/capture.ts';
+import { ordersRelation, tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
+import { at, committed, endStages, type Stage, streaming } from '../../../support/stack/data-path-stage.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const orphan = uuid(900);

@@ -7,9 +7,9 @@ import process from 'node:process';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { addOrderId, hashOrderIds } from '#schemas/checkpoint.ts';
-import { exampleCapture } from '../../../support/capture.ts';
-import { at, committed, createStage, endStages, streaming } from '../../../support/data-path-stage.ts';
-import { tupleOf, uuid } from '../../../support/pgoutput-messages.ts';
+import { exampleCapture } from '../../../support/examples/capture.ts';
+import { tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
+import { at, committed, createStage, endStages, streaming } from '../../../support/stack/data-path-stage.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 /** How many files of `directory` are open; they are unlinked already. */

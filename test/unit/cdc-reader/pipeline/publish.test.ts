@@ -16,9 +16,9 @@ import {
 import type { CaptureCheck } from '../../../../cdc-reader/pipeline/capture-check.ts';
 import { prepareTransaction } from '../../../../cdc-reader/pipeline/prepare-transaction.ts';
 import { createPublisher } from '../../../../cdc-reader/pipeline/publish.ts';
-import { exampleCapture, exampleOids } from '../../../support/capture.ts';
-import { itemsRelation, ordersRelation, tupleOf, uuid } from '../../../support/pgoutput-messages.ts';
-import { createRecordingKafka } from '../../../support/recording-kafka.ts';
+import { exampleCapture, exampleOids } from '../../../support/examples/capture.ts';
+import { itemsRelation, ordersRelation, tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
+import { createRecordingKafka } from '../../../support/kafka/recording-kafka.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const checkpoint: Checkpoint = {

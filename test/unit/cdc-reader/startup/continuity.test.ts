@@ -4,7 +4,7 @@ import { type CaptureFingerprint, formatVersion1 } from '#schemas/capture-finger
 import { addOrderId, type Checkpoint, hashOrderIds } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn, toLsn } from '#schemas/lsn.ts';
 import { type ContinuityFacts, checkContinuity, DropVerifier } from '../../../../cdc-reader/startup/continuity.ts';
-import { exampleCapture, exampleOids, exampleTable } from '../../../support/capture.ts';
+import { exampleCapture, exampleOids, exampleTable } from '../../../support/examples/capture.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
 const hashOf = (...ids: string[]): string => {

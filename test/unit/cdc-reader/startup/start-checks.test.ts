@@ -14,9 +14,9 @@ import { runFirstStart } from '../../../../cdc-reader/startup/initial-snapshot.t
 import type { StartContext } from '../../../../cdc-reader/startup/start-up.ts';
 import { haltIfTablesChanged } from '../../../../cdc-reader/startup/verified-checkpoint.ts';
 import { createLifeline } from '../../../../cdc-reader/supervise/lifeline.ts';
-import { exampleCapture, exampleTable, visibleCapture } from '../../../support/capture.ts';
-import { uuid } from '../../../support/pgoutput-messages.ts';
-import { createRecordingKafka } from '../../../support/recording-kafka.ts';
+import { exampleCapture, exampleTable, visibleCapture } from '../../../support/examples/capture.ts';
+import { uuid } from '../../../support/examples/pgoutput-messages.ts';
+import { createRecordingKafka } from '../../../support/kafka/recording-kafka.ts';
 
 const io = vi.hoisted(() => ({
   // biome-ignore lint/suspicious/noExplicitAny: each has the options of what it stands for

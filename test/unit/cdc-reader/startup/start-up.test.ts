@@ -13,8 +13,8 @@ import type { SourceSession } from '../../../../cdc-reader/postgres/source-sessi
 import { explainMissingCheckpoint, findCheckpoint } from '../../../../cdc-reader/startup/read-checkpoint.ts';
 import { startLagSampler } from '../../../../cdc-reader/supervise/lag-sampler.ts';
 import { createLifeline } from '../../../../cdc-reader/supervise/lifeline.ts';
-import { exampleCapture } from '../../../support/capture.ts';
-import { parseMetrics } from '../../../support/prometheus-text.ts';
+import { exampleCapture } from '../../../support/examples/capture.ts';
+import { parseMetrics } from '../../../support/process/prometheus-text.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const names = { checkpointTopic: 'cdc.checkpoints.tillstream', slotName: 'tillstream' };

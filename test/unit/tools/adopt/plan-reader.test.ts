@@ -16,8 +16,8 @@ import {
   planReader,
   type ReaderFacts,
 } from '../../../../tools/adopt/plan-reader.ts';
-import { exampleCapture, exampleTable } from '../../../support/capture.ts';
-import { createEvent } from '../../../support/order-placed-events.ts';
+import { exampleCapture, exampleTable } from '../../../support/examples/capture.ts';
+import { createEvent } from '../../../support/examples/order-placed-events.ts';
 
 /** After both tables were replaced. */
 const other = exampleCapture({

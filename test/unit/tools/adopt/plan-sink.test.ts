@@ -8,7 +8,7 @@ import { parseAdoptArguments } from '../../../../tools/adopt/arguments.ts';
 import { requireYes } from '../../../../tools/adopt/confirm.ts';
 import { findScanStart, formatSinkRepairs, planMove, type SinkPartition } from '../../../../tools/adopt/plan-sink.ts';
 import { createPositionScan, type ScanResult } from '../../../../tools/adopt/position-scan.ts';
-import { createEvent } from '../../../support/order-placed-events.ts';
+import { createEvent } from '../../../support/examples/order-placed-events.ts';
 
 const position = (commitLsn: number, timeline = 1) => ({ timeline, commitLsn: toLsn(BigInt(commitLsn)), ordinal: 0 });
 

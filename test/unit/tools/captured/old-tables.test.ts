@@ -13,7 +13,7 @@ import {
 } from '../../../../tools/captured/old-tables.ts';
 import { explainUnreadable } from '../../../../tools/captured/unreadable-rows.ts';
 import { explainMissingWitness, withCapture } from '../../../../tools/replay/pipeline-state.ts';
-import { exampleCapture, exampleOids, exampleTable } from '../../../support/capture.ts';
+import { exampleCapture, exampleOids, exampleTable } from '../../../support/examples/capture.ts';
 
 const swapped = exampleCapture({
   tables: {

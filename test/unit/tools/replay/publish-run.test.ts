@@ -17,7 +17,7 @@ import {
 import { InterruptedError } from '../../../../tools/replay/errors.ts';
 import { type PublishOptions, publishRun } from '../../../../tools/replay/publish-run.ts';
 import type { ReplaySource, SourceOrder } from '../../../../tools/replay/source.ts';
-import { createEvent } from '../../../support/sink-events.ts';
+import { createEvent } from '../../../support/examples/sink-events.ts';
 
 const at = (position: number) => toLsn(BigInt(position));
 const plan: ReplayPlan = {

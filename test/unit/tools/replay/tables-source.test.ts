@@ -17,7 +17,7 @@ import {
 import { formatTablesCursor, parseTablesCursor } from '../../../../tools/replay/tables-source.ts';
 import { formatWalCursor, parseWalCursor, walCoverage } from '../../../../tools/replay/wal-source.ts';
 import type { WalBatch } from '../../../../tools/replay/wal-transactions.ts';
-import { createEvent } from '../../../support/sink-events.ts';
+import { createEvent } from '../../../support/examples/sink-events.ts';
 
 describe('a time on the command line', () => {
   const micros = (iso: string) => BigInt(Date.parse(iso)) * 1000n;
