@@ -13,30 +13,13 @@ import { createStreamRelay } from '../../../cdc-reader/pipeline/stream-relay.ts'
 import type { ReaderSession } from '../../../cdc-reader/startup/start-up.ts';
 import { createLifeline, type Lifeline } from '../../../cdc-reader/supervise/lifeline.ts';
 import { exampleCapture, exampleOids, visibleCapture } from '../examples/capture.ts';
+import { exampleCheckpoint } from '../examples/checkpoint.ts';
 import { itemsRelation, ordersRelation, tupleOf, uuid } from '../examples/pgoutput-messages.ts';
 import { createRecordingKafka } from '../kafka/recording-kafka.ts';
 import { parseMetrics } from '../process/prometheus-text.ts';
 import { waitFor } from '../wait.ts';
 
 export const at = (value: number): Lsn => toLsn(BigInt(value));
-
-const start: Checkpoint = {
-  state: 'streaming',
-  systemIdentifier: '1',
-  database: 'shop',
-  slotName: 'tillstream',
-  timeline: 1,
-  history: [],
-  generation: 1,
-  partitions: 3,
-  lastPublished: null,
-  throughLsn: at(10),
-  partial: null,
-  nextOffsets: [0n, 0n, 0n],
-  capture: exampleCapture(),
-  gaps: [],
-  windowMarks: [],
-};
 
 /** Idle progress is due only when an answer is wanted, unless a test makes the interval short. */
 const calm = { IDLE_CHECKPOINT_MS: '600000' };
@@ -91,7 +74,7 @@ export function createStage(
       record: (value: Buffer) => ({ topic: config.checkpointTopic, partition: 0, key: 'tillstream', value }),
       read: async () => ({ record: null, offset: null }),
     },
-    checkpoint: { ...start, ...options.checkpoint },
+    checkpoint: exampleCheckpoint(options.checkpoint),
     nextOffsets: [0n, 0n, 0n],
   } as unknown as ReaderSession;
   const run = (more: RunOptions = {}): Promise<void> => {

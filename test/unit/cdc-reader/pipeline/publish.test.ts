@@ -17,27 +17,12 @@ import type { CaptureCheck } from '../../../../cdc-reader/pipeline/capture-check
 import { prepareTransaction } from '../../../../cdc-reader/pipeline/prepare-transaction.ts';
 import { createPublisher } from '../../../../cdc-reader/pipeline/publish.ts';
 import { exampleCapture, exampleOids } from '../../../support/examples/capture.ts';
+import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
 import { itemsRelation, ordersRelation, tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
 import { createRecordingKafka } from '../../../support/kafka/recording-kafka.ts';
 import { waitFor } from '../../../support/wait.ts';
 
-const checkpoint: Checkpoint = {
-  state: 'streaming',
-  systemIdentifier: '1',
-  database: 'shop',
-  slotName: 'tillstream',
-  timeline: 1,
-  history: [],
-  generation: 1,
-  partitions: 3,
-  lastPublished: null,
-  throughLsn: toLsn(10n),
-  partial: null,
-  nextOffsets: [0n, 0n, 0n],
-  capture: exampleCapture(),
-  gaps: [],
-  windowMarks: [],
-};
+const checkpoint = exampleCheckpoint();
 
 function configure(more: Record<string, string> = {}): CdcReaderConfig {
   return readCdcReaderConfig({ ORDER_DATABASE_URL: 'postgres://u:p@localhost/shop', ...more });

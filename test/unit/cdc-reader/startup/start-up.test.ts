@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { type Checkpoint, formatCheckpoint } from '#schemas/checkpoint.ts';
+import { formatCheckpoint } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, toLsn } from '#schemas/lsn.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
@@ -13,28 +13,12 @@ import type { SourceSession } from '../../../../cdc-reader/postgres/source-sessi
 import { explainMissingCheckpoint, findCheckpoint } from '../../../../cdc-reader/startup/read-checkpoint.ts';
 import { startLagSampler } from '../../../../cdc-reader/supervise/lag-sampler.ts';
 import { createLifeline } from '../../../../cdc-reader/supervise/lifeline.ts';
-import { exampleCapture } from '../../../support/examples/capture.ts';
+import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
 import { parseMetrics } from '../../../support/process/prometheus-text.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const names = { checkpointTopic: 'cdc.checkpoints.tillstream', slotName: 'tillstream' };
-const intent: Checkpoint = {
-  state: 'intent',
-  systemIdentifier: '1',
-  database: 'shop',
-  slotName: 'tillstream',
-  timeline: 1,
-  history: [],
-  generation: 1,
-  partitions: 3,
-  lastPublished: null,
-  throughLsn: LSN_ZERO,
-  partial: null,
-  nextOffsets: [],
-  capture: exampleCapture(),
-  gaps: [],
-  windowMarks: [],
-};
+const intent = exampleCheckpoint({ state: 'intent', throughLsn: LSN_ZERO, nextOffsets: [] });
 
 type Kafka = Parameters<typeof findCheckpoint>[1];
 

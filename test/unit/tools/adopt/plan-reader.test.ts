@@ -17,6 +17,7 @@ import {
   type ReaderFacts,
 } from '../../../../tools/adopt/plan-reader.ts';
 import { exampleCapture, exampleTable } from '../../../support/examples/capture.ts';
+import { advancedCheckpoint } from '../../../support/examples/checkpoint.ts';
 import { createEvent } from '../../../support/examples/order-placed-events.ts';
 
 /** After both tables were replaced. */
@@ -29,23 +30,7 @@ const other = exampleCapture({
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
 
-const checkpoint: Checkpoint = {
-  state: 'streaming',
-  systemIdentifier: '7123456789012345678',
-  database: 'shop',
-  slotName: 'tillstream',
-  timeline: 2,
-  history: [{ timeline: 1, endsAtLsn: at(500) }],
-  generation: 3,
-  partitions: 2,
-  lastPublished: { commitLsn: at(1_000), ordinal: 1, orderId: 'b', ordersHash: 'h' },
-  throughLsn: at(1_200),
-  partial: null,
-  nextOffsets: [10n, 20n],
-  capture: exampleCapture(),
-  gaps: [],
-  windowMarks: [{ atMs: 1, throughLsn: at(1_100) }],
-};
+const checkpoint = advancedCheckpoint({ generation: 3, windowMarks: [{ atMs: 1, throughLsn: at(1_100) }] });
 const event = (commitLsn: number, ordinal: number, changes = {}) =>
   createEvent({ timeline: 2, generation: 3, commitLsn: at(commitLsn), ordinal, ...changes });
 const live: EventTail[] = [
