@@ -3,8 +3,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createOrderLoad, fillCarts, type OrderLoad } from '../support/load/order-load.ts';
 import { readOrders } from '../support/oracle/facts.ts';
-import { assertClean, createOracle, type Oracle } from '../support/oracle/oracle.ts';
+import { assertClean, type Oracle } from '../support/oracle/oracle.ts';
 import { createTestEnvironment, type TestEnvironment } from '../support/stack/environment.ts';
+import { createEnvironmentOracle } from '../support/stack/pipeline-stage.ts';
 
 describe('the pipeline', () => {
   let environment: TestEnvironment;
@@ -14,15 +15,7 @@ describe('the pipeline', () => {
   beforeEach(async () => {
     environment = await createTestEnvironment('pipeline');
     const { env } = environment;
-    oracle = createOracle({
-      ordersUrl: env.ORDER_DATABASE_URL,
-      cartsUrl: env.CART_DATABASE_URL,
-      brokers: env.KAFKA_BROKERS.split(','),
-      ordersTopic: env.ORDERS_TOPIC,
-      slotName: env.SLOT_NAME,
-      checkpointTopic: env.CHECKPOINT_TOPIC,
-      consumerGroup: env.CONSUMER_GROUP,
-    });
+    oracle = createEnvironmentOracle(environment, { carts: true });
     await (await environment.startService('order-api')).waitReady();
     await (await environment.startService('cart-sink')).waitReady();
     load = await createOrderLoad({ ordersUrl: env.ORDER_DATABASE_URL });

@@ -6,7 +6,7 @@
 import { HopelessError, waitFor } from '../../dev/wait-for.ts';
 import { withTextClient } from '../support/oracle/facts.ts';
 import { readTopic } from '../support/oracle/read-topic.ts';
-import { runTool } from '../support/process/operator-tool.ts';
+import { runTool } from '../support/process/tool-process.ts';
 import type { FaultContext } from './faults.ts';
 import { haltsOf, type Member } from './member.ts';
 import { pause, readerState } from './pause.ts';

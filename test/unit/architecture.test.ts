@@ -190,6 +190,17 @@ describe('the cart sink', () => {
   });
 });
 
+/** Unit tests that are of no single source, and why. */
+const withoutSource: Readonly<Record<string, string>> = {
+  'test/unit/architecture.test.ts': 'of all sources',
+  'test/unit/docs/configuration.test.ts': 'of a page',
+  'test/unit/docs/operations.test.ts': 'of a page',
+  'test/unit/docs/pages.test.ts': 'of the pages',
+  'test/unit/cdc-reader/pipeline/pipeline-refusals.test.ts':
+    'of pipeline.ts: what it refuses; the rest is in pipeline.test.ts',
+  'test/unit/cdc-reader/startup/start-checks.test.ts': 'of the start as a whole, with its modules of I/O replaced',
+};
+
 describe('files', () => {
   const expectNone = (what: string, isWrong: (source: Source) => boolean, candidates = sources) =>
     expect(
@@ -213,11 +224,23 @@ describe('files', () => {
 
   it('of a finished room are 14 a folder at most', () => {
     const all = globSync(
-      [...foundations, 'cdc-reader', 'cart-sink'].map((room) => `${room}/**/*.*`),
+      [...foundations, 'cdc-reader', 'cart-sink', 'test'].map((room) => `${room}/**/*.*`),
       { cwd: repository },
     );
     const crowded = [...Map.groupBy(all, dirname)].filter(([, paths]) => paths.length > 14).map(([folder]) => folder);
     expect(crowded, 'Find the files that belong together and give them a folder.').toEqual([]);
+  });
+
+  it('in test/unit/ lie at the path of the source that they test', () => {
+    const paths = sources.map(({ path }) => path);
+    const unitTests = paths.filter((path) => path.startsWith('test/unit/') && path.endsWith('.test.ts'));
+    const sourceOf = (path: string) => path.replace(/^test\/unit\//, '').replace(/\.test\.ts$/, '.ts');
+    const stray = unitTests.filter((path) => !paths.includes(sourceOf(path)));
+    expect(
+      stray.filter((path) => !(path in withoutSource)),
+      'Name it for its source, a/b/c.ts is tested by test/unit/a/b/c.test.ts; or list it here with the reason.',
+    ).toEqual([]);
+    expect(Object.keys(withoutSource).filter((path) => !stray.includes(path))).toEqual([]);
   });
 
   it('of more than 30 lines open with a comment that says what they are for', () => {

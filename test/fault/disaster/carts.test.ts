@@ -42,7 +42,7 @@ describe('a carts database restored from an older backup', { timeout: 300_000 },
   };
 
   it('is caught up from Kafka with nothing to run', async () => {
-    await stage.startReader();
+    await stage.startStreaming();
     const traffic = stage.startTraffic();
     await restore();
     await stage.startSink();
@@ -54,7 +54,7 @@ describe('a carts database restored from an older backup', { timeout: 300_000 },
 
   it('is caught up by adopt and a replay where Kafka has lost the range', async () => {
     const { ORDERS_TOPIC } = stage.environment.env;
-    await stage.startReader();
+    await stage.startStreaming();
     const traffic = stage.startTraffic();
     await restore();
     await withKafkaAdmin(stage.environment.servers.directBrokers, async (admin) => {
@@ -63,7 +63,7 @@ describe('a carts database restored from an older backup', { timeout: 300_000 },
       });
       await admin.deleteTopicRecords({ topic: ORDERS_TOPIC, partitions });
     });
-    const halted = await stage.startHalting('cart-sink');
+    const halted = await stage.startHaltingSink();
     const { msg } = await stage.waitHalted(halted, 'RECORDS_LOST');
     expect(msg).toContain('npm run adopt -- sink');
 

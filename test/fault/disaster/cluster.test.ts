@@ -53,7 +53,7 @@ describe('orders that move to another cluster', { timeout: 300_000 }, () => {
   it('go on in a new topic once the sinks have drained the old one', async () => {
     const { id, env } = stage.environment;
     const sink = await stage.startSink();
-    const reader = await stage.startReader();
+    const reader = await stage.startStreaming();
     const traffic = stage.startTraffic();
     await waitFor('some orders', async () => (await stage.carts('SELECT FROM applied_orders')).length > 60, slow);
     await traffic.stop(); // the shop is closed for the move
@@ -62,7 +62,7 @@ describe('orders that move to another cluster', { timeout: 300_000 }, () => {
     await reader.stop();
 
     const moved = { ORDER_DATABASE_URL: url };
-    const halted = await stage.startHalting('cdc-reader', moved);
+    const halted = await stage.startReader({ more: moved });
     expect((await stage.waitHalted(halted, 'SOURCE_CHANGED')).msg).toContain('set ORDERS_TOPIC to a new name');
     await halted.stop();
     for (const args of [
@@ -82,8 +82,8 @@ describe('orders that move to another cluster', { timeout: 300_000 }, () => {
       SLOT_NAME: `again_${id}`,
       CHECKPOINT_TOPIC: `again.${env.CHECKPOINT_TOPIC}`,
     };
-    await stage.startReader(renamed);
-    await stage.startSink(renamed);
+    await stage.startStreaming({ more: renamed });
+    await stage.startSink({ more: renamed });
     const more = stage.startTraffic(url);
     await waitFor(
       'orders of the new cluster',

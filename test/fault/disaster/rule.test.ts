@@ -19,12 +19,12 @@ describe('a wrong rule', { timeout: 300_000 }, () => {
   const readLines = () => stage.carts('SELECT line_id, user_id, sku, quantity FROM cart_lines ORDER BY user_id, sku');
 
   it('is undone by a reapply from its first position, with traffic', async () => {
-    await stage.startReader();
+    await stage.startStreaming();
     const first = await stage.startSink();
     const traffic = stage.startTraffic();
     await waitMore(40);
     await first.stop();
-    const wrong = await stage.startSink({}, { nodeArgs: ['--import', './test/support/process/wrong-rule.ts'] });
+    const wrong = await stage.startSink({ wrongRule: true });
     await waitMore(80);
     await wrong.stop();
     const right = await stage.startSink();

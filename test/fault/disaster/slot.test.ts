@@ -17,21 +17,21 @@ describe('a lost slot', { timeout: 300_000 }, () => {
   ])('costs no order: adopt accepts the gap, a replay from %s closes it', async (_, window, command) => {
     const { SLOT_NAME } = stage.environment.env;
     await stage.startSink();
-    const first = await stage.startReader(window);
+    const first = await stage.startStreaming({ more: window });
     const traffic = stage.startTraffic();
     await waitFor('some orders', async () => (await stage.carts('SELECT FROM applied_orders')).length > 60, slow);
     await first.stop();
     await waitFor('the slot to be free', () =>
       stage.orders(`SELECT pg_drop_replication_slot('${SLOT_NAME}')`).then(() => true),
     );
-    const halted = await stage.startHalting('cdc-reader');
+    const halted = await stage.startReader();
     const { msg } = await stage.waitHalted(halted, 'SLOT_DROPPED');
     expect(msg).toContain('npm run adopt -- reader');
 
     const adopted = await stage.run('adopt', ['reader', '--yes']);
     expect(adopted.stdout).toContain('SLOT_DROPPED');
     await halted.stop();
-    await stage.startReader(window);
+    await stage.startStreaming({ more: window });
     const differs = await stage.run('audit', ['--limit', '3'], { code: 1 });
     expect(differs.stdout).toMatch(/^missing +[1-9]/m);
     expect(differs.stdout).toMatch(command);

@@ -24,7 +24,7 @@ describe('a lost live topic', { timeout: 300_000 }, () => {
     ['from the tables where no WAL is kept', { REPLAY_WINDOW_BYTES: '0' }, /npm run replay -- --source tables/],
   ])('costs no order: a new generation begins, and a replay %s gives the rest', async (_, window, command) => {
     const sink = await stage.startSink();
-    const reader = await stage.startReader(window);
+    const reader = await stage.startStreaming({ more: window });
     const traffic = stage.startTraffic();
     await waitFor('some orders', async () => (await stage.carts('SELECT FROM applied_orders')).length > 100, slow);
     await deleteTopic();
@@ -35,7 +35,7 @@ describe('a lost live topic', { timeout: 300_000 }, () => {
     expect(adopted.stdout).toContain('begin generation 2');
     await reader.stop();
     await sink.stop();
-    await stage.startReader(window);
+    await stage.startStreaming({ more: window });
     await stage.startSink();
     await stage.run('replay', [...stage.replayCommand(adopted, command), '--yes']);
     await traffic.stop();

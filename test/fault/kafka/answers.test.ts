@@ -10,7 +10,8 @@ import { readTopic } from '../../support/oracle/read-topic.ts';
 import type { Service } from '../../support/process/service-process.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { withServer } from '../../support/stack/environment.ts';
-import { createReaderStage, type ReaderStage, waitPaused } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
+import { waitPaused } from '../../support/stack/start-services.ts';
 import { waitFor } from '../../support/wait.ts';
 
 /** Kafka's part of an answer to an unanswered request: the reader gives one up after the transaction timeout. */
@@ -20,7 +21,7 @@ describe('between reader and Kafka', () => {
   let directory: string;
   let proxied: ProxiedKafka;
   let proxy: TcpProxy;
-  let stage: ReaderStage;
+  let stage: PipelineStage;
 
   beforeAll(async () => {
     directory = createTestDirectory('kafka-answers');
@@ -37,7 +38,9 @@ describe('between reader and Kafka', () => {
   beforeEach(async () => {
     const { orderServerUrl, cartServerUrl } = inject('servers');
     const { bootstrap: brokers, directBootstrap: directBrokers } = proxied.kafka;
-    stage = await createReaderStage('answers', { orderServerUrl, cartServerUrl, brokers, directBrokers });
+    stage = await createPipelineStage('answers', {
+      servers: { orderServerUrl, cartServerUrl, brokers, directBrokers },
+    });
   });
   afterEach(async () => {
     proxy.onClientData(undefined);

@@ -6,7 +6,7 @@ import { createLocalKafka, type LocalKafka } from '../../../dev/local-kafka.ts';
 import { withKafkaAdmin } from '../../support/kafka/admin.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
-import { waitPaused } from '../../support/stack/reader-stage.ts';
+import { waitPaused } from '../../support/stack/start-services.ts';
 import { waitFor } from '../../support/wait.ts';
 
 /** As dev/local-kafka.ts sets them for a cluster. */
@@ -39,7 +39,10 @@ describe('of three brokers', { timeout: longMs }, () => {
   beforeEach(async () => {
     const { orderServerUrl, cartServerUrl } = inject('servers');
     const { bootstrap: brokers, directBootstrap: directBrokers } = kafka;
-    stage = await createPipelineStage('cluster', { orderServerUrl, cartServerUrl, brokers, directBrokers });
+    stage = await createPipelineStage('cluster', {
+      carts: true,
+      servers: { orderServerUrl, cartServerUrl, brokers, directBrokers },
+    });
   });
   afterEach(async () => {
     await kafka.start(); // the fallen one, so that the topics can be deleted

@@ -40,7 +40,7 @@ describe('the live topic', () => {
       }),
     );
   const start = async (label: string): Promise<{ reader: Service; sink: Service }> => {
-    stage = await createPipelineStage(label);
+    stage = await createPipelineStage(label, { carts: true });
     const sink = await stage.startSink();
     const reader = await stage.startStreaming();
     await stage.openCarts(1_000);

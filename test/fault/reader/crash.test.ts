@@ -8,14 +8,15 @@ import { readEvent } from '../../support/oracle/event.ts';
 import { type Outcome, readTopic } from '../../support/oracle/read-topic.ts';
 import { recordStream } from '../../support/postgres/source-stream.ts';
 import { withServer } from '../../support/stack/environment.ts';
-import { createReaderStage, type ReaderStage, waitPaused } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { readPublished } from '../../support/stack/require-halted.ts';
+import { waitPaused } from '../../support/stack/start-services.ts';
 import { waitFor } from '../../support/wait.ts';
 
 describe('a reader that is killed', () => {
-  let stage: ReaderStage;
+  let stage: PipelineStage;
   beforeEach(async () => {
-    stage = await createReaderStage('reader_crash');
+    stage = await createPipelineStage('reader_crash');
   });
   afterEach(() => stage.cleanUp());
 
@@ -160,10 +161,10 @@ function readStatuses(chunk: Buffer): bigint[] | undefined {
 }
 
 describe('acknowledgements that never reach Postgres', () => {
-  let stage: ReaderStage;
+  let stage: PipelineStage;
   let proxy: TcpProxy;
   beforeEach(async () => {
-    stage = await createReaderStage('lost_acks');
+    stage = await createPipelineStage('lost_acks');
     proxy = await createTcpProxy({ targetPort: Number(new URL(stage.environment.env.ORDER_DATABASE_URL).port) });
   });
   afterEach(async () => {

@@ -1,12 +1,12 @@
 // The first start killed at every step, on a database that has orders already and gets more all the while: intent, slot,
 // snapshot, and the first streaming start. Every order is in the snapshot or in the stream, none in both, none in neither.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createReaderStage, type ReaderStage } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 
 describe('a first start that is killed', () => {
-  let stage: ReaderStage;
+  let stage: PipelineStage;
   beforeEach(async () => {
-    stage = await createReaderStage('reader_first_start');
+    stage = await createPipelineStage('reader_first_start');
   });
   afterEach(() => stage.cleanUp());
 

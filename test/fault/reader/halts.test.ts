@@ -5,14 +5,14 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { withKafkaAdmin } from '../../support/kafka/admin.ts';
 import type { Service } from '../../support/process/service-process.ts';
 import { withServer } from '../../support/stack/environment.ts';
-import { createReaderStage, type ReaderStage } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { readPublished, requireHalted, requireNothingMore } from '../../support/stack/require-halted.ts';
 import { waitFor } from '../../support/wait.ts';
 
 describe('a reader that can not prove continuity', () => {
-  let stage: ReaderStage;
+  let stage: PipelineStage;
   beforeEach(async () => {
-    stage = await createReaderStage('reader_halts');
+    stage = await createPipelineStage('reader_halts');
   });
   afterEach(() => stage.cleanUp());
 
@@ -200,7 +200,7 @@ describe('a reader that can not prove continuity', () => {
 
   it('fences nobody when its database is not the one that was published from', async () => {
     const production = await publishSome();
-    const other = await createReaderStage('reader_clone');
+    const other = await createPipelineStage('reader_clone');
     try {
       const { ORDER_DATABASE_URL } = other.environment.env;
       await withServer(ORDER_DATABASE_URL, (client) =>

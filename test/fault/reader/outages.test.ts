@@ -7,14 +7,14 @@ import { shutdownDeadlineMs, WAL_SENDER_TIMEOUT_MS } from '../../support/postgre
 import type { Service } from '../../support/process/service-process.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { withServer } from '../../support/stack/environment.ts';
-import { createReaderStage, type ReaderStage } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { waitFor } from '../../support/wait.ts';
 
 describe('a reader whose servers go away', () => {
   let directory: string;
   let kafka: LocalKafka;
   let postgres: LocalPostgres;
-  let stage: ReaderStage;
+  let stage: PipelineStage;
 
   beforeEach(async () => {
     directory = createTestDirectory('outages');
@@ -22,11 +22,13 @@ describe('a reader whose servers go away', () => {
     postgres = await createLocalPostgres({ directory: `${directory}/postgres` });
     await Promise.all([kafka.start(), postgres.start()]);
     const server = postgres.url('postgres');
-    stage = await createReaderStage('reader_outages', {
-      orderServerUrl: server,
-      cartServerUrl: server,
-      brokers: kafka.bootstrap,
-      directBrokers: kafka.directBootstrap,
+    stage = await createPipelineStage('reader_outages', {
+      servers: {
+        orderServerUrl: server,
+        cartServerUrl: server,
+        brokers: kafka.bootstrap,
+        directBrokers: kafka.directBootstrap,
+      },
     });
   });
 

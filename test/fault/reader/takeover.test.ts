@@ -3,13 +3,14 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createTcpProxy } from '../../support/network/tcp-proxy.ts';
 import { withServer } from '../../support/stack/environment.ts';
-import { createReaderStage, type ReaderStage, waitPaused } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
+import { waitPaused } from '../../support/stack/start-services.ts';
 import { waitFor } from '../../support/wait.ts';
 
 describe('two readers', () => {
-  let stage: ReaderStage;
+  let stage: PipelineStage;
   beforeEach(async () => {
-    stage = await createReaderStage('reader_takeover');
+    stage = await createPipelineStage('reader_takeover');
   });
   afterEach(() => stage.cleanUp());
 

@@ -61,7 +61,7 @@ describe('a sink that is killed', () => {
     async (failpoint) => {
       stage = await createSinkStage('sink_kill');
       await stage.createTopics();
-      const doomed = await stage.startSink({}, { failpoints: `${failpoint}=kill:4` });
+      const doomed = await stage.startSink({ failpoints: `${failpoint}=kill:4` });
       await stage.fillCarts(users);
       traffic = startTraffic();
       expect((await doomed.exited).signal).toBe('SIGKILL');
@@ -78,7 +78,7 @@ describe('a sink that is stopped', () => {
   test('in the middle of a database transaction does not block its successor, and changes nothing when it resumes', async () => {
     stage = await createSinkStage('sink_stop_tx');
     await stage.createTopics();
-    const zombie = await stage.startSink({}, { failpoints: 'sink.mid-transaction=pause:3' });
+    const zombie = await stage.startSink({ failpoints: 'sink.mid-transaction=pause:3' });
     await stage.fillCarts(users);
     traffic = startTraffic();
     await zombie.waitForLog('failpoint.paused');

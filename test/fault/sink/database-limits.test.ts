@@ -39,7 +39,7 @@ const waitRetried = (sink: Service, reason: string) =>
 const start = async (label: string, more: Record<string, string> = {}): Promise<Service> => {
   stage = await createSinkStage(label);
   await stage.createTopics();
-  const sink = await stage.startSink(more);
+  const sink = await stage.startSink({ more });
   await stage.fillCarts(users);
   await stage.publish(users);
   await stage.waitDrained(60_000);
@@ -143,7 +143,7 @@ describe('a carts database', () => {
     const proxy = await createTcpProxy({ targetPort: Number(url.port) });
     atEnd.push(() => proxy.close());
     url.port = String(proxy.port);
-    const sink = await stage.startSink({ CART_DATABASE_URL: url.href });
+    const sink = await stage.startSink({ more: { CART_DATABASE_URL: url.href } });
     await stage.fillCarts(users);
     await stage.publish(users);
     await stage.waitDrained(60_000);

@@ -43,7 +43,7 @@ describe('a connection that is cut when COMMIT was sent', () => {
     stage = await createSinkStage('sink_commit_cut');
     await stage.createTopics();
     const { proxy, url } = await proxyCarts();
-    const sink = await stage.startSink({ CART_DATABASE_URL: url });
+    const sink = await stage.startSink({ more: { CART_DATABASE_URL: url } });
     await stage.fillCarts(users);
     await stage.publish(users);
     await stage.waitDrained();
@@ -82,7 +82,7 @@ describe('the carts database', () => {
     stage = await createSinkStage('sink_db_silent');
     await stage.createTopics();
     const { proxy, url } = await proxyCarts();
-    const sink = await stage.startSink({ CART_DATABASE_URL: url });
+    const sink = await stage.startSink({ more: { CART_DATABASE_URL: url } });
     await stage.fillCarts(users);
     await stage.publish(users);
     await stage.waitDrained();
@@ -109,7 +109,7 @@ describe('the carts database', () => {
     expect((await early.stop()).code).toBe(0);
 
     proxy.resume();
-    const sink = await stage.startSink({ CART_DATABASE_URL: url });
+    const sink = await stage.startSink({ more: { CART_DATABASE_URL: url } });
     await stage.fillCarts(users);
     await stage.publish(users);
     await stage.waitDrained();
@@ -127,7 +127,7 @@ describe('the carts database', () => {
     proxy.onClientData(undefined);
     proxy.cut();
     proxy.resume();
-    await stage.startSink({ CART_DATABASE_URL: url });
+    await stage.startSink({ more: { CART_DATABASE_URL: url } });
     await stage.waitDrained();
     await stage.requireAppliedOnce();
   });
@@ -178,7 +178,7 @@ test('Kafka that falls silent between the look for the topics and the group does
     targetPort: Number(new URL(`http://${stage.environment.env.KAFKA_BROKERS}`).port),
   });
   atEnd.push(() => proxy.close());
-  const sink = await stage.startSink({ KAFKA_BROKERS: `127.0.0.1:${proxy.port}` });
+  const sink = await stage.startSink({ more: { KAFKA_BROKERS: `127.0.0.1:${proxy.port}` } });
   await sink.waitForLog('sink.waiting-for-topics');
   const known = new Set(proxy.connections.map(({ id }) => id));
   const silence = Promise.withResolvers<void>();

@@ -26,7 +26,7 @@ describe('a sink stopped and woken after its successor has taken over', () => {
   it.each(['sink.after-poll', 'sink.before-commit', 'sink.after-commit'])(
     'changes nothing any more: %s',
     async (failpoint) => {
-      stage = await createPipelineStage('zombie');
+      stage = await createPipelineStage('zombie', { carts: true });
       const zombie = await stage.startSink({ failpoints: `${failpoint}=pause:4` });
       await stage.startStreaming();
       await stage.openCarts(600);
@@ -54,7 +54,7 @@ describe('a sink stopped and woken after its successor has taken over', () => {
 
 describe('a rebalance', () => {
   it.each(['joining', 'owning'])('in which the %s sink is killed ends with every partition owned', async (who) => {
-    stage = await createPipelineStage('rebalance');
+    stage = await createPipelineStage('rebalance', { carts: true });
     const owning = await stage.startSink();
     await stage.startStreaming();
     await stage.openCarts(600);
@@ -80,17 +80,10 @@ describe('a rebalance', () => {
 describe('a sink that has taken its partitions over in the database, and fetched nothing yet,', () => {
   /** The joining sink takes over once, the owning one for the second time when the other has joined. */
   const startBoth = async (who: string, action: 'kill' | 'pause') => {
-    stage = await createPipelineStage('taken_over');
+    stage = await createPipelineStage('taken_over', { carts: true });
     await stage.startStreaming();
     const start = (failpoints?: string) =>
-      stage.environment.startService(
-        'cart-sink',
-        {
-          SESSION_TIMEOUT_MS: '6000',
-          ...(failpoints === undefined ? {} : { TILLSTREAM_FAILPOINTS: failpoints }),
-        },
-        failpoints === undefined ? {} : { nodeArgs: ['--import', './test/support/process/failpoints.ts'] },
-      );
+      stage.environment.startService('cart-sink', { SESSION_TIMEOUT_MS: '6000' }, { failpoints });
     const owning = await start(who === 'owning' ? `sink.taken-over=${action}:2` : undefined);
     await owning.waitReady();
     await stage.openCarts(1_200);
@@ -145,9 +138,7 @@ describe('a sink that has taken its partitions over in the database, and fetched
 describe('a sink with default times', () => {
   /** Nothing is set that docs/configuration.md has a default for, but a failpoint. */
   const startSink = async (failpoints?: string): Promise<Service> => {
-    const nodeArgs = failpoints === undefined ? [] : ['--import', './test/support/process/failpoints.ts'];
-    const more: Record<string, string> = failpoints === undefined ? {} : { TILLSTREAM_FAILPOINTS: failpoints };
-    const sink = await stage.environment.startService('cart-sink', more, { nodeArgs });
+    const sink = await stage.environment.startService('cart-sink', {}, { failpoints });
     await sink.waitReady();
     return sink;
   };
@@ -157,7 +148,7 @@ describe('a sink with default times', () => {
     ['between two orders', 'started when it stops', undefined],
     ['with a transaction open', 'beside it', 'sink.before-commit=pause:6'],
   ])('that is stopped %s is succeeded within 15 s by one %s, and comes back clean', async (_, where, failpoints) => {
-    stage = await createPipelineStage('default_sinks');
+    stage = await createPipelineStage('default_sinks', { carts: true });
     await stage.startStreaming();
     const zombie = await startSink(failpoints);
     await stage.openCarts(1_500);
@@ -188,7 +179,7 @@ describe('a sink with default times', () => {
 // Three takeovers with default times.
 describe('a rolling deploy', { timeout: 300_000 }, () => {
   it('starts new readers and sinks beside the old ones: no ping-pong, and nothing twice or never', async () => {
-    stage = await createPipelineStage('deploy');
+    stage = await createPipelineStage('deploy', { carts: true });
     // The times of a default installation: takeovers within 15 s.
     const defaults = { WAL_SENDER_TIMEOUT_MS: '10000', TRANSACTION_TIMEOUT_MS: '60000' };
     let reader = await stage.startStreaming({ more: defaults });
@@ -224,7 +215,7 @@ describe('a rolling deploy', { timeout: 300_000 }, () => {
   });
 
   it('goes on after a reader with default times was stopped like a zombie, within 15 s', async () => {
-    stage = await createPipelineStage('default_times');
+    stage = await createPipelineStage('default_times', { carts: true });
     const sink = await stage.startSink();
     const defaults = { WAL_SENDER_TIMEOUT_MS: '10000', TRANSACTION_TIMEOUT_MS: '60000' };
     const first = await stage.startStreaming({ more: defaults });

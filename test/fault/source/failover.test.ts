@@ -8,7 +8,7 @@ import { copyPostgresData } from '../../../dev/postgres-data.ts';
 import { createTcpProxy, type TcpProxy } from '../../support/network/tcp-proxy.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { withServer } from '../../support/stack/environment.ts';
-import { createReaderStage, type ReaderStage } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { waitPromoted } from '../../support/stack/replaceable-source.ts';
 import { waitFor } from '../../support/wait.ts';
 
@@ -43,11 +43,13 @@ it('goes on by itself on a standby with a synchronised slot, promoted after kill
   const address = new URL(primary.url('postgres'));
   address.port = String(proxy.port);
   const { brokers, directBrokers } = inject('servers');
-  const stage: ReaderStage = await createReaderStage('failover', {
-    orderServerUrl: address.href,
-    cartServerUrl: address.href,
-    brokers,
-    directBrokers,
+  const stage: PipelineStage = await createPipelineStage('failover', {
+    servers: {
+      orderServerUrl: address.href,
+      cartServerUrl: address.href,
+      brokers,
+      directBrokers,
+    },
   });
   atEnd.push(() => stage.cleanUp());
 

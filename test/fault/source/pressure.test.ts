@@ -15,8 +15,8 @@ import { silentLogger } from '../../support/kafka/admin.ts';
 import { connectTo } from '../../support/postgres/order-database.ts';
 import type { Service } from '../../support/process/service-process.ts';
 import { withServer } from '../../support/stack/environment.ts';
+import type { PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { createPipelineStage } from '../../support/stack/pipeline-stage.ts';
-import type { ReaderStage } from '../../support/stack/reader-stage.ts';
 import { createReplaceableSource } from '../../support/stack/replaceable-source.ts';
 import { waitFor } from '../../support/wait.ts';
 
@@ -35,7 +35,7 @@ function residentBytes(service: Service, which: 'VmHWM' | 'VmRSS'): number {
 }
 
 /** On a server of its own: whoever creates a slot waits for all transactions of its server, and a million takes a minute. */
-async function createStage(label: string): Promise<ReaderStage> {
+async function createStage(label: string): Promise<PipelineStage> {
   const source = await createReplaceableSource(label);
   cleanUp = source.cleanUp;
   return source.stage;
@@ -77,7 +77,7 @@ async function copyMillion(client: pg.Client): Promise<void> {
 }
 
 /** Resolves when Postgres has been told of everything up to now: the reader does so only for what Kafka has committed. */
-async function waitAcknowledged(stage: ReaderStage, deadlineMs: number): Promise<void> {
+async function waitAcknowledged(stage: PipelineStage, deadlineMs: number): Promise<void> {
   const { ORDER_DATABASE_URL, SLOT_NAME } = stage.environment.env;
   await withServer(ORDER_DATABASE_URL, async (client) => {
     const [now] = (await client.query<{ at: string }>('SELECT pg_current_wal_flush_lsn() AS at')).rows;
@@ -96,7 +96,7 @@ async function waitAcknowledged(stage: ReaderStage, deadlineMs: number): Promise
 }
 
 /** Reads what is committed in the live topic, one record at a time. */
-async function judgeMillion(stage: ReaderStage): Promise<void> {
+async function judgeMillion(stage: PipelineStage): Promise<void> {
   const { env, servers } = stage.environment;
   const log = await createKafkaLog({
     brokers: servers.directBrokers.split(','),
@@ -194,7 +194,7 @@ describe('orders in numbers', () => {
   it('a sink that stands still does not grow the reader, and catches up; so does a burst of ten times the load', {
     timeout: longMs,
   }, async () => {
-    const stage = await createPipelineStage('standstill');
+    const stage = await createPipelineStage('standstill', { carts: true });
     cleanUp = stage.cleanUp;
     const sink = await stage.startSink();
     const reader = await stage.startStreaming();

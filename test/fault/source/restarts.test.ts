@@ -4,20 +4,22 @@ import { afterEach, beforeEach, describe, inject, it } from 'vitest';
 import { createLocalPostgres, type LocalPostgres } from '../../../dev/local-postgres.ts';
 import { shutdownDeadlineMs, WAL_SENDER_TIMEOUT_MS } from '../../support/postgres/shutdown-limits.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
-import { createReaderStage, type ReaderStage } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 
 describe('an orders database that restarts', () => {
   let directory: string;
   let postgres: LocalPostgres;
-  let stage: ReaderStage;
+  let stage: PipelineStage;
 
   beforeEach(async () => {
     directory = createTestDirectory('restarts');
     postgres = await createLocalPostgres({ directory });
     await postgres.start();
-    stage = await createReaderStage('source_restarts', {
-      ...inject('servers'),
-      orderServerUrl: postgres.url('postgres'),
+    stage = await createPipelineStage('source_restarts', {
+      servers: {
+        ...inject('servers'),
+        orderServerUrl: postgres.url('postgres'),
+      },
     });
   });
 

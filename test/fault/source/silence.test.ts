@@ -4,18 +4,18 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createTcpProxy, type TcpProxy } from '../../support/network/tcp-proxy.ts';
 import type { Service } from '../../support/process/service-process.ts';
-import { createReaderStage, type ReaderStage } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 
 /** Noticing takes the reader some 6 s, letting go at most 1 s a connection; one that waited for the dead took half a minute more. */
 const DRAIN_DEADLINE_MS = 20_000;
 
 describe('a silent network before the orders database', () => {
-  let stage: ReaderStage;
+  let stage: PipelineStage;
   let proxy: TcpProxy;
   let reader: Service;
 
   beforeEach(async () => {
-    stage = await createReaderStage('silence');
+    stage = await createPipelineStage('silence');
     const url = new URL(stage.environment.env.ORDER_DATABASE_URL);
     proxy = await createTcpProxy({ targetPort: Number(url.port) });
     url.port = String(proxy.port);

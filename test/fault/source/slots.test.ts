@@ -4,7 +4,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { recordStream } from '../../support/postgres/source-stream.ts';
 import { withServer } from '../../support/stack/environment.ts';
-import { createReaderStage, type ReaderStage } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { createReplaceableSource, type ReplaceableSource } from '../../support/stack/replaceable-source.ts';
 import { readPublished, requireHalted, requireNothingMore } from '../../support/stack/require-halted.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -81,7 +81,7 @@ describe('a slot on a server of its own', () => {
 });
 
 describe('a slot', () => {
-  let stage: ReaderStage;
+  let stage: PipelineStage;
   afterEach(() => stage.cleanUp());
 
   const takeSlot = () => {
@@ -94,7 +94,7 @@ describe('a slot', () => {
   };
 
   it('that another client holds is waited for, and loses nothing when that one acknowledged nothing', async () => {
-    stage = await createReaderStage('slot_held');
+    stage = await createPipelineStage('slot_held');
     const reader = await stage.startStreaming();
     await stage.load.backlog({ first: 0, count: 40 });
     await stage.requireClean();
@@ -111,7 +111,7 @@ describe('a slot', () => {
   });
 
   it('that another client has taken and used up halts the reader', async () => {
-    stage = await createReaderStage('slot_used_up');
+    stage = await createPipelineStage('slot_used_up');
     const reader = await stage.startStreaming();
     await stage.load.backlog({ first: 0, count: 40 });
     await stage.requireClean();
@@ -128,7 +128,7 @@ describe('a slot', () => {
   });
 
   it('of an idle database keeps no log for a busy neighbour, and loses no order that comes right then', async () => {
-    stage = await createReaderStage('slot_idle');
+    stage = await createPipelineStage('slot_idle');
     const { ORDER_DATABASE_URL, CART_DATABASE_URL, SLOT_NAME } = stage.environment.env;
     await stage.startStreaming();
     await stage.load.place(0);

@@ -5,15 +5,15 @@ import type pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connectTo, insertItemRow, insertOrderRow } from '../../support/postgres/order-database.ts';
 import { withServer } from '../../support/stack/environment.ts';
-import { createReaderStage, type ReaderStage } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { readPublished } from '../../support/stack/require-halted.ts';
 import { waitFor } from '../../support/wait.ts';
 
 describe('a transaction', () => {
-  let stage: ReaderStage;
+  let stage: PipelineStage;
   let client: pg.Client;
   beforeEach(async () => {
-    stage = await createReaderStage('transactions');
+    stage = await createPipelineStage('transactions');
     client = await connectTo(stage.environment.env.ORDER_DATABASE_URL);
   });
   afterEach(async () => {

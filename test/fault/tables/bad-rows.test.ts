@@ -6,8 +6,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { withKafkaAdmin } from '../../support/kafka/admin.ts';
 import type { Service } from '../../support/process/service-process.ts';
 import { type CaptureStage, createCaptureStage, resumePaused } from '../../support/stack/capture-stage.ts';
-import { waitPaused } from '../../support/stack/reader-stage.ts';
 import { readHalt, readPublished, requireNothingMore } from '../../support/stack/require-halted.ts';
+import { waitPaused } from '../../support/stack/start-services.ts';
 import { waitFor } from '../../support/wait.ts';
 
 const MAX_MESSAGE_BYTES = 10_000;

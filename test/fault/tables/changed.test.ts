@@ -11,7 +11,7 @@ import {
   resumePaused,
   waitForProblems,
 } from '../../support/stack/capture-stage.ts';
-import { waitPaused } from '../../support/stack/reader-stage.ts';
+import { waitPaused } from '../../support/stack/start-services.ts';
 import { type CaptureChange, captureChanges, placeByName } from '../../support/stack/table-changes.ts';
 import { waitFor } from '../../support/wait.ts';
 

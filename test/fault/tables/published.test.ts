@@ -13,8 +13,8 @@ import {
   resumePaused,
   waitForProblems,
 } from '../../support/stack/capture-stage.ts';
-import { waitPaused } from '../../support/stack/reader-stage.ts';
 import { readPublished } from '../../support/stack/require-halted.ts';
+import { waitPaused } from '../../support/stack/start-services.ts';
 import { type CaptureChange, captureChanges } from '../../support/stack/table-changes.ts';
 
 const slow = { deadlineMs: 30_000 };

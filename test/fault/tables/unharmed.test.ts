@@ -11,7 +11,7 @@ import {
   waitUnlessHalted,
 } from '../../support/stack/capture-stage.ts';
 import { withServer } from '../../support/stack/environment.ts';
-import { waitPaused } from '../../support/stack/reader-stage.ts';
+import { waitPaused } from '../../support/stack/start-services.ts';
 
 const STREAMING = 'reader.streaming';
 

@@ -130,7 +130,7 @@ test('a wrong rule that was deployed is put right by a reapply, as soon as the r
 }, async () => {
   stage = await createSinkStage('sink_wrong_rule');
   await stage.createTopics();
-  const wrong = await stage.startSink({}, { wrongRule: true });
+  const wrong = await stage.startSink({ wrongRule: true });
   await stage.fillCarts(users);
   const events = [...(await stage.publish(users)), ...(await stage.publish(users))];
   await stage.waitDrained();

@@ -8,7 +8,7 @@ import { recordStream } from '../../support/postgres/source-stream.ts';
 import type { Service } from '../../support/process/service-process.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { withServer } from '../../support/stack/environment.ts';
-import { createReaderStage, type ReaderStage } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { waitFor } from '../../support/wait.ts';
 
 const megabyte = 1024 * 1024;
@@ -17,7 +17,7 @@ const shutdownDeadlineMs = 3_000;
 
 let directory: string;
 let postgres: LocalPostgres;
-let stage: ReaderStage;
+let stage: PipelineStage;
 
 beforeAll(async () => {
   directory = createTestDirectory('replay-window');
@@ -42,7 +42,9 @@ async function sql<R extends object>(text: string, values: unknown[] = [], datab
 async function createStage(label: string): Promise<void> {
   const server = postgres.url('postgres');
   const { brokers, directBrokers } = inject('servers');
-  stage = await createReaderStage(label, { orderServerUrl: server, cartServerUrl: server, brokers, directBrokers });
+  stage = await createPipelineStage(label, {
+    servers: { orderServerUrl: server, cartServerUrl: server, brokers, directBrokers },
+  });
 }
 
 interface SlotFacts {

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseCheckpoint } from '#schemas/checkpoint.ts';
 import { withKafkaAdmin } from '../../support/kafka/admin.ts';
 import { readTopic } from '../../support/oracle/read-topic.ts';
-import { runTool } from '../../support/process/operator-tool.ts';
+import { runTool } from '../../support/process/tool-process.ts';
 import { createDisasterStage, type DisasterStage } from '../../support/stack/disaster-stage.ts';
 import { waitFor } from '../../support/wait.ts';
 
@@ -39,7 +39,7 @@ describe('adopting at the reader', { timeout: 300_000 }, () => {
     return { offset: newest!.offset, checkpoint: parseCheckpoint(Buffer.from(newest!.value!)) };
   };
   const publishSome = async (count = 40) => {
-    const reader = await stage.startReader();
+    const reader = await stage.startStreaming();
     await stage.load.backlog({ first: 0, count });
     return reader;
   };
@@ -80,7 +80,7 @@ describe('adopting at the reader', { timeout: 300_000 }, () => {
     const sink = await applySome();
     const forced = await stage.run('adopt', ['reader', '--yes', '--force']);
     expect(forced.stdout).toContain('because of --force');
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.load.backlog({ first: 40, count: 10 });
     await stage.requireWhole();
     expect(sink.exitCode).toBeUndefined();
@@ -114,7 +114,7 @@ describe('adopting at the reader', { timeout: 300_000 }, () => {
     expect(adopted.stdout).toContain('PUBLICATION_CHANGED');
     expect(adopted.stdout).toMatch(/close the gap: npm run replay -- --source tables$/m);
     await reader.stop();
-    await stage.startReader();
+    await stage.startStreaming();
   });
 
   it('rebuilds a checkpoint that is lost', async () => {
@@ -125,7 +125,7 @@ describe('adopting at the reader', { timeout: 300_000 }, () => {
     const { checkpoint } = await readCheckpoint();
     expect(checkpoint).toMatchObject({ generation: 1, partitions: 6, gaps: [{ fromLsn: 0n }] });
     expect(checkpoint.lastPublished).not.toBeNull();
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.load.backlog({ first: 40, count: 20 });
     await stage.requireWhole();
     expect(sink.exitCode).toBeUndefined();
@@ -150,7 +150,7 @@ describe('adopting at the reader', { timeout: 300_000 }, () => {
     expect(blind).toMatchObject({ code: 78, stderr: expect.stringContaining('CART_DATABASE_URL') });
     const adopted = await stage.run('adopt', ['reader', '--yes']);
     expect(adopted.stdout).toContain('LIVE_TOPIC_MISSING');
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.startSink();
     await stage.load.backlog({ first: 40, count: 20 });
     await stage.requireWhole();
@@ -178,7 +178,7 @@ describe('adopting at the reader', { timeout: 300_000 }, () => {
       `SELECT DISTINCT next_offset::int, generation, last_commit_lsn FROM consumer_offsets WHERE topic = '${env().ORDERS_TOPIC}'`,
     );
     expect(offsets).toEqual([{ next_offset: 0, generation: 2, last_commit_lsn: null }]);
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.startSink();
     await stage.load.backlog({ first: 40, count: 20 });
     await stage.requireWhole();
@@ -196,7 +196,7 @@ describe('adopting at the sinks', { timeout: 300_000 }, () => {
     await stage.startSink();
     const missing = await stage.run('adopt', ['sink', '--yes'], { code: 1 });
     expect(missing.stderr).toContain('npm run adopt -- reader');
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.load.backlog({ first: 0, count: 20 });
     await stage.waitApplied();
     const fine = await stage.run('adopt', ['sink', '--yes'], { code: 1 });
@@ -206,7 +206,7 @@ describe('adopting at the sinks', { timeout: 300_000 }, () => {
 
   it('mends offsets beyond the end, with what was parked set aside, and applies nothing twice', async () => {
     const sink = await stage.startSink();
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.load.backlog({ first: 0, count: 60 });
     await stage.waitApplied();
     await sink.stop();
@@ -216,7 +216,7 @@ describe('adopting at the sinks', { timeout: 300_000 }, () => {
     );
     await stage.carts(`INSERT INTO parked_events (consumer_group, topic, partition, "offset", reason)
       VALUES ('${CONSUMER_GROUP}', '${ORDERS_TOPIC}', 0, 3, 'x')`);
-    const halted = await stage.startHalting('cart-sink');
+    const halted = await stage.startHaltingSink();
     expect((await stage.waitHalted(halted, 'OFFSET_BEYOND_END')).msg).toContain('npm run adopt -- sink');
     const adopted = await stage.run('adopt', ['sink', '--yes']);
     expect(adopted.stdout).toContain('OFFSET_BEYOND_END -> moves to 0, position forgotten');
@@ -232,7 +232,7 @@ describe('adopting at the sinks', { timeout: 300_000 }, () => {
 
   it('mends a position that went back, wherever in the backlog it does', async () => {
     const sink = await stage.startSink();
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.load.backlog({ first: 0, count: 60 });
     await stage.waitApplied();
     await sink.stop();
@@ -241,7 +241,7 @@ describe('adopting at the sinks', { timeout: 300_000 }, () => {
     await stage.carts(
       `UPDATE consumer_offsets SET last_timeline = 7 WHERE topic = '${ORDERS_TOPIC}' AND partition = 1`,
     );
-    const halted = await stage.startHalting('cart-sink');
+    const halted = await stage.startHaltingSink();
     await stage.waitHalted(halted, 'POSITION_WENT_BACK');
     const adopted = await stage.run('adopt', ['sink', '--yes']);
     expect(adopted.stdout).toMatch(/\[1\] .* POSITION_WENT_BACK -> stays at \d+, position forgotten/);
@@ -253,7 +253,7 @@ describe('adopting at the sinks', { timeout: 300_000 }, () => {
 
   it('refuses to move a partition that a sink has taken meanwhile, and moves none', async () => {
     const sink = await stage.startSink();
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.load.backlog({ first: 0, count: 60 });
     await stage.waitApplied();
     await sink.stop();

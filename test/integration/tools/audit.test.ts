@@ -11,7 +11,7 @@ import {
   inTransaction,
   migrateTestOrders,
 } from '../../support/postgres/order-database.ts';
-import { runTool } from '../../support/process/operator-tool.ts';
+import { runTool } from '../../support/process/tool-process.ts';
 import { createDisasterStage, type DisasterStage } from '../../support/stack/disaster-stage.ts';
 import { createTestEnvironment, type TestEnvironment } from '../../support/stack/environment.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -185,7 +185,7 @@ describe('an audit of a pipeline with traffic', { timeout: 300_000 }, () => {
 
   it('agrees while orders are being placed, and tells those after its snapshot from phantoms', async () => {
     await stage.startSink();
-    await stage.startReader();
+    await stage.startStreaming();
     const traffic = stage.startTraffic();
     await waitFor('some orders', async () => (await stage.carts('SELECT FROM applied_orders')).length > 20);
     await waitFor(
@@ -203,7 +203,7 @@ describe('an audit of a pipeline with traffic', { timeout: 300_000 }, () => {
 
   it('waits for a reader and a sink that lag, and says which one does not come', async () => {
     const sink = await stage.startSink();
-    const reader = await stage.startReader();
+    const reader = await stage.startStreaming();
     await stage.load.backlog({ first: 0, count: 50 });
     await stage.requireWhole();
     await reader.stop();
@@ -212,7 +212,7 @@ describe('an audit of a pipeline with traffic', { timeout: 300_000 }, () => {
     expect(readerDown.stdout).toMatch(/the reader has published through .* nobody streams from the slot/);
 
     await sink.stop();
-    await stage.startReader();
+    await stage.startStreaming();
     const sinkDown = await stage.run('audit', ['--wait-seconds', '10'], { code: 3 });
     expect(sinkDown.stdout).toMatch(/the sink of partition \d is at offset \d+ of \d+: no sink is running/);
     expect(sinkDown.stderr).toMatch(/waiting for the sinks: \d of 6 partitions, \d+ records to go/);

@@ -6,8 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createOrderLoad, fillCarts, type OrderLoad, type OrderShape } from '../../support/load/order-load.ts';
-import { runTool, type ToolResult } from '../../support/process/operator-tool.ts';
 import type { Service } from '../../support/process/service-process.ts';
+import { runTool, type ToolResult } from '../../support/process/tool-process.ts';
 import { withServer } from '../../support/stack/environment.ts';
 import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -65,7 +65,7 @@ describe(`replaying what was applied (seed ${seed})`, () => {
   };
 
   beforeAll(async () => {
-    stage = await createPipelineStage('replay_property');
+    stage = await createPipelineStage('replay_property', { carts: true });
     const { env } = stage.environment;
     sinks = [await stage.startSink()];
     sinks.push(await stage.startSink());

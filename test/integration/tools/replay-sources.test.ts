@@ -24,13 +24,13 @@ import {
   inTransaction,
 } from '../../support/postgres/order-database.ts';
 import { withServer } from '../../support/stack/environment.ts';
-import { createReaderStage, type ReaderStage } from '../../support/stack/reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { waitFor } from '../../support/wait.ts';
 
 const logger = createLogger('test', 'silent');
 const never = new AbortController().signal;
 
-let stage: ReaderStage;
+let stage: PipelineStage;
 let log: KafkaLog;
 /** Of this test's own, so that no reader moves it. */
 let windowSlotName: string;
@@ -38,7 +38,7 @@ let walOptions: WalOptions;
 let checkpoint: TablesOptions['checkpoint'];
 
 beforeAll(async () => {
-  stage = await createReaderStage('replay_sources');
+  stage = await createPipelineStage('replay_sources');
   const { env } = stage.environment;
   log = await createKafkaLog({ brokers: env.KAFKA_BROKERS.split(','), clientId: 'test', logger });
   await stage.load.backlog({ first: 900_000, count: 30 }); // for the snapshot of the first start

@@ -6,9 +6,10 @@ import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { parseReplayHeaders } from '#schemas/replay/records.ts';
 import { createLogger } from '#service/logger.ts';
 import { createOrderLoad, fillCarts, type OrderLoad } from '../../support/load/order-load.ts';
-import { assertClean, createOracle, type Oracle } from '../../support/oracle/oracle.ts';
-import { findRunId, runReplayTool, startReplayTool } from '../../support/process/replay-tool.ts';
+import { assertClean, type Oracle } from '../../support/oracle/oracle.ts';
+import { findRunId, runTool, startTool } from '../../support/process/tool-process.ts';
 import { createTestEnvironment, type TestEnvironment, withServer } from '../../support/stack/environment.ts';
+import { createEnvironmentOracle } from '../../support/stack/pipeline-stage.ts';
 import { waitFor } from '../../support/wait.ts';
 
 const orderCount = 600;
@@ -22,15 +23,7 @@ let placed = 0;
 beforeAll(async () => {
   environment = await createTestEnvironment('replay_tool');
   const { env } = environment;
-  oracle = createOracle({
-    ordersUrl: env.ORDER_DATABASE_URL,
-    cartsUrl: env.CART_DATABASE_URL,
-    brokers: env.KAFKA_BROKERS.split(','),
-    ordersTopic: env.ORDERS_TOPIC,
-    slotName: env.SLOT_NAME,
-    checkpointTopic: env.CHECKPOINT_TOPIC,
-    consumerGroup: env.CONSUMER_GROUP,
-  });
+  oracle = createEnvironmentOracle(environment, { carts: true });
   await (await environment.startService('order-api')).waitReady();
   await (await environment.startService('cart-sink')).waitReady();
   const reader = await environment.startService('cdc-reader');
@@ -125,7 +118,7 @@ async function expectPublishedOnce(runId: string, count: number): Promise<void> 
   expect(ends).toBe(6);
 }
 
-const replay = (...args: string[]) => runReplayTool(environment.env, args);
+const replay = (...args: string[]) => runTool('replay', args, environment.env);
 
 describe('npm run replay', () => {
   it('repairs what a carts database that was set back has lost, from each source, and proves it', async () => {
@@ -195,7 +188,7 @@ describe('npm run replay', () => {
       const total = placed;
       const before = await readEffects();
       const args = ['--from-lsn', '0/1', '--rate', '400'];
-      const killed = await runReplayTool(environment.env, args, { TILLSTREAM_FAILPOINTS: `${failpoint}=kill:2` });
+      const killed = await runTool('replay', args, environment.env, { failpoints: `${failpoint}=kill:2` });
       expect(killed.code).toBeNull();
       const runId = findRunId(killed.stdout);
       const { orders, ends } = await readPublished(runId);
@@ -217,7 +210,7 @@ describe('npm run replay', () => {
   it('stops cleanly when it is told to, lets no other run begin, and goes on or is given up', async () => {
     const total = placed;
     const args = ['--from-lsn', '0/1', '--rate', '20'];
-    const first = await startReplayTool(environment.env, args);
+    const first = await startTool('replay', args, environment.env);
     await first.waitForOutput('publishing');
     const runId = findRunId(first.stdout());
     await waitFor('the first orders to be applied', async () => {
@@ -242,7 +235,7 @@ describe('npm run replay', () => {
     expect(status.stdout).toMatch(/state +publishing/);
     expect(status.stdout).toMatch(new RegExp(`published +\\d+ of ${total.toLocaleString('en-US')} orders`));
 
-    const resumed = await startReplayTool(environment.env, ['resume', runId]);
+    const resumed = await startTool('replay', ['resume', runId], environment.env);
     await resumed.waitForOutput('publishing');
     resumed.signal('SIGTERM');
     expect((await resumed.exited).code).toBe(130);
@@ -299,7 +292,7 @@ describe('the replay tool', () => {
 
   it('refuses databases that are not the pipeline’s', async () => {
     const { env } = environment;
-    const run = (more: Record<string, string>) => runReplayTool({ ...env, ...more }, ['--from-lsn', '0/1']);
+    const run = (more: Record<string, string>) => runTool('replay', ['--from-lsn', '0/1'], { ...env, ...more });
     const foreign = await run({ ORDER_DATABASE_URL: environment.servers.orderServerUrl });
     expect(foreign).toMatchObject({ code: 78 });
     expect(foreign.stderr).toMatch(/ORDER_DATABASE_URL: that database is postgres/);

@@ -33,7 +33,7 @@ describe('after the captured tables were swapped', () => {
   let swapped: { readonly unpublished: number };
   beforeEach(async () => {
     stage = await createDisasterStage('tables_replaced');
-    const reader = await stage.startReader();
+    const reader = await stage.startStreaming();
     await stage.startSink();
     await stage.load.backlog({ first: 0, count: 20 });
     await stage.waitApplied();
@@ -63,7 +63,7 @@ describe('after the captured tables were swapped', () => {
   };
 
   it('the reader halts, adopt and audit name the tables, and the remedy ends with a clean audit', async () => {
-    const halted = await stage.startHalting('cdc-reader');
+    const halted = await stage.startReader();
     const { msg } = await stage.waitHalted(halted, 'TABLES_CHANGED');
     expect(msg).toContain('is now public.orders_old');
     expect(msg).toContain('npm run adopt -- reader');
@@ -88,7 +88,7 @@ describe('after the captured tables were swapped', () => {
     await stage.orders(PUT_BACK);
     const adopted = await stage.run('adopt', ['reader', '--yes']);
     expect(adopted.stdout).toContain('npm run replay -- --source tables');
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.run('replay', ['--source', 'tables', '--yes']);
     await stage.waitApplied();
     await stage.requireWhole();
@@ -102,7 +102,7 @@ describe('after the captured tables were swapped', () => {
     expect(refused.stderr).toContain('--leave-orders');
     await stage.run('adopt', ['reader', '--yes', '--leave-orders', '4'], { code: 1 });
     await stage.run('adopt', ['reader', '--yes', '--leave-orders', '5']);
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.run('replay', ['--source', 'tables', '--yes']); // although today's table lacks what was published last
     const [row] = await stage.carts('SELECT count(*)::int AS applied FROM applied_orders');
     expect(row).toEqual({ applied: 23 });
@@ -173,7 +173,7 @@ describe('after the captured tables were swapped', () => {
       INSERT INTO order_items SELECT * FROM order_items_new;
       COMMIT`);
     await stage.run('adopt', ['reader', '--yes']);
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.orders('ALTER TABLE order_items ALTER quantity TYPE bigint'); // what the audit compares is a number still
     await stage.run('replay', ['--source', 'tables', '--yes']);
     await stage.waitApplied();
@@ -182,7 +182,7 @@ describe('after the captured tables were swapped', () => {
 
   it('halts at its start when the slot is gone as well, instead of waiting with other advice', async () => {
     await stage.orders(`SELECT pg_drop_replication_slot('${stage.environment.env.SLOT_NAME}')`);
-    await stage.waitHalted(await stage.startHalting('cdc-reader'), 'TABLES_CHANGED');
+    await stage.waitHalted(await stage.startReader(), 'TABLES_CHANGED');
   });
 
   it('adopt wants a word about orders of a table that is gone', async () => {
@@ -191,7 +191,7 @@ describe('after the captured tables were swapped', () => {
     const refused = await stage.run('adopt', ['reader', '--yes'], { code: 1 });
     expect(refused.stdout).toContain('does not exist any more');
     await stage.run('adopt', ['reader', '--yes', '--leave-orders', '0']);
-    await stage.startReader();
+    await stage.startStreaming();
   });
 
   it('adopt needs no word once the orders were copied into the tables of today, and replay brings them', async () => {
@@ -203,7 +203,7 @@ describe('after the captured tables were swapped', () => {
       INSERT INTO order_items SELECT * FROM order_items_old;
       COMMIT`);
     await stage.run('adopt', ['reader', '--yes']);
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.run('replay', ['--source', 'tables', '--yes']);
     await stage.waitApplied();
     await stage.requireWhole();
@@ -219,13 +219,11 @@ describe('after the captured tables were swapped in the midst of the first start
 
   it('adopt refuses while they are, and once they are back lets the first start go on with them', async () => {
     await stage.load.backlog({ first: 0, count: 2_500 });
-    const failpoint = { TILLSTREAM_FAILPOINTS: 'reader.snapshot-published=kill:2' };
-    const killed = await stage.environment.startService('cdc-reader', failpoint, {
-      nodeArgs: ['--import', './test/support/process/failpoints.ts'],
-    });
+    const failpoints = 'reader.snapshot-published=kill:2';
+    const killed = await stage.environment.startService('cdc-reader', {}, { failpoints });
     expect((await killed.exited).signal).toBe('SIGKILL');
     await stage.orders(`${SWAP}; ${PUBLISH_THE_OTHERS(stage.environment.env.PUBLICATION_NAME)}`);
-    const halted = await stage.startHalting('cdc-reader');
+    const halted = await stage.startReader();
     await stage.waitHalted(halted, 'TABLES_CHANGED');
     await halted.stop();
 
@@ -235,7 +233,7 @@ describe('after the captured tables were swapped in the midst of the first start
     await stage.orders(PUBLISH_THE_OTHERS(stage.environment.env.PUBLICATION_NAME));
     const adopted = await stage.run('adopt', ['reader', '--yes']);
     expect(adopted.stdout).toContain('Start the reader');
-    await stage.startReader();
+    await stage.startStreaming();
     await stage.startSink();
     await stage.waitApplied();
     await stage.requireWhole();

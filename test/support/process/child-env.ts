@@ -6,3 +6,12 @@ export function childEnv(): NodeJS.ProcessEnv {
   const { PATH, HOME, TMPDIR, NODE_V8_COVERAGE, NODE_COMPILE_CACHE } = process.env;
   return { PATH, HOME, TMPDIR, NODE_V8_COVERAGE, NODE_COMPILE_CACHE };
 }
+
+/** What has a process under test stop at named moments (failpoints.ts): Node's arguments and its variable. */
+export function withFailpoints(failpoints: string | undefined): { nodeArgs: string[]; env: Record<string, string> } {
+  if (failpoints === undefined) return { nodeArgs: [], env: {} };
+  return {
+    nodeArgs: ['--import', './test/support/process/failpoints.ts'],
+    env: { TILLSTREAM_FAILPOINTS: failpoints },
+  };
+}

@@ -8,7 +8,7 @@ import { controlProcess, type ProcessExit, spawnGuarded } from '../../../dev/chi
 import { freePort } from '../../../dev/ports.ts';
 import { serviceFlags } from '../../../dev/service-flags.ts';
 import { HopelessError, waitFor } from '../../../dev/wait-for.ts';
-import { childEnv } from './child-env.ts';
+import { childEnv, withFailpoints } from './child-env.ts';
 import { parseMetrics } from './prometheus-text.ts';
 import { noteProcess } from './test-directory.ts';
 
@@ -45,16 +45,26 @@ export type Service = {
 const running = new Set<Service>();
 const repository = join(import.meta.dirname, '..', '..', '..');
 
-/** Starts a service on a free port of 127.0.0.1. `entry` replaces its main.ts; `nodeArgs` go to Node before it. */
+export type ServiceOptions = {
+  /** Instead of its main.ts. */
+  readonly entry?: string;
+  /** For Node, before the entry. */
+  readonly nodeArgs?: readonly string[];
+  /** As failpoints.ts reads them. */
+  readonly failpoints?: string | undefined;
+};
+
+/** Starts a service on a free port of 127.0.0.1. */
 export async function startService(
   name: ServiceName,
   env: Readonly<Record<string, string>>,
-  { entry = join(repository, name, 'main.ts'), nodeArgs = [] }: { entry?: string; nodeArgs?: readonly string[] } = {},
+  { entry = join(repository, name, 'main.ts'), nodeArgs = [], failpoints }: ServiceOptions = {},
 ): Promise<Service> {
   const port = env.PORT ?? String(await freePort());
-  const child = await spawnGuarded(process.execPath, [...serviceFlags, ...nodeArgs, entry], {
+  const stops = withFailpoints(failpoints);
+  const child = await spawnGuarded(process.execPath, [...serviceFlags, ...stops.nodeArgs, ...nodeArgs, entry], {
     cwd: repository,
-    env: { ...childEnv(), HOST: '127.0.0.1', LOG_LEVEL: 'debug', ...env, PORT: port },
+    env: { ...childEnv(), HOST: '127.0.0.1', LOG_LEVEL: 'debug', ...stops.env, ...env, PORT: port },
     stdio: ['ignore', 'pipe', 'pipe'],
     lastSignal: 'SIGKILL',
   });

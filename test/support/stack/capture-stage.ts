@@ -7,10 +7,10 @@ import { parseLsn } from '../../../schemas/lsn.ts';
 import type { LogEntry, Service } from '../process/service-process.ts';
 import { HopelessError, waitFor } from '../wait.ts';
 import { databaseUrl, withServer } from './environment.ts';
-import { createReaderStage, type ReaderStage } from './reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from './pipeline-stage.ts';
 import { readHalt, readPublished } from './require-halted.ts';
 
-export type CaptureStage = ReaderStage & {
+export type CaptureStage = PipelineStage & {
   /** As a superuser; several statements of one text are one transaction. */
   sql(text: string): Promise<Record<string, unknown>[]>;
   /** One transaction a text. */
@@ -36,7 +36,7 @@ export type Traffic = {
 const FIRST_OF_TRAFFIC = 10_000;
 
 export async function createCaptureStage(label: string): Promise<CaptureStage> {
-  const stage = await createReaderStage(label);
+  const stage = await createPipelineStage(label);
   const { env, id, servers } = stage.environment;
   const roles: string[] = [];
   const traffics: Traffic[] = [];

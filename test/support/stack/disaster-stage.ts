@@ -4,12 +4,13 @@
 
 import { migrateCarts } from '../../../cart-sink/migrate-carts.ts';
 import { createLogger } from '../../../service/logger.ts';
-import { createOrderLoad, fillCarts, type OrderLoad } from '../load/order-load.ts';
-import { migrateTestOrders } from '../postgres/order-database.ts';
-import { runTool, type ToolName, type ToolResult } from '../process/operator-tool.ts';
+import { createOrderLoad, fillCarts } from '../load/order-load.ts';
 import type { LogEntry, Service } from '../process/service-process.ts';
+import { runTool, type ToolName, type ToolResult } from '../process/tool-process.ts';
 import { waitFor } from '../wait.ts';
-import { createTestEnvironment, type TestEnvironment, type TestServers, withServer } from './environment.ts';
+import { withServer } from './environment.ts';
+import { createPipelineStage, type PipelineStage } from './pipeline-stage.ts';
+import { startSink as startHaltingSink } from './start-services.ts';
 
 /** Orders that the carts are filled for. */
 const CART_ORDERS = 5_000;
@@ -19,26 +20,21 @@ const PACE_COUNT = 5;
 /** For waits on traffic, which a busy machine slows down. */
 export const slow = { deadlineMs: 60_000, everyMs: 100 };
 
-const readerTimes = { WAL_SENDER_TIMEOUT_MS: '2000', TRANSACTION_TIMEOUT_MS: '5000', IDLE_CHECKPOINT_MS: '300' };
-const sinkTimes = { SESSION_TIMEOUT_MS: '6000', LAG_INTERVAL_MS: '300' };
-
 export type Traffic = {
   /** Stops placing orders; throws when one could not be placed. */
   stop(): Promise<void>;
 };
 
-export type DisasterStage = {
-  readonly environment: TestEnvironment;
-  readonly load: OrderLoad;
+export type DisasterStage = Pick<
+  PipelineStage,
+  'environment' | 'load' | 'startReader' | 'startStreaming' | 'startSink' | 'cleanUp'
+> & {
   /** The numbers of orders placed so far end here. */
   nextOrder(): number;
   /** Places orders until it is stopped, in the stage's orders database or another one. */
   startTraffic(ordersUrl?: string): Traffic;
-  /** Starts it and waits until it works (reader) or serves (sink). */
-  startReader(more?: Record<string, string>): Promise<Service>;
-  startSink(more?: Record<string, string>, options?: { nodeArgs?: readonly string[] }): Promise<Service>;
-  /** Starts it without waiting for more than its process. */
-  startHalting(name: 'cdc-reader' | 'cart-sink', more?: Record<string, string>): Promise<Service>;
+  /** Starts a sink without waiting for more than its process. */
+  startHaltingSink(): Promise<Service>;
   waitHalted(service: Service, code: string): Promise<LogEntry>;
   /** Runs a command and, by default, throws with all that it wrote unless it ends with 0. */
   run(name: ToolName, args: readonly string[], more?: RunOptions): Promise<ToolResult>;
@@ -50,7 +46,6 @@ export type DisasterStage = {
   waitApplied(): Promise<void>;
   /** Audit and plain SQL agree that every order had its effect once. */
   requireWhole(more?: Record<string, string>): Promise<void>;
-  cleanUp(): Promise<void>;
 };
 
 export type RunOptions = {
@@ -59,11 +54,10 @@ export type RunOptions = {
   readonly failpoints?: string;
 };
 
-export async function createDisasterStage(label: string, servers?: TestServers): Promise<DisasterStage> {
-  const environment = await createTestEnvironment(label, servers);
+export async function createDisasterStage(label: string): Promise<DisasterStage> {
+  const stage = await createPipelineStage(label);
+  const { environment, load, startReader, startStreaming, startSink, cleanUp } = stage;
   const { env } = environment;
-  await migrateTestOrders(env.ORDER_DATABASE_URL, env.PUBLICATION_NAME);
-  const load = await createOrderLoad({ ordersUrl: env.ORDER_DATABASE_URL });
   let next = 0;
 
   const query = (url: string) => async (text: string) => (await withServer(url, (client) => client.query(text))).rows;
@@ -138,18 +132,10 @@ export async function createDisasterStage(label: string, servers?: TestServers):
         },
       };
     },
-    async startReader(more = {}) {
-      const reader = await environment.startService('cdc-reader', { ...readerTimes, ...more });
-      await reader.waitForLog('reader.streaming', { deadlineMs: 60_000 });
-      return reader;
-    },
-    async startSink(more = {}, { nodeArgs = [] } = {}) {
-      const sink = await environment.startService('cart-sink', { ...sinkTimes, ...more }, { nodeArgs });
-      await sink.waitReady();
-      return sink;
-    },
-    startHalting: (name, more = {}) =>
-      environment.startService(name, { ...(name === 'cdc-reader' ? readerTimes : sinkTimes), ...more }),
+    startReader,
+    startStreaming,
+    startSink,
+    startHaltingSink: () => startHaltingSink(environment),
     async waitHalted(service, code) {
       const halted = await service.waitForLog('pipeline.halted', { deadlineMs: 60_000 });
       if (halted.code !== code)
@@ -177,9 +163,6 @@ export async function createDisasterStage(label: string, servers?: TestServers):
       await run('audit', ['--wait-seconds', '60'], { env: more });
       await requireEffects(more.ORDER_DATABASE_URL ?? env.ORDER_DATABASE_URL);
     },
-    async cleanUp() {
-      await load.close();
-      await environment.cleanUp();
-    },
+    cleanUp,
   };
 }

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { deleteGroupsAndTopics } from '../kafka/admin.ts';
-import { type Service, type ServiceName, startService } from '../process/service-process.ts';
+import { type Service, type ServiceName, type ServiceOptions, startService } from '../process/service-process.ts';
 import { waitFor } from '../wait.ts';
 
 /** Connection strings of the servers: of the database `postgres` on each, and Kafka's brokers. */
@@ -18,11 +18,7 @@ export type TestEnvironment = {
   /** Every variable of the contract but PORT, for {@link startService}. */
   readonly env: Readonly<Record<EnvironmentName, string>>;
   /** Starts a service with `env`, `more` on top, to be stopped by `cleanUp`. */
-  startService(
-    name: ServiceName,
-    more?: Readonly<Record<string, string>>,
-    options?: { entry?: string; nodeArgs?: readonly string[] },
-  ): Promise<Service>;
+  startService(name: ServiceName, more?: Readonly<Record<string, string>>, options?: ServiceOptions): Promise<Service>;
   /** Does `work`; when it fails, the error also tells what the services last complained of. */
   explain<T>(work: Promise<T>): Promise<T>;
   /** Stops this environment's services, by force when they don't end. Databases and topics stay. */

@@ -10,13 +10,13 @@ import { copyPostgresData } from '../../../dev/postgres-data.ts';
 import { createTestDirectory, removeTestDirectory } from '../process/test-directory.ts';
 import { waitFor } from '../wait.ts';
 import { withServer } from './environment.ts';
-import { createReaderStage, type ReaderStage } from './reader-stage.ts';
+import { createPipelineStage, type PipelineStage } from './pipeline-stage.ts';
 
 /** Where recovery ends: at the record that starts at `lsn`, which is replayed or not. Without it: at the end of the WAL. */
 export type RecoveryTarget = { readonly lsn: string; readonly inclusive: boolean };
 
 export type ReplaceableSource = {
-  readonly stage: ReaderStage;
+  readonly stage: PipelineStage;
   /** The server that answers at present. */
   readonly server: () => LocalPostgres;
   readonly sql: <R extends object>(text: string) => Promise<R[]>;
@@ -49,7 +49,9 @@ export async function createReplaceableSource(
   await server.start();
   const { brokers, directBrokers } = inject('servers');
   const url = server.url('postgres');
-  const stage = await createReaderStage(label, { orderServerUrl: url, cartServerUrl: url, brokers, directBrokers });
+  const stage = await createPipelineStage(label, {
+    servers: { orderServerUrl: url, cartServerUrl: url, brokers, directBrokers },
+  });
 
   return {
     stage,

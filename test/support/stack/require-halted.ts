@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import { readEvent } from '../oracle/event.ts';
 import { readTopic } from '../oracle/read-topic.ts';
 import type { Service } from '../process/service-process.ts';
-import type { ReaderStage } from './reader-stage.ts';
+import type { PipelineStage } from './pipeline-stage.ts';
 
 type Halted = { readonly code: string; readonly message: string; readonly details: Readonly<Record<string, string>> };
 
@@ -45,7 +45,7 @@ export async function requireHalted(reader: Service, code: string): Promise<void
 }
 
 /** The committed events of the live topic with their positions, newest last. */
-export async function readPublished(stage: ReaderStage) {
+export async function readPublished(stage: PipelineStage) {
   const live = await readTopic({
     brokers: stage.environment.servers.directBrokers.split(','),
     topic: stage.environment.env.ORDERS_TOPIC,
@@ -59,7 +59,7 @@ export async function readPublished(stage: ReaderStage) {
 
 /** Fails when the live topic holds other events than `before`. */
 export async function requireNothingMore(
-  stage: ReaderStage,
+  stage: PipelineStage,
   before: Awaited<ReturnType<typeof readPublished>>,
 ): Promise<void> {
   const ids = (events: typeof before) => events.map(({ orderId }) => orderId).sort();

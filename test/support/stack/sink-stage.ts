@@ -21,6 +21,7 @@ import { silentLogger, withKafkaAdmin } from '../kafka/admin.ts';
 import type { Service } from '../process/service-process.ts';
 import { waitFor } from '../wait.ts';
 import { createTestEnvironment, type TestEnvironment, type TestServers } from './environment.ts';
+import { startSink } from './start-services.ts';
 
 export const partitionCount = 6;
 /** What each user has of the one SKU at first. */
@@ -41,8 +42,8 @@ export type SinkStage = {
   /** Creates the live topic and the replay topic, unless told otherwise. */
   createTopics(options?: { replay?: boolean }): Promise<void>;
   createReplayTopic(): Promise<void>;
-  /** Starts a sink with a session of six seconds, the broker's least, and waits until it serves carts. */
-  startSink(more?: Record<string, string>, options?: { failpoints?: string; wrongRule?: boolean }): Promise<Service>;
+  /** Starts a sink and waits until it serves carts. */
+  startSink(options?: Parameters<typeof startSink>[1]): Promise<Service>;
   /** Fills the carts of `users`; the tables must be there. */
   fillCarts(users: readonly string[]): Promise<void>;
   /** Publishes one order of one piece for each of `users`, in one Kafka transaction; returns the events. */
@@ -146,18 +147,8 @@ export async function createSinkStage(label: string, servers?: TestServers): Pro
     storedOffsets,
     createTopics: ({ replay = true } = {}) => createTopics(replay ? [topic, replayTopic] : [topic]),
     createReplayTopic: () => createTopics([replayTopic]),
-    async startSink(more = {}, { failpoints, wrongRule = false } = {}) {
-      const settings = {
-        SESSION_TIMEOUT_MS: '6000',
-        LAG_INTERVAL_MS: '500',
-        ...(failpoints === undefined ? {} : { TILLSTREAM_FAILPOINTS: failpoints }),
-        ...more,
-      };
-      const nodeArgs = [
-        ...(failpoints === undefined ? [] : ['--import', './test/support/process/failpoints.ts']),
-        ...(wrongRule ? ['--import', './test/support/process/wrong-rule.ts'] : []),
-      ];
-      const sink = await environment.startService('cart-sink', settings, { nodeArgs });
+    async startSink(options) {
+      const sink = await startSink(environment, options);
       await sink.waitReady();
       return sink;
     },

@@ -1,13 +1,24 @@
-// The replay tool as a process, the way `npm run replay --` starts it: with nothing but the test's environment, told to
-// stop by signals, stopped at exact moments by failpoints. Its words are collected; none of them goes to a terminal.
+// An operator's command (tools/) as a process with nothing but the given environment, as `npm run <name> -- …` starts it
+// from a job: not on a terminal. Told to stop by signals, stopped at exact moments by failpoints; what it writes is kept.
 
 import { join } from 'node:path';
 import { controlProcess, type ProcessExit, spawnGuarded } from '../../../dev/child-process.ts';
 import { waitFor } from '../wait.ts';
-import { childEnv } from './child-env.ts';
+import { childEnv, withFailpoints } from './child-env.ts';
 import { noteProcess } from './test-directory.ts';
 
-export interface ReplayTool {
+const repository = join(import.meta.dirname, '..', '..', '..');
+
+export type ToolName = 'audit' | 'adopt' | 'replay';
+
+export type ToolResult = {
+  /** Null when a signal ended it. */
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+};
+
+export interface Tool {
   /** Everything on standard output so far. */
   stdout(): string;
   stderr(): string;
@@ -16,34 +27,33 @@ export interface ReplayTool {
   signal(signal: NodeJS.Signals): void;
   /** Kills it for good, in cleaning up. */
   kill(): Promise<ProcessExit>;
+  /** Resolves after its last output. */
   readonly exited: Promise<ProcessExit>;
 }
 
-const repository = join(import.meta.dirname, '..', '..', '..');
-const failpoints = ['--import', './test/support/process/failpoints.ts'];
-
-/** Starts it; `more` goes on top of `env`, and TILLSTREAM_FAILPOINTS there takes effect. */
-export async function startReplayTool(
-  env: Readonly<Record<string, string>>,
+/** Starts it. `failpoints` as failpoints.ts reads them. */
+export async function startTool(
+  name: ToolName,
   args: readonly string[],
-  more: Readonly<Record<string, string>> = {},
-): Promise<ReplayTool> {
-  const nodeArgs = 'TILLSTREAM_FAILPOINTS' in more ? failpoints : [];
-  const child = await spawnGuarded(process.execPath, [...nodeArgs, join(repository, 'tools/replay/main.ts'), ...args], {
+  env: Readonly<Record<string, string>>,
+  { failpoints }: { failpoints?: string | undefined } = {},
+): Promise<Tool> {
+  const stops = withFailpoints(failpoints);
+  const main = join(repository, 'tools', name, 'main.ts');
+  const child = await spawnGuarded(process.execPath, [...stops.nodeArgs, main, ...args], {
     cwd: repository,
-    env: { ...childEnv(), ...env, ...more },
+    env: { ...childEnv(), ...stops.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     lastSignal: 'SIGKILL',
   });
-  const control = controlProcess('replay', child);
-  const forget = noteProcess('replay', control.pid);
+  const control = controlProcess(name, child);
+  const forget = noteProcess(`npm run ${name}`, control.pid);
   const output = { stdout: '', stderr: '' };
-  child.stdout!.on('data', (data) => {
-    output.stdout += data;
-  });
-  child.stderr!.on('data', (data) => {
-    output.stderr += data;
-  });
+  for (const stream of ['stdout', 'stderr'] as const) {
+    child[stream]!.setEncoding('utf8').on('data', (text: string) => {
+      output[stream] += text;
+    });
+  }
   // 'close' comes after the last output.
   const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
   const exited = control.exited.then(async (exit) => {
@@ -57,7 +67,7 @@ export async function startReplayTool(
     async waitForOutput(part, deadlineMs = 30_000) {
       const isThere = () => (typeof part === 'string' ? output.stdout.includes(part) : part.test(output.stdout));
       await waitFor(
-        `the replay tool to say ${part}`,
+        `npm run ${name} to write ${part}`,
         () => {
           if (isThere()) return true;
           const exit = control.exit();
@@ -73,18 +83,21 @@ export async function startReplayTool(
   };
 }
 
-/** Runs it to its end. */
-export async function runReplayTool(
-  env: Readonly<Record<string, string>>,
+/** Runs the tool to its end, or kills it after `killAfterMs`. */
+export async function runTool(
+  name: ToolName,
   args: readonly string[],
-  more: Readonly<Record<string, string>> = {},
-): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const tool = await startReplayTool(env, args, more);
+  env: Readonly<Record<string, string>>,
+  { killAfterMs, failpoints }: { failpoints?: string | undefined; killAfterMs?: number } = {},
+): Promise<ToolResult> {
+  const tool = await startTool(name, args, env, { failpoints });
+  const kill = killAfterMs === undefined ? undefined : setTimeout(() => void tool.kill(), killAfterMs);
   const { code } = await tool.exited;
+  clearTimeout(kill);
   return { code, stdout: tool.stdout(), stderr: tool.stderr() };
 }
 
-/** The id of the run that the tool said it carries out. */
+/** The id of the run that the replay tool wrote that it carries out. */
 export function findRunId(stdout: string): string {
   const match = /^Run ([0-9a-f-]{36})$/m.exec(stdout);
   if (match === null) throw new Error(`no run in:\n${stdout}`);
