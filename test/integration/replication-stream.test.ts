@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { timelineOf } from '#schemas/timeline.ts';
 import { decodeTuple } from '../../cdc-reader/postgres/pgoutput.ts';
-import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../dev/servers/local-postgres.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '../../schemas/lsn.ts';
 import { commitAdjacent, createSourceDatabase, recordStream, type SourceDatabase } from '../support/source-stream.ts';
 import { createTcpProxy } from '../support/tcp-proxy.ts';

@@ -3,7 +3,7 @@
 
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { isPortFree } from '../../dev/ports.ts';
+import { isPortFree } from '../../dev/process/ports.ts';
 import { createKafkaAnswerReader, createKafkaRequestReader, kafkaApi } from '../support/kafka-frames.ts';
 import { createTcpProxy } from '../support/tcp-proxy.ts';
 import { waitFor } from '../support/wait.ts';

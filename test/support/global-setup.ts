@@ -6,9 +6,9 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { createLocalKafka } from '../../dev/local-kafka.ts';
-import { createLocalPostgres } from '../../dev/local-postgres.ts';
-import { removePostgresData } from '../../dev/postgres-data.ts';
+import { createLocalKafka } from '../../dev/servers/local-kafka.ts';
+import { createLocalPostgres } from '../../dev/servers/local-postgres.ts';
+import { removePostgresData } from '../../dev/servers/postgres-data.ts';
 import { type TestServers, withServer } from './environment.ts';
 import { listTopics } from './kafka-admin.ts';
 import { testPostgresMajor } from './postgres-version.ts';

@@ -3,7 +3,7 @@
 
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { spawnGuarded } from '../../dev/child-process.ts';
+import { spawnGuarded } from '../../dev/process/child-process.ts';
 import { childEnv } from './child-env.ts';
 import { noteProcess } from './test-directory.ts';
 

@@ -2,7 +2,7 @@
 // stop by signals, stopped at exact moments by failpoints. Its words are collected; none of them goes to a terminal.
 
 import { join } from 'node:path';
-import { controlProcess, type ProcessExit, spawnGuarded } from '../../dev/child-process.ts';
+import { controlProcess, type ProcessExit, spawnGuarded } from '../../dev/process/child-process.ts';
 import { childEnv } from './child-env.ts';
 import { noteProcess } from './test-directory.ts';
 import { waitFor } from './wait.ts';

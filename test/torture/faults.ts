@@ -3,8 +3,8 @@
 // out, or when something did not come about that must under it: a fast shutdown that ends, a takeover in time. Times,
 // targets and variants are the plan's.
 
-import type { LocalPostgres } from '../../dev/local-postgres.ts';
-import { waitFor } from '../../dev/wait-for.ts';
+import { waitFor } from '../../dev/process/wait-for.ts';
+import type { LocalPostgres } from '../../dev/servers/local-postgres.ts';
 import type { TextQuery } from '../support/oracle-facts.ts';
 import { withTextClient } from '../support/oracle-facts.ts';
 import type { OrderLoad } from '../support/order-load.ts';
