@@ -91,7 +91,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const prepareTables = async (): Promise<void> => {
     if (config.migrate) {
       const migrate = () => migrateCarts({ databaseUrl: config.cartDatabaseUrl, logger });
-      await retryTransient(migrate, { random: Math.random, onRetry: reporter.retrying }, closing.signal);
+      await retryTransient(migrate, reporter.retrying, closing.signal);
       return;
     }
     while ((await probeDatabase()) !== 'reachable') {

@@ -1,16 +1,13 @@
-// Reading orders back: one, or a user's newest first, page by page. A page continues behind an order, not at an offset,
-// so that orders placed meanwhile neither shift nor repeat anything.
+// Reads orders: one, or a user's newest first, in pages. A page continues after an order, not at an offset, so that
+// orders placed meanwhile neither shift nor repeat anything.
 import type { Queryable } from '@databases/pg';
 import type { Order } from './order.ts';
-import { formatOrderRow } from './order-row.ts';
-import type { OrderRow } from './sql/order-columns.ts';
-import { selectOrder } from './sql/select-order.ts';
-import { selectUserOrders } from './sql/select-user-orders.ts';
+import { type OrderRow, parseOrderRow, selectOrder, selectUserOrders } from './sql/orders.ts';
 
 /** The order, or undefined when there is none with this id. */
 export async function readOrder(database: Queryable, orderId: string): Promise<Order | undefined> {
   const [row] = (await database.query(selectOrder(orderId))) as OrderRow[];
-  return row === undefined ? undefined : formatOrderRow(row);
+  return row === undefined ? undefined : parseOrderRow(row);
 }
 
 export type UserOrders =
@@ -31,6 +28,6 @@ export async function readUserOrders(
     const cursor = await readOrder(database, before);
     if (cursor?.userId !== userId) return { kind: 'unknown-cursor' };
   }
-  const orders = rows.slice(0, limit).map(formatOrderRow);
+  const orders = rows.slice(0, limit).map(parseOrderRow);
   return { kind: 'page', orders, next: rows.length > limit ? orders.at(-1)?.orderId : undefined };
 }

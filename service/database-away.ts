@@ -1,11 +1,10 @@
 /**
- * Tells a database that can't be had right now from a statement that is wrong.
+ * Classifies database errors: the database is unavailable (transient), or the statement is wrong (permanent).
  *
- * Pure. The first passes by itself and may be tried again (HTTP 503, a pipeline's back-off); the second never does.
- * After such an error the outcome of a COMMIT is unknown.
+ * Pure. A transient error may be retried (HTTP 503, a pipeline's back-off). After one, the outcome of a COMMIT is unknown.
  */
 
-/** Node's errors of sockets and of name look-ups, this machine's want of ports or descriptors, and the pool's codes. */
+/** Node's errors of sockets and DNS, lack of ports or file descriptors on this machine, and the pool's codes. */
 const CODES = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -38,18 +37,18 @@ const SQLSTATE = /^(08...|53...|57P0[1-5]|57014|55P03|25P0[34]|25006)$/;
 const MESSAGE =
   /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout expired$|Query read timeout$|timeout exceeded when trying to connect)/;
 
-/** SQLSTATEs of a transaction that was rolled back for the sake of another one, and may well succeed the next time. */
+/** SQLSTATEs of a transaction that was rolled back because of another one: serialization failure, deadlock. */
 const CONFLICT = /^(40001|40P01)$/;
 
 /** How deep a chain of causes is followed. */
 const DEEPEST_CAUSE = 5;
 
-/** Whether `error`, or what caused it, says that the database can't be had right now. */
+/** Whether `error`, or one of its causes, means that the database is unavailable. */
 export function isDatabaseAway(error: unknown): boolean {
   return someCause(error, (code, message) => CODES.has(code) || SQLSTATE.test(code) || MESSAGE.test(message));
 }
 
-/** Whether `error`, or what caused it, is a serialization failure or a deadlock: nothing was stored, trying again helps. */
+/** Whether `error`, or one of its causes, is a serialization failure or a deadlock: nothing was stored, a retry may succeed. */
 export function isTransactionConflict(error: unknown): boolean {
   return someCause(error, (code) => CONFLICT.test(code));
 }

@@ -1,21 +1,21 @@
 /**
- * The state in which a service has given up on continuity and waits for a person (I11).
+ * The halted state of a service: continuity can't be proven, and only a person can continue (I11).
  *
  * Guarantees: the first halt is kept, counted and logged once; later ones, which are often its consequences, change
- * nothing. Leaves to the pipeline: to stop publishing or consuming, and to not try again.
+ * nothing. Leaves to the pipeline: to stop publishing or consuming, and not to retry.
  */
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 
-/** Logged once, when the pipeline gives up. */
+/** Logged once, when the pipeline halts. */
 export const PIPELINE_HALTED = 'pipeline.halted';
 export const HALTED_METRIC = 'tillstream_halted';
 
 export interface Halt {
   readonly code: string;
-  /** What was found, and the command that repairs it. */
+  /** What was found, and the remedy. */
   readonly message: string;
-  /** Positions and names that a person needs to judge it. */
+  /** The positions and names that an operator needs. */
   readonly details: Readonly<Record<string, string>>;
 }
 
@@ -37,7 +37,7 @@ export interface HaltState {
 }
 
 export function createHaltState(metrics: Metrics, logger: Logger): HaltState {
-  const gauge = metrics.gauge(HALTED_METRIC, '1 while the service has halted for the reason named by code', ['code']);
+  const gauge = metrics.gauge(HALTED_METRIC, '1 while the service is halted, by error code', ['code']);
   let current: Halt | undefined;
   return {
     halt: (error) => {

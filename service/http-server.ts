@@ -1,44 +1,33 @@
 /**
- * The HTTP face of a service: routes checked by zod, problem documents, OpenAPI, health, metrics.
+ * The HTTP server of a service: requests validated by zod, problem documents, the standard routes, request metrics.
  *
- * Guarantees: every failure is answered with a problem document and leaks nothing internal; liveness answers whenever
- * the process runs; a stop finishes running requests. Leaves to services: their routes, and what "ready" means.
+ * Guarantees: every failure is a problem document and leaks nothing internal; a stop finishes running requests. Leaves to
+ * services: their own routes, and what "ready" means.
  */
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { FastifyBaseLogger, FastifyInstance, FastifyReply, RawServerDefault } from 'fastify';
+import type { FastifyBaseLogger, FastifyReply } from 'fastify';
 import { fastify, LogController } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
-import { addOpenApi } from './openapi.ts';
-import type { Readiness } from './operations-routes.ts';
-import { addOperationsRoutes } from './operations-routes.ts';
 import type { ProblemError } from './problem.ts';
 import { createBadRequest, createInternalError, createNotFound, explainError, PROBLEM_MEDIA_TYPE } from './problem.ts';
+import { addOpenApi, addOperationsRoutes, type Readiness, type ZodFastifyInstance } from './standard-routes.ts';
 
-export type { Readiness };
+export type { Readiness, ZodFastifyInstance };
 
 export const SERVICE_LISTENING = 'service.listening';
 export const REQUEST_FAILED = 'http.request-failed';
 
 /** 500 items of the longest ids are some 120 kB. */
 const BODY_LIMIT_BYTES = 1024 * 1024;
-/** Longer than any id, so that an id that is too long meets the route's own check and is named by it. */
+/** Longer than any id, so that the route's own validation refuses an id that is too long, and names it. */
 const LONGEST_PARAMETER = 1024;
-/** For receiving a whole request; answers are bounded by the database's limits. */
+/** For receiving a whole request; the database's limits bound the response. */
 const REQUEST_TIMEOUT_MS = 30_000;
 /** Half of what a service has for its whole stop (service/shutdown.ts). */
 const DRAIN_MS = 5_000;
-
-export type ZodFastifyInstance = FastifyInstance<
-  RawServerDefault,
-  IncomingMessage,
-  ServerResponse,
-  FastifyBaseLogger,
-  ZodTypeProvider
->;
 
 export interface HttpServerOptions {
   readonly service: string;
@@ -51,7 +40,7 @@ export interface HttpServerOptions {
   /** With it, the OpenAPI description is served at /docs and /docs/json. */
   readonly docs?: { readonly title: string; readonly description: string };
   readonly bodyLimitBytes?: number;
-  /** How long a stop waits for requests that run and clients that dawdle; then their connections are cut. */
+  /** How long a stop waits for running requests and slow clients; then it cuts their connections. */
   readonly drainMs?: number;
 }
 
@@ -83,15 +72,15 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     routerOptions: { maxParamLength: LONGEST_PARAMETER },
     requestTimeout: REQUEST_TIMEOUT_MS,
     return503OnClosing: false,
-    frameworkErrors: (error, _request, reply) => answerError(error, reply as unknown as FastifyReply, logger),
+    frameworkErrors: (error, _request, reply) => sendError(error, reply as unknown as FastifyReply, logger),
     clientErrorHandler: (_error, socket) => {
-      if (socket.writable) socket.end(formatRawAnswer(createBadRequest()));
+      if (socket.writable) socket.end(formatRawResponse(createBadRequest()));
     },
   }).withTypeProvider<ZodTypeProvider>();
   acceptJsonOnly(app);
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
-  app.setErrorHandler((error, _request, reply) => answerError(error, reply as unknown as FastifyReply, logger));
+  app.setErrorHandler((error, _request, reply) => sendError(error, reply as unknown as FastifyReply, logger));
   app.setNotFoundHandler((_request, reply) => sendProblem(reply as unknown as FastifyReply, createNotFound()));
   closeConnectionsWhileStopping(app);
   measureRequests(app, metrics);
@@ -103,9 +92,9 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     listen: async () => {
       const url = await app.listen({ host, port }).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'EADDRINUSE') throw error;
-        throw new PortTakenError(`${host}:${port} is taken: stop what listens there, or set PORT`, { cause: error });
+        throw new PortTakenError(`${host}:${port} is in use: stop what listens there, or set PORT.`, { cause: error });
       });
-      logger.info({ event: SERVICE_LISTENING, url }, `${options.service} listens at ${url}`);
+      logger.info({ event: SERVICE_LISTENING, url }, `${options.service} listens on ${url}`);
       return url;
     },
     close: async () => {
@@ -116,8 +105,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
 }
 
 /**
- * Takes away fastify's reading of text/plain, so that it is answered with 415. An empty body counts as none, whatever
- * its media type: clients send the header by habit with a POST that needs no body.
+ * Removes fastify's parser of text/plain, so that such a request gets 415. An empty body counts as none, whatever its
+ * media type: clients send the header by habit with a POST that needs no body.
  */
 function acceptJsonOnly(app: ZodFastifyInstance): void {
   const parseJson = app.getDefaultJsonParser('error', 'error');
@@ -127,24 +116,24 @@ function acceptJsonOnly(app: ZodFastifyInstance): void {
   );
 }
 
-function answerError(error: unknown, reply: FastifyReply, logger: Logger): FastifyReply {
+function sendError(error: unknown, reply: FastifyReply, logger: Logger): FastifyReply {
   const problem = explainError(error) ?? createInternalError();
   const { status } = problem.problem;
   if (status >= 500) {
     const { method, routeOptions } = reply.request;
     const about = { event: REQUEST_FAILED, method, route: routeOptions?.url, status, err: error };
-    logger[status === 503 ? 'warn' : 'error'](about, 'a request failed');
+    logger[status === 503 ? 'warn' : 'error'](about, 'Request failed');
   }
   return sendProblem(reply, problem);
 }
 
-/** As text, so that the route's own response schemas have no say in it. */
+/** As text: the route's response schemas must not apply to it. */
 function sendProblem(reply: FastifyReply, { problem, headers }: ProblemError): FastifyReply {
   return reply.code(problem.status).headers(headers).type(PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
 }
 
-/** For what is no HTTP at all, where there is no reply to send with. */
-function formatRawAnswer({ problem }: ProblemError): string {
+/** For bytes that are not HTTP, where fastify has no reply object. */
+function formatRawResponse({ problem }: ProblemError): string {
   const body = JSON.stringify(problem);
   return [
     `HTTP/1.1 ${problem.status} ${problem.title}`,
@@ -156,8 +145,8 @@ function formatRawAnswer({ problem }: ProblemError): string {
 }
 
 /**
- * What runs, or arrives on an open connection, during the stop is served, and its connection then closed: kept alive,
- * it would hold up the stop until its idle limit of more than a minute.
+ * A request that runs, or arrives on an open connection, during the stop is served, and its connection is then closed:
+ * kept alive, it would delay the stop until its idle limit of more than a minute.
  */
 function closeConnectionsWhileStopping(app: ZodFastifyInstance): void {
   let stopping = false;
@@ -170,7 +159,7 @@ function closeConnectionsWhileStopping(app: ZodFastifyInstance): void {
 }
 
 function measureRequests(app: ZodFastifyInstance, metrics: Metrics): void {
-  const seconds = metrics.histogram('tillstream_http_request_seconds', 'Time to answer a request', [
+  const seconds = metrics.histogram('tillstream_http_request_seconds', 'Duration of HTTP requests', [
     'method',
     'route',
     'status',

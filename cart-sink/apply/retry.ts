@@ -4,24 +4,17 @@
  * Guarantees: transient errors are retried for ever, with back-off and jitter (I8); a COMMIT without an answer is never
  * assumed to have happened or not, the stored offset is read (I3, I6). Retrying a batch is safe: it only applies on top
  * of its expected offset. An error that is not known to be transient halts: a retry would loop on it, and skipping the
- * batch would lose orders. Time and randomness are arguments.
+ * batch would lose orders.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { isDatabaseAway } from '#service/database-away.ts';
 import { HaltError } from '#service/halt.ts';
+import { type BackOff, retry } from '#service/retry.ts';
 import { CommitOutcomeUnknownError, SinkDefectError } from '../errors.ts';
 import type { StoredOffset } from '../sql/consumer-offsets.ts';
 import type { Batch, BatchEntry, BatchResult } from './apply-batch.ts';
 
-const FIRST_BACK_OFF_MS = 100;
-/** Short, so that after an outage of minutes the sink is back within seconds. */
-const LONGEST_BACK_OFF_MS = 5_000;
-
-/** The wait before the `attempt`th retry (from 1): doubles up to a limit; a quarter of it is random. */
-export function backOffMs(attempt: number, random: () => number): number {
-  const full = Math.min(LONGEST_BACK_OFF_MS, FIRST_BACK_OFF_MS * 2 ** Math.min(attempt - 1, 16));
-  return Math.round(full * (0.75 + 0.25 * random()));
-}
+/** The longest is short, so that after an outage of minutes the sink is back within seconds. */
+export const SINK_BACK_OFF: BackOff = { firstMs: 100, longestMs: 5_000, random: Math.random };
 
 /**
  * Transient beside "the database is away": rolled back because of other transactions (40), failures of its own system
@@ -48,30 +41,16 @@ function findSqlState(error: unknown): string | undefined {
   return undefined;
 }
 
-export interface RetryOptions {
-  readonly random: () => number;
-  readonly onRetry: (reason: string, error: unknown, waitMs: number) => void;
-}
+export type OnRetry = (reason: string, error: unknown, waitMs: number) => void;
 
 /** Retries `work` until it succeeds. Rejects when `signal` aborts, and with an error not known to be transient. */
-export async function retryTransient<T>(
-  work: () => Promise<T>,
-  { random, onRetry }: RetryOptions,
-  signal: AbortSignal,
-): Promise<T> {
-  for (let attempt = 1; ; attempt += 1) {
-    signal.throwIfAborted();
-    try {
-      return await work();
-    } catch (error) {
-      const reason = findTransientReason(error);
-      if (reason === undefined) throw error;
-      signal.throwIfAborted();
-      const waitMs = backOffMs(attempt, random);
-      onRetry(reason, error, waitMs);
-      await delay(waitMs, undefined, { signal });
-    }
-  }
+export function retryTransient<T>(work: () => Promise<T>, onRetry: OnRetry, signal: AbortSignal): Promise<T> {
+  return retry(work, {
+    backOff: SINK_BACK_OFF,
+    isTransient: (error) => findTransientReason(error) !== undefined,
+    onRetry: (error, waitMs) => onRetry(findTransientReason(error)!, error, waitMs),
+    signal,
+  });
 }
 
 export type RetriedResult =
@@ -90,7 +69,7 @@ export interface BatchIo {
 export async function applyWithRetry(
   batch: Batch,
   io: BatchIo,
-  options: RetryOptions,
+  onRetry: OnRetry,
   signal: AbortSignal,
 ): Promise<RetriedResult> {
   let isOutcomeUnknown = false;
@@ -113,7 +92,7 @@ export async function applyWithRetry(
     }
   };
   try {
-    return await retryTransient(attempt, options, signal);
+    return await retryTransient(attempt, onRetry, signal);
   } catch (error) {
     if (error instanceof HaltError || !signal.aborted) throw error;
     return { kind: 'interrupted' };

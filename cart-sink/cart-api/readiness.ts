@@ -4,7 +4,7 @@
  * Ready means that carts can be served: the database answers and has its tables. A sink that halted or waits is ready
  * too, or a load balancer would take the carts away from their users; the body and the metrics show the rest.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { resolvesWithin } from '#service/deadline.ts';
 import type { Halt } from '#service/halt.ts';
 import type { Readiness } from '#service/http-server.ts';
 import type { OwnedPartition } from '../consume/owned-partition.ts';
@@ -37,7 +37,8 @@ export function createDatabaseProbe(checkTables: () => Promise<unknown>): () => 
       .finally(() => {
         checking = undefined;
       });
-    return Promise.race([checking, delay(PROBE_LIMIT_MS, 'away' as const, { ref: false })]);
+    const current = checking;
+    return (await resolvesWithin(current, PROBE_LIMIT_MS)) ? current : 'away';
   };
 }
 

@@ -10,7 +10,7 @@ import type { Database } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
 import { applyBatch, type Batch } from '../apply/apply-batch.ts';
 import { readStored, takeOwnership } from '../apply/ownership.ts';
-import { applyWithRetry, type RetryOptions, retryTransient } from '../apply/retry.ts';
+import { applyWithRetry, type OnRetry, retryTransient } from '../apply/retry.ts';
 import type { CartSinkConfig } from '../config.ts';
 import type { SinkReporter } from '../metrics.ts';
 import { GroupSession, type SessionOptions } from './group-session.ts';
@@ -22,7 +22,7 @@ export interface SessionContext {
   readonly database: Database;
   readonly reporter: SinkReporter;
   readonly logger: Logger;
-  readonly retry: RetryOptions;
+  readonly onRetry: OnRetry;
   readonly admitReplay: AdmitReplay;
   readonly onState: (state: 'waiting-for-topics' | 'joining' | 'consuming') => void;
 }
@@ -37,7 +37,7 @@ export function joinGroup(
   log: KafkaLog,
   topics: readonly string[],
 ): GroupSession {
-  const { config, database, reporter, logger, retry } = context;
+  const { config, database, reporter, logger, onRetry } = context;
   const { consumerGroup } = config;
   const createPartition: SessionOptions['createPartition'] = (ownership, handlers) => {
     const io = {
@@ -49,7 +49,7 @@ export function joinGroup(
       consumerGroup,
       admitReplay: ownership.topic === config.replayTopic ? context.admitReplay : undefined,
       limits: { maxRecords: config.batchMaxRecords, maxBytes: config.batchMaxBytes },
-      apply: (batch, signal) => applyWithRetry(batch, io, retry, signal),
+      apply: (batch, signal) => applyWithRetry(batch, io, onRetry, signal),
       readStored: io.readStored,
       readEarliest: async () => (await log.readOffsets(ownership.topic)).get(ownership.partition)!.earliest,
       onApplied: reporter.applied,
@@ -72,7 +72,7 @@ export function joinGroup(
         handlers,
       }),
     takeOwnership: (partitions, signal) =>
-      retryTransient(() => takeOwnership(database.pool, consumerGroup, partitions), retry, signal),
+      retryTransient(() => takeOwnership(database.pool, consumerGroup, partitions), onRetry, signal),
     readRanges: (topic) => log.readOffsets(topic),
     createPartition,
     onPaused: reporter.paused,

@@ -6,7 +6,8 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { HaltState } from '#service/halt.ts';
-import { backOffMs, type RetryOptions, retryTransient } from '../apply/retry.ts';
+import { backOffMs } from '#service/retry.ts';
+import { retryTransient, SINK_BACK_OFF } from '../apply/retry.ts';
 import { RULE_VERSION } from '../rule/reduce-cart.ts';
 import type { SessionContext } from './join-group.ts';
 import { createReplayAdmission, readCancelled } from './replay-admission.ts';
@@ -32,15 +33,14 @@ export function createSink(
 ) {
   const { database, reporter, halt } = options;
   const closing = new AbortController();
-  const retry: RetryOptions = { random: Math.random, onRetry: reporter.retrying };
   let state: SinkState = 'starting';
   let open: OpenSession | undefined;
 
   const context: SessionContext = {
     ...options,
-    retry,
+    onRetry: reporter.retrying,
     admitReplay: createReplayAdmission(RULE_VERSION, (runId, signal) =>
-      retryTransient(() => readCancelled(database.pool, runId), retry, signal),
+      retryTransient(() => readCancelled(database.pool, runId), reporter.retrying, signal),
     ),
     onState: (next) => {
       state = next;
@@ -63,7 +63,7 @@ export function createSink(
       }
       state = 'restarting';
       failures = performance.now() - startedMs > STARTED_AFTER_MS ? 1 : failures + 1;
-      const waitMs = end.kind === 'topics-changed' ? 0 : backOffMs(failures, Math.random);
+      const waitMs = end.kind === 'topics-changed' ? 0 : backOffMs(SINK_BACK_OFF, failures);
       reporter.restarting(end, waitMs);
       await delay(waitMs, undefined, { signal: closing.signal }).catch(() => undefined);
     }

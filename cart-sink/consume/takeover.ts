@@ -4,8 +4,8 @@
  * Guarantees: the carts database has named this sink the owner, which fences the one before (I6), and Kafka holds every
  * record from the stored offset on, or the sink halts (I11).
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { failpoint } from '#service/failpoint.ts';
+import { retry } from '#service/retry.ts';
 import { OffsetBeyondEndError, RecordsLostError } from '../errors.ts';
 import type { Ownership, TopicPartition } from '../sql/consumer-offsets.ts';
 import { checkStart, type PartitionRange } from './offset-checks.ts';
@@ -25,7 +25,11 @@ export async function takeOver(
 ): Promise<readonly Ownership[]> {
   const taken = partitions.length === 0 ? [] : await takeOwnership(partitions, signal);
   await failpoint('sink.taken-over');
-  await requireContinuity(readRanges, taken, signal);
+  await retry(() => requireContinuity(readRanges, taken), {
+    backOff: { firstMs: BETWEEN_CHECKS_MS, longestMs: BETWEEN_CHECKS_MS },
+    isTransient: (error, attempt) => error instanceof OffsetBeyondEndError && attempt < END_CHECKS,
+    signal,
+  });
   return taken;
 }
 
@@ -33,26 +37,18 @@ export async function takeOver(
 const END_CHECKS = 3;
 const BETWEEN_CHECKS_MS = 1_000;
 
-async function requireContinuity(
-  readRanges: TakeoverIo['readRanges'],
-  taken: readonly Ownership[],
-  signal: AbortSignal,
-): Promise<void> {
-  for (let attempt = 1; ; attempt += 1) {
-    let beyondEnd: OffsetBeyondEndError | undefined;
-    for (const [topic, ownerships] of Map.groupBy(taken, ({ topic }) => topic)) {
-      const ranges = await readRanges(topic);
-      for (const { partition, nextOffset: expected, lastCommitLsn } of ownerships) {
-        const range = ranges.get(partition);
-        if (range === undefined) throw new Error(`Kafka returned no offsets for ${topic}[${partition}]`);
-        const check = checkStart(expected, range);
-        const found = { topic, partition, expected, lastCommitLsn, ...range };
-        if (check === 'records-lost') throw new RecordsLostError(found);
-        if (check === 'beyond-end') beyondEnd ??= new OffsetBeyondEndError(found);
-      }
+async function requireContinuity(readRanges: TakeoverIo['readRanges'], taken: readonly Ownership[]): Promise<void> {
+  let beyondEnd: OffsetBeyondEndError | undefined;
+  for (const [topic, ownerships] of Map.groupBy(taken, ({ topic }) => topic)) {
+    const ranges = await readRanges(topic);
+    for (const { partition, nextOffset: expected, lastCommitLsn } of ownerships) {
+      const range = ranges.get(partition);
+      if (range === undefined) throw new Error(`Kafka returned no offsets for ${topic}[${partition}]`);
+      const check = checkStart(expected, range);
+      const found = { topic, partition, expected, lastCommitLsn, ...range };
+      if (check === 'records-lost') throw new RecordsLostError(found);
+      if (check === 'beyond-end') beyondEnd ??= new OffsetBeyondEndError(found);
     }
-    if (beyondEnd === undefined || signal.aborted) return;
-    if (attempt === END_CHECKS) throw beyondEnd;
-    await delay(BETWEEN_CHECKS_MS, undefined, { signal });
   }
+  if (beyondEnd !== undefined) throw beyondEnd;
 }

@@ -2,8 +2,8 @@
 // but sized for two shared cores, below a folder that is removed at the end. Commit timestamps are kept by both
 // databases, so that latency is measured by the servers themselves. What is measured on them is left to others.
 
-import { createLocalKafka } from '../../dev/local-kafka.ts';
-import type { LocalPostgres } from '../../dev/local-postgres.ts';
+import { createLocalKafka } from '../../dev/servers/local-kafka.ts';
+import type { LocalPostgres } from '../../dev/servers/local-postgres.ts';
 import { withKafkaAdmin } from '../support/kafka/admin.ts';
 import { withServer } from '../support/stack/environment.ts';
 import { startOwnServers } from '../support/stack/own-servers.ts';

@@ -6,7 +6,7 @@ import { randomInt } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { waitFor } from '../../dev/wait-for.ts';
+import { waitFor } from '../../dev/process/wait-for.ts';
 import { createOrderLoad, fillCarts } from '../support/load/order-load.ts';
 import { withTextClient } from '../support/oracle/facts.ts';
 import { createOracle, type Oracle, type Verdict } from '../support/oracle/oracle.ts';

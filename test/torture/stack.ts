@@ -6,8 +6,8 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { LocalKafka } from '../../dev/local-kafka.ts';
-import type { LocalPostgres } from '../../dev/local-postgres.ts';
+import type { LocalKafka } from '../../dev/servers/local-kafka.ts';
+import type { LocalPostgres } from '../../dev/servers/local-postgres.ts';
 import { startProxiedKafka } from '../support/kafka/proxied-kafka.ts';
 import { createTcpProxy, type TcpProxy } from '../support/network/tcp-proxy.ts';
 import { withTextClient } from '../support/oracle/facts.ts';

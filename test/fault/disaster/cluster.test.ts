@@ -3,7 +3,7 @@
 // what was applied before.
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createLocalPostgres, type LocalPostgres } from '../../../dev/local-postgres.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { migrateTestOrders } from '../../support/postgres/order-database.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { createDisasterStage, type DisasterStage, slow } from '../../support/stack/disaster-stage.ts';

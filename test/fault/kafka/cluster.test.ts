@@ -2,14 +2,14 @@
 // of the group's coordinator, of every broker one after another and of all at once, and a rolling restart, with orders
 // coming all the while. Nothing is lost, repeated or torn, and nobody has to do anything (I1 to I7, I8; faults C).
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
-import { createLocalKafka, type LocalKafka } from '../../../dev/local-kafka.ts';
+import { createLocalKafka, type LocalKafka } from '../../../dev/servers/local-kafka.ts';
 import { withKafkaAdmin } from '../../support/kafka/admin.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { waitPaused } from '../../support/stack/start-services.ts';
 import { waitFor } from '../../support/wait.ts';
 
-/** As dev/local-kafka.ts sets them for a cluster. */
+/** As dev/servers/local-kafka.ts sets them for a cluster. */
 const coordinatorPartitions = 10;
 
 /** By Java's String.hashCode, as Kafka places transactional ids and groups. */

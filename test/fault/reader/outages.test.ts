@@ -1,8 +1,8 @@
 // The servers around the reader go away and come back. Kafka's absence costs one reconnection to Postgres and no slot;
 // Postgres can be shut down fast at any moment, the reader idle, busy, or without Kafka (fault classes C, D, G).
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createLocalKafka, type LocalKafka } from '../../../dev/local-kafka.ts';
-import { createLocalPostgres, type LocalPostgres } from '../../../dev/local-postgres.ts';
+import { createLocalKafka, type LocalKafka } from '../../../dev/servers/local-kafka.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { shutdownDeadlineMs, WAL_SENDER_TIMEOUT_MS } from '../../support/postgres/shutdown-limits.ts';
 import type { Service } from '../../support/process/service-process.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';

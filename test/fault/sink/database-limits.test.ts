@@ -3,8 +3,8 @@
 // each effect happens once (I3, I6, I8; faults E). Restart, kill -9 and a lost COMMIT are in outage.test.ts.
 import type pg from 'pg';
 import { afterEach, describe, expect, inject, it } from 'vitest';
-import { createLocalPostgres, type LocalPostgres } from '../../../dev/local-postgres.ts';
-import { copyPostgresData } from '../../../dev/postgres-data.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
+import { copyPostgresData } from '../../../dev/servers/postgres-data.ts';
 import { createTcpProxy } from '../../support/network/tcp-proxy.ts';
 import { connectTo } from '../../support/postgres/order-database.ts';
 import { mountSmallDisk, type SmallDisk } from '../../support/postgres/small-disk.ts';

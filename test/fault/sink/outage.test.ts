@@ -3,8 +3,8 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, inject, test } from 'vitest';
-import { createLocalKafka } from '../../../dev/local-kafka.ts';
-import { createLocalPostgres } from '../../../dev/local-postgres.ts';
+import { createLocalKafka } from '../../../dev/servers/local-kafka.ts';
+import { createLocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { createTcpProxy, type TcpProxy } from '../../support/network/tcp-proxy.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { createSinkStage, type SinkStage, sumOf } from '../../support/stack/sink-stage.ts';

@@ -3,8 +3,8 @@
 // (synchronized_standby_slots), so nothing published can be missing there, and the reader goes on by itself (I8, I11).
 import { chownSync, statSync, writeFileSync } from 'node:fs';
 import { afterEach, expect, inject, it } from 'vitest';
-import { createLocalPostgres, type LocalPostgres } from '../../../dev/local-postgres.ts';
-import { copyPostgresData } from '../../../dev/postgres-data.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
+import { copyPostgresData } from '../../../dev/servers/postgres-data.ts';
 import { createTcpProxy, type TcpProxy } from '../../support/network/tcp-proxy.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { withServer } from '../../support/stack/environment.ts';

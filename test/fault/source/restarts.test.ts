@@ -1,7 +1,7 @@
 // The orders database restarts with orders coming: fast, immediate, and killed. The reader lets go at once, so that no
 // shutdown waits for it, and goes on by itself with nothing lost or repeated (fault class D).
 import { afterEach, beforeEach, describe, inject, it } from 'vitest';
-import { createLocalPostgres, type LocalPostgres } from '../../../dev/local-postgres.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { shutdownDeadlineMs, WAL_SENDER_TIMEOUT_MS } from '../../support/postgres/shutdown-limits.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';

@@ -11,7 +11,7 @@ import type { KafkaLog } from '#kafka/reading/log.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import { readCdcReaderConfig } from '../../../cdc-reader/config.ts';
 import { type KafkaConnection, openKafka } from '../../../cdc-reader/startup/kafka-connection.ts';
-import { freePort } from '../../../dev/ports.ts';
+import { freePort } from '../../../dev/process/ports.ts';
 import { silentLogger, withKafkaAdmin } from '../../support/kafka/admin.ts';
 import { createKafkaFixture, type KafkaFixture, readAll, recordsFor } from '../../support/kafka/fixture.ts';
 

@@ -2,7 +2,7 @@
 // not ours, what happens when its slot is lost or not wanted, and that it stands in nobody's way.
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
-import { createLocalPostgres, type LocalPostgres } from '../../../dev/local-postgres.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { parseLsn } from '../../../schemas/lsn.ts';
 import { recordStream } from '../../support/postgres/source-stream.ts';
 import type { Service } from '../../support/process/service-process.ts';

@@ -6,15 +6,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { timelineOf } from '#schemas/timeline.ts';
 import { decodeTuple } from '../../../cdc-reader/postgres/pgoutput.ts';
-import { createLocalPostgres, type LocalPostgres } from '../../../dev/local-postgres.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '../../../schemas/lsn.ts';
 import { createTcpProxy } from '../../support/network/tcp-proxy.ts';
-import {
-  commitAdjacent,
-  createSourceDatabase,
-  recordStream,
-  type SourceDatabase,
-} from '../../support/postgres/source-stream.ts';
+import { commitAdjacent, createSourceDatabase, recordStream, type SourceDatabase } from '../../support/postgres/source-stream.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { waitFor } from '../../support/wait.ts';
 

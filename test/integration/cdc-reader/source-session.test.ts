@@ -12,7 +12,7 @@ import { readSnapshotOrders, type SnapshotOrder } from '../../../cdc-reader/post
 import { createSourceSession, type SourceSession } from '../../../cdc-reader/postgres/source-session.ts';
 import { findPreflightProblems } from '../../../cdc-reader/startup/preflight.ts';
 import { requireSameServer } from '../../../cdc-reader/startup/start-up.ts';
-import { createLocalPostgres, type LocalPostgres } from '../../../dev/local-postgres.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { formatLsn } from '../../../schemas/lsn.ts';
 import {
   connectTo,

@@ -6,8 +6,8 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, expect, test } from 'vitest';
-import { createLocalPostgres } from '../../../dev/local-postgres.ts';
-import { readPidFile } from '../../../dev/process-identity.ts';
+import { createLocalPostgres } from '../../../dev/servers/local-postgres.ts';
+import { readPidFile } from '../../../dev/process/process-identity.ts';
 import { startService, stopAllServices } from '../../support/process/service-process.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -18,7 +18,7 @@ afterAll(() => removeTestDirectory(directory));
 
 test('a server ends when its parent is killed with SIGKILL', async () => {
   const server = join(directory, 'orphaned');
-  const module = join(import.meta.dirname, '..', '..', '..', 'dev', 'local-postgres.ts');
+  const module = join(import.meta.dirname, '..', '..', '..', 'dev', 'servers', 'local-postgres.ts');
   const script = `import { createLocalPostgres } from ${JSON.stringify(module)};
     const postgres = await createLocalPostgres({ directory: ${JSON.stringify(server)}, settings: { fsync: 'off' } });
     await postgres.start();

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { controlProcess, type ServerProcess, spawnGuarded } from '../../../dev/child-process.ts';
-import { freePort } from '../../../dev/ports.ts';
-import { isAlive, readPidFile } from '../../../dev/process-identity.ts';
+import { controlProcess, type ServerProcess, spawnGuarded } from '../../../dev/process/child-process.ts';
+import { freePort } from '../../../dev/process/ports.ts';
+import { isAlive, readPidFile } from '../../../dev/process/process-identity.ts';
 import { createTestDirectory, noteProcess, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { HopelessError, waitFor } from '../../support/wait.ts';
 
@@ -25,7 +25,7 @@ describe('npm start', () => {
 
   /** Runs `npm start`'s command; what it prints is collected. */
   const start = async (): Promise<Start> => {
-    const child = await spawnGuarded(process.execPath, [join(repository, 'dev', 'start.ts')], {
+    const child = await spawnGuarded(process.execPath, [join(repository, 'dev', 'start', 'main.ts')], {
       cwd: repository,
       env,
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -2,7 +2,7 @@
 // oracle reads the log itself afterwards: every committed record once, in order, and none that was not committed.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createLocalKafka, type LocalKafka } from '../../../dev/local-kafka.ts';
+import { createLocalKafka, type LocalKafka } from '../../../dev/servers/local-kafka.ts';
 import { withKafkaAdmin } from '../../support/kafka/admin.ts';
 import { createKafkaFixture, type KafkaFixture, readAll, recordsFor } from '../../support/kafka/fixture.ts';
 import { readTopic } from '../../support/oracle/read-topic.ts';

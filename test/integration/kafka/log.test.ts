@@ -4,7 +4,7 @@
 import type { Transaction } from 'kafkajs';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { createKafkaLog, type KafkaLog } from '#kafka/reading/log.ts';
-import { freePort } from '../../../dev/ports.ts';
+import { freePort } from '../../../dev/process/ports.ts';
 import { silentLogger, withKafkaAdmin } from '../../support/kafka/admin.ts';
 import {
   createKafkaFixture,

@@ -5,7 +5,7 @@ import { randomUUIDv7 } from 'node:crypto';
 import { join } from 'node:path';
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createLocalPostgres, type LocalPostgres } from '../../../dev/local-postgres.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { createTcpProxy, type TcpProxy } from '../../support/network/tcp-proxy.ts';
 import { connectTo, migrateTestOrders } from '../../support/postgres/order-database.ts';
 import { type Service, startService, stopAllServices } from '../../support/process/service-process.ts';

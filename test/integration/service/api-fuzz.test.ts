@@ -4,7 +4,7 @@
 import fc from 'fast-check';
 import { afterEach, expect, it } from 'vitest';
 import { createCartServer } from '../../../cart-sink/cart-api/server.ts';
-import { createOrderCounters } from '../../../order-api/order-counters.ts';
+import { createOrderCounters } from '../../../order-api/routes/order-routes.ts';
 import { addPayOrder } from '../../../order-api/routes/pay-order.ts';
 import { addPlaceOrder } from '../../../order-api/routes/place-order.ts';
 import { addReadOrders } from '../../../order-api/routes/read-orders.ts';

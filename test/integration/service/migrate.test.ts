@@ -75,7 +75,8 @@ test('a migration that fails is named, and nothing of the run is kept', async ()
   expect(error).toMatchObject({
     code: 'MIGRATION_FAILED',
     file: '0002_bad.sql',
-    message: 'migration 0002_bad.sql failed, nothing was changed: relation "nowhere" does not exist',
+    message:
+      'Migration 0002_bad.sql failed and was rolled back, nothing was changed: relation "nowhere" does not exist',
     cause: { code: '42P01' },
   });
   expect(isDatabaseAway(error)).toBe(false);

@@ -1,6 +1,7 @@
 // The reader's connections to the model of Postgres, with the very interfaces of the real ones: the stream (messages in
 // commit order, keepalives between and inside transactions, back-pressure), the session beside it, and the slot's
 // beginning with its snapshot. Deliveries are steps: the tape decides how much comes before anything else happens.
+import type { ContractRow, ContractTable } from '#schemas/contract-tables.ts';
 import { LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
 import type { PgoutputMessage } from '../../../cdc-reader/postgres/pgoutput.ts';
 import type { ReplicationStream, StreamHandlers } from '../../../cdc-reader/postgres/replication-stream.ts';
@@ -36,13 +37,13 @@ const itemRow = (orderId: string, { lineNo, sku, quantity, cartLineId }: PlacedI
   [orderId, String(lineNo), sku, String(quantity), '5', cartLineId] as const;
 
 export function formatOrder(order: PlacedOrder): SnapshotOrder {
-  const named = (names: readonly string[], values: readonly (string | null)[]) =>
-    Object.fromEntries(names.map((name, index) => [name, values[index]!]));
+  const named = <T extends ContractTable>(names: readonly string[], values: readonly (string | null)[]) =>
+    Object.fromEntries(names.map((name, index) => [name, values[index]!])) as ContractRow<T>;
   const names = (relation: RelationMessage) => relation.columns.map(({ name }) => name);
   return {
-    order: named(names(ordersRelation), orderRow(order)),
-    items: order.items.map((item) => named(names(itemsRelation), itemRow(order.orderId, item))),
-  } as SnapshotOrder;
+    order: named<'orders'>(names(ordersRelation), orderRow(order)),
+    items: order.items.map((item) => named<'order_items'>(names(itemsRelation), itemRow(order.orderId, item))),
+  };
 }
 
 function messagesOf({ commitLsn, endLsn, orders, isHidden }: Commit, isFirst: boolean): PgoutputMessage[] {

@@ -3,7 +3,7 @@
 // Kafka's requests apart for the hooks), and keeps the order of bytes whatever happens (proxy-flow.ts).
 
 import { connect as connectSocket, createServer, type Server, type Socket } from 'node:net';
-import { freePort } from '../../../dev/ports.ts';
+import { freePort } from '../../../dev/process/ports.ts';
 import { createProxyFlow, type ProxyFlow, type ProxyVerdict } from './proxy-flow.ts';
 
 /** One client's connection, as hooks see it. */

@@ -3,7 +3,7 @@
 // program. A verdict means what it says when the pipeline is drained: wait for that first. How each invariant is judged
 // is pure and lives in judge-*.ts, proven against falsified facts in test/unit/test/support/oracle/oracle.test.ts.
 
-import { waitFor } from '../../../dev/wait-for.ts';
+import { waitFor } from '../../../dev/process/wait-for.ts';
 import { type Addition, cartKey } from './cart-model.ts';
 import { readEvent } from './event.ts';
 import {

@@ -4,10 +4,10 @@
 
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { controlProcess, type ProcessExit, spawnGuarded } from '../../../dev/child-process.ts';
-import { freePort } from '../../../dev/ports.ts';
-import { serviceFlags } from '../../../dev/service-flags.ts';
-import { HopelessError, waitFor } from '../../../dev/wait-for.ts';
+import { controlProcess, type ProcessExit, spawnGuarded } from '../../../dev/process/child-process.ts';
+import { freePort } from '../../../dev/process/ports.ts';
+import { serviceFlags } from '../../../dev/start/service-flags.ts';
+import { HopelessError, waitFor } from '../../../dev/process/wait-for.ts';
 import { childEnv, withFailpoints } from './child-env.ts';
 import { parseMetrics } from './prometheus-text.ts';
 import { noteProcess } from './test-directory.ts';

@@ -2,7 +2,7 @@
 // from a job: not on a terminal. Told to stop by signals, stopped at exact moments by failpoints; what it writes is kept.
 
 import { join } from 'node:path';
-import { controlProcess, type ProcessExit, spawnGuarded } from '../../../dev/child-process.ts';
+import { controlProcess, type ProcessExit, spawnGuarded } from '../../../dev/process/child-process.ts';
 import { waitFor } from '../wait.ts';
 import { childEnv, withFailpoints } from './child-env.ts';
 import { noteProcess } from './test-directory.ts';

@@ -6,17 +6,12 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { createLocalKafka } from '../../../dev/local-kafka.ts';
-import { createLocalPostgres } from '../../../dev/local-postgres.ts';
-import { removePostgresData } from '../../../dev/postgres-data.ts';
+import { createLocalKafka } from '../../../dev/servers/local-kafka.ts';
+import { createLocalPostgres } from '../../../dev/servers/local-postgres.ts';
+import { removePostgresData } from '../../../dev/servers/postgres-data.ts';
 import { listTopics } from '../kafka/admin.ts';
 import { testPostgresMajor } from '../postgres/postgres-version.ts';
-import {
-  createTestRoot,
-  findLeftBehind,
-  removeAbandonedTestRoots,
-  testRootVariable,
-} from '../process/test-directory.ts';
+import { createTestRoot, findLeftBehind, removeAbandonedTestRoots, testRootVariable } from '../process/test-directory.ts';
 import { WaitDeadlineError, waitFor } from '../wait.ts';
 import { type TestServers, withServer } from './environment.ts';
 

@@ -6,8 +6,8 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createLogger } from '#service/logger.ts';
 import { migrateCarts } from '../../../cart-sink/migrate-carts.ts';
-import { createLocalPostgres, type LocalPostgres } from '../../../dev/local-postgres.ts';
-import { removePostgresData } from '../../../dev/postgres-data.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
+import { removePostgresData } from '../../../dev/servers/postgres-data.ts';
 import { migrateOrders } from '../../../order-api/migrate-orders.ts';
 import { createTestRoot, testRootVariable } from '../process/test-directory.ts';
 

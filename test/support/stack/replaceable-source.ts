@@ -5,8 +5,8 @@
 import { chownSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inject } from 'vitest';
-import { createLocalPostgres, type LocalPostgres } from '../../../dev/local-postgres.ts';
-import { copyPostgresData } from '../../../dev/postgres-data.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
+import { copyPostgresData } from '../../../dev/servers/postgres-data.ts';
 import { createTestDirectory, removeTestDirectory } from '../process/test-directory.ts';
 import { waitFor } from '../wait.ts';
 import { withServer } from './environment.ts';

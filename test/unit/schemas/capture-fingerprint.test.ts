@@ -180,6 +180,7 @@ describe('comparing captured tables', () => {
       columnOf('orders', 'currency', undefined),
       columnOf('orders', 'currency', undefined),
     ],
+    ['a column that the recorded contract did not have', columnOf('orders', 'currency', undefined), recorded],
     ['a rule on another event', recorded, orders({ rules: 1, hadRules: true })],
     ['a rule on another event that is gone', orders({ rules: 1, hadRules: true }), orders({ hadRules: true })],
     ['the trace of a rule that VACUUM has cleared', orders({ hadRules: true }), recorded],

@@ -291,7 +291,7 @@ describe('listening', () => {
     const { port } = new URL(await (await createTestServer()).listen());
     const second = await createTestServer({ port: Number(port) });
     await expect(second.listen()).rejects.toThrow(PortTakenError);
-    await expect(second.listen()).rejects.toThrow(`127.0.0.1:${port} is taken: stop what listens there, or set PORT`);
+    await expect(second.listen()).rejects.toThrow(`127.0.0.1:${port} is in use: stop what listens there, or set PORT.`);
   });
 
   test('stops after the requests that run, and without waiting for idle connections', async () => {

@@ -1,8 +1,8 @@
-// Retries: what is transient, how long to wait, and what becomes of a batch whose COMMIT was not answered (I3, I8).
+// Retries: what is transient, and what becomes of a batch whose COMMIT was not answered (I3, I8).
 import { describe, expect, it } from 'vitest';
 import { EMPTY_TALLY } from '#schemas/replay/records.ts';
 import type { Batch, BatchResult } from '../../../../cart-sink/apply/apply-batch.ts';
-import { applyWithRetry, backOffMs, findTransientReason } from '../../../../cart-sink/apply/retry.ts';
+import { applyWithRetry, findTransientReason } from '../../../../cart-sink/apply/retry.ts';
 import { CommitOutcomeUnknownError, RecordsLostError, SinkDefectError } from '../../../../cart-sink/errors.ts';
 import { createEvent } from '../../../support/examples/sink-events.ts';
 
@@ -35,8 +35,8 @@ function createDatabase(answers: { apply?: unknown[]; stored?: unknown[] }) {
     return next as never;
   };
   const io = { apply: answer('apply'), readStored: answer('stored') };
-  const options = { onRetry: (reason: string) => calls.push(`retry ${reason}`), random: () => 0 };
-  const run = (one = batch, signal = new AbortController().signal) => applyWithRetry(one, io, options, signal);
+  const onRetry = (reason: string) => void calls.push(`retry ${reason}`);
+  const run = (one = batch, signal = new AbortController().signal) => applyWithRetry(one, io, onRetry, signal);
   return { calls, run };
 }
 
@@ -152,17 +152,5 @@ describe('an error', () => {
   it('of the program is permanent', () => {
     expect(findTransientReason(new TypeError('x is not a function'))).toBeUndefined();
     expect(findTransientReason('thrown text')).toBeUndefined();
-  });
-});
-
-describe('the back-off', () => {
-  it('doubles from a tenth of a second to five seconds', () => {
-    const waits = [1, 2, 3, 4, 5, 6, 7, 8, 50, 5_000].map((attempt) => backOffMs(attempt, () => 1));
-    expect(waits).toEqual([100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000, 5_000]);
-  });
-
-  it('varies by a quarter', () => {
-    expect(backOffMs(3, () => 0)).toBe(300);
-    expect(backOffMs(3, () => 0.5)).toBe(350);
   });
 });

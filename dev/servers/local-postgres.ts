@@ -3,13 +3,18 @@
 // another major version is met with a repair or an error that says what to do. It listens on 127.0.0.1 only, without
 // passwords. Creating databases aside, what is inside the server is left to others.
 
+import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import pg from 'pg';
-import { type ProcessExit, type ServerProcess, StopDeadlineError, startServerProcess } from './child-process.ts';
-import { endOrphanedBackends } from './orphaned-backends.ts';
-import { freePort, requireFreePort } from './ports.ts';
+import {
+  type ProcessExit,
+  type ServerProcess,
+  StopDeadlineError,
+  startServerProcess,
+} from '../process/child-process.ts';
+import { freePort, requireFreePort } from '../process/ports.ts';
+import { stopLeftover } from '../process/process-identity.ts';
 import { preparePostgresData } from './postgres-data.ts';
-import { stopLeftover } from './process-identity.ts';
 
 /** fast rolls back and disconnects (SIGINT), smart waits for clients (SIGTERM), immediate leaves recovery to the next start (SIGQUIT). */
 export type PostgresStopMode = 'fast' | 'immediate' | 'smart';
@@ -147,4 +152,23 @@ export async function createLocalPostgres(options: {
       }
     },
   };
+}
+
+/**
+ * Kills the backends that outlive their postmaster, where /proc tells whose they are. Nearly all notice its death and end
+ * at once; one stayed for more than a minute, in a statement whose client was gone, and no server starts beside it.
+ */
+function endOrphanedBackends(dataDirectory: string): void {
+  if (process.platform !== 'linux') return;
+  const home = realpathSync(dataDirectory);
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      const isOurs = readlinkSync(`/proc/${entry}/cwd`) === home;
+      if (isOurs && readFileSync(`/proc/${entry}/comm`, 'utf8') === 'postgres\n')
+        process.kill(Number(entry), 'SIGKILL');
+    } catch {
+      // Ended meanwhile, or another user's.
+    }
+  }
 }

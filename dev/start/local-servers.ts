@@ -4,10 +4,11 @@
 
 import { connect } from 'node:net';
 import pg from 'pg';
+import { unlessAborted } from '#service/deadline.ts';
+import { isPortFree } from '../process/ports.ts';
+import { createLocalKafka } from '../servers/local-kafka.ts';
+import { createLocalPostgres, type LocalPostgres } from '../servers/local-postgres.ts';
 import { keepRunning, type Restartable } from './keep-running.ts';
-import { createLocalKafka } from './local-kafka.ts';
-import { createLocalPostgres, type LocalPostgres } from './local-postgres.ts';
-import { isPortFree } from './ports.ts';
 import type { StackConfig } from './stack-config.ts';
 import { stackPaths } from './stack-folder.ts';
 
@@ -103,16 +104,6 @@ export async function startLocalServers(options: {
     await Promise.all(watches.map((end) => end()));
   });
   return servers;
-}
-
-/** What `promise` resolves to; rejects at once when `signal` is aborted, whatever becomes of the promise. */
-export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener('abort', abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
 }
 
 async function ensureDatabase(server: LocalPostgres, name: string): Promise<void> {

@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { serviceFlags } from '../../../dev/service-flags.ts';
+import { serviceFlags } from '../../../../dev/start/service-flags.ts';
 
-const repository = join(import.meta.dirname, '..', '..', '..');
+const repository = join(import.meta.dirname, '..', '..', '..', '..');
 const read = (file: string) => readFileSync(join(repository, file), 'utf8');
 
 it.each(['order-api', 'cdc-reader', 'cart-sink'])('npm run %s starts Node with the services flags', (service) => {

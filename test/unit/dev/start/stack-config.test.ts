@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigurationError } from '#service/environment.ts';
-import { formatLogLines } from '../../../dev/format-log.ts';
-import { readStackConfig, serviceEnvironment } from '../../../dev/stack-config.ts';
-import { formatByHand, withoutPassword } from '../../../dev/start-messages.ts';
+import { readStackConfig, serviceEnvironment } from '../../../../dev/start/stack-config.ts';
+import { formatByHand, withoutPassword } from '../../../../dev/start/start-messages.ts';
+import { formatLogLines } from '../../../../dev/start/supervised-service.ts';
 
 const problemsOf = (env: Record<string, string>): readonly string[] => {
   try {

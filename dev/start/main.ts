@@ -4,8 +4,9 @@
 // with the same data; if it is killed, guards stop everything (child-process.ts). Bad configuration ends with 78.
 
 import { join, relative } from 'node:path';
+import { unlessAborted } from '#service/deadline.ts';
 import { ConfigurationError } from '#service/environment.ts';
-import { requireStackPorts, startLocalServers, unlessAborted } from './local-servers.ts';
+import { requireStackPorts, startLocalServers } from './local-servers.ts';
 import { playSample } from './sample.ts';
 import { readStackConfig, type StackConfig, serviceEnvironment } from './stack-config.ts';
 import { claimStackFolder, stackPaths } from './stack-folder.ts';
@@ -20,7 +21,7 @@ import {
 const exitBadConfiguration = 78;
 const oldestNode = 26;
 const sampleDeadlineMs = 30_000;
-const repository = join(import.meta.dirname, '..');
+const repository = join(import.meta.dirname, '..', '..');
 const stopping = new AbortController();
 const say = (message: string) => console.log(message);
 

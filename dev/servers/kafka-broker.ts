@@ -7,9 +7,14 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { type ProcessExit, type ServerProcess, StopDeadlineError, startServerProcess } from './child-process.ts';
-import { requireFreePort } from './ports.ts';
-import { stopLeftover } from './process-identity.ts';
+import {
+  type ProcessExit,
+  type ServerProcess,
+  StopDeadlineError,
+  startServerProcess,
+} from '../process/child-process.ts';
+import { requireFreePort } from '../process/ports.ts';
+import { stopLeftover } from '../process/process-identity.ts';
 
 export type KafkaBroker = {
   readonly id: number;
@@ -35,8 +40,7 @@ export type KafkaBroker = {
 
 export type KafkaBrokerPorts = { client: number; advertised: number; internal: number; controller: number };
 
-/** Prepares the node `id`; `clusterSettings` are its server properties beside those about itself. */
-export function createKafkaBroker(options: {
+type BrokerOptions = {
   id: number;
   directory: string;
   clusterId: string;
@@ -46,12 +50,15 @@ export function createKafkaBroker(options: {
   jars: string;
   jvmOptions: readonly string[];
   notice: (message: string) => void;
-}): KafkaBroker {
-  const { id, directory, ports, java, jars } = options;
+};
+
+/** Prepares the node `id`; `clusterSettings` are its server properties beside those about itself. */
+export function createKafkaBroker(options: BrokerOptions): KafkaBroker {
+  const { id, directory, ports, java } = options;
   const what = `Kafka broker ${id}`;
   const [logFile, pidFile] = [join(directory, 'kafka.log'), join(directory, 'kafka.pid.json')];
   const dataDirectory = join(directory, 'data');
-  const classPath = ['-cp', join(jars, '*')];
+  const classPath = ['-cp', join(options.jars, '*')];
   let server: Awaited<ReturnType<typeof startServerProcess>> | undefined;
 
   const running = (): ServerProcess => {
@@ -59,30 +66,11 @@ export function createKafkaBroker(options: {
     return server;
   };
 
-  const writeProperties = (file: string, dataIn: string): string => {
-    const properties = {
-      'process.roles': 'broker,controller',
-      'node.id': String(id),
-      listeners: `CLIENT://127.0.0.1:${ports.client},INTERNAL://127.0.0.1:${ports.internal},CONTROLLER://127.0.0.1:${ports.controller}`,
-      'advertised.listeners': `CLIENT://127.0.0.1:${ports.advertised},INTERNAL://127.0.0.1:${ports.internal}`,
-      'listener.security.protocol.map': 'CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT',
-      'inter.broker.listener.name': 'INTERNAL',
-      'controller.listener.names': 'CONTROLLER',
-      ...options.clusterSettings,
-      'log.dirs': dataIn,
-    };
-    const path = join(directory, file);
-    // A backslash starts an escape in this format.
-    const lines = Object.entries(properties).map(([name, value]) => `${name}=${value.replaceAll('\\', '\\\\')}`);
-    writeFileSync(path, `${lines.join('\n')}\n`);
-    return path;
-  };
-
   const format = async (): Promise<void> => {
     if (existsSync(join(dataDirectory, 'meta.properties'))) return;
     const unfinished = `${dataDirectory}.new`;
     rmSync(unfinished, { recursive: true, force: true });
-    const properties = writeProperties('format.properties', unfinished);
+    const properties = writeProperties(options, 'format.properties', unfinished);
     // One argument: a random id may begin with a minus.
     const tool = ['kafka.tools.StorageTool', 'format', `--cluster-id=${options.clusterId}`, '-c', properties];
     await promisify(execFile)(java, [
@@ -102,7 +90,7 @@ export function createKafkaBroker(options: {
     if (left !== undefined) options.notice(`Stopped ${what} (process ${left}) that an earlier run had left behind.`);
     for (const port of [ports.client, ports.internal, ports.controller]) await requireFreePort(port, what);
     await format();
-    const properties = writeProperties('server.properties', dataDirectory);
+    const properties = writeProperties(options, 'server.properties', dataDirectory);
     const logOptions = ['defaultLogLevel=info', 'showDateTime=true', 'dateTimeFormat=HH:mm:ss.SSS'].map(
       (option) => `-Dorg.slf4j.simpleLogger.${option}`,
     );
@@ -151,4 +139,25 @@ export function createKafkaBroker(options: {
       }
     },
   };
+}
+
+/** Writes the server properties to `file`, for a node whose data is in `dataIn`; returns the file's path. */
+function writeProperties(options: BrokerOptions, file: string, dataIn: string): string {
+  const { id, directory, ports } = options;
+  const properties = {
+    'process.roles': 'broker,controller',
+    'node.id': String(id),
+    listeners: `CLIENT://127.0.0.1:${ports.client},INTERNAL://127.0.0.1:${ports.internal},CONTROLLER://127.0.0.1:${ports.controller}`,
+    'advertised.listeners': `CLIENT://127.0.0.1:${ports.advertised},INTERNAL://127.0.0.1:${ports.internal}`,
+    'listener.security.protocol.map': 'CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT',
+    'inter.broker.listener.name': 'INTERNAL',
+    'controller.listener.names': 'CONTROLLER',
+    ...options.clusterSettings,
+    'log.dirs': dataIn,
+  };
+  const path = join(directory, file);
+  // A backslash starts an escape in this format.
+  const lines = Object.entries(properties).map(([name, value]) => `${name}=${value.replaceAll('\\', '\\\\')}`);
+  writeFileSync(path, `${lines.join('\n')}\n`);
+  return path;
 }

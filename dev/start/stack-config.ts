@@ -13,9 +13,9 @@ import {
   readEnvironment,
   text,
 } from '#service/environment.ts';
-import { cartSinkVariables, readCartSinkConfig } from '../cart-sink/config.ts';
-import { cdcReaderVariables, readCdcReaderConfig } from '../cdc-reader/config.ts';
-import { orderApiVariables, readOrderApiConfig } from '../order-api/config.ts';
+import { cartSinkVariables, readCartSinkConfig } from '../../cart-sink/config.ts';
+import { cdcReaderVariables, readCdcReaderConfig } from '../../cdc-reader/config.ts';
+import { orderApiVariables, readOrderApiConfig } from '../../order-api/config.ts';
 
 const openPort = (name: string, description: string, fallback: string) =>
   integer(name, description, { min: 1, max: 65_535, fallback });

@@ -6,6 +6,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, fstatSync, openSync, readSync, rmSync } from 'node:fs';
+import { withDeadline } from '#service/deadline.ts';
 import { writePidFile } from './process-identity.ts';
 import { HopelessError, waitFor } from './wait-for.ts';
 
@@ -129,11 +130,7 @@ export function controlProcess(what: string, child: ChildProcess): ServerProcess
   const stop = async (signal: NodeJS.Signals, deadlineMs: number): Promise<ProcessExit> => {
     child.kill(signal);
     if (signal !== 'SIGKILL') child.kill('SIGCONT');
-    let timer: NodeJS.Timeout | undefined;
-    const deadline = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new StopDeadlineError(what, pid, signal, deadlineMs)), deadlineMs);
-    });
-    return Promise.race([exited, deadline]).finally(() => clearTimeout(timer));
+    return withDeadline(exited, deadlineMs, () => new StopDeadlineError(what, pid, signal, deadlineMs));
   };
   return {
     pid,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { keepRunning } from '../../../dev/keep-running.ts';
-import { waitFor } from '../../../dev/wait-for.ts';
+import { waitFor } from '../../../../dev/process/wait-for.ts';
+import { keepRunning } from '../../../../dev/start/keep-running.ts';
 
 /** A server that runs or not, and whose next starts fail as often as told. */
 function createFakeServer() {

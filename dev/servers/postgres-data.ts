@@ -20,8 +20,8 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { readCommandLine } from '../process/process-identity.ts';
 import { findPostgresBinaries, type PostgresBinaries } from './postgres-binaries.ts';
-import { readCommandLine } from './process-identity.ts';
 import {
   canReach,
   findServerUser,

@@ -1,4 +1,13 @@
+// The statements on the publication that the reader decodes.
 import { type SQLQuery, sql } from '@databases/pg';
+
+/** Lets services that start together create the publication one after the other; released at the transaction's end. */
+export const lockPublication = sql`SELECT pg_advisory_xact_lock(hashtextextended('tillstream.publication', 0))`;
+
+/** Publishes the inserts into both tables. */
+export function createPublication(name: string): SQLQuery {
+  return sql`CREATE PUBLICATION ${sql.ident(name)} FOR TABLE public.orders, public.order_items WITH (publish = 'insert')`;
+}
 
 /** A row of {@link selectPublication}. */
 export interface PublicationRow {
@@ -8,8 +17,8 @@ export interface PublicationRow {
 }
 
 /**
- * What a publication does with our tables, or no row. Read through JSON because a row filter and a column list exist
- * since Postgres 15 only, and Postgres 14 has no such columns to name.
+ * What a publication does with the two tables, or no row. Read through JSON: row filters and column lists exist since
+ * Postgres 15, and Postgres 14 has no such columns to name.
  */
 export function selectPublication(name: string): SQLQuery {
   return sql`

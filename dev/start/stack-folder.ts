@@ -4,7 +4,7 @@
 
 import { globSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { isAlive, readPidFile, stopLeftover, writePidFile } from './process-identity.ts';
+import { isAlive, readPidFile, stopLeftover, writePidFile } from '../process/process-identity.ts';
 
 const largestLogBytes = 10 * 1024 * 1024;
 

@@ -6,9 +6,9 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { freePort } from '../process/ports.ts';
 import { fetchKafka, requireJava } from './fetch-kafka.ts';
 import { createKafkaBroker, type KafkaBroker } from './kafka-broker.ts';
-import { freePort } from './ports.ts';
 
 export type LocalKafka = {
   /** What clients connect to, comma-separated; the advertised ports, so proxies where there are some. */

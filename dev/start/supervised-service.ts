@@ -6,17 +6,17 @@
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type ServerProcess, StopDeadlineError, startServerProcess } from './child-process.ts';
-import { formatLogLines } from './format-log.ts';
-import { isPortFree } from './ports.ts';
+import { type BackOff, backOffMs } from '#service/retry.ts';
+import { type ServerProcess, StopDeadlineError, startServerProcess } from '../process/child-process.ts';
+import { isPortFree } from '../process/ports.ts';
+import { HopelessError, waitFor } from '../process/wait-for.ts';
 import { serviceFlags } from './service-flags.ts';
 import type { ServicePlan } from './stack-config.ts';
-import { HopelessError, waitFor } from './wait-for.ts';
 
 /** Longer than the 9.5 s that a service gives itself to drain. */
 const stopDeadlineMs = 12_000;
-const firstDelayMs = 1_000;
-const longestDelayMs = 30_000;
+const backOff: BackOff = { firstMs: 1_000, longestMs: 30_000 };
+const portPollMs = 1_000;
 /** Whoever has run for this long has not died of what it died of before. */
 const recoveredMs = 60_000;
 /** The slowest thing in it is a reader that waits for the slot of a killed one: 10 s. */
@@ -66,7 +66,7 @@ export async function startSupervisedService(options: {
   say: (message: string) => void;
 }): Promise<SupervisedService> {
   const { plan, env, repository, say } = options;
-  const { name, port, url } = plan;
+  const { name, url } = plan;
   const logFile = join(options.logFolder, `${name}.log`);
   const stopping = new AbortController();
   let server: ServerProcess | undefined;
@@ -100,18 +100,14 @@ export async function startSupervisedService(options: {
     return `${name} ended (${how}). The end of its log, ${logFile}:\n${formatLogLines(readFileSync(logFile, 'utf8'), wasReady ? 6 : 16)}`;
   };
 
-  let delayMs = firstDelayMs;
+  let failures = 0;
   const recover = async (lifeMs: number): Promise<void> => {
-    if (lifeMs > recoveredMs) delayMs = firstDelayMs;
+    failures = lifeMs > recoveredMs ? 1 : failures + 1;
+    const delayMs = backOffMs(backOff, failures);
     say(`${describeEnd()}\n${name} is started again in ${delayMs / 1_000} s.`);
     try {
       await delay(delayMs, undefined, { signal: stopping.signal });
-      delayMs = Math.min(delayMs * 2, longestDelayMs);
-      for (let told = false; !(await isPortFree(port)); told = true) {
-        if (!told)
-          say(`Port ${port} is taken: leaving ${name} to whoever runs it there, until the port is free again.`);
-        await delay(1_000, undefined, { signal: stopping.signal });
-      }
+      await untilPortFree(plan, say, stopping.signal);
       await run();
       say(`${name} runs again (process ${server?.pid}).`);
     } catch (error) {
@@ -168,7 +164,38 @@ export async function startSupervisedService(options: {
   };
 }
 
+async function untilPortFree(
+  { name, port }: ServicePlan,
+  say: (message: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let reported = false; !(await isPortFree(port)); reported = true) {
+    if (!reported) say(`Port ${port} is in use: ${name} is not restarted until it is free.`);
+    await delay(portPollMs, undefined, { signal });
+  }
+}
+
 async function readReady(url: string): Promise<ReadyBody> {
   const response = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(5_000) });
   return { ...((await response.json()) as object), status: response.status };
+}
+
+type Line = { level?: string; time?: string; msg?: string; err?: { message?: string } };
+
+/** The last `count` lines of a service's log for a person to read: pino's lines shortened, all others as they are. */
+export function formatLogLines(log: string, count: number): string {
+  const lines = log.trimEnd().split('\n').slice(-count);
+  return lines.map((line) => `    ${formatLine(line)}`).join('\n');
+}
+
+function formatLine(line: string): string {
+  let entry: Line;
+  try {
+    entry = JSON.parse(line) as Line;
+  } catch {
+    return line;
+  }
+  if (entry?.time === undefined || entry.msg === undefined) return line;
+  const cause = entry.err?.message === undefined || entry.err.message === entry.msg ? '' : `: ${entry.err.message}`;
+  return `${entry.time} ${entry.level} ${entry.msg}${cause}`;
 }
