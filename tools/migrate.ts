@@ -3,11 +3,11 @@
 // any number of times. Exit codes: 0 done, 78 bad configuration, 1 a database is away or refuses (nothing half done).
 
 import process from 'node:process';
+import { ConfigurationError, optional, postgresUrl, readEnvironment } from '#service/environment.ts';
+import { createLogger } from '#service/logger.ts';
 import { migrateCarts } from '../cart-sink/migrate-carts.ts';
 import { orderApiVariables } from '../order-api/config.ts';
 import { migrateOrders } from '../order-api/migrate-orders.ts';
-import { ConfigurationError, optional, postgresUrl, readEnvironment } from '../service/environment.ts';
-import { createLogger } from '../service/logger.ts';
 
 const exitBadConfiguration = 78;
 

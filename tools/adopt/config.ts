@@ -1,6 +1,7 @@
 // What adopting at the sinks is told by the environment: the sink's variables, by the same names.
+
+import { readEnvironment } from '#service/environment.ts';
 import { cartSinkVariables } from '../../cart-sink/config.ts';
-import { readEnvironment } from '../../service/environment.ts';
 
 export const adoptSinkVariables = {
   cartDatabaseUrl: cartSinkVariables.cartDatabaseUrl,

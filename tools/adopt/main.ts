@@ -1,14 +1,14 @@
 // `npm run adopt`: accepts a proven gap after a halt, of the reader or of the sinks.
 import process from 'node:process';
+import { optional, readEnvironment } from '#service/environment.ts';
+import { createLogger } from '#service/logger.ts';
 import { cartSinkVariables } from '../../cart-sink/config.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
-import { optional, readEnvironment } from '../../service/environment.ts';
-import { createLogger } from '../../service/logger.ts';
 import { runTool } from '../run-tool.ts';
-import { adoptReader } from './adopt-reader.ts';
-import { adoptSink } from './adopt-sink.ts';
 import { parseAdoptArguments } from './arguments.ts';
 import { readAdoptSinkConfig } from './config.ts';
+import { adoptReader } from './reader/adopt-reader.ts';
+import { adoptSink } from './sink/adopt-sink.ts';
 
 const EXIT_FAILED = 1;
 

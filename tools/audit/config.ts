@@ -1,7 +1,8 @@
 // What an audit is told by the environment: the variables of the reader and the sink, by the same names.
+
+import { readEnvironment } from '#service/environment.ts';
 import { cartSinkVariables } from '../../cart-sink/config.ts';
 import { cdcReaderVariables } from '../../cdc-reader/config.ts';
-import { readEnvironment } from '../../service/environment.ts';
 
 export const auditVariables = {
   orderDatabaseUrl: cdcReaderVariables.orderDatabaseUrl,

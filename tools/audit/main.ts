@@ -1,6 +1,6 @@
 // `npm run audit`: do the orders and the carts database agree, and if not, which orders differ and how.
 import process from 'node:process';
-import { createLogger } from '../../service/logger.ts';
+import { createLogger } from '#service/logger.ts';
 import { requireReadable } from '../captured/unreadable-rows.ts';
 import { runTool } from '../run-tool.ts';
 import { parseAuditArguments } from './arguments.ts';

@@ -1,7 +1,7 @@
 // What an audit prints at its end. Pure: results in, lines out. Guarantees: of rows, only ids, line numbers, SKUs and
 // quantities are shown; every kind of disagreement comes with what to do about it.
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
-import { type AuditResult, isClean } from './tally.ts';
+import { type AuditResult, isClean } from './compare/tally.ts';
 
 export interface AuditReport {
   readonly result: AuditResult;

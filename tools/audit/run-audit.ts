@@ -13,9 +13,12 @@ import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import { createSourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import { readExistingOrders } from '../../cdc-reader/postgres/sql/orders.ts';
 import { readSlotState } from '../../cdc-reader/postgres/sql/slots.ts';
-import { formatRepairs } from '../adopt/gap.ts';
+import { formatRepairs } from '../adopt/reader/gap.ts';
 import { readWindowFrom } from '../adopt/window-slot.ts';
 import type { AuditArguments } from './arguments.ts';
+import { mergeByOrderId } from './compare/merge-join.ts';
+import { openSnapshot, readAppliedOrders, readPlacedOrders, type SnapshotSession } from './compare/snapshot-session.ts';
+import { type AuditResult, createTally, isClean } from './compare/tally.ts';
 import type { AuditConfig } from './config.ts';
 import {
   describeStandIns,
@@ -24,14 +27,11 @@ import {
   requireReadableTables,
   type TablesReport,
 } from './inspect-tables.ts';
-import { mergeByOrderId } from './merge-join.ts';
-import { settleWalEnd } from './progress.ts';
 import { formatReport } from './report.ts';
-import { openSnapshot, readAppliedOrders, readPlacedOrders, type SnapshotSession } from './snapshot-session.ts';
 import { readParked } from './sql/read-parked.ts';
 import { readWalEnd } from './sql/read-wal-end.ts';
-import { type AuditResult, createTally, isClean } from './tally.ts';
-import { readPartitions, waitForPipeline } from './watch-pipeline.ts';
+import { settleWalEnd } from './wait/progress.ts';
+import { readPartitions, waitForPipeline } from './wait/watch-pipeline.ts';
 
 export const EXIT_AGREE = 0;
 export const EXIT_DIFFER = 1;

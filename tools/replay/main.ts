@@ -2,14 +2,14 @@
 // Only this file touches the process; Ctrl-C and SIGTERM stop after the transaction in flight.
 
 import process from 'node:process';
+import { readReplayConfig } from '../config.ts';
 import { createCommand, runTool } from '../run-tool.ts';
-import { parseRequest, parseRunId, type ReplayOptions } from './arguments.ts';
-import { readReplayConfig } from './config.ts';
-import { type Connections, openConnections } from './connections.ts';
-import { exitCodes, InterruptedError } from './errors.ts';
-import { createOperator, type Operator } from './operator.ts';
-import { cancelRun, resumeRun, showCoverage, showStatus } from './run-commands.ts';
-import { startRun } from './start-run.ts';
+import { parseRequest, parseRunId, type ReplayOptions } from './cli/arguments.ts';
+import { type Connections, openConnections } from './cli/connections.ts';
+import { exitCodes, InterruptedError } from './cli/errors.ts';
+import { createOperator, type Operator } from './cli/operator.ts';
+import { cancelRun, resumeRun, showCoverage, showStatus } from './run/run-commands.ts';
+import { startRun } from './run/start-run.ts';
 
 type Talk = { readonly operator: Operator; readonly signal: AbortSignal };
 

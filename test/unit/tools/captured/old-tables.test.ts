@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { formatVersion1, type TableName } from '#schemas/capture-fingerprint.ts';
 import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { ConfigurationError } from '#service/environment.ts';
-import { requireNoOrdersLeft } from '../../../../tools/adopt/left-orders.ts';
+import { requireNoOrdersLeft } from '../../../../tools/adopt/reader/left-orders.ts';
 import { describeStandIns } from '../../../../tools/audit/inspect-tables.ts';
 import {
   countLeftOrders,
@@ -12,7 +12,7 @@ import {
   type LeftOrders,
 } from '../../../../tools/captured/old-tables.ts';
 import { explainUnreadable } from '../../../../tools/captured/unreadable-rows.ts';
-import { explainMissingWitness, withCapture } from '../../../../tools/replay/pipeline-state.ts';
+import { explainMissingWitness, withCapture } from '../../../../tools/replay/plan/pipeline-state.ts';
 import { exampleCapture, exampleOids, exampleTable } from '../../../support/capture.ts';
 
 const swapped = exampleCapture({
