@@ -1,24 +1,35 @@
-// Asks before something that can't be taken back. Guarantees: only a `y` on a terminal, or --yes, is a yes; a job that
-// nobody watches is refused.
+// Asks before a change. Guarantees: only `y` or `yes`, typed on a terminal, counts as a yes; a job that nobody watches is
+// never asked. What that means (adopt refuses, replay goes on) is the tool's decision.
 import { createInterface } from 'node:readline/promises';
-import { ToolRefusal } from './run-tool.ts';
+import type { Readable, Writable } from 'node:stream';
 
-export interface Conversation {
-  readonly input: NodeJS.ReadableStream & { readonly isTTY?: boolean };
-  readonly output: NodeJS.WritableStream;
-  readonly print: (line: string) => void;
+export interface Streams {
+  readonly stdin: Readable & { readonly isTTY?: boolean };
+  readonly stdout: Writable & { readonly isTTY?: boolean };
+  readonly stderr: Writable & { readonly isTTY?: boolean };
 }
 
-/** @throws ToolRefusal unless the answer is yes */
-export async function requireYes(question: string, yes: boolean, { input, output }: Conversation): Promise<void> {
-  if (yes) return;
-  if (input.isTTY !== true)
-    throw new ToolRefusal('this accepts a gap, and nobody can be asked here: run it on a terminal, or with --yes');
-  const asking = createInterface({ input, output });
+/** `nobody`: there is no terminal to ask on. The question goes to stderr if stdout is redirected. @throws the signal's reason */
+export async function confirm(
+  question: string,
+  { stdin, stdout, stderr }: Streams,
+  signal?: AbortSignal,
+): Promise<'yes' | 'no' | 'nobody'> {
+  const output = [stdout, stderr].find(({ isTTY }) => isTTY === true);
+  if (stdin.isTTY !== true || output === undefined) return 'nobody';
+  const prompt = createInterface({ input: stdin, output });
+  // In raw mode the terminal's Ctrl-C arrives as a key.
+  prompt.on('SIGINT', () => prompt.close());
   try {
-    const answer = await asking.question(`${question} [y/N] `);
-    if (!/^\s*y(es)?\s*$/i.test(answer)) throw new ToolRefusal('declined; nothing was changed');
+    const answer = await Promise.race([
+      prompt.question(`${question} [y/N] `, signal === undefined ? {} : { signal }),
+      new Promise<string>((resolve) => prompt.once('close', () => resolve(''))),
+    ]);
+    return /^\s*y(es)?\s*$/i.test(answer) ? 'yes' : 'no';
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
   } finally {
-    asking.close();
+    prompt.close();
   }
 }

@@ -1,9 +1,9 @@
-// The ranges of commits that the live topic does not hold, accepted by an operator, and the command that closes one.
-// Pure. A range is [fromLsn, toLsn) of commit positions, as in the checkpoint's `gaps`.
-
-import type { LsnRange } from '#schemas/checkpoint.ts';
-import { formatLsn, LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
+// The ranges of commits that the live topic does not hold and an operator has accepted. Pure. A range is [fromLsn, toLsn) of
+// commit positions, as in the checkpoint's `gaps`.
+import type { Checkpoint, LsnRange } from '#schemas/checkpoint.ts';
+import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { TimelineSwitch } from '#schemas/timeline.ts';
+import type { ReaderFacts } from './plan-reader.ts';
 
 /** The gaps with one more, sorted; those that touch or overlap become one, an empty one adds nothing. */
 export function addGap(gaps: readonly LsnRange[], gap: LsnRange): LsnRange[] {
@@ -19,28 +19,39 @@ export function addGap(gaps: readonly LsnRange[], gap: LsnRange): LsnRange[] {
   return merged;
 }
 
-const FROM_TABLES = 'npm run replay -- --source tables';
-
-/**
- * The commands that apply what lies in the gaps, the surest last: from the WAL where the window, which begins at
- * `windowFromLsn` (null: there is none), covers all of them, and from the tables.
- */
-export function formatRepairs(gaps: readonly LsnRange[], windowFromLsn: Lsn | null): string[] {
-  const [first, last] = [gaps.at(0), gaps.at(-1)];
-  if (first === undefined || last === undefined || windowFromLsn === null || windowFromLsn > first.fromLsn) {
-    return [FROM_TABLES];
-  }
-  const range = `--from-lsn ${formatLsn(first.fromLsn)} --to-lsn ${formatLsn(last.toLsn)}`;
-  return [`npm run replay -- ${range}`, FROM_TABLES];
+/** How far one consumer group had applied the live topic: in how many partitions, and by the one furthest back. */
+export interface GroupPosition {
+  readonly positions: number;
+  readonly timelines: readonly (number | null)[];
+  readonly lowestLsn: Lsn | null;
 }
 
-/** A server's line of descent. */
+/**
+ * With a new generation, the ranges that hold every order which the sinks have not applied. Smaller than the whole gap if
+ * every partition has a position that was applied on the server's own timeline.
+ */
+export function findUnapplied(
+  { checkpoint, identity, lastOrderExists }: ReaderFacts,
+  groups: readonly GroupPosition[],
+  { gaps, throughLsn }: Checkpoint,
+): readonly LsnRange[] {
+  if (checkpoint === null || lastOrderExists !== true || groups.length === 0) return gaps;
+  let fromLsn = checkpoint.throughLsn;
+  for (const { positions, timelines, lowestLsn } of groups) {
+    const isOnTimeline = timelines.every((timeline) => timeline === identity.timeline);
+    if (positions < checkpoint.partitions || !isOnTimeline || lowestLsn === null) return gaps;
+    if (lowestLsn < fromLsn) fromLsn = lowestLsn;
+  }
+  return addGap(checkpoint.gaps, { fromLsn, toLsn: throughLsn });
+}
+
+/** The timelines of a server. */
 export interface Descent {
   readonly timeline: number;
   readonly history: readonly TimelineSwitch[];
 }
 
-/** Up to where two servers of one cluster have the same log; null when neither has left the other's line. */
+/** Up to where two servers of one cluster have the same WAL; null if neither has left the other's timeline. */
 export function findDivergence(a: Descent, b: Descent): Lsn | null {
   const [stepsA, stepsB] = [stepsOf(a), stepsOf(b)];
   for (let index = 0; ; index++) {

@@ -1,6 +1,6 @@
-// Finds out what the reader would halt with, by the reader's own checks and without fencing anybody: a look, nothing
-// more. Refuses what adopting can't mend: a slot in use, another cluster, a first start that has not ended, a database
-// that could not feed a reader.
+// Finds what the reader would halt with, by the reader's own checks. Guarantees: reads only, and fences nobody. Refuses what
+// adopting can't mend: a slot in use, another cluster, a first start that is not finished, a database that no reader could
+// stream from.
 import { setTimeout as delay } from 'node:timers/promises';
 import { TopicMissingError } from '#kafka/errors.ts';
 import { compareCapture, describeMoved } from '#schemas/capture-fingerprint.ts';
@@ -16,23 +16,23 @@ import {
   SystemChangedError,
 } from '../../../cdc-reader/errors.ts';
 import { readIdentity } from '../../../cdc-reader/postgres/slot.ts';
-import type { SlotState, SourceSession } from '../../../cdc-reader/postgres/source-session.ts';
+import type { SlotState } from '../../../cdc-reader/postgres/source-session.ts';
 import type { SourceIdentity } from '../../../cdc-reader/postgres/walsender.ts';
 import { checkContinuity } from '../../../cdc-reader/startup/continuity.ts';
 import { type KafkaConnection, READ_DEADLINE_MS } from '../../../cdc-reader/startup/kafka-connection.ts';
 import { readPartitionTails } from '../../../cdc-reader/startup/live-topic.ts';
 import { findPreflightProblems } from '../../../cdc-reader/startup/preflight.ts';
 import { explainMissingCheckpoint, findCheckpoint } from '../../../cdc-reader/startup/read-checkpoint.ts';
-import { LiveTopicUnsettledError } from '../../../cdc-reader/supervise/restart-errors.ts';
 import { findCapturedOids } from '../../captured/old-tables.ts';
 import { ToolRefusal } from '../../run-tool.ts';
+import type { Servers } from './adopt-reader.ts';
 import type { ReaderFacts } from './plan-reader.ts';
 
-/** Brokers look for transactions that have timed out every ten seconds by default. */
+/** By default brokers check every ten seconds for transactions that have timed out. */
 const TIMED_OUT_GRACE_MS = 15_000;
-const LOOK_AGAIN_MS = 200;
+const RETRY_AFTER_MS = 200;
 
-/** The captured tables are not under their names, and those of today can't feed a reader: they must be put back first. */
+/** The captured tables are not under their names, and no reader could stream from today's: they must be put back first. */
 export class TablesReplacedRefusal extends ToolRefusal {
   readonly facts: Pick<ReaderFacts, 'checkpoint' | 'capture' | 'tableNames'>;
 
@@ -42,11 +42,9 @@ export class TablesReplacedRefusal extends ToolRefusal {
   }
 }
 
-/** @throws ToolRefusal where there is nothing that adopting could mend */
+/** @throws ToolRefusal if adopting can't mend what is wrong */
 export async function inspectReader(
-  config: CdcReaderConfig,
-  source: SourceSession,
-  kafka: KafkaConnection,
+  { config, source, kafka }: Pick<Servers, 'config' | 'source' | 'kafka'>,
   print: (line: string) => void,
 ): Promise<ReaderFacts> {
   const preflight = await source.preflightFacts(config);
@@ -74,12 +72,12 @@ export async function inspectReader(
       flushLsn,
     );
   if (problems.length > 0) {
-    // Tables that are not under their names have a better remedy than what they lack there.
+    // For replaced tables the remedy is to put the captured ones back, not to mend the new ones.
     if (checkpoint !== null && differences.some(({ subject }) => subject === 'table')) {
       throw new TablesReplacedRefusal(changed(checkpoint).message, { checkpoint, capture, tableNames });
     }
     throw new ToolRefusal(
-      `mend this first: ${problems.map(({ problem, remedy }) => `${problem} ${remedy}`).join(' ')}`,
+      `correct this first: ${problems.map(({ problem, remedy }) => `${problem} ${remedy}`).join(' ')}`,
     );
   }
 
@@ -97,7 +95,7 @@ export async function inspectReader(
   };
   if (checkpoint !== null && checkpoint.state !== 'streaming') {
     if (differences.length > 0 && checkpoint.lastPublished !== null) return { ...facts, halt: changed(checkpoint) };
-    throw new ToolRefusal('the first start has not ended: start the reader, it does it again (npm run cdc-reader)');
+    throw new ToolRefusal('the first start is not finished: start the reader, which repeats it (npm run cdc-reader)');
   }
   const halt = found.halt ?? (live instanceof HaltError ? live : findHalt(config, facts, slot));
   return { ...facts, halt };
@@ -107,7 +105,7 @@ function requireFreeSlot(config: CdcReaderConfig, identity: SourceIdentity, slot
   const { slotName } = config;
   if (slot?.active === true) {
     throw new ToolRefusal(
-      `server process ${slot.activePid} streams from the slot ${slotName}, so no reader has halted: stop that reader (or whoever it is) first`,
+      `server process ${slot.activePid} streams from the slot ${slotName}, so the reader has not halted: stop that reader or other client first`,
     );
   }
   if (slot !== null && (slot.plugin !== 'pgoutput' || slot.database !== identity.database)) {
@@ -131,7 +129,7 @@ async function readCheckpoint(
   if (checkpoint !== null) {
     if (isHidden) {
       const hidden = `a transaction is open in ${config.checkpointTopic}, which may hold a newer checkpoint`;
-      throw new ToolRefusal(`${hidden}: it ends by itself, at the latest by its timeout; try again in a minute`);
+      throw new ToolRefusal(`${hidden}; it ends by itself, at the latest at its timeout: run this again in a minute`);
     }
     return { checkpoint, halt: null };
   }
@@ -140,11 +138,11 @@ async function readCheckpoint(
     throw new ToolRefusal('there is no checkpoint, no slot and no event: start the reader, it makes its first start');
   }
   const missing = explainMissingCheckpoint(config, { isHidden, slot, liveOffsets });
-  if (!(missing instanceof HaltError)) throw new ToolRefusal(`${missing.message} Try again in a minute.`);
+  if (!(missing instanceof HaltError)) throw new ToolRefusal(`${missing.message} Run this again in a minute.`);
   return { checkpoint: null, halt: missing };
 }
 
-/** Positions of two clusters can't be compared: nothing about the old slot and topic can be adopted. */
+/** Positions of two clusters can't be compared, so slot and topic of another one can't be adopted. */
 function requireSameSource(config: CdcReaderConfig, identity: SourceIdentity, checkpoint: Checkpoint): void {
   if (identity.systemIdentifier === checkpoint.systemIdentifier && identity.database === checkpoint.database) return;
   const { code, details } = new SystemChangedError(identity, checkpoint);
@@ -153,14 +151,14 @@ function requireSameSource(config: CdcReaderConfig, identity: SourceIdentity, ch
       `${code}: ${details.found} is not ${details.expected}, which ${config.ordersTopic} was published from. If it replaces that database:`,
       `  1. let the sinks drain ${config.ordersTopic} (their lag in /health/ready is 0), then stop them;`,
       '  2. set ORDERS_TOPIC to a new name for reader and sinks, and SLOT_NAME for the reader;',
-      '  3. start both: the first start publishes every order, and the ledger skips what was applied;',
+      '  3. start both: the first start publishes every order, and the sinks skip those in the ledger;',
       '  4. npm run audit',
       'Otherwise correct ORDER_DATABASE_URL, KAFKA_BROKERS or CHECKPOINT_TOPIC.',
     ].join('\n'),
   );
 }
 
-/** Null when the topic does not exist; the halt when it holds what no reader wrote. */
+/** Null if the topic does not exist; the halt if it holds a record that no reader wrote. */
 async function readLive(config: CdcReaderConfig, kafka: KafkaConnection, print: (line: string) => void) {
   const giveUpMs = performance.now() + config.transactionTimeoutMs + TIMED_OUT_GRACE_MS;
   for (let isFirst = true; ; isFirst = false) {
@@ -169,16 +167,21 @@ async function readLive(config: CdcReaderConfig, kafka: KafkaConnection, print: 
     } catch (error) {
       if (error instanceof TopicMissingError) return null;
       if (error instanceof LiveTopicChangedError) return error;
-      if (!(error instanceof LiveTopicUnsettledError) || performance.now() > giveUpMs) throw error;
-      if (isFirst) print('Waiting for a transaction to end that a reader left open in the live topic.');
-      await delay(LOOK_AGAIN_MS);
+      if (!isUnsettled(error) || performance.now() > giveUpMs) throw error;
+      if (isFirst) print('Waiting for the end of a transaction that a reader left open in the live topic.');
+      await delay(RETRY_AFTER_MS);
     }
   }
 }
 
+/** A transaction is open in the topic. */
+function isUnsettled(error: unknown): boolean {
+  return (error as { code?: unknown }).code === 'LIVE_TOPIC_UNSETTLED';
+}
+
 function findHalt(config: CdcReaderConfig, facts: Omit<ReaderFacts, 'halt'>, slot: SlotState | null): HaltError | null {
   const { checkpoint, identity, flushLsn, live } = facts;
-  if (checkpoint === null || live === 'unreadable') return null; // the halt is known already
+  if (checkpoint === null || live === 'unreadable') return null; // known already
   if (live === null) return new LiveTopicMissingError(config.ordersTopic, checkpoint.throughLsn, flushLsn);
   if (slot === null) return new SlotDroppedError(config.slotName, checkpoint.throughLsn, flushLsn);
   try {

@@ -1,8 +1,7 @@
-// Before an operator accepts that the captured tables were changed: are there orders that only the replaced tables hold?
-// The ledger and today's tables are asked; nothing is written. Guarantees: adopt goes on only where nothing is left, or the
-// operator has said how many orders may be given up.
+// Before an operator accepts a change of the captured tables: which orders do only the replaced tables hold? Compares them
+// with the ledger and today's tables; writes nothing. Guarantees: adopt continues only if there are none, or no more than the
+// operator allows to give up.
 import { compareCapture } from '#schemas/capture-fingerprint.ts';
-import type { Database } from '#service/database.ts';
 import {
   countLeftOrders,
   findLeftOrders,
@@ -10,29 +9,31 @@ import {
   findStandIns,
   formatLeftOrders,
 } from '../../captured/old-tables.ts';
+import { REPLAY_TABLES } from '../../repairs.ts';
 import { ToolRefusal } from '../../run-tool.ts';
+import type { Servers } from './adopt-reader.ts';
 import type { ReaderFacts } from './plan-reader.ts';
 
 const REMEDY =
-  'Put the captured tables back under their names, copy into them what was inserted into the others (SET session_replication_role = replica, ' +
-  'or the triggers refuse it), run adopt again, restart the reader, then run `npm run replay -- --source tables` and `npm run audit`. Orders that can not be had are given up ' +
-  'with --leave-orders N';
+  'Put the captured tables back under their names, copy into them what was inserted into the others (with SET ' +
+  'session_replication_role = replica, or the triggers refuse it), run adopt again, restart the reader, then run ' +
+  `\`${REPLAY_TABLES}\` and \`npm run audit\`. To give up orders that can't be recovered, use --leave-orders N`;
 
 type Changed = Pick<ReaderFacts, 'checkpoint' | 'capture' | 'tableNames'>;
 
-/** What is left in the replaced tables: orders, each counted once, and whether one of the tables is gone. */
+/** What only the replaced tables hold: orders, each counted once; `isGone`: one of the tables does not exist any more. */
 export interface Left {
   readonly count: number;
   readonly isGone: boolean;
 }
 
 /**
- * Counts and lists what only the replaced tables hold, and tables that may have stood in for the captured ones meanwhile.
- * `open`: connects to both databases; called only where the captured tables have changed.
+ * Counts and lists the orders that only the replaced tables hold, or tables that may have had the captured tables' names
+ * meanwhile. Connects to the databases only if the captured tables have changed.
  */
 export async function showLeftOrders(
   { checkpoint, capture, tableNames }: Changed,
-  open: () => { readonly orders: Database; readonly carts: Database },
+  servers: Pick<Servers, 'orders' | 'carts'>,
   print: (line: string) => void,
 ): Promise<Left> {
   if (checkpoint === null) return { count: 0, isGone: false };
@@ -41,18 +42,18 @@ export async function showLeftOrders(
   if (oldTables.length === 0 && differences.every(({ subject }) => subject === 'publication')) {
     return { count: 0, isGone: false };
   }
-  const { orders, carts } = open();
+  const [orders, carts] = [servers.orders(), servers.carts()];
   const standIns = await findStandIns(orders, capture, oldTables);
   const all = await findLeftOrders([...oldTables, ...standIns], capture, orders, carts);
-  const worthSaying = all.filter(({ old, left }) => !old.isStandIn || left?.count !== 0);
-  for (const line of worthSaying.flatMap(formatLeftOrders)) print(line);
+  const notable = all.filter(({ old, left }) => !old.isStandIn || left?.count !== 0);
+  for (const line of notable.flatMap(formatLeftOrders)) print(line);
   return { count: countLeftOrders(all), isGone: all.some(({ left }) => left === null) };
 }
 
-/** @throws ToolRefusal while more orders are left than `leaveOrders`, or a table is gone and nothing was said */
+/** @throws ToolRefusal if more orders are left than `leaveOrders`, or a table is gone and --leave-orders was not given */
 export function requireNoOrdersLeft({ count, isGone }: Left, leaveOrders: number | undefined): void {
   if (leaveOrders === undefined && isGone) {
-    throw new ToolRefusal(`a captured table is gone, and what it held with it. ${REMEDY}`);
+    throw new ToolRefusal(`a captured table was dropped, and its orders with it. ${REMEDY}`);
   }
   if (count > (leaveOrders ?? 0)) throw new ToolRefusal(`${count} orders would be lost. ${REMEDY}`);
 }

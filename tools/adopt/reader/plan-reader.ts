@@ -1,8 +1,7 @@
-// What adopting a halt of the reader comes to: from which commit on orders count as unpublished, whether the live topic
-// has to begin a new generation, and the checkpoint that results. Pure: facts in, plan out.
+// The plan for a halt of the reader: from which commit on orders count as unpublished, whether the live topic has to begin a
+// new generation, and the checkpoint that results. Pure: facts in, plan out.
 import { type CaptureFingerprint, compareCapture, type TableName } from '#schemas/capture-fingerprint.ts';
-
-import { addOrderId, type Checkpoint, hashOrderIds, type LastPublished, type LsnRange } from '#schemas/checkpoint.ts';
+import { addOrderId, type Checkpoint, hashOrderIds, type LastPublished } from '#schemas/checkpoint.ts';
 import { formatLsn, LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { orderPartition } from '#schemas/partition.ts';
@@ -20,22 +19,22 @@ export interface ReaderFacts {
   /** What the captured tables are called now, by oid. */
   readonly tableNames: ReadonlyMap<number, TableName>;
   readonly capture: CaptureFingerprint;
-  /** Null when it is missing or can't be read. */
+  /** Null if it is missing or can't be decoded. */
   readonly checkpoint: Checkpoint | null;
-  /** What the reader would halt with now; null when nothing is wrong that a start can see. */
+  /** What the reader would halt with now; null if its checks at a start find nothing. */
   readonly halt: HaltError | null;
-  /** Null when nothing was published, or that is not known. */
+  /** Null if nothing was published, or it is unknown what was. */
   readonly lastOrderExists: boolean | null;
-  /** Null when the live topic does not exist; `unreadable` when something else writes to it. */
+  /** Null if the live topic does not exist; `unreadable` if something else writes to it. */
   readonly live: readonly EventTail[] | 'unreadable' | null;
 }
 
 export interface ReaderPlan {
   /** Commits from here to the new slot's start count as not published. */
   readonly gapFrom: Lsn;
-  /** Why the live topic must begin anew; null when it goes on. */
+  /** Why the live topic needs a new generation; null if it continues. */
   readonly newGeneration: string | null;
-  /** Whether the WAL, read again, would give what is missing. */
+  /** Whether a replay from WAL would bring what is missing. */
   readonly isInWal: boolean;
 }
 
@@ -44,7 +43,7 @@ export function planReader(facts: ReaderFacts): ReaderPlan {
   return {
     gapFrom: newGeneration === null ? findGapStart(facts) : LSN_ZERO,
     newGeneration,
-    // Decoded again, the same rows are missing: the stream leaves out what was not published when it was written.
+    // If what is captured has changed, no: Postgres decodes WAL by the publication and the tables of the time it was written.
     isInWal:
       facts.checkpoint === null || compareCapture(facts.checkpoint.capture, facts.capture).differences.length === 0,
   };
@@ -54,10 +53,10 @@ function findReasonForNewGeneration(facts: ReaderFacts): string | null {
   const { checkpoint, live, identity, flushLsn } = facts;
   if (live === null) return 'the live topic does not exist';
   if (live === 'unreadable') return 'something else has written to the live topic';
-  const changed = checkpoint === null ? null : judgeLiveTopic(checkpoint, live);
+  const changed = checkpoint === null ? null : findTopicChange(checkpoint, live);
   if (changed !== null) return changed;
   if (facts.lastOrderExists === false && !isReplaced(facts))
-    return 'the live topic ends with an order that the database does not have';
+    return 'the live topic ends with an order that is missing from the database';
   const newest = findNewest(live);
   const next: Position = { timeline: identity.timeline, commitLsn: flushLsn, ordinal: 0 };
   if (newest !== null && comparePositions(next, newest) <= 0) {
@@ -66,36 +65,42 @@ function findReasonForNewGeneration(facts: ReaderFacts): string | null {
   return null;
 }
 
-/** The orders table of today is not the one that was captured: that its orders are not in it says nothing of the server. */
+/** Today's orders table is not the captured one, so an order missing from it proves nothing about the server. */
 function isReplaced({ checkpoint, capture }: ReaderFacts): boolean {
   if (checkpoint === null || 'version1' in checkpoint.capture) return false;
   return checkpoint.capture.tables.orders?.oid !== capture.tables.orders?.oid;
 }
 
-/** The reader's own check of the live topic. Null when it goes on. */
-function judgeLiveTopic(checkpoint: Checkpoint, live: readonly EventTail[]): string | null {
+/** The reader's own check of the live topic; null if it passes. */
+function findTopicChange(checkpoint: Checkpoint, live: readonly EventTail[]): string | null {
   try {
     checkLiveTopic(checkpoint, live);
     return null;
   } catch (error) {
     if (!(error instanceof HaltError)) throw error;
-    return 'the live topic is not the one that was published to, or has lost its end';
+    return 'the live topic was recreated, or has lost records at its end';
   }
 }
 
 function findGapStart({ checkpoint, identity, flushLsn, halt }: ReaderFacts): Lsn {
   if (checkpoint === null) return LSN_ZERO;
   const { throughLsn, lastPublished } = checkpoint;
-  // What this server committed where it had already left the line of the one that was published from.
+  // From here on this server's WAL differs from that of the server whose orders were published.
   const divergence = findDivergence(checkpoint, identity);
   if (divergence !== null && divergence < throughLsn) return divergence;
-  // A restored server, or a reason that only the stream shows: all that is certain is the last published transaction.
+  // A restored server, or a halt that only streaming can show: only the last published transaction is certain.
   const afterLast = lastPublished === null ? LSN_ZERO : toLsn(lastPublished.commitLsn + 1n);
   return flushLsn < throughLsn || halt === null ? afterLast : throughLsn;
 }
 
+/** The generation of the live topic that continues; without a checkpoint, as its newest events have it. */
+export function findGeneration({ checkpoint, live }: ReaderFacts): number {
+  const newest = live === null || live === 'unreadable' ? [] : live.flatMap((tail) => tail.newest ?? []);
+  return checkpoint?.generation ?? Math.max(1, ...newest.map((event) => event.generation));
+}
+
 /** The furthest event of the live topic. */
-export function findNewest(live: readonly EventTail[]): OrderPlaced | null {
+function findNewest(live: readonly EventTail[]): OrderPlaced | null {
   let furthest: OrderPlaced | null = null;
   for (const { newest } of live) {
     if (newest !== null && (furthest === null || comparePositions(newest, furthest) > 0)) furthest = newest;
@@ -116,7 +121,7 @@ export function findPartitionsInUse(live: readonly EventTail[]): number {
   return Math.max(1, live.length);
 }
 
-/** The checkpoint to go on from. `live`: the topic as it is now; `generation`: of the plan's new generation, if any. */
+/** The checkpoint to continue from. `live`: the topic as it is now. */
 export function buildCheckpoint(
   facts: ReaderFacts,
   plan: ReaderPlan,
@@ -158,33 +163,7 @@ function markReplaced(facts: ReaderFacts, last: LastPublished | null): LastPubli
   return last === null || facts.lastOrderExists !== false ? last : { ...last, isReplaced: true };
 }
 
-/** How far one consumer group had applied the live topic: in how many partitions, and by the one furthest back. */
-export interface GroupPosition {
-  readonly positions: number;
-  readonly timelines: readonly (number | null)[];
-  readonly lowestLsn: Lsn | null;
-}
-
-/**
- * With a new generation, the range that holds every order which the sinks have not applied: less than the whole gap, where
- * each partition tells how far it was applied on this very line of the server.
- */
-export function findUnapplied(
-  { checkpoint, identity, lastOrderExists }: ReaderFacts,
-  groups: readonly GroupPosition[],
-  { gaps, throughLsn }: Checkpoint,
-): readonly LsnRange[] {
-  if (checkpoint === null || lastOrderExists !== true || groups.length === 0) return gaps;
-  let fromLsn = checkpoint.throughLsn;
-  for (const { positions, timelines, lowestLsn } of groups) {
-    const isOfThisLine = timelines.every((timeline) => timeline === identity.timeline);
-    if (positions < checkpoint.partitions || !isOfThisLine || lowestLsn === null) return gaps;
-    if (lowestLsn < fromLsn) fromLsn = lowestLsn;
-  }
-  return addGap(checkpoint.gaps, { fromLsn, toLsn: throughLsn });
-}
-
-/** The hash is of one order only: its transaction lies before the new slot, which never gives it to be compared. */
+/** The hash covers one order only: its transaction lies before the new slot, so it is never compared. */
 function rebuildLastPublished(newest: OrderPlaced | null): LastPublished | null {
   if (newest === null) return null;
   const { commitLsn, ordinal, orderId } = newest;

@@ -1,32 +1,30 @@
-// Looks at every partition as Kafka and the carts database have it, and reads what a sink has still to apply. Changes
-// nothing. What it means is plan-sink.ts's.
-import type { Transaction } from '@databases/pg';
+// Reads every partition as Kafka and the carts database have it, and the events that a sink has not applied yet. Changes
+// nothing. What to do about it is plan-sink.ts's.
+import type { Queryable } from '@databases/pg';
 import { TopicMissingError } from '#kafka/errors.ts';
 import type { KafkaLog, LogRecord, PartitionOffsets } from '#kafka/reading/log.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { parseLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import type { Database } from '#service/database.ts';
-import { readAppliedOrders } from '../../captured/sql/read-applied-orders.ts';
+import { readUnknownOrders } from '../../../cart-sink/apply/preview-replay.ts';
+import type { AdoptSinkConfig } from '../../config.ts';
 import { ToolRefusal } from '../../run-tool.ts';
-import type { AdoptSinkConfig } from '../config.ts';
-import { readStoredOffsets, type StoredOffsetRow } from '../sql/read-stored-offsets.ts';
+import { readStoredOffsets, type StoredOffsetRow } from '../../sql/consumer-offsets.ts';
 import { findScanStart, planMove, type SinkMove, type SinkPartition } from './plan-sink.ts';
 import { createPositionScan, type ScanResult } from './position-scan.ts';
 
 const READ_DEADLINE_MS = 10_000;
-/** Of the records before the stored offset, nearly always one of these is an order. */
-const LOOK_BACK = 200n;
+/** How many offsets before the stored one are read: nearly always one of them holds an order. */
+const READ_BACK = 200n;
 
-export interface SinkLook {
+export interface SinkFacts {
   readonly partitions: readonly SinkPartition[];
   readonly moves: readonly SinkMove[];
 }
 
-type Query = Pick<Transaction, 'query'>;
-
-/** @throws ToolRefusal when the live topic does not exist */
-export async function inspectSink(config: AdoptSinkConfig, carts: Database, log: KafkaLog): Promise<SinkLook> {
+/** @throws ToolRefusal if the live topic does not exist */
+export async function inspectSink(config: AdoptSinkConfig, carts: Database, log: KafkaLog): Promise<SinkFacts> {
   const { ordersTopic, replayTopic, consumerGroup } = config;
   const rows: StoredOffsetRow[] = await carts.pool.query(readStoredOffsets(consumerGroup, [ordersTopic, replayTopic]));
   const partitions: SinkPartition[] = [];
@@ -36,12 +34,12 @@ export async function inspectSink(config: AdoptSinkConfig, carts: Database, log:
     const offsets = await readOffsets(log, topic);
     if (offsets === null && isLive) {
       throw new ToolRefusal(
-        `the live topic ${topic} does not exist: the reader's side comes first (npm run adopt -- reader)`,
+        `the live topic ${topic} does not exist: adopt the reader's halt first (npm run adopt -- reader)`,
       );
     }
     for (const row of rows.filter((one) => one.topic === topic)) {
       const range = offsets?.get(row.partition);
-      if (range === undefined) continue; // no sink is given a partition that Kafka does not have
+      if (range === undefined) continue; // Kafka assigns no sink a partition that does not exist
       const partition = await readPartition(carts.pool, log, row, range, isLive);
       partitions.push(partition);
       const start = findScanStart(partition);
@@ -53,7 +51,7 @@ export async function inspectSink(config: AdoptSinkConfig, carts: Database, log:
   return { partitions, moves };
 }
 
-/** Replayed orders come in any sequence. */
+/** The replay topic is not scanned: its orders come in any sequence. */
 const NOTHING_FOUND: ScanResult = { code: null, resumeOffset: null, lowestSkipped: null };
 
 async function readOffsets(log: KafkaLog, topic: string): Promise<Map<number, PartitionOffsets> | null> {
@@ -66,7 +64,7 @@ async function readOffsets(log: KafkaLog, topic: string): Promise<Map<number, Pa
 }
 
 async function readPartition(
-  carts: Query,
+  carts: Queryable,
   log: KafkaLog,
   row: StoredOffsetRow,
   { earliest, lastStable, highWatermark }: PartitionOffsets,
@@ -75,7 +73,7 @@ async function readPartition(
   const { topic, partition, next_offset: storedOffset, last_timeline, last_commit_lsn, last_ordinal } = row;
   const isKnown = last_timeline !== null && last_commit_lsn !== null && last_ordinal !== null;
   const untilOffset = storedOffset < lastStable ? storedOffset : lastStable;
-  const fromOffset = untilOffset - LOOK_BACK > earliest ? untilOffset - LOOK_BACK : earliest;
+  const fromOffset = untilOffset - READ_BACK > earliest ? untilOffset - READ_BACK : earliest;
   let last: OrderPlaced | undefined;
   if (isLive && storedOffset > 0n) {
     for await (const events of readEvents(log, { topic, partition, fromOffset, untilOffset })) {
@@ -96,12 +94,12 @@ async function readPartition(
     },
     earliest,
     highWatermark,
-    isLastApplied: last === undefined ? null : (await findApplied(carts, [last])).has(last.orderId),
+    isLastApplied: last === undefined ? null : (await readUnknownOrders(carts, [last.orderId])).size === 0,
   };
 }
 
 async function scanPositions(
-  carts: Query,
+  carts: Queryable,
   log: KafkaLog,
   { topic, partition }: SinkPartition,
   start: ReturnType<typeof findScanStart>,
@@ -109,22 +107,14 @@ async function scanPositions(
 ): Promise<ScanResult> {
   const scan = createPositionScan(start.before);
   for await (const events of readEvents(log, { topic, partition, fromOffset: start.fromOffset, untilOffset })) {
-    const applied = await findApplied(
-      carts,
-      events.map(({ event }) => event),
-    );
-    for (const { offset, event } of events) scan.add({ offset, event, isApplied: applied.has(event.orderId) });
+    const orderIds = events.map(({ event }) => event.orderId);
+    const unknown = await readUnknownOrders(carts, orderIds);
+    for (const { offset, event } of events) scan.add({ offset, event, isApplied: !unknown.has(event.orderId) });
   }
   return scan.result();
 }
 
-async function findApplied(carts: Query, orders: readonly OrderPlaced[]): Promise<Set<string>> {
-  if (orders.length === 0) return new Set();
-  const rows: { order_id: string }[] = await carts.query(readAppliedOrders(orders.map(({ orderId }) => orderId)));
-  return new Set(rows.map((row) => row.order_id));
-}
-
-/** Committed events; what can't be decoded is the sink's to park, or to halt for. */
+/** Committed events; a record that can't be decoded is left to the sink, which parks it or halts. */
 async function* readEvents(
   log: KafkaLog,
   range: { topic: string; partition: number; fromOffset: bigint; untilOffset: bigint },

@@ -1,12 +1,13 @@
-// What adopting a halt of the sinks comes to, partition by partition: to which offset it moves, and from which commit on
-// a replay has to close the gap. Pure: offsets and a scan in, moves out.
+// The plan for a halt of the sinks, partition by partition: to which offset it moves, and from which commit on a replay has to
+// close the gap. Pure: offsets and a scan in, moves out.
 import { formatLsn } from '#schemas/lsn.ts';
 import { comparePositions, type Position } from '#schemas/position.ts';
 import type { AppliedPosition } from '../../../cart-sink/apply/positions.ts';
-import { checkStart as judgeStart } from '../../../cart-sink/consume/offset-checks.ts';
+import { checkStart } from '../../../cart-sink/consume/offset-checks.ts';
+import { REPLAY_TABLES } from '../../repairs.ts';
 import type { ScanResult } from './position-scan.ts';
 
-/** A partition as both sides have it. */
+/** A partition as Kafka and the carts database have it. */
 export interface SinkPartition {
   readonly topic: string;
   readonly isLive: boolean;
@@ -16,11 +17,11 @@ export interface SinkPartition {
   readonly applied: AppliedPosition;
   readonly earliest: bigint;
   readonly highWatermark: bigint;
-  /** Whether the last order before the stored offset is in the ledger; null when there is none to ask for. */
+  /** Whether the last order before the stored offset is in the ledger; null if none was found there. */
   readonly isLastApplied: boolean | null;
 }
 
-/** Where a scan has to begin, and what the sink knows of what was applied before it. */
+/** Where a scan begins, and what was applied before it as far as the sink knows. */
 export interface ScanStart {
   readonly code: 'RECORDS_LOST' | 'OFFSET_BEYOND_END' | 'OFFSET_WENT_BACK' | null;
   readonly fromOffset: bigint;
@@ -32,11 +33,11 @@ export interface SinkMove {
   readonly code: string;
   readonly nextOffset: bigint;
   readonly forgetPosition: boolean;
-  /** The replay begins here at the latest; null when that is not known. */
+  /** The replay must begin here or earlier; null if unknown. */
   readonly replayFrom: Position | null;
 }
 
-/** What the offsets alone tell. */
+/** Decides by the offsets alone. */
 export function findScanStart({
   storedOffset,
   applied,
@@ -44,16 +45,16 @@ export function findScanStart({
   highWatermark,
   isLastApplied,
 }: SinkPartition): ScanStart {
-  const verdict = judgeStart(storedOffset, { earliest, highWatermark });
-  if (verdict === 'records-lost') return { code: 'RECORDS_LOST', fromOffset: earliest, before: applied };
+  const check = checkStart(storedOffset, { earliest, highWatermark });
+  if (check === 'records-lost') return { code: 'RECORDS_LOST', fromOffset: earliest, before: applied };
   const forgotten = { position: null, generation: null };
-  if (verdict === 'beyond-end') return { code: 'OFFSET_BEYOND_END', fromOffset: earliest, before: forgotten };
-  // The record before was never applied: this is another topic than the one that was consumed.
+  if (check === 'beyond-end') return { code: 'OFFSET_BEYOND_END', fromOffset: earliest, before: forgotten };
+  // The record before the stored offset was never applied, so this is not the topic that was consumed.
   if (isLastApplied === false) return { code: 'OFFSET_WENT_BACK', fromOffset: earliest, before: forgotten };
   return { code: null, fromOffset: storedOffset, before: applied };
 }
 
-/** Null when the sink can go on as it is. */
+/** Null if the sink can continue as it is. */
 export function planMove(partition: SinkPartition, start: ScanStart, scan: ScanResult): SinkMove | null {
   const code = start.code ?? scan.code;
   if (code === null) return null;
@@ -69,15 +70,14 @@ export function planMove(partition: SinkPartition, start: ScanStart, scan: ScanR
   };
 }
 
-/** The commands that close the gap, the surest last. A move that loses nothing asks for none. */
+/** The commands that close the gap, the surest last; none for moves that skip nothing. */
 export function formatSinkRepairs(moves: readonly SinkMove[]): string[] {
-  const tables = 'npm run replay -- --source tables';
   const losing = moves.filter(({ partition, code, nextOffset }) => {
     return partition.isLive && (code !== 'POSITION_WENT_BACK' || nextOffset !== partition.storedOffset);
   });
   if (losing.length === 0) return [];
   const from = losing.map(({ replayFrom }) => replayFrom);
-  if (from.includes(null)) return [tables];
+  if (from.includes(null)) return [REPLAY_TABLES];
   const [lowest] = (from as Position[]).toSorted(comparePositions);
-  return [`npm run replay -- --from-lsn ${lowest!.timeline}:${formatLsn(lowest!.commitLsn)}`, tables];
+  return [`npm run replay -- --from-lsn ${lowest!.timeline}:${formatLsn(lowest!.commitLsn)}`, REPLAY_TABLES];
 }

@@ -1,20 +1,20 @@
-// Whether the events that a sink has still to apply continue what it applied, by the sink's own rule; and if they don't,
-// from which offset on they at least continue one another. Pure: events are added in Kafka's order.
+// Whether the events that a sink has not applied yet continue what it has applied, by the sink's own check; and if not, from
+// which offset on they continue one another. Pure: events are added in Kafka's order.
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { comparePositions, type Position } from '#schemas/position.ts';
-import { type AppliedPosition, checkPositions as judgePositions } from '../../../cart-sink/apply/positions.ts';
+import { type AppliedPosition, checkPositions } from '../../../cart-sink/apply/positions.ts';
 
 export interface ScannedEvent {
   readonly offset: bigint;
   readonly event: OrderPlaced;
-  /** Whether the ledger has its order: then it is a copy, and legal anywhere. */
+  /** Whether the ledger has its order: then it is a duplicate, and legal anywhere. */
   readonly isApplied: boolean;
 }
 
 export interface ScanResult {
-  /** What the sink halts with; null when everything continues. */
+  /** What the sink halts with; null if every event continues the last. */
   readonly code: 'POSITION_WENT_BACK' | 'GENERATION_CHANGED' | null;
-  /** With the position forgotten, the sink can go on from here; null: from where the scan began. */
+  /** With the position cleared, the sink can continue from here; null: from the start of the scan. */
   readonly resumeOffset: bigint | null;
   /** The lowest position of an unapplied order before `resumeOffset`. */
   readonly lowestSkipped: Position | null;
@@ -37,12 +37,12 @@ export function createPositionScan(before: AppliedPosition): PositionScan {
   return {
     add({ offset, event, isApplied }) {
       if (code === null) {
-        const verdict = judgePositions(stored, [event], [!isApplied]);
-        if (verdict.kind === 'went-back') code = 'POSITION_WENT_BACK';
-        else if (verdict.kind === 'generation-changed') code = 'GENERATION_CHANGED';
+        const check = checkPositions(stored, [event], [!isApplied]);
+        if (check.kind === 'went-back') code = 'POSITION_WENT_BACK';
+        else if (check.kind === 'generation-changed') code = 'GENERATION_CHANGED';
         else stored = advance(stored, event);
       }
-      if (judgePositions(forgotten, [event], [!isApplied]).kind === 'continues') {
+      if (checkPositions(forgotten, [event], [!isApplied]).kind === 'continues') {
         forgotten = advance(forgotten, event);
       } else {
         resumeOffset = offset;

@@ -1,6 +1,6 @@
-// What the audit compares of one order, and how: what the orders database holds against what the carts database says was
-// done for it. Pure. Guarantees: every way in which the two can disagree is named with the line it concerns; nothing but
-// ids, line numbers, SKUs and quantities is in the words. What is left in carts is not judged: users edit them.
+// Compares one order: what the orders database holds against what the carts database recorded for it. Pure. Guarantees: every
+// difference is named with the line it concerns; messages hold nothing but ids, line numbers, SKUs and quantities. What is
+// left in carts is not compared: users edit them.
 
 export interface OrderItem {
   readonly lineNo: number;
@@ -32,7 +32,7 @@ export interface LedgerLine {
   readonly ruleVersion: number;
 }
 
-/** What the carts database has of an order: its line in the ledger, null where only removals are there. */
+/** What the carts database has of an order; `ledger` is null if there are only removals. */
 export interface AppliedOrder {
   readonly orderId: string;
   readonly ledger: LedgerLine | null;
@@ -56,8 +56,8 @@ export interface Difference {
 }
 
 /**
- * All differences of an order that both databases have; none when they agree. What an entry says was ordered is judged
- * where the rule of `ruleVersion` wrote it: a wrong rule of before may have read it wrongly, and reapplying corrects the
+ * All differences of an order that both databases have; empty if they agree. The ordered quantity of an entry is compared
+ * only if the rule of `ruleVersion` wrote it: an earlier, wrong rule may have read it wrongly, and reapplying corrects the
  * effect by further entries, not the record.
  */
 export function compareOrder(
@@ -72,7 +72,7 @@ export function compareOrder(
     note('source', `placed as ${order.source}, in the ledger as ${applied.ledger.source}`);
   }
   const isReapplied = applied.removals.some(({ entry }) => entry > 0);
-  const isFirstJudged = applied.ledger.ruleVersion === ruleVersion && !isReapplied;
+  const isFirstCompared = applied.ledger.ruleVersion === ruleVersion && !isReapplied;
   const byLine = Map.groupBy(applied.removals, ({ lineNo }) => lineNo);
   for (const { lineNo, sku, quantity } of order.items) {
     const entries = byLine.get(lineNo) ?? [];
@@ -83,7 +83,7 @@ export function compareOrder(
       continue;
     }
     const last = entries.at(-1)!;
-    if (last.entry > 0 || isFirstJudged) {
+    if (last.entry > 0 || isFirstCompared) {
       if (last.sku !== sku) note('sku', `${at} ordered ${sku}, was applied as ${last.sku}`);
       if (last.ordered !== quantity)
         note('ordered', `${at} (${sku}) ordered ${quantity}, was applied as ${last.ordered}`);

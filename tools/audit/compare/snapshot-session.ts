@@ -1,14 +1,11 @@
-// One database as it is at one moment, read by cursors in one read-only transaction: the audit sees nothing half done,
-// however long it takes, and holds a few hundred rows at a time. Guarantees: nothing is written, no limit of the
-// server's ends it. It holds back vacuum while it is open.
+// One snapshot of a database, read by cursors in one read-only transaction. Guarantees: the audit sees no half-done work
+// however long it takes, and holds a few thousand rows at most; nothing is written; no time limit of the server ends it. An
+// open snapshot holds back vacuum.
 import { IsolationLevel, type SQLQuery, type Transaction } from '@databases/pg';
 import type { Database } from '#service/database.ts';
-import { beginUnbounded } from '../../captured/sql/begin-unbounded.ts';
-import { fetchRows } from '../sql/fetch-rows.ts';
-import { openItemsCursor } from '../sql/open-items-cursor.ts';
-import { openLedgerCursor } from '../sql/open-ledger-cursor.ts';
-import { openOrdersCursor } from '../sql/open-orders-cursor.ts';
-import { openRemovalsCursor } from '../sql/open-removals-cursor.ts';
+import { openLedgerCursor, openRemovalsCursor } from '../../sql/cart-effects.ts';
+import { openItemsCursor, openOrdersCursor } from '../../sql/order-tables.ts';
+import { beginUnbounded, fetchRows } from '../../sql/snapshot.ts';
 import { groupByOrderId } from './merge-join.ts';
 import type { AppliedOrder, PlacedOrder } from './order-facts.ts';
 
@@ -22,7 +19,7 @@ export interface SnapshotSession {
   close(): Promise<void>;
 }
 
-/** Takes the snapshot; it is older than whatever is asked afterwards. */
+/** Takes the snapshot now, before any other statement. */
 export async function openSnapshot({ pool }: Database): Promise<SnapshotSession> {
   const done = Promise.withResolvers<void>();
   const begun = Promise.withResolvers<Transaction>();
@@ -40,7 +37,7 @@ export async function openSnapshot({ pool }: Database): Promise<SnapshotSession>
     query: (statement) => tx.query(statement),
     async close() {
       done.resolve();
-      // A transaction that broke has told so already, by the query that failed.
+      // A broken transaction has already failed a query.
       await ended.catch(() => undefined);
     },
   };

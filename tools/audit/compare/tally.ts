@@ -1,5 +1,5 @@
-// The result of an audit while it grows: counts, and the first few differences in words. Pure, and bounded: however many
-// orders differ, it holds the limit. Orders of the ledger that the snapshot does not have are told apart by the caller.
+// The growing result of an audit: counts, and the first few differences in words. Pure, and bounded: however many orders
+// differ, it holds at most the limit. The caller classifies the orders that only the ledger has.
 import { type AppliedOrder, compareOrder, type DifferenceKind, type PlacedOrder } from './order-facts.ts';
 
 export type OrderVerdict = 'agrees' | 'missing' | 'differs' | 'stray-removals' | 'unknown';
@@ -9,11 +9,11 @@ export interface AuditResult {
   readonly agreeing: number;
   /** Placed, and not in the ledger. */
   readonly missing: number;
-  /** In the ledger, and never placed as far as the orders database knows. */
+  /** In the ledger, and not in the orders database. */
   readonly phantom: number;
-  /** In the ledger, and only in a table that was replaced since. */
+  /** In the ledger, and of the order tables only in one that was replaced. */
   readonly replaced: number;
-  /** In the ledger, and placed after the snapshot: not judged. */
+  /** In the ledger, and placed after the snapshot: not compared. */
   readonly newer: number;
   readonly differing: number;
   /** Orders by kind of difference; one order may be under several. */
@@ -25,7 +25,7 @@ export interface AuditResult {
 }
 
 export interface Tally {
-  /** Takes one pair of the join; `unknown` leaves the order to {@link phantom} or {@link newer}. */
+  /** Adds one pair of the join; `unknown`: report the order by {@link phantom}, {@link replaced} or {@link newer}. */
   add(placed: PlacedOrder | null, applied: AppliedOrder | null): OrderVerdict;
   phantom(orderId: string): void;
   replaced(orderId: string): void;
@@ -79,11 +79,11 @@ export function createTally(limit: number, ruleVersion: number): Tally {
     },
     phantom(orderId) {
       count.phantom += 1;
-      show(orderId, 'is in the ledger, and the orders database does not have it');
+      show(orderId, 'is in the ledger, but not in the orders database');
     },
     replaced(orderId) {
       count.replaced += 1;
-      show(orderId, 'is in the ledger, and only the replaced table has it');
+      show(orderId, 'is in the ledger, but only in a replaced table');
     },
     newer() {
       count.newer += 1;

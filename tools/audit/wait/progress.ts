@@ -1,35 +1,22 @@
-// Whether the pipeline has passed the moment of the audit's snapshot, and what is probably wrong where it has not. Pure:
-// positions and offsets in, words out. An order of the snapshot has its commit record before `targetLsn`; a checkpoint
+// Whether the pipeline has passed the audit's snapshot, and if not, what is probably wrong. Pure: positions and offsets in,
+// messages out. An order of the snapshot has its commit record before `targetLsn`; a checkpoint
 // with `throughLsn` at or beyond that was committed with its event; the event lies below the partition's high watermark
 // read after that checkpoint. (Not below its last stable offset: each partition gets its commit marker in its own time.)
-import { formatLsn, type Lsn, toLsn } from '#schemas/lsn.ts';
-
-const PAGE_BYTES = 8_192n;
-/** A page's header, and that of a segment's first page. */
-const PAGE_HEADERS: readonly bigint[] = [24n, 40n];
-
-/**
- * The end of the log as a stream can reach it. At a page's end Postgres shows where the next record will start, behind
- * the header of a page that nothing is on yet: on an idle server no stream ever gets there. No record fits in between.
- */
-export function settleWalEnd(walEnd: Lsn): Lsn {
-  const inPage = walEnd % PAGE_BYTES;
-  return PAGE_HEADERS.includes(inPage) ? toLsn(walEnd - inPage) : walEnd;
-}
+import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 
 export interface ReaderProgress {
-  /** Null without a checkpoint that streams. */
+  /** Null without a checkpoint in state streaming. */
   readonly throughLsn: Lsn | null;
-  /** Null when there is no such slot. */
+  /** Null if there is no such slot. */
   readonly slot: { readonly active: boolean; readonly walStatus: string | null } | null;
 }
 
 export interface PartitionProgress {
   readonly partition: number;
-  /** What a sink has stored; null before any took the partition. */
+  /** The stored offset; null if no sink was ever assigned the partition. */
   readonly nextOffset: bigint | null;
   readonly earliest: bigint;
-  /** Where it has to get to. */
+  /** The offset to reach. */
   readonly target: bigint;
 }
 
@@ -37,12 +24,12 @@ export function hasReaderPassed({ throughLsn }: ReaderProgress, targetLsn: Lsn):
   return throughLsn !== null && throughLsn >= targetLsn;
 }
 
-/** The partitions whose sinks have not got to their target. A partition that never held a record needs nobody. */
+/** The partitions whose sinks have not reached the target. One that never held a record needs no sink. */
 export function findBehind(partitions: readonly PartitionProgress[]): PartitionProgress[] {
   return partitions.filter(({ nextOffset, target }) => (nextOffset ?? 0n) < target);
 }
 
-/** One line on where the wait stands. `partitions` is null while the reader has not passed. */
+/** The progress in one line. `partitions` is null while the reader has not passed. */
 export function formatProgress(
   targetLsn: Lsn,
   reader: ReaderProgress,
@@ -55,7 +42,7 @@ export function formatProgress(
   return `waiting for the sinks: ${partitions.length - behind.length} of ${partitions.length} partitions, ${records} records to go`;
 }
 
-/** How far each is, and what is probably wrong. Empty when everything has passed. */
+/** How far each is, and what is probably wrong. Empty if everything has passed. */
 export function explainDelay(
   targetLsn: Lsn,
   slotName: string,
@@ -76,13 +63,13 @@ function explainReader(targetLsn: Lsn, slotName: string, { throughLsn, slot }: R
     return `${at}; the slot ${slotName} is lost: the reader has halted (npm run adopt -- reader)`;
   if (!slot.active)
     return `${at}; nobody streams from the slot ${slotName}: the reader is down, or has halted (see its /health/ready)`;
-  return `${at}; a reader streams from the slot ${slotName}: it works on a backlog, waits for Kafka, or a transaction is very large`;
+  return `${at}; a reader streams from the slot ${slotName}: it has a backlog, waits for Kafka, or a transaction is very large`;
 }
 
 function explainPartition({ partition, nextOffset, earliest, target }: PartitionProgress): string {
   const at = `the sink of partition ${partition} is at offset ${nextOffset ?? 'none'} of ${target}`;
-  if (nextOffset === null) return `${at}: no sink of this CONSUMER_GROUP has ever taken it`;
+  if (nextOffset === null) return `${at}: no sink of this CONSUMER_GROUP was ever assigned it`;
   if (nextOffset < earliest)
     return `${at}, and Kafka begins at ${earliest}: the sinks have halted (npm run adopt -- sink)`;
-  return `${at}: no sink is running, it has halted (see its /health/ready), or it works on a backlog`;
+  return `${at}: no sink is running, it has halted (see its /health/ready), or it has a backlog`;
 }

@@ -1,4 +1,4 @@
-// What an operator may ask for, read from the command line's texts and judged against what the pipeline has done. Pure.
+// Reads what an operator asks for from the command line's texts, and checks it against what the pipeline has done. Pure.
 // Guarantees: a bad argument is refused by its name with what would be valid, before anything is changed.
 
 import type { LsnRange } from '#schemas/checkpoint.ts';
@@ -22,16 +22,16 @@ export interface ReplayRequest {
     | { readonly kind: 'lsn'; readonly point: PointArgument }
     | { readonly kind: 'time' /** Microseconds since 1970. */; readonly at: bigint }
     | null;
-  /** Null: what every sink partition has applied. */
+  /** Null: everything that every sink partition has applied. */
   readonly to: PointArgument | null;
   /** Empty: every user's. */
   readonly users: readonly string[];
   /** Empty: every order. Lower case. */
   readonly orderIds: readonly string[];
   readonly dryRun: boolean;
-  /** Do not ask. */
+  /** Do not ask for confirmation. */
   readonly yes: boolean;
-  /** Orders a second; null: as fast as it goes. */
+  /** Orders a second; null: unlimited. */
   readonly ratePerSecond: number | null;
 }
 
@@ -72,7 +72,10 @@ export function parseRequest(options: ReplayOptions, nowMs: number): ReplayReque
     ratePerSecond: options.rate === undefined ? null : parseRate(options.rate),
   };
   if (source !== 'tables' && request.from === null) {
-    throw new ArgumentError('--from-lsn', 'say where to begin: --from-lsn X/Y or --from-time, or use --source tables');
+    throw new ArgumentError(
+      '--from-lsn',
+      'the start of the range is missing: give --from-lsn X/Y or --from-time, or use --source tables',
+    );
   }
   if (source === 'tables') refuseWithTables(request);
   return request;
@@ -83,7 +86,7 @@ function refuseWithTables({ from, to }: ReplayRequest): void {
   if (given !== null) {
     throw new ArgumentError(
       given,
-      'tables hold no positions: --source tables takes all orders (in mode repair, those that the ledger lacks)',
+      'tables hold no positions: --source tables replays all orders (in mode repair, those that the ledger lacks)',
     );
   }
 }
@@ -98,7 +101,7 @@ function parseFrom(options: ReplayOptions, nowMs: number): ReplayRequest['from']
     throw new ArgumentError('--from-time', (cause as Error).message);
   }
   const now = BigInt(nowMs) * 1000n;
-  if (at > now) throw new ArgumentError('--from-time', `lies in the future; valid is up to now, ${formatTime(now)}`);
+  if (at > now) throw new ArgumentError('--from-time', `is in the future; valid is up to now, ${formatTime(now)}`);
   return { kind: 'time', at };
 }
 
@@ -114,11 +117,11 @@ export function parsePoint(argument: string, text: string): PointArgument {
 
 /** @throws ArgumentError */
 export function parseRunId(text: string): string {
-  if (!UUID.test(text)) throw new ArgumentError('RUN_ID', `${JSON.stringify(text)} is no run: expected a UUID`);
+  if (!UUID.test(text)) throw new ArgumentError('RUN_ID', `${JSON.stringify(text)} is no run id: expected a UUID`);
   return text.toLowerCase();
 }
 
-/** What bounds a range: where the pipeline is now. */
+/** What bounds a range: the positions of the pipeline now. */
 export interface KnownHistory {
   readonly timeline: number;
   readonly history: readonly TimelineSwitch[];
@@ -129,18 +132,18 @@ export interface KnownHistory {
 }
 
 /** The range that was asked for, [from, to). @throws ArgumentError naming the argument and the valid range */
-export function judgeRange(from: PointArgument, to: PointArgument | null, known: KnownHistory): LsnRange {
-  judgePoint('--from-lsn', from, known);
-  if (to !== null) judgePoint('--to-lsn', to, known);
+export function checkRange(from: PointArgument, to: PointArgument | null, known: KnownHistory): LsnRange {
+  checkPoint('--from-lsn', from, known);
+  if (to !== null) checkPoint('--to-lsn', to, known);
   const range = { fromLsn: from.commitLsn, toLsn: to?.commitLsn ?? known.appliedThroughLsn };
   if (to !== null && range.fromLsn >= range.toLsn) {
     const valid = `valid is a position before --to-lsn ${formatLsn(range.toLsn)}, which is exclusive`;
-    throw new ArgumentError('--from-lsn', `${formatLsn(range.fromLsn)} does not lie before the end; ${valid}`);
+    throw new ArgumentError('--from-lsn', `${formatLsn(range.fromLsn)} is not before the end; ${valid}`);
   }
   return range;
 }
 
-function judgePoint(argument: string, point: PointArgument, known: KnownHistory): void {
+function checkPoint(argument: string, point: PointArgument, known: KnownHistory): void {
   const { timeline, history, publishedThroughLsn, appliedThroughLsn } = known;
   const text = formatLsn(point.commitLsn);
   if (point.timeline !== null) {
@@ -155,12 +158,9 @@ function judgePoint(argument: string, point: PointArgument, known: KnownHistory)
   if (point.commitLsn <= appliedThroughLsn) return;
   const valid = `valid is up to ${formatLsn(appliedThroughLsn)}`;
   if (point.commitLsn <= publishedThroughLsn) {
-    throw new ArgumentError(
-      argument,
-      `${text} is published, but not yet applied by every sink; ${valid}, and soon more`,
-    );
+    throw new ArgumentError(argument, `${text} is published, but not yet applied by every sink; ${valid} now`);
   }
-  throw new ArgumentError(argument, `${text} lies in the future; ${valid}, what every sink has applied`);
+  throw new ArgumentError(argument, `${text} is in the future; ${valid}, which every sink has applied`);
 }
 
 function formatTimelines({ timeline, history, appliedThroughLsn }: KnownHistory): string {

@@ -1,34 +1,23 @@
-// How a replay ends before its proof, each with the process's exit code and what the operator can do. Codes are those of
-// sysexits.h where it has one, so that scripts can tell a wrong argument from a busy tool and both from a failure.
-
+// How a replay ends before its proof: each error with its exit code and the operator's remedy. Codes are those of sysexits.h
+// where it has one, so that scripts can distinguish a bad argument, a busy tool and a failure.
 import { EXIT_BAD_ARGUMENTS, EXIT_BAD_CONFIGURATION, ToolRefusal } from '../../run-tool.ts';
 
 export const exitCodes = {
   done: 0,
-  /** The proof did not agree, or something failed that is not named below. */
+  /** The proof did not agree, or a failure that is not listed below. */
   failed: 1,
   badArguments: EXIT_BAD_ARGUMENTS,
-  /** No source holds what was asked for. */
+  /** No source holds the range. */
   unavailable: 69,
   /** Another run is being published, or is unfinished. */
   busy: 75,
   badConfiguration: EXIT_BAD_CONFIGURATION,
-  /** Stopped by Ctrl-C or SIGTERM; `resume` goes on. */
+  /** Stopped by Ctrl-C or SIGTERM; `resume` continues it. */
   interrupted: 130,
 } as const;
 
-abstract class ReplayError extends ToolRefusal {
-  abstract readonly code: string;
-
-  constructor(message: string, exitCode: number, options?: ErrorOptions) {
-    super(message, exitCode);
-    this.name = new.target.name;
-    if (options?.cause !== undefined) this.cause = options.cause;
-  }
-}
-
 /** An argument that can't be used; nothing was changed. */
-export class ArgumentError extends ReplayError {
+export class ArgumentError extends ToolRefusal {
   readonly code = 'BAD_ARGUMENT';
 
   constructor(argument: string, problem: string) {
@@ -37,7 +26,7 @@ export class ArgumentError extends ReplayError {
 }
 
 /** No source, or not the one that was named, holds the whole range. */
-export class NotCoveredError extends ReplayError {
+export class NotCoveredError extends ToolRefusal {
   readonly code = 'NOT_COVERED';
 
   constructor(message: string) {
@@ -46,20 +35,20 @@ export class NotCoveredError extends ReplayError {
 }
 
 /** The checkpoint was written by a reader that did not record which tables it captured. */
-export class CapturedTablesUnknownError extends ReplayError {
+export class CapturedTablesUnknownError extends ToolRefusal {
   readonly code = 'CAPTURED_TABLES_UNKNOWN';
 
   constructor() {
     super(
-      'The checkpoint does not say which tables were captured: an older reader wrote it, and what it did record is not so ' +
-        'any more. Start the reader of this version first: it checks the tables and records them, or says what is wrong.',
+      'The checkpoint does not record which tables were captured: an older reader wrote it, and what it did record has ' +
+        'changed since. Start the reader of this version first: it checks and records the tables, or reports what is wrong.',
       exitCodes.unavailable,
     );
   }
 }
 
 /** One run at a time: another one is being published, or was left unfinished. */
-export class RunBusyError extends ReplayError {
+export class RunBusyError extends ToolRefusal {
   readonly code = 'RUN_BUSY';
 
   constructor(message: string) {
@@ -68,7 +57,7 @@ export class RunBusyError extends ReplayError {
 }
 
 /** The databases and Kafka that the variables name are not those of one pipeline. */
-export class PipelineMismatchError extends ReplayError {
+export class PipelineMismatchError extends ToolRefusal {
   readonly code = 'PIPELINE_MISMATCH';
 
   constructor(message: string) {
@@ -76,8 +65,8 @@ export class PipelineMismatchError extends ReplayError {
   }
 }
 
-/** A server is away, or the pipeline is not in a state that a replay can start from. */
-export class NotReadyError extends ReplayError {
+/** A server is unavailable, or the pipeline is not in a state from which a replay can start. */
+export class NotReadyError extends ToolRefusal {
   readonly code = 'NOT_READY';
 
   constructor(message: string, options?: ErrorOptions) {
@@ -85,8 +74,8 @@ export class NotReadyError extends ReplayError {
   }
 }
 
-/** Told to stop; everything published so far is complete. */
-export class InterruptedError extends ReplayError {
+/** Stopped by a signal; everything published so far is complete. */
+export class InterruptedError extends ToolRefusal {
   readonly code = 'INTERRUPTED';
 
   constructor() {

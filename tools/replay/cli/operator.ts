@@ -1,47 +1,32 @@
-// The person or job that runs the tool: gets lines, progress and questions. Guarantees: a question is only put to a
-// terminal; whoever has none has said yes by running the command.
+// The person or job that runs a replay: gets lines, progress and questions. Without a terminal there is no question: running
+// the command was the decision.
+import { confirm, type Streams } from '../../confirm.ts';
+import { createProgressDisplay, type ProgressDisplay } from '../progress/progress-display.ts';
 
-import { createInterface } from 'node:readline/promises';
-import type { Readable, Writable } from 'node:stream';
-import { createProgressDisplay } from '../progress/progress-display.ts';
-
-export interface Operator {
+export interface Operator extends Pick<ProgressDisplay, 'show'> {
   print(lines: readonly string[]): void;
-  /** See {@link createProgressDisplay}. */
-  show(what: string, done: number, total: number): void;
-  /** True without asking when there is no terminal. @throws the signal's reason */
+  /** True without asking if there is no terminal. @throws the signal's reason */
   confirm(question: string, signal: AbortSignal): Promise<boolean>;
 }
 
-type Terminal<S> = S & { readonly isTTY?: boolean };
+/** Who is informed, and what stops the work. */
+export interface Talk {
+  readonly operator: Operator;
+  readonly signal: AbortSignal;
+}
 
-export function createOperator(input: Terminal<Readable>, output: Terminal<Writable>): Operator {
-  const isTerminal = output.isTTY === true;
-  const display = createProgressDisplay(output, isTerminal, () => performance.now());
+export function createOperator(streams: Streams): Operator {
+  const { stdout } = streams;
+  const display = createProgressDisplay(stdout, stdout.isTTY === true, () => performance.now());
   return {
     print(lines) {
       display.end();
-      for (const line of lines) output.write(`${line}\n`);
+      for (const line of lines) stdout.write(`${line}\n`);
     },
     show: display.show,
     async confirm(question, signal) {
-      if (!isTerminal || input.isTTY !== true) return true;
       display.end();
-      const prompt = createInterface({ input, output });
-      // In raw mode the terminal's Ctrl-C comes as a key.
-      prompt.on('SIGINT', () => prompt.close());
-      try {
-        const answer = await Promise.race([
-          prompt.question(`${question} [y/N] `, { signal }),
-          new Promise<string>((resolve) => prompt.once('close', () => resolve(''))),
-        ]);
-        return /^\s*y(es)?\s*$/i.test(answer);
-      } catch (error) {
-        signal.throwIfAborted();
-        throw error;
-      } finally {
-        prompt.close();
-      }
+      return (await confirm(question, streams, signal)) !== 'no';
     },
   };
 }

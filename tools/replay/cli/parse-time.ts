@@ -37,7 +37,7 @@ export function parseTime(text: string): bigint {
     local.getUTCMinutes(),
     local.getUTCSeconds(),
   ];
-  // Date.UTC carries over what does not exist, a 30 February or 25 o'clock.
+  // Date.UTC normalizes what does not exist, 30 February or 25:00.
   if (read.some((value, index) => value !== fields[index])) throw new TimeMalformedError(text, 'there is no such time');
   const [offsetH, offsetM] = [Number(offsetHours ?? 0), Number(offsetMinutes ?? 0)];
   if (offsetH > 15 || offsetM > 59) throw new TimeMalformedError(text, 'there is no such offset');
@@ -45,7 +45,7 @@ export function parseTime(text: string): bigint {
   return BigInt(localMs - offsetMs) * 1000n + BigInt(fraction.padEnd(6, '0'));
 }
 
-/** As people and {@link parseTime} read it: UTC, microseconds where there are any. */
+/** As {@link parseTime} reads it: UTC, with microseconds if there are any. */
 export function formatTime(micros: bigint): string {
   const ofSecond = ((micros % 1_000_000n) + 1_000_000n) % 1_000_000n;
   const seconds = new Date(Number((micros - ofSecond) / 1000n)).toISOString().slice(0, 19);

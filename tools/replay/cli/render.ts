@@ -25,7 +25,7 @@ export function renderPlan(plan: ReplayPlan): string[] {
     ...(survey.skipped > 0
       ? [['skipped', `${survey.skipped} records that can't be decoded; the sinks have parked them`] as const]
       : []),
-    ['rate', ratePerSecond === null ? 'as fast as it goes' : `${formatCount(ratePerSecond)} orders a second`],
+    ['rate', ratePerSecond === null ? 'unlimited' : `${formatCount(ratePerSecond)} orders a second`],
   ]);
 }
 
@@ -86,7 +86,7 @@ function renderPass({ source, range }: PlannedPass): string {
   return range === null ? source : `${source} ${formatRange(range)}`;
 }
 
-/** Counts and both checksums of every partition, with the verdict; `verdict` replaces what the proof itself says. */
+/** Counts and both checksums of every partition, with the verdict; `verdict` replaces the proof's own. */
 export function renderProof({ agrees, partitions }: Proof, verdict?: string): string[] {
   const head = [
     'partition',
@@ -113,10 +113,10 @@ export function renderProof({ agrees, partitions }: Proof, verdict?: string): st
   const table = [head, ...rows, all].map((row) =>
     `  ${row.map((cell, column) => (column === row.length - 1 ? cell : cell.padStart(widths[column]!))).join('  ')}`.trimEnd(),
   );
-  const judged = agrees
-    ? 'agreed: what was published is what the sinks have dealt with'
+  const ownVerdict = agrees
+    ? 'agreed: the sinks have handled what was published'
     : 'DISAGREED: see the partitions above';
-  return ['Proof', ...table, `Verdict: ${verdict ?? judged}`];
+  return ['Proof', ...table, `Verdict: ${verdict ?? ownVerdict}`];
 }
 
 function formatChecksum(checksum: bigint): string {

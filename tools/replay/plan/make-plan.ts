@@ -1,10 +1,10 @@
-// From what was asked to what will be done: the range against what the pipeline has done, the source that covers it, and
-// what a look through its orders finds. Guarantees: changes nothing; refuses before reading what can't be replayed.
+// Turns a request into a plan: checks the range against the pipeline's positions, chooses a source that covers it, and surveys
+// its orders. Guarantees: changes nothing; refuses what can't be replayed before reading orders.
 
 import type { PlannedPass, ReplayPlan } from '#schemas/replay/plan.ts';
 import type { OrderPreview } from '../../../cart-sink/apply/preview-replay.ts';
 import { RULE_VERSION } from '../../../cart-sink/rule/reduce-cart.ts';
-import { judgeRange, type PointArgument, type ReplayRequest } from '../cli/arguments.ts';
+import { checkRange, type PointArgument, type ReplayRequest } from '../cli/arguments.ts';
 import type { Connections } from '../cli/connections.ts';
 import { ArgumentError, NotCoveredError } from '../cli/errors.ts';
 import { formatTime } from '../cli/parse-time.ts';
@@ -56,7 +56,7 @@ async function choosePass(
   signal: AbortSignal,
 ): Promise<{ pass: PlannedPass; why: string }> {
   const { checkpoint, appliedThroughLsn } = state;
-  if (from === null) return { pass: { source: 'tables', range: null }, why: 'it was asked for' };
+  if (from === null) return { pass: { source: 'tables', range: null }, why: 'as requested' };
   const point = from.kind === 'lsn' ? from.point : await findPoint(connections, state, from.at, signal);
   const known = {
     timeline: checkpoint.timeline,
@@ -64,9 +64,9 @@ async function choosePass(
     publishedThroughLsn: checkpoint.throughLsn,
     appliedThroughLsn,
   };
-  const range = judgeRange(point, to, known);
+  const range = checkRange(point, to, known);
   const chosen = chooseSource(source, range, await readCoverages(connections, state));
-  const how = source === 'auto' ? 'the first that covers the range' : 'it was asked for';
+  const how = source === 'auto' ? 'the first that covers the range' : 'as requested';
   return { pass: { source: chosen.kind, range }, why: `${how}: ${chosen.why}` };
 }
 
@@ -84,7 +84,7 @@ async function findPoint(
       `no order was committed at or after ${formatTime(at)}: there is nothing to replay`,
     );
   }
-  const coverage = 'npm run replay -- coverage tells from where on orders are held';
+  const coverage = 'npm run replay -- coverage shows what is held';
   throw new NotCoveredError(
     `--from-time: neither Kafka nor the WAL holds the first order from ${formatTime(at)} on; ${coverage}`,
   );

@@ -1,20 +1,19 @@
-// Where the pipeline is: the reader's checkpoint, and up to where the sinks have applied. Guarantees: the databases and
-// Kafka belong together, by the orders database's identity and the last published order, before anything is planned: a
-// staging clone with production's brokers must not publish. Reads only.
+// The state of the pipeline: the reader's checkpoint, and the position through which the sinks have applied. Guarantees: before
+// anything is planned, the databases and Kafka belong together, by the identity of the orders database and the last published
+// order: a staging clone with production's brokers must not publish. Reads only.
 
-import { createCheckpointTopic } from '#kafka/checkpoint-topic.ts';
-import { TopicMissingError } from '#kafka/errors.ts';
 import { type CaptureFingerprint, compareCapture, recordedOids } from '#schemas/capture-fingerprint.ts';
-import { type Checkpoint, findWitness, parseCheckpoint } from '#schemas/checkpoint.ts';
+import { type Checkpoint, findWitness } from '#schemas/checkpoint.ts';
 import { contractSchema } from '#schemas/contract-tables.ts';
-import { formatLsn, type Lsn } from '#schemas/lsn.ts';
+import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
+import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { type NextOffsetRow, readNextOffsets } from '../../../cart-sink/sql/consumer-offsets.ts';
 import { readIdentity } from '../../../cdc-reader/postgres/slot.ts';
 import { requireReadable } from '../../captured/unreadable-rows.ts';
+import { READ_DEADLINE_MS, readCheckpoint } from '../../read-checkpoint.ts';
 import type { Connections } from '../cli/connections.ts';
 import { NotReadyError, PipelineMismatchError } from '../cli/errors.ts';
-import { findFirstEvent, READ_DEADLINE_MS, readSettledOffsets } from '../sources/live-records.ts';
-import { appliedThrough, type UnappliedEvent } from './applied-through.ts';
+import { findFirstEvent, readStableOffsets } from '../sources/live-records.ts';
 
 export interface PipelineState {
   readonly checkpoint: Checkpoint;
@@ -26,14 +25,14 @@ type Connected = Pick<Connections, 'config' | 'log' | 'carts' | 'orders'>;
 
 /** @throws NotReadyError, PipelineMismatchError */
 export async function readPipelineState(connections: Connected): Promise<PipelineState> {
-  const recorded = await readCheckpoint(connections);
+  const recorded = await readStreamingCheckpoint(connections);
   const { fingerprint } = await connections.orders.readCapture(connections.config.publicationName);
   await requireSamePipeline(connections, recorded, fingerprint);
   const checkpoint = withCapture(recorded, fingerprint);
   return { checkpoint, appliedThroughLsn: await readAppliedThrough(connections, checkpoint) };
 }
 
-/** An older reader recorded no tables: those of today are the ones it captured, where nothing that it did record differs. */
+/** An older reader recorded no tables: today's are the captured ones if nothing that it did record differs. */
 export function withCapture(checkpoint: Checkpoint, found: CaptureFingerprint): Checkpoint {
   if (!('version1' in checkpoint.capture)) return checkpoint;
   const isSame = compareCapture(checkpoint.capture, found).differences.length === 0;
@@ -41,23 +40,16 @@ export function withCapture(checkpoint: Checkpoint, found: CaptureFingerprint): 
 }
 
 /** @throws NotReadyError */
-export async function readCheckpoint({ config, log }: Connected): Promise<Checkpoint> {
+export async function readStreamingCheckpoint({ config, log }: Pick<Connected, 'config' | 'log'>): Promise<Checkpoint> {
   const { checkpointTopic, slotName } = config;
-  const none = (why: string) =>
-    new NotReadyError(`${why}: check SLOT_NAME and CHECKPOINT_TOPIC, or start the reader; there is nothing to replay`);
-  try {
-    const topic = createCheckpointTopic({ log, topic: checkpointTopic, slotName });
-    const { record } = await topic.read(READ_DEADLINE_MS, 'settled');
-    if (record === null) throw none(`${checkpointTopic} holds no checkpoint of slot ${slotName}`);
-    const checkpoint = parseCheckpoint(record);
-    if (checkpoint.state === 'streaming') return checkpoint;
-    throw new NotReadyError(
-      `the reader's first start is not over (state ${checkpoint.state}): try again when it streams`,
-    );
-  } catch (error) {
-    if (error instanceof TopicMissingError) throw none(`there is no topic ${checkpointTopic}`);
-    throw error;
-  }
+  const checkpoint = await readCheckpoint(log, config);
+  if (checkpoint?.state === 'streaming') return checkpoint;
+  throw new NotReadyError(
+    checkpoint === null
+      ? `there is nothing to replay: ${checkpointTopic} holds no checkpoint of slot ${slotName}. Check SLOT_NAME and ` +
+          'CHECKPOINT_TOPIC, or start the reader'
+      : `the reader's first start is not finished (state ${checkpoint.state}): run this again once it streams`,
+  );
 }
 
 async function requireSamePipeline(
@@ -71,11 +63,11 @@ async function requireSamePipeline(
     applicationName: config.applicationName,
   });
   const refuse = (why: string) => {
-    const of = `The checkpoint in ${config.checkpointTopic} is of database ${database} of the cluster ${systemIdentifier}`;
+    const of = `The checkpoint in ${config.checkpointTopic} belongs to database ${database} of cluster ${systemIdentifier}`;
     return new PipelineMismatchError(`ORDER_DATABASE_URL: ${why}. ${of}, published through ${formatLsn(throughLsn)}.`);
   };
   if (identity.systemIdentifier !== systemIdentifier) {
-    throw refuse(`that server belongs to the cluster ${identity.systemIdentifier}`);
+    throw refuse(`that server belongs to cluster ${identity.systemIdentifier}`);
   }
   if (identity.database !== database) throw refuse(`that database is ${identity.database}`);
   const witness = findWitness(checkpoint);
@@ -86,24 +78,28 @@ async function requireSamePipeline(
   const replayPartitions = (await log.readOffsets(config.replayTopic, READ_DEADLINE_MS)).size;
   if (replayPartitions < checkpoint.partitions) {
     const has = `REPLAY_TOPIC: ${config.replayTopic} has ${replayPartitions} partitions`;
-    throw new PipelineMismatchError(`${has}, ${config.ordersTopic} uses ${checkpoint.partitions}: it needs as many`);
+    throw new PipelineMismatchError(
+      `${has}, ${config.ordersTopic} uses ${checkpoint.partitions}: it needs at least as many`,
+    );
   }
 }
 
-/** A table that was replaced lacks what was published from the one before; that says nothing of the database. */
+/** A replaced table lacks what was published from the captured one; that proves nothing about the database. */
 export function explainMissingWitness({ capture }: Pick<Checkpoint, 'capture'>, found: CaptureFingerprint): string {
   const replaced = recordedOids(capture).find(({ table, oid }) => found.tables[table]?.oid !== oid);
   if (replaced === undefined) {
-    return 'that database lacks the order that was published last: it is an older copy, or was restored';
+    return 'that database lacks the last published order: it is an older copy, or was restored';
   }
   return (
-    `${contractSchema}.${replaced.table} is not the table that the reader captured (oid ${replaced.oid}), and lacks the order ` +
-    'that was published last. Put the captured tables back under their names, copy into them what was inserted into the ' +
+    `${contractSchema}.${replaced.table} is not the table that the reader captured (oid ${replaced.oid}), and lacks the last ` +
+    'published order. Put the captured tables back under their names, copy into them what was inserted into the ' +
     'others, run `npm run adopt -- reader`, start the reader, then replay'
   );
 }
 
-/** The checkpoint must have been read before. @throws NotReadyError */
+/**
+ * Read the checkpoint before: what it covers is then below the high watermarks read here. @throws NotReadyError
+ */
 export async function readAppliedThrough(
   { config, log, carts }: Pick<Connections, 'config' | 'log' | 'carts'>,
   checkpoint: Checkpoint,
@@ -115,11 +111,27 @@ export async function readAppliedThrough(
     throw new NotReadyError(`${why}: start a cart-sink, or correct the variables`);
   }
   const nextOffsets = new Map(rows.map((row) => [row.partition, row.next_offset]));
-  const unapplied: UnappliedEvent[] = [];
-  for (const [partition, { lastStable: untilOffset }] of await readSettledOffsets(log, topic)) {
+  const unapplied: OrderPlaced[] = [];
+  for (const [partition, { lastStable: untilOffset }] of await readStableOffsets(log, topic)) {
     const fromOffset = nextOffsets.get(partition) ?? 0n;
-    const event = await findFirstEvent(log, { topic, partition, fromOffset, untilOffset });
-    if (event !== null) unapplied.push({ partition, ...event });
+    const found = await findFirstEvent(log, { topic, partition, fromOffset, untilOffset });
+    if (found !== null) unapplied.push(found.event);
   }
   return appliedThrough(checkpoint, unapplied);
+}
+
+/**
+ * Pure. `firstUnapplied`: by partition. Exclusive: every order with a smaller commit position is applied. Within a partition positions increase (I4), so the
+ * first unapplied event of each bounds it; one of an older generation bounds nothing in this generation, so nothing counts.
+ */
+export function appliedThrough(
+  checkpoint: { readonly throughLsn: Lsn; readonly generation: number },
+  firstUnapplied: readonly Pick<OrderPlaced, 'generation' | 'commitLsn'>[],
+): Lsn {
+  let throughLsn = checkpoint.throughLsn;
+  for (const { generation, commitLsn } of firstUnapplied) {
+    const bound = generation < checkpoint.generation ? LSN_ZERO : commitLsn;
+    if (bound < throughLsn) throughLsn = bound;
+  }
+  return throughLsn;
 }

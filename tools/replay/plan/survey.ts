@@ -1,6 +1,6 @@
-// Looks through the orders of a range before anything is published: how many there are, what the ledger lacks, and what
-// a reapply would change. Guarantees: changes nothing; a reapply is computed by the sink's own rule, over all orders in
-// sequence in one read-only look at the carts. The answer is of that moment: live orders and shoppers go on.
+// Reads the orders of a range before anything is published: how many there are, what the ledger lacks, and what a reapply would
+// change. Guarantees: changes nothing; a reapply is computed by the sink's own rule, over all orders in sequence, in one
+// read-only snapshot of the carts. The result holds for that moment: live orders and users continue.
 
 import { IsolationLevel } from '@databases/pg';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
@@ -15,13 +15,13 @@ export interface SurveyOptions {
   readonly source: ReplaySource;
   readonly filter: OrderFilter;
   readonly mode: ReplayMode;
-  /** Hears of every order that a run would change something for; undefined: nobody wants to know. */
+  /** Called with every order for which a run would change something. */
   readonly onPreview?: ((order: OrderPreview) => void) | undefined;
   readonly onProgress: (orders: number) => void;
   readonly signal: AbortSignal;
 }
 
-type Look = (events: readonly OrderPlaced[]) => Promise<{ unknown: number; changing: number }>;
+type Inspect = (events: readonly OrderPlaced[]) => Promise<{ unknown: number; changing: number }>;
 
 export async function surveySource({ pool }: Pick<Database, 'pool'>, options: SurveyOptions): Promise<Survey> {
   const { mode, onPreview } = options;
@@ -50,7 +50,7 @@ export async function surveySource({ pool }: Pick<Database, 'pool'>, options: Su
   );
 }
 
-async function readThrough({ source, filter, onProgress, signal }: SurveyOptions, look: Look): Promise<Survey> {
+async function readThrough({ source, filter, onProgress, signal }: SurveyOptions, inspect: Inspect): Promise<Survey> {
   const isWanted = createOrderFilter(filter);
   let [orders, unknown, changing, skipped] = [0, 0, 0, 0];
   let [first, last]: [OrderPlaced | null, OrderPlaced | null] = [null, null];
@@ -58,7 +58,7 @@ async function readThrough({ source, filter, onProgress, signal }: SurveyOptions
     const events = chunk.orders.filter(isWanted).map(({ event }: SourceOrder) => event);
     skipped += chunk.skipped ?? 0;
     if (events.length === 0) continue;
-    const found = await look(events);
+    const found = await inspect(events);
     for (const event of events) {
       if (first === null || comparePositions(event, first) < 0) first = event;
       if (last === null || comparePositions(event, last) > 0) last = event;

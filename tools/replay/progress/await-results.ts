@@ -1,18 +1,18 @@
-// Waits for the sinks, as long as it takes: what they have done with a run stands in replay_results, written by the
-// transactions that did it. Guarantees: whoever waits hears how far they are, and, when nothing moves, why that may be.
+// Waits for the sinks, as long as it takes: replay_results has what they have done with a run, written by the transactions that
+// did it. Guarantees: the caller gets every result, and is called when nothing has moved for a while.
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { RunResult } from '../run/run-records.ts';
 
-const LOOK_EVERY_MS = 200;
-/** A sink that is up looks at a held partition every 2 s, and takes over from a dead one within 10 s. */
-export const STALLED_AFTER_MS = 20_000;
+const POLL_EVERY_MS = 200;
+/** A running sink checks a paused partition every 2 s, and takes over from a dead one within 10 s. */
+const STALLED_AFTER_MS = 20_000;
 
 export interface AwaitOptions {
   readonly readResults: () => Promise<ReadonlyMap<number, RunResult>>;
   readonly isEnough: (results: ReadonlyMap<number, RunResult>) => boolean;
   readonly onResults: (results: ReadonlyMap<number, RunResult>) => void;
-  /** Called once each time that nothing has moved for {@link STALLED_AFTER_MS}. */
+  /** Called each time nothing has moved for 20 s. */
   readonly onStalled: (results: ReadonlyMap<number, RunResult>) => Promise<void>;
   readonly signal: AbortSignal;
 }
@@ -35,7 +35,7 @@ export async function awaitResults(options: AwaitOptions): Promise<ReadonlyMap<n
       await onStalled(results);
       movedMs = performance.now();
     }
-    // Aborting ends the wait at once; the loop's beginning says why.
-    await delay(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
+    // An abort ends the delay; the loop's first line throws its reason.
+    await delay(POLL_EVERY_MS, undefined, { signal }).catch(() => undefined);
   }
 }

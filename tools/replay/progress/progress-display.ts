@@ -1,5 +1,5 @@
-// Progress for people: on a terminal a bar that is written over, with rate and time left; elsewhere a line every few
-// seconds, so that a job's log is not flooded. Pure but for the stream; time is an argument.
+// Progress for people: on a terminal a bar in one line, with rate and time left; elsewhere a line every few seconds, so that a
+// job's log is not flooded. Pure but for the stream; time is an argument.
 
 import { formatCount } from '../cli/render.ts';
 
@@ -8,7 +8,7 @@ const LINE_EVERY_MS = 3_000;
 const BAR_WIDTH = 30;
 
 export interface ProgressDisplay {
-  /** `total`: 0 when nobody knows. What this process has found done counts for the bar, not for the rate. */
+  /** `total`: 0 if unknown. What was done before this process counts for the bar, not for the rate. */
   show(what: string, done: number, total: number): void;
   /** Call before other output. */
   end(): void;

@@ -1,11 +1,11 @@
-// Finds the newest committed progress record of a run in partition 0 of the replay topic: every transaction of the tool
-// writes one there. What it says is left to schemas/replay/progress.ts.
+// Finds the newest committed progress record of a run in partition 0 of the replay topic, where every transaction of the tool
+// writes one. Its contents are defined in schemas/replay/progress.ts.
 
 import type { KafkaLog, LogRecord } from '#kafka/reading/log.ts';
 import { findNewestRecord } from '#kafka/reading/newest-record.ts';
 import { type Progress, parseProgress } from '#schemas/replay/progress.ts';
 import { parseReplayHeaders, REPLAY_PROGRESS_KEY } from '#schemas/replay/records.ts';
-import { READ_DEADLINE_MS } from '../sources/live-records.ts';
+import { READ_DEADLINE_MS } from '../../read-checkpoint.ts';
 
 /** A transaction has at most a few thousand records in partition 0. */
 const FIRST_WINDOW = 4_096n;
@@ -13,9 +13,9 @@ const FIRST_WINDOW = 4_096n;
 const key = Buffer.from(REPLAY_PROGRESS_KEY);
 
 /**
- * The newest progress of `runId`, or of any run when it is undefined; null when there is none. `fenced`: the producer that
- * wrote them has been fenced, and what it had open is about to end, so all of the topic is read; `settled`: only up to
- * where nothing is open, since a killed tool's transaction may stay open until it times out.
+ * The newest progress of `runId`, or of any run if it is undefined; null if there is none. `fenced`: the producer that wrote
+ * them is fenced and its open transaction about to end, so the whole topic is read; `settled`: only up to the last stable
+ * offset, since a killed tool's transaction may stay open until it times out.
  */
 export async function readProgress(
   log: KafkaLog,

@@ -1,13 +1,14 @@
-// Carries a stored run out to its verdict, from wherever it stands: publish what is missing, wait for the sinks, judge.
-// Guarantees: a failure of Kafka that passes is outlived by going on from the last committed progress; whatever else ends
-// it leaves the run unfinished, and says how to go on. The caller holds the run lock.
+// Carries a stored run out to its verdict, from its last committed progress on: publishes what is missing, waits for the sinks,
+// compares. Guarantees: after a transient failure of Kafka it continues from the last committed progress; any other failure
+// leaves the run unfinished, and the message names the command that continues it. The caller holds the run lock.
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { createTransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import type { PlannedPass, ReplayPlan } from '#schemas/replay/plan.ts';
 import { countPublished, type Progress } from '#schemas/replay/progress.ts';
 import type { Connections } from '../cli/connections.ts';
-import type { Operator } from '../cli/operator.ts';
+import { exitCodes } from '../cli/errors.ts';
+import type { Talk } from '../cli/operator.ts';
 import { renderProof } from '../cli/render.ts';
 import { chooseSource } from '../plan/choose-source.ts';
 import { type PipelineState, readPipelineState } from '../plan/pipeline-state.ts';
@@ -17,41 +18,45 @@ import { readProgress } from '../progress/progress-log.ts';
 import { openSource, readCoverages } from '../sources/open-source.ts';
 import { publishRun } from './publish-run.ts';
 import { finishRun, markPublished, type RunResult, readResults } from './run-records.ts';
-import { countHandled, formatVerdict, hasEnded, isHandled, judgeProof } from './verdict.ts';
+import { compareSides, countHandled, formatVerdict, hasEnded, isHandled } from './verdict.ts';
 
-/** One operation of the producer; elections take less. */
+/** A request to Kafka fails after this; leader elections take less. */
 const REQUEST_TIMEOUT_MS = 30_000;
-/** Kafka away for longer, with nothing published meanwhile: the operator resumes when it is back. */
+/** After this long without progress the command gives up; the operator resumes the run when Kafka is back. */
 const GIVE_UP_AFTER_MS = 60_000;
 const RETRY_AFTER_MS = 1_000;
 
-const passing = new Set(['KAFKA_AWAY', 'PUBLISH_OUTCOME_UNKNOWN', 'LOG_READ_DEADLINE']);
+const transientCodes: ReadonlySet<string> = new Set(['KAFKA_AWAY', 'PUBLISH_OUTCOME_UNKNOWN', 'LOG_READ_DEADLINE']);
 
-/** Returns whether both sides agree. `state` is the pipeline's, for the sources. */
+/** The exit code. `state`: the pipeline's, for the sources. */
 export async function carryOut(
   connections: Connections,
   state: PipelineState,
   plan: ReplayPlan,
-  { operator, signal }: { readonly operator: Operator; readonly signal: AbortSignal },
-): Promise<boolean> {
+  talk: Talk,
+): Promise<number> {
   const { carts } = connections;
-  const progress = await publishAll(connections, state, plan, { operator, signal });
-  await markPublished(carts, plan.runId);
-  const total = Number(countPublished(progress));
-  operator.print([`Published ${total} orders; waiting for the sinks.`]);
-  const results = await awaitSinks(connections, plan, total, (found) => hasEnded(plan.partitions, found), {
-    operator,
-    signal,
-  });
-  const proof = judgeProof(plan.partitions, progress.tallies, results);
-  await finishRun(carts, plan.runId, proof.agrees ? 'agreed' : 'disagreed', formatVerdict(proof));
-  operator.print(renderProof(proof));
-  return proof.agrees;
+  const { operator } = talk;
+  try {
+    const progress = await publishAll(connections, state, plan, talk);
+    await markPublished(carts, plan.runId);
+    const total = Number(countPublished(progress));
+    operator.print([`Published ${total} orders; waiting for the sinks.`]);
+    const results = await awaitSinks(connections, plan, total, (found) => hasEnded(plan.partitions, found), talk);
+    const proof = compareSides(plan.partitions, progress.tallies, results);
+    await finishRun(carts, plan.runId, proof.agrees ? 'agreed' : 'disagreed', formatVerdict(proof));
+    operator.print(renderProof(proof));
+    return proof.agrees ? exitCodes.done : exitCodes.failed;
+  } catch (error) {
+    operator.print([
+      `The run is not finished. Continue it with: npm run replay -- resume ${plan.runId}`,
+      `Give it up with:                           npm run replay -- cancel ${plan.runId}`,
+    ]);
+    throw error;
+  }
 }
 
-type Talk = { readonly operator: Operator; readonly signal: AbortSignal };
-
-/** Publishes to the end, with a new producer after each failure that passes. */
+/** Publishes to the end, with a new producer after each transient failure. */
 async function publishAll(
   connections: Connections,
   state: PipelineState,
@@ -90,15 +95,15 @@ async function publishAll(
       }
     } catch (error) {
       const { code, message } = error as Error & { code?: string };
-      if (!passing.has(code ?? '') || performance.now() - movedMs > GIVE_UP_AFTER_MS) throw error;
-      operator.print([`Kafka: ${message} Going on from what is committed.`]);
+      if (!transientCodes.has(code ?? '') || performance.now() - movedMs > GIVE_UP_AFTER_MS) throw error;
+      operator.print([`Kafka: ${message} Continuing from the last committed progress.`]);
       await delay(RETRY_AFTER_MS);
       signal.throwIfAborted();
     }
   }
 }
 
-/** The first pass is in the topic: once it is applied, what was applied live meanwhile is the second. */
+/** Once the sinks have applied the first pass, the second covers what was applied live meanwhile; null: nothing was. */
 async function planSecondPass(connections: Connections, progress: Progress, talk: Talk): Promise<PlannedPass | null> {
   const { plan } = progress;
   const total = Number(countPublished(progress));

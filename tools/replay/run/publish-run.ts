@@ -1,13 +1,13 @@
-// Publishes a run to the replay topic: Kafka transactions of bounded size, each with orders and the progress that covers
-// them, the last one with an end record for every partition. Guarantees: whenever it is stopped, killed or cut off, what
-// is committed is what the newest progress record says, and going on from there publishes every order exactly once;
-// whoever published before is fenced. Applying is the sinks'; judging is verdict.ts's.
+// Publishes a run to the replay topic: Kafka transactions of bounded size, each with orders and the progress that covers them,
+// the last one with an end record for every partition. Guarantees: whenever it is stopped, killed or disconnected, the newest
+// progress record describes exactly what is committed, and continuing from there publishes every order exactly once; every
+// earlier publisher is fenced. Applying is left to the sinks, comparing to verdict.ts.
 //
-// A reapply without a named end takes two passes. A live order that was applied before the first pass came to its user's
-// cart saw a cart that was not corrected yet, and may have taken less than it would have. Once the sinks have applied the
-// first pass, every order applied from then on sees corrected carts; the second pass recomputes those applied live in
-// between. It leaves nothing behind for a third one: what capped subtractions leave of a line is the same in whichever
-// order they come, so that an order of the second pass and a later live one share what there is.
+// A reapply without --to-lsn needs two passes. A live order that is applied before the first pass reaches its user's cart sees
+// a cart that is not corrected yet, and may remove less than it should. Once the sinks have applied the first pass, every
+// order applied from then on sees corrected carts; the second pass recomputes those applied live in between. No third pass is
+// needed: capped subtractions leave the same quantity in whichever sequence they are applied, so an order of the second pass
+// and a later live one share what is there.
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { OutgoingRecord, TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
@@ -25,21 +25,21 @@ const TRANSACTION_BYTES = 4 * 1024 * 1024;
 export interface PublishOptions {
   readonly replayTopic: string;
   readonly openPass: (pass: PlannedPass) => ReplaySource;
-  /** Waits until the sinks have applied what is published, then tells what was applied live meanwhile; null: nothing. */
+  /** Waits until the sinks have applied what is published; plans what was applied live meanwhile, null if nothing was. */
   readonly planSecondPass: (progress: Progress) => Promise<PlannedPass | null>;
   readonly onPublished: (progress: Progress) => void;
   readonly signal: AbortSignal;
 }
 
-/** Whether the first pass is to be followed by another. */
-export function needsSecondPass({ mode, isOpenEnded }: ReplayPlan): boolean {
+/** Whether a second pass follows the first. */
+function needsSecondPass({ mode, isOpenEnded }: ReplayPlan): boolean {
   return mode === 'reapply' && isOpenEnded;
 }
 
 /**
- * Goes on from `found` (null: from the beginning) to the end.
- * @param producer created before `found` was read, so that nobody else publishes meanwhile
- * @throws InterruptedError, and what source and producer throw; all of it can be resumed
+ * Continues from `found` (null: from the beginning) to the end.
+ * @param producer created before `found` was read, so that no other process publishes meanwhile
+ * @throws InterruptedError, and what source and producer throw; the run can be resumed after any of them
  */
 export async function publishRun(
   producer: TransactionalProducer,
@@ -64,7 +64,7 @@ export async function publishRun(
   return progress;
 }
 
-/** With nothing to read: only the end records are left. */
+/** Nothing to read: only the end records are missing. */
 function noOrders(options: PublishOptions): PublishOptions {
   return { ...options, openPass: ({ source }) => ({ kind: source, async *read() {} }) };
 }
@@ -79,27 +79,27 @@ async function publishPass(
   const isWanted = createOrderFilter(plan);
   const pace = createPace(plan.ratePerSecond);
   let progress = begun;
-  let waiting: Batch = { orders: [], bytes: 0, cursor: begun.cursor, skipped: 0 };
+  let pending: Batch = { orders: [], bytes: 0, cursor: begun.cursor, skipped: 0 };
   const publish = async (state: Progress['state']): Promise<void> => {
     signal.throwIfAborted();
-    await pace(waiting.orders.length, signal);
-    progress = { ...addOrders(progress, waiting.orders, waiting), state };
-    await publishTransaction(producer, progress, waiting.orders, options.replayTopic);
-    waiting = { orders: [], bytes: 0, cursor: waiting.cursor, skipped: 0 };
+    await pace(pending.orders.length, signal);
+    progress = { ...addOrders(progress, pending.orders, pending), state };
+    await publishTransaction(producer, progress, pending.orders, options.replayTopic);
+    pending = { orders: [], bytes: 0, cursor: pending.cursor, skipped: 0 };
     onPublished(progress);
   };
   for await (const { orders, cursor, skipped = 0 } of openPass(begun.pass).read(begun.cursor, signal)) {
     const wanted = orders.filter(isWanted);
     const bytes = wanted.reduce((sum, { value }) => sum + value.length, 0);
-    // Each chunk goes out on its own where a rate is asked for: a bound in bursts would not be one.
+    // With a rate each chunk is published on its own: bursts would exceed the rate.
     const isFull =
-      waiting.orders.length + wanted.length > TRANSACTION_ORDERS || waiting.bytes + bytes > TRANSACTION_BYTES;
-    if (waiting.orders.length > 0 && (isFull || plan.ratePerSecond !== null)) await publish('publishing');
-    waiting = {
-      orders: [...waiting.orders, ...wanted],
-      bytes: waiting.bytes + bytes,
+      pending.orders.length + wanted.length > TRANSACTION_ORDERS || pending.bytes + bytes > TRANSACTION_BYTES;
+    if (pending.orders.length > 0 && (isFull || plan.ratePerSecond !== null)) await publish('publishing');
+    pending = {
+      orders: [...pending.orders, ...wanted],
+      bytes: pending.bytes + bytes,
       cursor,
-      skipped: waiting.skipped + skipped,
+      skipped: pending.skipped + skipped,
     };
   }
   await publish(needsSecondPass(plan) && begun.passNumber === 1 ? 'between' : 'done');
@@ -139,7 +139,7 @@ async function publishTransaction(
   await failpoint('replay.after-commit');
 }
 
-/** Waits before each transaction for as long as the rate asks, counted from the first one of this process. */
+/** Delays each transaction as the rate demands, counted from the start of this pass. */
 function createPace(ratePerSecond: number | null): (orders: number, signal: AbortSignal) => Promise<void> {
   const startMs = performance.now();
   let paced = 0;

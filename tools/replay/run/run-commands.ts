@@ -1,6 +1,5 @@
-// The commands beside a new run: `coverage`, `status`, `resume` and `cancel`. Guarantees: coverage and status change
-// nothing; resume does what the run's own plan says, whatever is configured otherwise now; cancel takes from whoever
-// published the run the means to go on.
+// The other commands: `coverage`, `status`, `resume` and `cancel`. Guarantees: coverage and status change nothing; resume follows
+// the run's own plan, whatever is configured now; cancel fences the process that publishes the run.
 
 import { createTransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import { formatLsn } from '#schemas/lsn.ts';
@@ -8,20 +7,15 @@ import { countPublished } from '#schemas/replay/progress.ts';
 import { RULE_VERSION } from '../../../cart-sink/rule/reduce-cart.ts';
 import type { Connections } from '../cli/connections.ts';
 import { ArgumentError, exitCodes, PipelineMismatchError } from '../cli/errors.ts';
-import type { Operator } from '../cli/operator.ts';
+import type { Talk } from '../cli/operator.ts';
 import { renderFields, renderPlan, renderProgress, renderProof, renderRun } from '../cli/render.ts';
 import { formatCoverage } from '../plan/choose-source.ts';
 import { readPipelineState } from '../plan/pipeline-state.ts';
 import { readProgress } from '../progress/progress-log.ts';
 import { readCoverages } from '../sources/open-source.ts';
+import { carryOut } from './carry-out.ts';
 import { finishRun, type RunRecord, readResults, readRun, withRunLock } from './run-records.ts';
-import { finish } from './start-run.ts';
-import { judgeProof } from './verdict.ts';
-
-interface Talk {
-  readonly operator: Operator;
-  readonly signal: AbortSignal;
-}
+import { compareSides } from './verdict.ts';
 
 /** What each source covers. */
 export async function showCoverage(connections: Connections, { operator }: Talk): Promise<number> {
@@ -46,9 +40,9 @@ export async function showStatus(connections: Connections, runId: string, { oper
   const progress = await readProgress(log, config.replayTopic, runId, 'settled');
   const results = await readResults(carts, runId, config.consumerGroup);
   operator.print([...renderRun(run), ...renderPlan(run.plan), ...renderProgress(progress)]);
-  const proof = judgeProof(run.plan.partitions, progress?.tallies ?? new Map(), results);
+  const proof = compareSides(run.plan.partitions, progress?.tallies ?? new Map(), results);
   operator.print(renderProof(proof, isOver(run) ? run.state : 'not yet given'));
-  if (!isOver(run)) operator.print([`Go on with: npm run replay -- resume ${runId}`]);
+  if (!isOver(run)) operator.print([`Continue it with: npm run replay -- resume ${runId}`]);
   return exitCodes.done;
 }
 
@@ -62,10 +56,10 @@ export function resumeRun(connections: Connections, runId: string, talk: Talk): 
     talk.operator.print(renderPlan(run.plan));
     if (run.plan.ruleVersion !== RULE_VERSION) {
       talk.operator.print([
-        `This run is of rule version ${run.plan.ruleVersion}, this tool of ${RULE_VERSION}: sinks of another version hold it.`,
+        `This run is of rule version ${run.plan.ruleVersion}, this tool of ${RULE_VERSION}: sinks of another version pause it.`,
       ]);
     }
-    return finish(connections, state, run.plan, talk);
+    return carryOut(connections, state, run.plan, talk);
   });
 }
 
@@ -79,17 +73,17 @@ function requireSamePlan(
   if (isSame) return;
   throw new PipelineMismatchError(
     `RUN_ID: run ${plan.runId} was planned for generation ${plan.generation} of database ${plan.database} of the cluster ` +
-      `${plan.systemIdentifier}, which is not the pipeline's any more: cancel it, and plan anew`,
+      `${plan.systemIdentifier}, which is no longer the pipeline's: cancel it, and start a new replay`,
   );
 }
 
-/** What is published stays published, and is applied where sinks have the run's rule version; nothing follows. */
+/** What is published stays in the topic, and sinks of the run's rule version apply it; nothing is published any more. */
 export function cancelRun(connections: Connections, runId: string, { operator }: Talk): Promise<number> {
   const { carts, config, log, logger } = connections;
   return withRunLock(carts, config.replayTopic, async () => {
     const run = await readRun(carts, runId);
     if (isOver(run)) throw new ArgumentError('RUN_ID', `run ${runId} is over (${run.state}) and can't be cancelled`);
-    // Fences a process that lost its lock and still publishes, and aborts what it has open.
+    // Fences a process that lost its lock and still publishes, and aborts its open transaction.
     const producer = await createTransactionalProducer({
       brokers: config.kafkaBrokers,
       clientId: config.applicationName,
@@ -103,7 +97,7 @@ export function cancelRun(connections: Connections, runId: string, { operator }:
     await finishRun(carts, runId, 'cancelled', null);
     const published = progress === null ? 0n : countPublished(progress);
     operator.print([
-      `Run ${runId} is cancelled. Sinks of its rule version apply the ${published} orders that were published; others pass them over.`,
+      `Run ${runId} is cancelled. Sinks of its rule version apply the ${published} orders that were published; others skip them.`,
     ]);
     return exitCodes.done;
   });

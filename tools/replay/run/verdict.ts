@@ -1,6 +1,6 @@
-// Whether what was published is what the sinks have applied: partition by partition, both sides' counts and checksums,
-// each written in that side's own transactions. Pure. Agreement means that every record of the run reached a sink, once,
-// and was applied, was there already, or was changed.
+// Whether the sinks have applied what was published: partition by partition, both sides' counts and checksums, each written in
+// that side's own transactions. Pure. Agreement means that every record of the run reached a sink, once, and was applied, had
+// been applied already, or changed its order's effect.
 
 import type { JsonValue } from '#schemas/replay/plan.ts';
 import { EMPTY_TALLY, type ReplayTally } from '#schemas/replay/records.ts';
@@ -9,9 +9,9 @@ import type { RunResult } from './run-records.ts';
 export interface PartitionProof {
   readonly partition: number;
   readonly published: ReplayTally;
-  /** Null before any sink has come to it. */
+  /** Null before any sink has applied a record of the run. */
   readonly result: RunResult | null;
-  /** Why it does not agree, in words; null when it does. */
+  /** Why it does not agree; null if it does. */
   readonly problem: string | null;
 }
 
@@ -20,17 +20,17 @@ export interface Proof {
   readonly partitions: readonly PartitionProof[];
 }
 
-/** Records of the run that the sinks have dealt with. */
+/** Records of the run that the sinks have handled. */
 export function countHandled({ applied, already, changed, parked }: RunResult): bigint {
   return applied + already + changed + parked;
 }
 
-/** Whether the sinks have come to the end of the run in every partition. */
+/** Whether the sinks have applied the end record of the run in every partition. */
 export function hasEnded(partitions: number, results: ReadonlyMap<number, RunResult>): boolean {
   return rangeOf(partitions).every((partition) => (results.get(partition)?.end ?? null) !== null);
 }
 
-/** Whether the sinks have dealt with everything that `tallies` says is published. */
+/** Whether the sinks have handled everything that is published according to `tallies`. */
 export function isHandled(tallies: ReadonlyMap<number, ReplayTally>, results: ReadonlyMap<number, RunResult>): boolean {
   return [...tallies].every(([partition, { count }]) => {
     const result = results.get(partition);
@@ -38,7 +38,7 @@ export function isHandled(tallies: ReadonlyMap<number, ReplayTally>, results: Re
   });
 }
 
-export function judgeProof(
+export function compareSides(
   partitions: number,
   tallies: ReadonlyMap<number, ReplayTally>,
   results: ReadonlyMap<number, RunResult>,
@@ -52,15 +52,15 @@ export function judgeProof(
 }
 
 function findProblem(published: ReplayTally, result: RunResult | null): string | null {
-  if (result === null) return 'no sink has come to this partition';
+  if (result === null) return 'no sink has applied any of it';
   const { end, checksum, parked } = result;
-  if (end === null) return 'its end has not been applied';
+  if (end === null) return 'its end record has not been applied';
   if (end.count !== published.count || end.checksum !== published.checksum) {
-    return `its end record says ${end.count} published, the progress record says ${published.count}`;
+    return `${end.count} published by its end record, ${published.count} by the progress record`;
   }
   const handled = countHandled(result);
   if (handled !== published.count) return `${published.count} published, ${handled} arrived`;
-  if (checksum !== published.checksum) return 'as many arrived, but not the same ones';
+  if (checksum !== published.checksum) return 'the same number arrived, but other records';
   if (parked > 0n) return `${parked} could not be applied and were parked (parked_events)`;
   return null;
 }

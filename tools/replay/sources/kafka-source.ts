@@ -1,14 +1,16 @@
-// The orders of a range out of the live topic: the same keys, partitions and bytes. Guarantees: each partition in its
-// own order; going on from a chunk's cursor (the next offset of each partition) gives exactly the rest. Partitions are
-// read side by side in turns, so that all sinks get something to do; nothing is merged across them.
+// The live topic as a source: the same keys, partitions and bytes, and which ranges it covers. Guarantees: each partition in its
+// own order; reading from a chunk's cursor (the next offset of each partition) gives exactly the rest. Partitions are read in
+// turns, so that all sinks get work; nothing is merged across them.
 
 import type { KafkaLog } from '#kafka/reading/log.ts';
 import type { LsnRange } from '#schemas/checkpoint.ts';
-import type { Lsn } from '#schemas/lsn.ts';
+import { formatLsn, LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
+import type { OrderPlaced } from '#schemas/order-placed.ts';
 import type { JsonValue } from '#schemas/replay/plan.ts';
-import { findOffset } from './find-offset.ts';
-import { findFirstEvent, READ_DEADLINE_MS, readEvent, readSettledOffsets } from './live-records.ts';
-import type { ReplaySource, SourceChunk, SourceOrder } from './source.ts';
+import { coversRange } from '../../../cdc-reader/replay-window/kafka-coverage.ts';
+import { READ_DEADLINE_MS } from '../../read-checkpoint.ts';
+import { findFirstEvent, readEvent, readStableOffsets } from './live-records.ts';
+import type { Coverage, ReplaySource, SourceChunk, SourceOrder } from './source.ts';
 
 /** Orders of one chunk, over all partitions: a Kafka transaction holds whole chunks. */
 const CHUNK_ORDERS = 1_000;
@@ -31,14 +33,14 @@ export function createKafkaSource(options: {
   /** Events of other generations are not in the range. */
   readonly generation: number;
   readonly range: LsnRange;
-  /** About how many orders a chunk has at most, over all partitions; 1,000 by default, which is also the most. */
+  /** Roughly the most orders in a chunk, over all partitions; 1,000 by default and at most. */
   readonly chunkOrders?: number | undefined;
 }): ReplaySource {
   const { log, topic, generation, range } = options;
   const chunkOrders = Math.min(CHUNK_ORDERS, options.chunkOrders ?? CHUNK_ORDERS);
 
   async function findRanges(): Promise<OffsetRange[]> {
-    const ranges = [...(await readSettledOffsets(log, topic))].map(
+    const ranges = [...(await readStableOffsets(log, topic))].map(
       async ([partition, { earliest, lastStable: end }]) => {
         const find = (commitLsn: Lsn) =>
           findOffset(
@@ -106,9 +108,66 @@ export function parseKafkaCursor(cursor: JsonValue | null): Map<number, bigint> 
   return new Map(
     entries.map(([partition, offset]) => {
       if (!/^\d+$/.test(partition) || typeof offset !== 'string' || !/^\d+$/.test(offset)) {
-        throw new Error(`${JSON.stringify(cursor)} is not where a replay from Kafka stopped.`);
+        throw new Error(`${JSON.stringify(cursor)} is no cursor of a replay from Kafka.`);
       }
       return [Number(partition), BigInt(offset)];
     }),
   );
+}
+
+/** The first event in [fromOffset, untilOffset); null if there is none. */
+type Probe = (
+  fromOffset: bigint,
+  untilOffset: bigint,
+) => Promise<{ readonly offset: bigint; readonly event: Position } | null>;
+
+type Position = Pick<OrderPlaced, 'generation' | 'commitLsn'>;
+
+/**
+ * A binary search by position, which increases within a partition (I4): the offset in [earliest, end] before which every
+ * event was committed before `target`, and from which on none was. Events of older generations come before all of
+ * `target`'s. Not by time: record times are the reader's clock. Offsets have gaps (control and aborted records), so a probe
+ * returns the next event.
+ */
+export async function findOffset(
+  probe: Probe,
+  { earliest, end }: { readonly earliest: bigint; readonly end: bigint },
+  target: Position,
+): Promise<bigint> {
+  let low = earliest;
+  let high = end;
+  while (low < high) {
+    const middle = (low + high) / 2n;
+    const found = await probe(middle, high);
+    if (found !== null && isBefore(found.event, target)) low = found.offset + 1n;
+    // There is no event between the middle and the one found.
+    else high = middle;
+  }
+  return low;
+}
+
+function isBefore(event: Position, target: Position): boolean {
+  if (event.generation !== target.generation) return event.generation < target.generation;
+  return event.commitLsn < target.commitLsn;
+}
+
+/** `oldestLsn`: from there on no partition has lost records, null if that is unknown. `gaps`: those an operator accepted. */
+export function kafkaCoverage(
+  topic: string,
+  { oldestLsn, gaps, newestLsn }: { oldestLsn: Lsn | null; gaps: readonly LsnRange[]; newestLsn: Lsn },
+): Coverage {
+  if (oldestLsn === null) {
+    const why = `${topic} has a partition without records, from which others may have been deleted`;
+    return { kind: 'kafka', oldestLsn, newestLsn, why, covers: () => false };
+  }
+  const lastGap = gaps.reduce((end, { toLsn }) => maxLsn(end, toLsn), LSN_ZERO);
+  const known = gaps.map(({ fromLsn, toLsn }) => `[${formatLsn(fromLsn)}, ${formatLsn(toLsn)})`);
+  const begin = oldestLsn === LSN_ZERO ? `${topic} has lost no record` : `retention has deleted the start of ${topic}`;
+  return {
+    kind: 'kafka',
+    oldestLsn: maxLsn(oldestLsn, lastGap),
+    newestLsn,
+    why: known.length === 0 ? begin : `${begin}; accepted gaps: ${known.join(', ')}`,
+    covers: (range) => range.toLsn <= newestLsn && coversRange({ oldestLsn }, gaps, range),
+  };
 }

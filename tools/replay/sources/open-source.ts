@@ -1,25 +1,31 @@
-// The sources by name: what each covers now, and a reader of one for a pass. Each source's own file says what it
-// guarantees; this one knows what they need of the pipeline.
+// The sources by name: what each covers now, and one opened for a pass. Guarantees are described in each source's own file; this
+// one knows what they need of the pipeline.
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { requireOids } from '#schemas/capture-fingerprint.ts';
 import type { Checkpoint } from '#schemas/checkpoint.ts';
+import { parseLsn } from '#schemas/lsn.ts';
 import type { PlannedPass } from '#schemas/replay/plan.ts';
 import type { ReplayMode } from '#schemas/replay/records.ts';
 import { windowSlotName } from '#schemas/resource-names.ts';
 import { readUnknownOrders } from '../../../cart-sink/apply/preview-replay.ts';
 import { readKafkaCoverage } from '../../../cdc-reader/startup/live-topic.ts';
+import { openDatabase } from '../../connect.ts';
+import { READ_DEADLINE_MS } from '../../read-checkpoint.ts';
+import { readWalEnd } from '../../sql/snapshot.ts';
+import { toReachableWalEnd } from '../../wal-end.ts';
 import type { Connections } from '../cli/connections.ts';
 import { CapturedTablesUnknownError } from '../cli/errors.ts';
-import type { PipelineState } from '../plan/pipeline-state.ts';
+import { type PipelineState, readAppliedThrough, readStreamingCheckpoint } from '../plan/pipeline-state.ts';
 import { type ResolvedTime, resolveTime } from '../plan/resolve-time.ts';
-import { awaitApplied } from './await-applied.ts';
-import { kafkaCoverage } from './kafka-coverage.ts';
-import { createKafkaSource } from './kafka-source.ts';
-import { READ_DEADLINE_MS } from './live-records.ts';
+import { createKafkaSource, kafkaCoverage } from './kafka-source.ts';
 import type { Coverage, ReplaySource } from './source.ts';
 import { createTablesSource, tablesCoverage } from './tables-source.ts';
 import { createWalSource, walCoverage } from './wal-source.ts';
 import { readWalTransactions, type WalOptions } from './wal-transactions.ts';
+
+/** The reader records idle progress rarely, so polling more often gains nothing. */
+const POLL_EVERY_MS = 200;
 
 /** In the order in which `auto` prefers them. */
 export async function readCoverages(
@@ -35,7 +41,7 @@ export async function readCoverages(
   ];
 }
 
-/** `ratePerSecond`: chunks are no larger, where the source has a choice; see {@link createKafkaSource}. */
+/** `ratePerSecond` bounds the chunks too, if the source has a choice; see {@link createKafkaSource}. */
 export function openSource(
   connections: Connections,
   { checkpoint }: Pick<PipelineState, 'checkpoint'>,
@@ -72,7 +78,7 @@ export async function resolveFromTime(
   const { generation, gaps } = checkpoint;
   const windowSlot = windowSlotName(config.slotName);
   const { oldestLsn } = walCoverage(windowSlot, await orders.readSlot(windowSlot), appliedThroughLsn);
-  const live = { log, topic: config.ordersTopic, generation, gaps, deadlineMs: READ_DEADLINE_MS };
+  const live = { log, topic: config.ordersTopic, generation, gaps };
   if (oldestLsn === null || oldestLsn >= appliedThroughLsn) return resolveTime({ at }, live, undefined);
   const range = { fromLsn: oldestLsn, toLsn: appliedThroughLsn };
   return resolveTime({ at }, live, () => {
@@ -80,7 +86,27 @@ export async function resolveFromTime(
   });
 }
 
-/** A row of any other table stops a replay by name. @throws CapturedTablesUnknownError */
+/**
+ * Waits until the sinks have applied everything that is committed now, as long as it takes: the tables hold orders that the
+ * live stream has yet to deliver. @throws the signal's reason, and what the servers throw
+ */
+async function awaitApplied(connections: Connections, signal: AbortSignal): Promise<void> {
+  const { config, logger } = connections;
+  const server = { databaseUrl: config.orderDatabaseUrl, applicationName: config.applicationName, logger };
+  const orders = openDatabase(server, { statementTimeoutMs: 10_000 });
+  try {
+    const [row]: { wal_end: string }[] = await orders.pool.query(readWalEnd);
+    const throughLsn = toReachableWalEnd(parseLsn(row!.wal_end));
+    while ((await readAppliedThrough(connections, await readStreamingCheckpoint(connections))) < throughLsn) {
+      signal.throwIfAborted();
+      await delay(POLL_EVERY_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
+    }
+  } finally {
+    await orders.close();
+  }
+}
+
+/** A row of another table under a captured table's name stops the replay. @throws CapturedTablesUnknownError */
 function capturedOids({ capture }: Pick<Checkpoint, 'capture'>): WalOptions['captured'] {
   if ('version1' in capture) throw new CapturedTablesUnknownError();
   return requireOids(capture);

@@ -1,6 +1,6 @@
-// What every source of a replay gives: orders in chunks, each with where to go on after it, and what range it covers.
-// Guarantees asked of a source: the orders of one partition come in the order of the live topic; reading from a chunk's
-// cursor gives exactly what lies after that chunk, in another process too. Publishing and choosing are left to others.
+// What every source of a replay provides: orders in chunks, each with the cursor to continue from, and the range it covers.
+// Required of a source: the orders of a partition come in the order of the live topic; reading from a chunk's cursor gives
+// exactly what lies after that chunk, in another process too. Chunks are bounded, so that Kafka transactions are.
 
 import type { LsnRange } from '#schemas/checkpoint.ts';
 import type { Lsn } from '#schemas/lsn.ts';
@@ -20,25 +20,56 @@ export interface SourceOrder {
 /** About a thousand orders or a megabyte: a Kafka transaction holds whole chunks. */
 export interface SourceChunk {
   readonly orders: readonly SourceOrder[];
-  /** Records passed over because they can never be decoded. */
+  /** Records that can never be decoded, and were skipped. */
   readonly skipped?: number;
-  /** Where to go on after this chunk. */
+  /** Where reading continues after this chunk. */
   readonly cursor: JsonValue;
 }
 
 export interface ReplaySource {
   readonly kind: SourceKind;
-  /** Everything, or what lies after `cursor`. Ends by itself; throws `signal`'s reason when it is aborted. */
+  /** Everything, or what lies after `cursor`. @throws the signal's reason */
   read(cursor: JsonValue | null, signal: AbortSignal): AsyncIterable<SourceChunk>;
 }
 
 export interface Coverage {
   readonly kind: SourceKind;
-  /** Everything committed from here on can be had; null: nothing can. */
+  /** Everything committed from here on is available; null: nothing is. */
   readonly oldestLsn: Lsn | null;
   /** Up to here, exclusive. */
   readonly newestLsn: Lsn;
-  /** One sentence for the operator: what bounds it. */
+  /** What bounds it, in one sentence for the operator. */
   readonly why: string;
   covers(range: LsnRange): boolean;
+}
+
+/** Larger sends gain nothing, and a database transaction of any size must be split. */
+const FULL_ORDERS = 1_000;
+const FULL_BYTES = 1024 * 1024;
+
+/** Collects orders until a chunk is full. */
+export class ChunkBuilder {
+  #orders: SourceOrder[] = [];
+  #bytes = 0;
+
+  add(order: SourceOrder): void {
+    this.#orders.push(order);
+    this.#bytes += order.value.length;
+  }
+
+  get isEmpty(): boolean {
+    return this.#orders.length === 0;
+  }
+
+  get isFull(): boolean {
+    return this.#orders.length >= FULL_ORDERS || this.#bytes >= FULL_BYTES;
+  }
+
+  /** What was added since the last call. */
+  take(): readonly SourceOrder[] {
+    const orders = this.#orders;
+    this.#orders = [];
+    this.#bytes = 0;
+    return orders;
+  }
 }

@@ -1,7 +1,7 @@
-// The orders of a range out of the retained WAL, as the very bytes of the live topic: the reader's own stream, assembler
-// and event builder make them again, with the generation of its checkpoint and the timeline that the commit lies on.
-// Guarantees: every order whose commitLsn is in the range, by (commitLsn, ordinal), once; going on from a chunk's cursor
-// gives exactly the rest; a transaction of any size comes in bounded chunks. What WAL there is, is the window slot's.
+// The retained WAL as a source: the same bytes as in the live topic, made by the reader's own stream, assembler and event
+// builder, with the generation of its checkpoint and the timeline of the commit. Guarantees: every order whose commitLsn is in
+// the range, by (commitLsn, ordinal), once; reading from a chunk's cursor gives exactly the rest; a transaction of any size
+// comes in bounded chunks. How much WAL is retained depends on the window slot.
 
 import type { Checkpoint, LsnRange } from '#schemas/checkpoint.ts';
 import { encodeOrderPlaced } from '#schemas/codec.ts';
@@ -11,8 +11,8 @@ import type { JsonValue } from '#schemas/replay/plan.ts';
 import { timelineOf } from '#schemas/timeline.ts';
 import { SystemChangedError } from '../../../cdc-reader/errors.ts';
 import type { SlotState } from '../../../cdc-reader/postgres/source-session.ts';
-import { ChunkBuilder } from './chunk-builder.ts';
-import type { Coverage, ReplaySource, SourceChunk } from './source.ts';
+import { isLost } from '../../repairs.ts';
+import { ChunkBuilder, type Coverage, type ReplaySource, type SourceChunk } from './source.ts';
 import { readWalTransactions, type WalOptions } from './wal-transactions.ts';
 
 export function createWalSource(
@@ -25,7 +25,7 @@ export function createWalSource(
 
   async function* read(cursor: JsonValue | null, signal: AbortSignal): AsyncGenerator<SourceChunk, void, undefined> {
     const last = cursor === null ? undefined : parseWalCursor(cursor);
-    // The rest of the cursor's transaction is in that transaction.
+    // The cursor may lie within its transaction, so that is read again.
     const fromLsn = last === undefined || last.commitLsn < range.fromLsn ? range.fromLsn : last.commitLsn;
     const chunk = new ChunkBuilder();
     let cursorOfChunk: JsonValue = cursor;
@@ -63,28 +63,28 @@ export function formatWalCursor({ commitLsn, ordinal }: WalCursor): JsonValue {
 export function parseWalCursor(cursor: JsonValue): WalCursor {
   const { commitLsn, ordinal } = (cursor ?? {}) as Record<string, JsonValue | undefined>;
   if (typeof commitLsn !== 'string' || !Number.isSafeInteger(ordinal)) {
-    throw new Error(`${JSON.stringify(cursor)} is not where a replay from the WAL stopped.`);
+    throw new Error(`${JSON.stringify(cursor)} is no cursor of a replay from the WAL.`);
   }
   return { commitLsn: parseLsn(commitLsn), ordinal: ordinal as number };
 }
 
 /**
  * What the window slot holds: every commit from its confirmed position on.
- * @param slot the window slot, null when there is none
- * @param newestLsn up to where a replay makes sense, exclusive
+ * @param slot the window slot, null if there is none
+ * @param newestLsn what every sink has applied, exclusive
  */
 export function walCoverage(windowSlotName: string, slot: SlotState | null, newestLsn: Lsn): Coverage {
   const nothing = (why: string): Coverage => ({ kind: 'wal', oldestLsn: null, newestLsn, why, covers: () => false });
   if (slot === null) {
     return nothing(
-      `There is no slot ${windowSlotName}: the window is switched off (REPLAY_WINDOW_BYTES=0), or no reader that keeps ` +
-        'one has streamed from this server yet.',
+      `There is no slot ${windowSlotName}: the replay window is switched off (REPLAY_WINDOW_BYTES=0), or no reader that ` +
+        'keeps one has streamed from this server yet.',
     );
   }
-  if (slot.walStatus === 'lost' || slot.invalidationReason !== null) {
+  if (isLost(slot)) {
     return nothing(
       `The window slot ${windowSlotName} was invalidated (${slot.invalidationReason ?? 'wal_removed'}): its WAL is gone; ` +
-        'the reader makes a new one, which holds what commits from then on.',
+        'the reader creates a new one, which holds what commits from then on.',
     );
   }
   const oldestLsn = slot.confirmedFlushLsn;

@@ -1,10 +1,8 @@
-// What adopting a halt of the sinks comes to, partition by partition, and what both sides of adopt take as arguments and
-// for an answer.
-import { PassThrough } from 'node:stream';
+// The plan for a halt of the sinks, partition by partition, and the arguments of both sides of adopt.
 import { describe, expect, it, vi } from 'vitest';
 import { toLsn } from '#schemas/lsn.ts';
 import { parseAdoptArguments } from '../../../../../tools/adopt/arguments.ts';
-import { formatLook, formatSinkDone } from '../../../../../tools/adopt/sink/adopt-sink.ts';
+import { formatSinkDone, formatSinkFacts } from '../../../../../tools/adopt/sink/adopt-sink.ts';
 import {
   findScanStart,
   formatSinkRepairs,
@@ -12,7 +10,6 @@ import {
   type SinkPartition,
 } from '../../../../../tools/adopt/sink/plan-sink.ts';
 import { createPositionScan, type ScanResult } from '../../../../../tools/adopt/sink/position-scan.ts';
-import { requireYes } from '../../../../../tools/confirm.ts';
 import { createEvent } from '../../../../support/order-placed-events.ts';
 
 const position = (commitLsn: number, timeline = 1) => ({ timeline, commitLsn: toLsn(BigInt(commitLsn)), ordinal: 0 });
@@ -177,7 +174,7 @@ describe('the command that closes the gap', () => {
 
   it('is shown with every partition and what becomes of it', () => {
     const one = lost();
-    const text = formatLook({ partitions: [one.partition, partition], moves: [one] }).join('\n');
+    const text = formatSinkFacts({ partitions: [one.partition, partition], moves: [one] }).join('\n');
     expect(text).toContain('live[0] next 10, Kafka has 15 to 20, last applied 1:0/64:0: RECORDS_LOST -> moves to 15');
     expect(formatSinkDone([one]).join('\n')).toContain('2. apply what was lost: npm run replay -- --from-lsn 1:0/64');
   });
@@ -212,23 +209,5 @@ describe('the arguments', () => {
       stderr.mockRestore();
     }
     expect(written.join('')).toContain(named);
-  });
-});
-
-describe('the question', () => {
-  const ask = async (answer: string | null, yes = false) => {
-    const input = Object.assign(new PassThrough(), { isTTY: answer !== null });
-    if (answer !== null) input.write(`${answer}\n`);
-    await requireYes('Go on?', yes, { input, output: new PassThrough(), print: () => undefined });
-  };
-  it.each(['y', 'Y', 'yes', ' y '])('takes %j for a yes', async (answer) => {
-    await expect(ask(answer)).resolves.toBeUndefined();
-  });
-  it.each(['', 'n', 'no', 'yeah', 'ye'])('takes %j for a no', async (answer) => {
-    await expect(ask(answer)).rejects.toThrow('nothing was changed');
-  });
-  it('is not asked with --yes, and refuses where nobody can answer', async () => {
-    await expect(ask(null, true)).resolves.toBeUndefined();
-    await expect(ask(null)).rejects.toThrow('--yes');
   });
 });

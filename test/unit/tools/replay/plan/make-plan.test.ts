@@ -3,11 +3,14 @@
 import { describe, expect, it } from 'vitest';
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
 import { NotCoveredError } from '../../../../../tools/replay/cli/errors.ts';
-import { appliedThrough } from '../../../../../tools/replay/plan/applied-through.ts';
 import { chooseSource } from '../../../../../tools/replay/plan/choose-source.ts';
-import { type FoundEvent, findOffset } from '../../../../../tools/replay/sources/find-offset.ts';
-import { kafkaCoverage } from '../../../../../tools/replay/sources/kafka-coverage.ts';
-import { formatKafkaCursor, parseKafkaCursor } from '../../../../../tools/replay/sources/kafka-source.ts';
+import { appliedThrough } from '../../../../../tools/replay/plan/pipeline-state.ts';
+import {
+  findOffset,
+  formatKafkaCursor,
+  kafkaCoverage,
+  parseKafkaCursor,
+} from '../../../../../tools/replay/sources/kafka-source.ts';
 import type { Coverage } from '../../../../../tools/replay/sources/source.ts';
 import { tablesCoverage } from '../../../../../tools/replay/sources/tables-source.ts';
 
@@ -35,7 +38,7 @@ describe('what every sink has applied', () => {
 
 describe('the search for a position in a partition', () => {
   /** Offsets with gaps, as transaction markers and aborted records leave them. */
-  const events: FoundEvent[] = [
+  const events = [
     { offset: 12n, generation: 1, commitLsn: at(900) },
     { offset: 13n, generation: 1, commitLsn: at(950) },
     { offset: 17n, generation: 2, commitLsn: at(10) },
@@ -44,8 +47,10 @@ describe('the search for a position in a partition', () => {
     { offset: 31n, generation: 2, commitLsn: at(40) },
   ];
   const search = (commitLsn: number, bounds = { earliest: 10n, end: 40n }) => {
-    const probe = async (from: bigint, until: bigint) =>
-      events.find(({ offset }) => offset >= from && offset < until) ?? null;
+    const probe = async (from: bigint, until: bigint) => {
+      const event = events.find(({ offset }) => offset >= from && offset < until);
+      return event === undefined ? null : { offset: event.offset, event };
+    };
     return findOffset(probe, bounds, { generation: 2, commitLsn: at(commitLsn) });
   };
   const firstFrom = (offset: bigint) => events.find((event) => event.offset >= offset)?.offset;
@@ -130,10 +135,10 @@ describe('the source of a replay', () => {
 
   it('is never one that was not asked for, and never tables for a range', () => {
     const coverages = [covering('kafka', 100), covering('wal', null), tables];
-    expect(() => chooseSource('wal', range(500, 900), coverages)).toThrow(/asked for: wal[\s\S]*--source kafka/);
+    expect(() => chooseSource('wal', range(500, 900), coverages)).toThrow(/requested: wal[\s\S]*--source kafka/);
     expect(() => chooseSource('auto', range(50, 900), coverages)).toThrow(NotCoveredError);
     expect(() => chooseSource('auto', range(50, 900), [covering('wal', null), tables])).toThrow(
-      'No position can be had',
+      'No position is available',
     );
   });
 });
