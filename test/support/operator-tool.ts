@@ -18,12 +18,15 @@ export type ToolResult = {
   readonly stderr: string;
 };
 
-/** Runs the tool to its end, or kills it after `killAfterMs`. `failpoints` as test/support/failpoints.ts reads them. */
+/**
+ * Runs the tool to its end, or kills it after `killAfterMs`. `failpoints` as test/support/failpoints.ts reads them;
+ * `closeOutput`: nobody reads its stdout, as behind `| head`.
+ */
 export async function runTool(
   name: ToolName,
   args: readonly string[],
   env: Readonly<Record<string, string>>,
-  { failpoints, killAfterMs }: { failpoints?: string; killAfterMs?: number } = {},
+  { failpoints, killAfterMs, closeOutput }: { failpoints?: string; killAfterMs?: number; closeOutput?: boolean } = {},
 ): Promise<ToolResult> {
   const preload = failpoints === undefined ? [] : ['--import', './test/support/failpoints.ts'];
   const child = await spawnGuarded(
@@ -43,7 +46,8 @@ export async function runTool(
   const forget = noteProcess(`npm run ${name}`, child.pid!);
   const kill = killAfterMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfterMs);
   const code = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  const [stdout, stderr] = await Promise.all([text(child.stdout!), text(child.stderr!)]);
+  if (closeOutput) child.stdout!.destroy();
+  const [stdout, stderr] = await Promise.all([closeOutput ? '' : text(child.stdout!), text(child.stderr!)]);
   const ended = await code;
   clearTimeout(kill);
   forget();

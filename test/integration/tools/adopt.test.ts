@@ -108,13 +108,23 @@ describe('adopting at the reader', { timeout: 300_000 }, () => {
     await stage.waitHalted(reader, 'PUBLICATION_CHANGED');
     await stage.load.backlog({ first: 40, count: 5 });
     const refused = await stage.run('adopt', ['reader', '--yes'], { code: 1 });
-    expect(refused.stderr).toContain('mend this first');
+    expect(refused.stderr).toContain('correct this first');
     await stage.orders(`ALTER PUBLICATION ${PUBLICATION_NAME} ADD TABLE orders, order_items`);
     const adopted = await stage.run('adopt', ['reader', '--yes']);
     expect(adopted.stdout).toContain('PUBLICATION_CHANGED');
     expect(adopted.stdout).toMatch(/close the gap: npm run replay -- --source tables$/m);
     await reader.stop();
     await stage.startStreaming();
+  });
+
+  it('finishes what it began when nobody reads its output', async () => {
+    await (await publishSome()).stop();
+    await dropSlot();
+    const piped = await runTool('adopt', ['reader', '--yes'], env(), { closeOutput: true });
+    expect(piped).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect((await slots()).map((slot) => slot.slot_name)).toContain(env().SLOT_NAME);
+    expect((await readCheckpoint()).checkpoint.gaps).toHaveLength(1);
+    await stage.startReader();
   });
 
   it('rebuilds a checkpoint that is lost', async () => {
@@ -219,7 +229,7 @@ describe('adopting at the sinks', { timeout: 300_000 }, () => {
     const halted = await stage.startHaltingSink();
     expect((await stage.waitHalted(halted, 'OFFSET_BEYOND_END')).msg).toContain('npm run adopt -- sink');
     const adopted = await stage.run('adopt', ['sink', '--yes']);
-    expect(adopted.stdout).toContain('OFFSET_BEYOND_END -> moves to 0, position forgotten');
+    expect(adopted.stdout).toContain('OFFSET_BEYOND_END -> moves to 0, position cleared');
     expect(adopted.stdout).toContain('Done: 2 partitions moved.');
     expect(adopted.stdout).toMatch(/apply what was lost: npm run replay -- --from-lsn 1:0\//);
     await halted.stop();
@@ -244,7 +254,7 @@ describe('adopting at the sinks', { timeout: 300_000 }, () => {
     const halted = await stage.startHaltingSink();
     await stage.waitHalted(halted, 'POSITION_WENT_BACK');
     const adopted = await stage.run('adopt', ['sink', '--yes']);
-    expect(adopted.stdout).toMatch(/\[1\] .* POSITION_WENT_BACK -> stays at \d+, position forgotten/);
+    expect(adopted.stdout).toMatch(/\[1\] .* POSITION_WENT_BACK -> stays at \d+, position cleared/);
     expect(adopted.stdout).not.toContain('npm run replay');
     await halted.stop();
     await stage.startSink();

@@ -275,12 +275,12 @@ describe('the replay tool', () => {
   });
 
   it.each([
-    [['--from-lsn', 'FF/0'], 64, /--from-lsn: FF\/0 lies in the future; valid is up to 0\//],
+    [['--from-lsn', 'FF/0'], 64, /--from-lsn: FF\/0 is in the future; valid is up to 0\//],
     [['--from-lsn', '7:0/1'], 64, /--from-lsn: timeline 7 is not in the history.*valid are 1:0\/0 to 1:0\//],
-    [['--from-lsn', '0/1', '--to-lsn', 'FF/0'], 64, /--to-lsn: FF\/0 lies in the future/],
+    [['--from-lsn', '0/1', '--to-lsn', 'FF/0'], 64, /--to-lsn: FF\/0 is in the future/],
     [['--from-time', '2001-01-01T00:00Z', '--rate', 'x'], 64, /--rate/],
     [['status', '01900000-0000-7000-8000-000000000000'], 64, /RUN_ID: there is no run .* the latest are/],
-    [['resume', 'x'], 64, /RUN_ID: "x" is no run/],
+    [['resume', 'x'], 64, /RUN_ID: "x" is no run id/],
     [['--from-lsn', '0/1', '--source', 'wal'], 69, /wal: .*--source tables/s],
   ])('refuses %j with exit code %d', async (args, exitCode, words) => {
     const runs = await carts('SELECT run_id FROM replay_runs');
