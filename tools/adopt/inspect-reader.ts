@@ -23,7 +23,7 @@ import { type KafkaConnection, READ_DEADLINE_MS } from '../../cdc-reader/startup
 import { readPartitionTails } from '../../cdc-reader/startup/live-topic.ts';
 import { findPreflightProblems } from '../../cdc-reader/startup/preflight.ts';
 import { explainMissingCheckpoint, findCheckpoint } from '../../cdc-reader/startup/read-checkpoint.ts';
-import { LiveTopicUnsettledError } from '../../cdc-reader/supervise/restart-errors.ts';
+import { LiveTopicTransactionOpenError } from '../../cdc-reader/supervise/restart-errors.ts';
 import { findCapturedOids } from '../captured/old-tables.ts';
 import { ToolRefusal } from '../run-tool.ts';
 import type { ReaderFacts } from './plan-reader.ts';
@@ -122,7 +122,7 @@ async function readCheckpoint(
 ): Promise<{ checkpoint: Checkpoint | null; halt: HaltError | null }> {
   let found: Awaited<ReturnType<typeof findCheckpoint>>;
   try {
-    found = await findCheckpoint(config, kafka, 'settled', true);
+    found = await findCheckpoint(config, kafka, 'last_stable_offset', true);
   } catch (error) {
     if (error instanceof HaltError) return { checkpoint: null, halt: error };
     throw error;
@@ -169,7 +169,7 @@ async function readLive(config: CdcReaderConfig, kafka: KafkaConnection, print: 
     } catch (error) {
       if (error instanceof TopicMissingError) return null;
       if (error instanceof LiveTopicChangedError) return error;
-      if (!(error instanceof LiveTopicUnsettledError) || performance.now() > giveUpMs) throw error;
+      if (!(error instanceof LiveTopicTransactionOpenError) || performance.now() > giveUpMs) throw error;
       if (isFirst) print('Waiting for a transaction to end that a reader left open in the live topic.');
       await delay(LOOK_AGAIN_MS);
     }

@@ -80,7 +80,7 @@ export async function runAudit(
   const checkpointTopic = createCheckpointTopic({ log, topic: config.checkpointTopic, slotName: config.slotName });
   const readCheckpoint = async (): Promise<Checkpoint | null> => {
     try {
-      const { record } = await checkpointTopic.read(CHECKPOINT_DEADLINE_MS, 'settled');
+      const { record } = await checkpointTopic.read(CHECKPOINT_DEADLINE_MS, 'last_stable_offset');
       return record && parseCheckpoint(record);
     } catch (error) {
       if (error instanceof TopicMissingError) return null;

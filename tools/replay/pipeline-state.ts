@@ -47,7 +47,7 @@ export async function readCheckpoint({ config, log }: Connected): Promise<Checkp
     new NotReadyError(`${why}: check SLOT_NAME and CHECKPOINT_TOPIC, or start the reader; there is nothing to replay`);
   try {
     const topic = createCheckpointTopic({ log, topic: checkpointTopic, slotName });
-    const { record } = await topic.read(READ_DEADLINE_MS, 'settled');
+    const { record } = await topic.read(READ_DEADLINE_MS, 'last_stable_offset');
     if (record === null) throw none(`${checkpointTopic} holds no checkpoint of slot ${slotName}`);
     const checkpoint = parseCheckpoint(record);
     if (checkpoint.state === 'streaming') return checkpoint;

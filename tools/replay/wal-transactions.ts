@@ -11,7 +11,7 @@ import {
   type CommittedTransaction,
   createTransactionAssembler,
 } from '../../cdc-reader/pipeline/assemble-transaction.ts';
-import type { CapturedOids } from '../../cdc-reader/pipeline/contract-rows.ts';
+import type { CapturedOids } from '../../cdc-reader/pipeline/order-event.ts';
 import { createReplicationStream, type ReplicationStream } from '../../cdc-reader/postgres/replication-stream.ts';
 import { createSourceSession } from '../../cdc-reader/postgres/source-session.ts';
 import type { SourceIdentity } from '../../cdc-reader/postgres/walsender.ts';
