@@ -16,7 +16,7 @@ export async function readCheckpoint(
 ): Promise<Checkpoint | null> {
   try {
     const topic = createCheckpointTopic({ log, topic: checkpointTopic, slotName });
-    const { record } = await topic.read(READ_DEADLINE_MS, 'settled');
+    const { record } = await topic.read(READ_DEADLINE_MS, 'last_stable_offset');
     return record && parseCheckpoint(record);
   } catch (error) {
     if (error instanceof TopicMissingError) return null;

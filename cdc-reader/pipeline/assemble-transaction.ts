@@ -2,21 +2,21 @@
 // which the events of all its orders can be read again and again, in the order in which it first wrote a row of each.
 // Guarantees: publish, count, or halt; every change is an order, an item, counted under a named reason, or an error that
 // names its position. Memory is bounded: past `spillBytes` the rows move to a temporary file. What a row holds is
-// contract-rows.ts's; which transactions are published, and when, is left to the pipeline.
+// order-event.ts's; which transactions are published, and when, is left to the pipeline.
 import type { ContractRow } from '#schemas/contract-tables.ts';
 import type { Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { RowRefusedError, StreamOrderError } from '../errors.ts';
 import type { PgoutputMessage } from '../postgres/pgoutput.ts';
 import {
+  buildOrderPlaced,
   type CapturedOids,
   type ContractRelation,
   classifyRelation,
   type RelationRole,
   readItem,
   readOrder,
-} from './contract-rows.ts';
-import { buildOrderPlaced } from './order-event.ts';
+} from './order-event.ts';
 import { OrderIndex } from './order-index.ts';
 import { RowSpool } from './row-spool.ts';
 import { ItemWithoutOrderError, OrderWithoutItemsError } from './unpublishable-errors.ts';

@@ -1,11 +1,82 @@
-// Rows as Postgres prints them (text, ISO dates, UTC) become one OrderPlaced event. One builder serves the stream and
-// the snapshot of the first start, so both publish the same bytes for the same order. Guarantees: no digit is lost
-// (64-bit values stay bigint, microseconds are kept); a row that can't become a valid event is an error that names the
-// column, never a guess. Which rows belong together is assemble-transaction's business.
-import type { ContractRow } from '#schemas/contract-tables.ts';
-import type { Lsn } from '#schemas/lsn.ts';
+// From the contract's two tables to the record in Kafka: which relations hold orders and items, their rows as text, the
+// OrderPlaced event of one order, and its record. One builder serves the stream and the initial snapshot, so both publish
+// the same bytes for the same order. Guarantees: a row counts only if its relation has the captured table's oid, name and
+// schema, and readable contract columns (I1); where some of that differs, it is refused. No digit is lost (64-bit values
+// stay bigint, microseconds are kept); a row that can't become a valid event is an error that names the column.
+import type { OutgoingRecord } from '#kafka/protocol/record.ts';
+import { encodeOrderPlaced } from '#schemas/codec.ts';
+import {
+  type ContractRow,
+  type ContractTable,
+  contractSchema,
+  contractTableNames,
+  contractTables,
+  isReadable,
+} from '#schemas/contract-tables.ts';
+import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced, OrderPlacedItem } from '#schemas/order-placed.ts';
+import { orderPartition } from '#schemas/partition.ts';
+import { decodeTuple, type PgoutputMessage } from '../postgres/pgoutput.ts';
 import { RowNotPublishableError } from './unpublishable-errors.ts';
+
+/** Where one of the two tables has the contract's columns: contract column → index in the tuple. */
+export interface ContractRelation {
+  readonly kind: 'orders' | 'items';
+  readonly columns: number;
+  readonly at: readonly (readonly [column: string, index: number])[];
+}
+
+/** The oids of the captured tables. */
+export type CapturedOids = Readonly<Record<ContractTable, number>>;
+
+/** What the rows of a relation are; the first row of a refused one halts the reader, and `what` says why. */
+export type RelationRole = ContractRelation | 'other' | { readonly kind: 'refused'; readonly what: string };
+
+type Relation = Extract<PgoutputMessage, { kind: 'relation' }>;
+
+export function classifyRelation(relation: Relation, captured: CapturedOids): RelationRole {
+  const { relationOid, schema, name } = relation;
+  const byOid = contractTableNames.find((table) => captured[table] === relationOid);
+  const byName = schema === contractSchema ? contractTableNames.find((table) => table === name) : undefined;
+  if (byOid === undefined && byName === undefined) return 'other';
+  const refuse = (what: string) => ({ kind: 'refused', what }) as const;
+  if (byOid !== byName) {
+    const row = `a row of ${schema}.${name} (oid ${relationOid})`;
+    return refuse(
+      byOid === undefined
+        ? `${row}, but the captured table of that name has oid ${captured[byName!]}`
+        : `${row}, which is the captured table ${contractSchema}.${byOid} under another name`,
+    );
+  }
+  const table = byOid!;
+  const at: [column: string, index: number][] = [];
+  for (const [column, types] of Object.entries(contractTables[table])) {
+    const index = relation.columns.findIndex((one) => one.name === column);
+    if (index < 0) return refuse(`a row of ${schema}.${table} without the column ${column}`);
+    if (!isReadable(table, column, relation.columns[index]!.typeOid)) {
+      const names = types.map((type) => type.name).join(' or ');
+      return refuse(`a row of ${schema}.${table} whose column ${column} was not ${names}`);
+    }
+    at.push([column, index]);
+  }
+  return { kind: table === 'orders' ? 'orders' : 'items', columns: relation.columns.length, at };
+}
+
+export function readOrder(tuple: Buffer, relation: ContractRelation): ContractRow<'orders'> {
+  return readColumns(tuple, relation) as ContractRow<'orders'>;
+}
+
+export function readItem(tuple: Buffer, relation: ContractRelation): ContractRow<'order_items'> {
+  return readColumns(tuple, relation) as ContractRow<'order_items'>;
+}
+
+/** Always in the same order of columns: V8 gives all rows of a table one hidden class. */
+function readColumns(tuple: Buffer, { columns, at }: ContractRelation): Record<string, string | null> {
+  const values = decodeTuple(tuple, columns);
+  const row: Record<string, string | null> = {};
+  for (const [column, index] of at) row[column] = values[index] ?? null;
+  return row;
+}
 
 /** What all events of one database transaction share. `committedAt` is microseconds since 1970. */
 export interface TransactionContext {
@@ -78,4 +149,22 @@ export function parseTimestampMicros(value: string | null): bigint {
   const [, year, month, day, hours, minutes, seconds, fraction = ''] = match;
   const atMs = Date.UTC(+year!, +month! - 1, +day!, +hours!, +minutes!, +seconds!);
   return BigInt(atMs) * 1000n + BigInt(fraction.padEnd(6, '0'));
+}
+
+/** An event as a Kafka record, with what the checkpoint needs of it. */
+export interface EventRecord extends OutgoingRecord {
+  readonly orderId: string;
+  readonly ordinal: number;
+}
+
+/** Key and partition follow from the user, so that a user's orders stay in order in one partition (I4). */
+export function eventRecord(topic: string, partitions: number, event: OrderPlaced): EventRecord {
+  const { userId, orderId, ordinal } = event;
+  try {
+    const value = encodeOrderPlaced(event);
+    return { topic, partition: orderPartition(userId, partitions), key: userId, value, orderId, ordinal };
+  } catch (cause) {
+    const at = `the order at ${formatLsn(event.commitLsn)}:${ordinal}`;
+    throw new RowNotPublishableError(at, cause instanceof Error ? `(${cause.message})` : 'is refused', { cause });
+  }
 }

@@ -9,7 +9,12 @@ import { decodeTuple } from '../../../cdc-reader/postgres/pgoutput.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '../../../schemas/lsn.ts';
 import { createTcpProxy } from '../../support/network/tcp-proxy.ts';
-import { commitAdjacent, createSourceDatabase, recordStream, type SourceDatabase } from '../../support/postgres/source-stream.ts';
+import {
+  commitAdjacent,
+  createSourceDatabase,
+  recordStream,
+  type SourceDatabase,
+} from '../../support/postgres/source-stream.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { waitFor } from '../../support/wait.ts';
 

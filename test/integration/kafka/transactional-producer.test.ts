@@ -5,7 +5,13 @@ import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vi
 import { createTransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import { freePort } from '../../../dev/process/ports.ts';
 import { silentLogger } from '../../support/kafka/admin.ts';
-import { createKafkaFixture, cutRequest, type KafkaFixture, loseAnswer, recordsFor } from '../../support/kafka/fixture.ts';
+import {
+  createKafkaFixture,
+  cutRequest,
+  type KafkaFixture,
+  loseAnswer,
+  recordsFor,
+} from '../../support/kafka/fixture.ts';
 import { kafkaApi } from '../../support/kafka/frames.ts';
 import { type ProxiedKafka, startProxiedKafka } from '../../support/kafka/proxied-kafka.ts';
 import { readTopic } from '../../support/oracle/read-topic.ts';

@@ -13,11 +13,20 @@ import { createLogger } from '#service/logger.ts';
 import { createSourceSession } from '../../../cdc-reader/postgres/source-session.ts';
 import { resolveInLog, resolveInWal, resolveTime } from '../../../tools/replay/plan/resolve-time.ts';
 import type { ReplaySource, SourceChunk, SourceOrder } from '../../../tools/replay/sources/source.ts';
-import { createTablesSource, formatTablesCursor, type TablesOptions } from '../../../tools/replay/sources/tables-source.ts';
+import {
+  createTablesSource,
+  formatTablesCursor,
+  type TablesOptions,
+} from '../../../tools/replay/sources/tables-source.ts';
 import { createWalSource, formatWalCursor } from '../../../tools/replay/sources/wal-source.ts';
 import { readWalTransactions, type WalOptions } from '../../../tools/replay/sources/wal-transactions.ts';
 import { readTopic } from '../../support/oracle/read-topic.ts';
-import { insertItemRow, insertOrderRow, insertWholeOrder, inTransaction } from '../../support/postgres/order-database.ts';
+import {
+  insertItemRow,
+  insertOrderRow,
+  insertWholeOrder,
+  inTransaction,
+} from '../../support/postgres/order-database.ts';
 import { withServer } from '../../support/stack/environment.ts';
 import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { waitFor } from '../../support/wait.ts';

@@ -1,8 +1,8 @@
 // A Kafka of which the clients see only proxies, for breaking their network while brokers keep talking to each other.
 // Ports come first, since each side must know the other's. Tests look past the proxies through `directBootstrap`.
 
-import { createLocalKafka, type LocalKafka } from '../../../dev/servers/local-kafka.ts';
 import { freePort } from '../../../dev/process/ports.ts';
+import { createLocalKafka, type LocalKafka } from '../../../dev/servers/local-kafka.ts';
 import { createTcpProxy, type TcpProxy } from '../network/tcp-proxy.ts';
 
 /** A Kafka whose clients all go through proxies: `proxies[i]` stands before `kafka.brokers[i]`. */

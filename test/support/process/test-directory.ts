@@ -5,8 +5,8 @@
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { removePostgresData } from '../../../dev/servers/postgres-data.ts';
 import { isAlive, readPidFile, writePidFile } from '../../../dev/process/process-identity.ts';
+import { removePostgresData } from '../../../dev/servers/postgres-data.ts';
 import { unmountBelow } from '../postgres/small-disk.ts';
 
 /** Name of the environment variable by which worker processes know the run's folder. */

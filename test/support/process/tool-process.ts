@@ -31,12 +31,12 @@ export interface Tool {
   readonly exited: Promise<ProcessExit>;
 }
 
-/** Starts it. `failpoints` as failpoints.ts reads them. */
+/** Starts it. `failpoints` as failpoints.ts reads them; `closeOutput`: nobody reads its stdout, as behind `| head`. */
 export async function startTool(
   name: ToolName,
   args: readonly string[],
   env: Readonly<Record<string, string>>,
-  { failpoints }: { failpoints?: string | undefined } = {},
+  { failpoints, closeOutput }: { failpoints?: string | undefined; closeOutput?: boolean } = {},
 ): Promise<Tool> {
   const stops = withFailpoints(failpoints);
   const main = join(repository, 'tools', name, 'main.ts');
@@ -46,6 +46,7 @@ export async function startTool(
     stdio: ['ignore', 'pipe', 'pipe'],
     lastSignal: 'SIGKILL',
   });
+  if (closeOutput) child.stdout!.destroy();
   const control = controlProcess(name, child);
   const forget = noteProcess(`npm run ${name}`, control.pid);
   const output = { stdout: '', stderr: '' };
@@ -88,9 +89,9 @@ export async function runTool(
   name: ToolName,
   args: readonly string[],
   env: Readonly<Record<string, string>>,
-  { killAfterMs, failpoints }: { failpoints?: string | undefined; killAfterMs?: number } = {},
+  { killAfterMs, ...rest }: { failpoints?: string | undefined; killAfterMs?: number; closeOutput?: boolean } = {},
 ): Promise<ToolResult> {
-  const tool = await startTool(name, args, env, { failpoints });
+  const tool = await startTool(name, args, env, rest);
   const kill = killAfterMs === undefined ? undefined : setTimeout(() => void tool.kill(), killAfterMs);
   const { code } = await tool.exited;
   clearTimeout(kill);

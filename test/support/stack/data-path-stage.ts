@@ -9,9 +9,9 @@ import { createMetrics } from '#service/metrics.ts';
 import { readCdcReaderConfig } from '../../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../../cdc-reader/metrics.ts';
 import { runPipeline } from '../../../cdc-reader/pipeline/pipeline.ts';
-import { createStreamRelay } from '../../../cdc-reader/pipeline/stream-relay.ts';
-import type { ReaderSession } from '../../../cdc-reader/startup/start-up.ts';
-import { createLifeline, type Lifeline } from '../../../cdc-reader/supervise/lifeline.ts';
+import type { PgoutputMessage } from '../../../cdc-reader/postgres/pgoutput.ts';
+import type { ReaderSession } from '../../../cdc-reader/startup/session.ts';
+import { createScope, type Scope } from '../../../cdc-reader/supervise/scope.ts';
 import { exampleCapture, exampleOids, visibleCapture } from '../examples/capture.ts';
 import { exampleCheckpoint } from '../examples/checkpoint.ts';
 import { itemsRelation, ordersRelation, tupleOf, uuid } from '../examples/pgoutput-messages.ts';
@@ -28,7 +28,7 @@ const calm = { IDLE_CHECKPOINT_MS: '600000' };
 type RunOptions = Pick<Parameters<typeof runPipeline>[0], 'drainLimitMs' | 'isolateThroughLsn'>;
 
 export type Stage = ReturnType<typeof createStage>;
-const lifelines: Lifeline[] = [];
+const scopes: Scope[] = [];
 
 export function createStage(
   options: {
@@ -40,8 +40,9 @@ export function createStage(
 ) {
   const config = readCdcReaderConfig({ ORDER_DATABASE_URL: 'postgres://u:p@localhost/shop', ...calm, ...options.env });
   const kafka = createRecordingKafka(options.kafka);
-  const lifeline = createLifeline();
-  const relay = createStreamRelay(lifeline);
+  const scope = createScope();
+  const inlet: ReaderSession['inlet'] = { receiver: undefined };
+  const bring = (message: PgoutputMessage): void => inlet.receiver?.onMessage(message);
   const stop = new AbortController();
   const metrics = createMetrics('test');
   const effects: string[] = [];
@@ -68,7 +69,7 @@ export function createStage(
         effects.push(`acknowledge ${throughLsn} after ${kafka.committed.length} commits`);
       },
     },
-    relay,
+    inlet,
     producer: kafka.producer,
     checkpointTopic: {
       record: (value: Buffer) => ({ topic: config.checkpointTopic, partition: 0, key: 'tillstream', value }),
@@ -83,7 +84,7 @@ export function createStage(
     const running = runPipeline({
       config,
       session,
-      lifeline,
+      scope,
       stop: stop.signal,
       metrics: readerMetrics,
       logger,
@@ -94,18 +95,18 @@ export function createStage(
   };
   let nextOrder = 0;
   const begin = (commitLsn: number, committedAt = 5n): void => {
-    relay.onMessage({ kind: 'begin', commitLsn: at(commitLsn), committedAt, xid: 7 });
+    bring({ kind: 'begin', commitLsn: at(commitLsn), committedAt, xid: 7 });
   };
   const commit = (commitLsn: number, endLsn: number): void => {
-    relay.onMessage({ kind: 'commit', commitLsn: at(commitLsn), endLsn: at(endLsn), committedAt: 5n });
+    bring({ kind: 'commit', commitLsn: at(commitLsn), endLsn: at(endLsn), committedAt: 5n });
   };
   const orderRow = (id: string, placedAt = '2026-11-20 10:00:00+00'): void => {
     const row = [id, 'ada', 'placed', 'cart', 'USD', '5', placedAt];
-    relay.onMessage({ kind: 'insert', relationOid: exampleOids.orders, tuple: tupleOf(row) });
+    bring({ kind: 'insert', relationOid: exampleOids.orders, tuple: tupleOf(row) });
   };
   const itemRow = (id: string, sku = 'tea'): void => {
     const row = [id, '1', sku, '1', '5', null];
-    relay.onMessage({ kind: 'insert', relationOid: exampleOids.order_items, tuple: tupleOf(row) });
+    bring({ kind: 'insert', relationOid: exampleOids.order_items, tuple: tupleOf(row) });
   };
   const order = (sku = 'tea'): void => {
     const id = uuid(nextOrder++);
@@ -115,8 +116,8 @@ export function createStage(
   const created = Object.assign(stage, {
     config,
     kafka,
-    lifeline,
-    relay,
+    scope,
+    bring,
     stop,
     stream,
     effects,
@@ -127,8 +128,8 @@ export function createStage(
     order,
     commit,
     describeTables() {
-      relay.onMessage(ordersRelation);
-      relay.onMessage(itemsRelation);
+      bring(ordersRelation);
+      bring(itemsRelation);
     },
     /** A database transaction of `orders` orders, from BEGIN to COMMIT. */
     transaction(commitLsn: number, endLsn: number, orders = 1) {
@@ -136,7 +137,8 @@ export function createStage(
       for (let n = 0; n < orders; n++) order();
       commit(commitLsn, endLsn);
     },
-    keepalive: (walEnd: number, replyRequested = false) => relay.onKeepalive({ walEnd: at(walEnd), replyRequested }),
+    keepalive: (walEnd: number, replyRequested = false) =>
+      inlet.receiver?.onKeepalive({ walEnd: at(walEnd), replyRequested }),
     checkpoints: () =>
       kafka.committed.map((records) =>
         parseCheckpoint(records.find(({ topic }) => topic === config.checkpointTopic)!.value),
@@ -150,7 +152,7 @@ export function createStage(
       ),
     metric: async (name: string) => parseMetrics(await metrics.render()).get(name),
   });
-  lifelines.push(lifeline);
+  scopes.push(scope);
   return created;
 }
 
@@ -168,5 +170,5 @@ export const committed = (stage: Stage, count: number) =>
 
 /** Ends what is still running, after each test. */
 export function endStages(): void {
-  for (const lifeline of lifelines.splice(0)) lifeline.fail(new Error('the test has ended'));
+  for (const scope of scopes.splice(0)) scope.fail(new Error('the test has ended'));
 }

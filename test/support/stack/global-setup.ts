@@ -11,7 +11,12 @@ import { createLocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { removePostgresData } from '../../../dev/servers/postgres-data.ts';
 import { listTopics } from '../kafka/admin.ts';
 import { testPostgresMajor } from '../postgres/postgres-version.ts';
-import { createTestRoot, findLeftBehind, removeAbandonedTestRoots, testRootVariable } from '../process/test-directory.ts';
+import {
+  createTestRoot,
+  findLeftBehind,
+  removeAbandonedTestRoots,
+  testRootVariable,
+} from '../process/test-directory.ts';
 import { WaitDeadlineError, waitFor } from '../wait.ts';
 import { type TestServers, withServer } from './environment.ts';
 

@@ -120,7 +120,7 @@ async function readCheckpoint(
 ): Promise<{ checkpoint: Checkpoint | null; halt: HaltError | null }> {
   let found: Awaited<ReturnType<typeof findCheckpoint>>;
   try {
-    found = await findCheckpoint(config, kafka, 'settled', true);
+    found = await findCheckpoint(config, kafka, 'last_stable_offset', true);
   } catch (error) {
     if (error instanceof HaltError) return { checkpoint: null, halt: error };
     throw error;

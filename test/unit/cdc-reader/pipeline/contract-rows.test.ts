@@ -1,6 +1,6 @@
 // Which rows of the stream are orders and items: by OID, name, schema and column types of the RELATION that they belong to.
 import { describe, expect, it } from 'vitest';
-import { classifyRelation } from '../../../../cdc-reader/pipeline/contract-rows.ts';
+import { classifyRelation } from '../../../../cdc-reader/pipeline/order-event.ts';
 import { exampleOids } from '../../../support/examples/capture.ts';
 import { itemsRelation, ordersRelation, type RelationMessage } from '../../../support/examples/pgoutput-messages.ts';
 

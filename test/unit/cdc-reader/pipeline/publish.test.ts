@@ -14,8 +14,8 @@ import {
   createTransactionAssembler,
 } from '../../../../cdc-reader/pipeline/assemble-transaction.ts';
 import type { CaptureCheck } from '../../../../cdc-reader/pipeline/capture-check.ts';
-import { prepareTransaction } from '../../../../cdc-reader/pipeline/prepare-transaction.ts';
-import { createPublisher } from '../../../../cdc-reader/pipeline/publish.ts';
+import { prepareTransaction } from '../../../../cdc-reader/pipeline/intake.ts';
+import { Publisher } from '../../../../cdc-reader/pipeline/publish.ts';
 import { exampleCapture, exampleOids } from '../../../support/examples/capture.ts';
 import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
 import { itemsRelation, ordersRelation, tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
@@ -63,7 +63,7 @@ function createStage(
 ) {
   const config = configure(more);
   const record = (value: Buffer) => ({ topic: config.checkpointTopic, partition: 0, key: 'tillstream', value });
-  const publisher = createPublisher({
+  const publisher = new Publisher({
     config,
     session: {
       producer: kafka.producer,

@@ -11,9 +11,9 @@ import { readCdcReaderConfig } from '../../../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
 import type { SourceSession } from '../../../../cdc-reader/postgres/source-session.ts';
 import { runFirstStart } from '../../../../cdc-reader/startup/initial-snapshot.ts';
-import type { StartContext } from '../../../../cdc-reader/startup/start-up.ts';
+import type { StartContext } from '../../../../cdc-reader/startup/session.ts';
 import { haltIfTablesChanged } from '../../../../cdc-reader/startup/verified-checkpoint.ts';
-import { createLifeline } from '../../../../cdc-reader/supervise/lifeline.ts';
+import { createScope } from '../../../../cdc-reader/supervise/scope.ts';
 import { exampleCapture, exampleTable, visibleCapture } from '../../../support/examples/capture.ts';
 import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
 import { uuid } from '../../../support/examples/pgoutput-messages.ts';
@@ -138,7 +138,7 @@ describe('the first start', () => {
     };
     const context: StartContext = {
       config,
-      lifeline: createLifeline(),
+      scope: createScope(),
       logger,
       metrics: createReaderMetrics(createMetrics('test')),
       resources: new AsyncDisposableStack(),

@@ -3,7 +3,12 @@ import { describe, expect, it, vi } from 'vitest';
 import { toLsn } from '#schemas/lsn.ts';
 import { parseAdoptArguments } from '../../../../../tools/adopt/arguments.ts';
 import { formatSinkDone, formatSinkFacts } from '../../../../../tools/adopt/sink/adopt-sink.ts';
-import { findScanStart, formatSinkRepairs, planMove, type SinkPartition } from '../../../../../tools/adopt/sink/plan-sink.ts';
+import {
+  findScanStart,
+  formatSinkRepairs,
+  planMove,
+  type SinkPartition,
+} from '../../../../../tools/adopt/sink/plan-sink.ts';
 import { createPositionScan, type ScanResult } from '../../../../../tools/adopt/sink/position-scan.ts';
 import { createEvent } from '../../../../support/examples/order-placed-events.ts';
 

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { toLsn } from '#schemas/lsn.ts';
-import { createGroupCommit } from '../../cdc-reader/pipeline/group-commit.ts';
+import { type PreparedTransaction, Queue } from '../../cdc-reader/pipeline/queue.ts';
 import { restartDelayMs } from '../../cdc-reader/supervise/restart-policy.ts';
 
 const bounds = { maxOrders: 10, maxBytes: 1_000 };
@@ -15,11 +15,15 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.constant('advance' as const) },
 );
 
+/** What the queue does not ask about is missing. */
+const prepared = (size: Pick<PreparedTransaction, 'orders' | 'bytes' | 'endLsn' | 'isAlone'>) =>
+  size as PreparedTransaction;
+
 describe('group commit', () => {
   it('splits no transaction, keeps their order, keeps the bounds, and covers exactly what it holds', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const groups = createGroupCommit(bounds);
+        const groups = new Queue(bounds);
         const added: number[] = [];
         const taken: number[] = [];
         let position = 0n;
@@ -36,7 +40,7 @@ describe('group commit', () => {
             expect(transactions.some(({ isAlone }) => isAlone)).toBe(false);
           }
           expect(group.throughLsn).toBeGreaterThanOrEqual(transactions.at(-1)!.endLsn);
-          if (groups.isEmpty) expect(group.throughLsn).toBe(waitingThrough);
+          if (groups.isIdle) expect(group.throughLsn).toBe(waitingThrough);
           return true;
         };
         for (const one of steps) {
@@ -44,26 +48,26 @@ describe('group commit', () => {
             take();
           } else if (one === 'advance') {
             position += 1n;
-            if (!groups.isEmpty) waitingThrough = position;
+            if (!groups.isIdle) waitingThrough = position;
             groups.advance(toLsn(position));
           } else {
             position += 1n;
             waitingThrough = position;
             added.push(Number(position));
             const isAlone = one.orders > bounds.maxOrders || one.bytes > bounds.maxBytes;
-            groups.add({ ...one, isAlone, endLsn: toLsn(position) });
+            groups.add(prepared({ ...one, isAlone, endLsn: toLsn(position) }));
           }
         }
         while (take()) {}
         expect(taken).toEqual(added);
-        expect(groups).toMatchObject({ isEmpty: true, isFull: false, bytes: 0 });
+        expect(groups).toMatchObject({ isIdle: true, isFull: false, bytes: 0 });
       }),
     );
   });
 
   it('is full when more waits than the next two groups hold, and lets a transaction that asks for it go alone', () => {
-    const groups = createGroupCommit(bounds);
-    const add = (isAlone = false) => groups.add({ orders: 1, bytes: 10, endLsn: toLsn(1n), isAlone });
+    const groups = new Queue(bounds);
+    const add = (isAlone = false) => groups.add(prepared({ orders: 1, bytes: 10, endLsn: toLsn(1n), isAlone }));
     add();
     add(true);
     expect(groups.isFull).toBe(false);

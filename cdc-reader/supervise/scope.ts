@@ -2,7 +2,7 @@
 // next start tells from the checkpoint what happened. Guarantees: the first failure wins, and whoever waits through
 // `race` learns of it at once; nothing that was opened is left open.
 
-export interface Lifeline {
+export interface Scope {
   /** Ends this start; later calls change nothing. */
   fail(error: Error): void;
   /** Rejects with the first failure. */
@@ -18,7 +18,7 @@ export interface Lifeline {
   open<T>(resources: AsyncDisposableStack, create: () => Promise<T>, close: (opened: T) => Promise<void>): Promise<T>;
 }
 
-export function createLifeline(): Lifeline {
+export function createScope(): Scope {
   const { promise: failed, reject } = Promise.withResolvers<never>();
   failed.catch(() => {}); // nobody may be waiting just then; whoever does gets it all the same
   const controller = new AbortController();
