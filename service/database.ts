@@ -4,13 +4,13 @@
  * Guarantees: nobody waits for a connection longer than `acquireTimeoutMs`, or for an answer longer than the statement
  * limit and some grace, whatever the network does; closing ends as surely; a client that stops holds no lock for longer
  * than the idle limit; transactions are READ COMMITTED; bigint columns are bigints. Leaves to callers: what to do when
- * the database is away (service/database-away.ts tells), and that a COMMIT that failed so may have happened.
+ * the database is away (service/failure.ts tells), and that a COMMIT that failed so may have happened.
  */
 import type { ConnectionPool } from '@databases/pg';
 import databases, { sql } from '@databases/pg';
 import type { Logger } from './logger.ts';
 
-export { isDatabaseAway } from './database-away.ts';
+export { isDatabaseAway } from './failure.ts';
 
 /** Logged when a pooled connection ends by itself. */
 export const DATABASE_CONNECTION_LOST = 'database.connection-lost';

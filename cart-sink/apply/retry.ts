@@ -3,11 +3,11 @@
  *
  * Guarantees: transient errors are retried for ever, with back-off and jitter (I8); a COMMIT without an answer is never
  * assumed to have happened or not, the stored offset is read (I3, I6). Retrying a batch is safe: it only applies on top
- * of its expected offset. An error that is not known to be transient halts: a retry would loop on it, and skipping the
- * batch would lose orders. Time and randomness are arguments.
+ * of its expected offset. A cause that needs a person ends the session, so that another sink takes over. Any other error
+ * halts the partition at the one record that can't be applied: a retry would loop on it, and skipping it loses an order. Time and randomness are arguments.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { isDatabaseAway } from '#service/database-away.ts';
+import { causesOf, classifyFailure } from '#service/failure.ts';
 import { HaltError } from '#service/halt.ts';
 import { CommitOutcomeUnknownError, SinkDefectError } from '../errors.ts';
 import type { StoredOffset } from '../sql/consumer-offsets.ts';
@@ -23,46 +23,33 @@ export function backOffMs(attempt: number, random: () => number): number {
   return Math.round(full * (0.75 + 0.25 * random()));
 }
 
-/**
- * Transient beside "the database is away": rolled back because of other transactions (40), failures of its own system
- * (58), and two that a new connection meets during a failover: a password that is being changed (28) and a server that
- * does not have the database yet (3D000).
- */
-const ALSO_TRANSIENT = /^(40...|58...|28...|3D000)$/;
-
 /** A SQLSTATE or short name, for metrics; undefined if the error is not known to be transient. */
 export function findTransientReason(error: unknown): string | undefined {
   if (error instanceof HaltError) return undefined;
   if (error instanceof CommitOutcomeUnknownError) return 'outcome-unknown';
-  const sqlState = findSqlState(error);
-  const isTransient = isDatabaseAway(error) || (sqlState !== undefined && ALSO_TRANSIENT.test(sqlState));
-  return isTransient ? (sqlState ?? 'database-away') : undefined;
-}
-
-/** The SQLSTATE of an error or of the nearest of its causes that has one. */
-function findSqlState(error: unknown): string | undefined {
-  for (let current = error; current instanceof Error; current = current.cause) {
-    const { code } = current as { code?: unknown };
-    if (typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code)) return code;
-  }
-  return undefined;
+  const failure = classifyFailure(error);
+  return failure.kind === 'transient' ? failure.reason : undefined;
 }
 
 export interface RetryOptions {
   readonly random: () => number;
   readonly onRetry: (reason: string, error: unknown, waitMs: number) => void;
+  /** Called when work has succeeded that failed before. */
+  readonly onRecovered: () => void;
 }
 
 /** Retries `work` until it succeeds. Rejects when `signal` aborts, and with an error not known to be transient. */
 export async function retryTransient<T>(
   work: () => Promise<T>,
-  { random, onRetry }: RetryOptions,
+  { random, onRetry, onRecovered }: RetryOptions,
   signal: AbortSignal,
 ): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     signal.throwIfAborted();
     try {
-      return await work();
+      const result = await work();
+      if (attempt > 1) onRecovered();
+      return result;
     } catch (error) {
       const reason = findTransientReason(error);
       if (reason === undefined) throw error;
@@ -78,15 +65,15 @@ export type RetriedResult =
   | BatchResult
   /** Aborted before the batch was applied or fenced: what the database holds is unknown, so nothing may follow. */
   | { readonly kind: 'interrupted' }
-  /** Ran into a time limit: a smaller batch may succeed where this one never would. */
-  | { readonly kind: 'too-slow' };
+  /** Ran into a time limit, or one of its records can't be applied: a smaller batch may succeed where this one never would. */
+  | { readonly kind: 'too-large' };
 
 export interface BatchIo {
   readonly apply: (batch: Batch) => Promise<BatchResult>;
   readonly readStored: () => Promise<StoredOffset | undefined>;
 }
 
-/** @throws HaltError: continuity is broken, or the error is not known to be transient */
+/** @throws HaltError: continuity is broken, or nobody knows the error; else what waits for a person */
 export async function applyWithRetry(
   batch: Batch,
   io: BatchIo,
@@ -94,9 +81,9 @@ export async function applyWithRetry(
   signal: AbortSignal,
 ): Promise<RetriedResult> {
   let isOutcomeUnknown = false;
-  let isTooSlow = false;
+  let isTooLarge = false;
   const attempt = async (): Promise<RetriedResult> => {
-    if (isTooSlow) return { kind: 'too-slow' };
+    if (isTooLarge) return { kind: 'too-large' };
     try {
       if (isOutcomeUnknown) {
         const outcome = findOutcome(batch, await io.readStored());
@@ -106,10 +93,13 @@ export async function applyWithRetry(
       return await io.apply(batch);
     } catch (error) {
       if (error instanceof CommitOutcomeUnknownError) isOutcomeUnknown = true;
-      isTooSlow = !isOutcomeUnknown && isTimeLimit(error) && batch.entries.length > 1;
-      const isTransient = findTransientReason(error) !== undefined;
-      if (isTransient || error instanceof HaltError) throw error;
-      throw new SinkDefectError({ ...batch, offset: batch.expectedOffset }, error);
+      if (isOutcomeUnknown || error instanceof HaltError) throw error;
+      const isDefect = classifyFailure(error).kind === 'unknown';
+      if (batch.entries.length > 1) {
+        isTooLarge = isTimeLimit(error);
+        if (isDefect) return { kind: 'too-large' };
+      }
+      throw isDefect ? new SinkDefectError({ ...batch, offset: batch.expectedOffset }, error) : error;
     }
   };
   try {
@@ -122,8 +112,7 @@ export async function applyWithRetry(
 
 /** The statement or transaction ran into its time limit. */
 function isTimeLimit(error: unknown): boolean {
-  const sqlState = findSqlState(error);
-  return sqlState === '57014' || sqlState === '25P04';
+  return [...causesOf(error)].some((cause) => /^(57014|25P04)$/.test(String((cause as { code?: unknown }).code)));
 }
 
 /** What became of a batch whose COMMIT was not answered; undefined if it was not applied. */

@@ -13,6 +13,7 @@ import { readStored, takeOwnership } from '../apply/ownership.ts';
 import { applyWithRetry, type RetryOptions, retryTransient } from '../apply/retry.ts';
 import type { CartSinkConfig } from '../config.ts';
 import type { SinkReporter } from '../metrics.ts';
+import { recordHalt } from '../sql/consumer-offsets.ts';
 import { GroupSession, type SessionOptions } from './group-session.ts';
 import { OwnedPartition } from './owned-partition.ts';
 import type { AdmitReplay } from './replay-admission.ts';
@@ -76,6 +77,16 @@ export function joinGroup(
     readRanges: (topic) => log.readOffsets(topic),
     createPartition,
     onPaused: reporter.paused,
+    onHalted: (ownership, error) => {
+      reporter.partitionHalted(ownership, error);
+      // For audit and replay; that it is not stored changes nothing here.
+      database.pool.query(recordHalt(consumerGroup, ownership, error)).catch((cause) => {
+        logger.warn(
+          { event: 'sink.halt-not-stored', err: cause },
+          'Audit and replay can’t read why a partition has halted.',
+        );
+      });
+    },
     onAssigned: (owned, lost) => {
       context.onState('consuming');
       reporter.assigned(owned, lost);

@@ -150,7 +150,7 @@ it('goods are neither lost nor made while replays under changing rules give back
         apply: () => applyBatch(carts.database, batch, pick(rules)),
         readStored: () => readStored(carts.database.pool, TEST_GROUP, batch),
       };
-      const options = { onRetry: () => undefined, random: Math.random };
+      const options = { onRecovered: () => undefined, onRetry: () => undefined, random: Math.random };
       const result = await applyWithRetry(batch, io, options, new AbortController().signal);
       expect(result).toMatchObject({ kind: 'applied' });
       changed += (result as { changed: number }).changed;
