@@ -129,7 +129,7 @@ export const systemErrors: Readonly<Record<string, Row>> = {
   ),
 };
 
-const CERTIFICATE = [
+export const CERTIFICATE = [
   'TLS_CERTIFICATE',
   'The server’s certificate was not accepted: correct the host name, the CA file, or renew the certificate.',
 ] as const;
@@ -138,7 +138,7 @@ const CERTIFICATE = [
 const CERTIFICATE_CODE =
   /\b(UNABLE_TO_(GET_ISSUER_CERT(_LOCALLY)?|GET_CRL|DECRYPT_C(ERT|RL)_SIGNATURE|DECODE_ISSUER_PUBLIC_KEY|VERIFY_LEAF_SIGNATURE)|(CERT|CRL)_(SIGNATURE_FAILURE|NOT_YET_VALID|HAS_EXPIRED)|ERROR_IN_C(ERT|RL)_[A-Z_]+_FIELD|(DEPTH_ZERO_)?SELF_SIGNED_CERT(_IN_CHAIN)?|CERT_(CHAIN_TOO_LONG|REVOKED|UNTRUSTED|REJECTED)|INVALID_(CA|PURPOSE)|PATH_LENGTH_EXCEEDED|HOSTNAME_MISMATCH|ERR_TLS_CERT_ALTNAME_INVALID)\b/;
 const TLS_CODE = /\b(ERR_SSL_[A-Z0-9_]+|ERR_TLS_[A-Z0-9_]+|EPROTO)\b/;
-const TLS = [
+export const TLS = [
   'TLS_HANDSHAKE',
   'The two sides don’t speak TLS alike: one of them has it switched off, or their versions or certificates differ.',
 ] as const;
