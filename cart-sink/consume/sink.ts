@@ -36,13 +36,13 @@ const WORKS_AFTER_MS = 10_000;
 /** Joining again takes about three seconds. */
 const REJOIN_GRACE_MS = 5_000;
 
+interface SinkOptions extends Pick<SessionContext, 'config' | 'database' | 'reporter' | 'logger'> {
+  readonly halt: HaltState;
+  readonly health: PipelineHealth;
+}
+
 /** `database` has a connection for each partition that is applied at a time, and one to take partitions over. */
-export function createSink(
-  options: Pick<SessionContext, 'config' | 'database' | 'reporter' | 'logger'> & {
-    readonly halt: HaltState;
-    readonly health: PipelineHealth;
-  },
-) {
+export function createSink(options: SinkOptions) {
   const { database, reporter, halt, health } = options;
   const closing = new AbortController();
   const retry: RetryOptions = {
@@ -65,25 +65,7 @@ export function createSink(
     admitReplay: createReplayAdmission(RULE_VERSION, (runId, signal) =>
       retryTransient(() => readCancelled(database.pool, runId), retry, signal),
     ),
-    reporter: {
-      ...reporter,
-      applied: (...applied) => {
-        health.working();
-        reporter.applied(...applied);
-      },
-      partitionHalted: (partition, error) => {
-        halt.haltPartition(error);
-        reporter.partitionHalted(partition, error);
-      },
-      assigned: (...assigned) => {
-        halt.releasePartitions();
-        reporter.assigned(...assigned);
-      },
-      left: () => {
-        halt.releasePartitions();
-        reporter.left();
-      },
-    },
+    reporter: observe(options),
     onState: (next) => {
       state = next;
       stateSinceMs = performance.now();
@@ -91,7 +73,9 @@ export function createSink(
       if (next !== 'consuming') return;
       hasConsumed = true;
       if (health.current()?.kind === 'transient') health.working();
-      worksTimer = setTimeout(health.working, WORKS_AFTER_MS);
+      worksTimer = setTimeout(() => {
+        if (health.current()?.kind === 'waiting') health.working();
+      }, WORKS_AFTER_MS);
     },
   };
   const onOpen = (session: OpenSession): void => {
@@ -129,6 +113,29 @@ export function createSink(
       closing.abort();
       open?.session.end({ kind: 'closed' });
       await running;
+    },
+  };
+}
+
+/** Lets the sink's health and halts follow what a session reports. */
+function observe({ reporter, halt, health }: SinkOptions): SessionContext['reporter'] {
+  return {
+    ...reporter,
+    applied: (...applied) => {
+      health.working();
+      reporter.applied(...applied);
+    },
+    partitionHalted: (partition, error) => {
+      halt.haltPartition(error);
+      reporter.partitionHalted(partition, error);
+    },
+    assigned: (...assigned) => {
+      halt.releasePartitions();
+      reporter.assigned(...assigned);
+    },
+    left: () => {
+      halt.releasePartitions();
+      reporter.left();
     },
   };
 }
