@@ -4,14 +4,14 @@
  * Guarantees, whatever the network does: a wait for a connection ends after `acquireTimeoutMs`, a wait for a result after
  * the statement timeout and a grace, `close` after a few seconds; a client that stops holds no lock for longer than the
  * idle limit; transactions are READ COMMITTED; bigint columns are bigints. Leaves to callers: what to do while the
- * database is unavailable (database-away.ts classifies errors), and that a COMMIT which failed so may have happened.
+ * database is unavailable (failure.ts classifies errors), and that a COMMIT which failed so may have happened.
  */
 import type { ConnectionPool } from '@databases/pg';
 import databases, { sql } from '@databases/pg';
 import { resolvesWithin, withDeadline } from './deadline.ts';
 import type { Logger } from './logger.ts';
 
-export { isDatabaseAway } from './database-away.ts';
+export { isDatabaseAway } from './failure.ts';
 
 /** Logged when a pooled connection was closed by the server or the network. */
 export const DATABASE_CONNECTION_LOST = 'database.connection-lost';

@@ -37,6 +37,8 @@ export interface HttpServerOptions {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly readiness: () => Promise<Readiness> | Readiness;
+  /** The answer of GET /health/pipeline; by default that of readiness. */
+  readonly pipeline?: () => Promise<Readiness> | Readiness;
   /** With it, the OpenAPI description is served at /docs and /docs/json. */
   readonly docs?: { readonly title: string; readonly description: string };
   readonly bodyLimitBytes?: number;
@@ -85,7 +87,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   closeConnectionsWhileStopping(app);
   measureRequests(app, metrics);
   if (options.docs !== undefined) await addOpenApi(app, options.docs);
-  addOperationsRoutes(app, { metrics, readiness: options.readiness });
+  const { readiness, pipeline = readiness } = options;
+  addOperationsRoutes(app, { metrics, readiness, pipeline });
 
   return {
     app,

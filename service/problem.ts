@@ -7,7 +7,7 @@
 import { STATUS_CODES } from 'node:http';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { isDatabaseAway, isTransactionConflict } from './database-away.ts';
+import { isDatabaseAway, isTransactionConflict } from './failure.ts';
 
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
 

@@ -77,23 +77,40 @@ const readySchema = {
   summary: 'Can the service do its work?',
   response: { 200: state.describe('It can'), 503: state.describe('It can not; the body names the reason') },
 };
+const pipelineSchema = {
+  tags,
+  summary: 'Does the pipeline of this service work?',
+  response: {
+    200: state.describe('It works, has nothing to do, or stands by'),
+    503: state.describe('It retries for more than five seconds, waits for a person, or has halted; the body names why'),
+  },
+};
 const metricsSchema = { tags, summary: 'Prometheus metrics' };
 
 export function addOperationsRoutes(
   app: ZodFastifyInstance,
-  options: { metrics: Metrics; readiness: () => Promise<Readiness> | Readiness },
+  options: {
+    metrics: Metrics;
+    readiness: () => Promise<Readiness> | Readiness;
+    pipeline: () => Promise<Readiness> | Readiness;
+  },
 ): void {
   app.get('/health/live', { schema: liveSchema }, () => ({ status: 'alive' }));
 
-  app.get('/health/ready', { schema: readySchema }, async (_request, reply) => {
-    const { ready, body } = await options.readiness();
-    // As text: the response schema can't serialize a bigint.
-    const text = JSON.stringify(body, (_key, value) => (typeof value === 'bigint' ? value.toString() : value));
-    return reply
-      .code(ready ? 200 : 503)
-      .type('application/json')
-      .send(text as never);
-  });
+  for (const [path, schema, read] of [
+    ['/health/ready', readySchema, options.readiness],
+    ['/health/pipeline', pipelineSchema, options.pipeline],
+  ] as const) {
+    app.get(path, { schema }, async (_request, reply) => {
+      const { ready, body } = await read();
+      // As text: the response schema can't serialize a bigint.
+      const text = JSON.stringify(body, (_key, value) => (typeof value === 'bigint' ? value.toString() : value));
+      return reply
+        .code(ready ? 200 : 503)
+        .type('application/json')
+        .send(text as never);
+    });
+  }
 
   app.get('/metrics', { schema: metricsSchema }, async (_request, reply) =>
     reply.type(options.metrics.registry.contentType).send(await options.metrics.render()),

@@ -150,7 +150,8 @@ it('goods are neither lost nor made while replays under changing rules give back
         apply: () => applyBatch(carts.database, batch, pick(rules)),
         readStored: () => readStored(carts.database.pool, TEST_GROUP, batch),
       };
-      const result = await applyWithRetry(batch, io, () => undefined, new AbortController().signal);
+      const report = { onRetry: () => undefined, onRecovered: () => undefined };
+      const result = await applyWithRetry(batch, io, report, new AbortController().signal);
       expect(result).toMatchObject({ kind: 'applied' });
       changed += (result as { changed: number }).changed;
     }
