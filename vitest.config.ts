@@ -20,42 +20,24 @@ const real = {
   testTimeout: 120_000,
   hookTimeout: 180_000,
   pool: 'forks' as const,
-  globalSetup: ['test/support/global-setup.ts'],
+  globalSetup: ['test/support/stack/global-setup.ts'],
 };
 
 /** Faults beyond those that every change is checked against, and what takes minutes for one promise. */
 const matrix = [
-  'test/fault/reader-halts.test.ts',
-  'test/fault/reader-first-start.test.ts',
-  'test/fault/source-restarts.test.ts',
-  'test/fault/source-restores.test.ts',
-  'test/fault/source-transactions.test.ts',
-  'test/fault/source-slots.test.ts',
-  'test/fault/source-failover.test.ts',
-  'test/fault/source-silence.test.ts',
-  'test/fault/kafka-answers.test.ts',
-  'test/fault/kafka-cluster.test.ts',
-  'test/fault/kafka-topics.test.ts',
-  'test/fault/sink-database-limits.test.ts',
-  'test/fault/sink-outage.test.ts',
-  'test/fault/sink-zombies.test.ts',
-  'test/fault/pressure.test.ts',
-  'test/fault/disaster-*.test.ts',
-  'test/integration/adopt.test.ts',
-  'test/integration/kafka-leader-moves.test.ts',
-  'test/integration/replay-property.test.ts',
-  'test/integration/reader-replay-window.test.ts',
+  'test/fault/reader/{first-start,halts}.test.ts',
+  'test/fault/sink/{database-limits,outage,zombies}.test.ts',
+  'test/fault/{disaster,kafka,source}/*.test.ts',
+  'test/integration/cdc-reader/replay-window.test.ts',
+  'test/integration/kafka/leader-moves.test.ts',
+  'test/integration/tools/{adopt,replay-property}.test.ts',
 ];
 
 /** What can be done to the captured tables, in every situation: hundreds of cases, each with a reader of its own (class K). */
 const capture = [
-  'test/fault/tables-changed.test.ts',
-  'test/fault/tables-published.test.ts',
-  'test/fault/tables-unharmed.test.ts',
-  'test/fault/visibility.test.ts',
-  'test/fault/bad-rows.test.ts',
-  'test/fault/upgrade-checkpoint.test.ts',
-  'test/integration/tables-replaced.test.ts',
+  'test/fault/reader/upgrade-checkpoint.test.ts',
+  'test/fault/tables/!(smoke).test.ts',
+  'test/integration/tools/tables-replaced.test.ts',
 ];
 const elsewhere = [...matrix, ...capture];
 

@@ -2,10 +2,12 @@
  * The errors of the sink: why it halts (I11), with the positions and the repairing command, and why a batch must be
  * looked up or a partition taken over again.
  *
- * Guarantees: after a HaltError the sink consumes nothing more until a person has acted; carts are still served. Leaves
- * to apply/retry.ts: everything transient.
+ * Guarantees: after a HaltError the sink consumes nothing more of what it concerns (one partition, or everything) until a
+ * person has acted; carts are still served. Leaves to apply/retry.ts: everything transient.
  */
+import { classifyKafkaFailure } from '#kafka/failure.ts';
 import { formatPosition, type Position } from '#schemas/position.ts';
+import type { Failure } from '#service/failure.ts';
 import { HaltError } from '#service/halt.ts';
 
 interface Place {
@@ -31,6 +33,7 @@ const ADOPT =
 /** Retention, a person or the deletion of the topic removed records that were never applied. */
 export class RecordsLostError extends HaltError {
   readonly code = 'RECORDS_LOST';
+  override readonly scope = 'partition';
 
   constructor(lost: Place & { expected: bigint; earliest: bigint; lastCommitLsn: string | null }) {
     const from = lost.lastCommitLsn ?? '0/0';
@@ -74,6 +77,7 @@ export class OffsetWentBackError extends HaltError {
 /** A record was written with a schema that this program does not have. Parking it would lose an order. */
 export class UnknownEventSchemaError extends HaltError {
   readonly code = 'UNKNOWN_SCHEMA';
+  override readonly scope = 'partition';
 
   constructor(record: Place & { offset: bigint }, cause: Error) {
     super(
@@ -87,6 +91,7 @@ export class UnknownEventSchemaError extends HaltError {
 /** A permanent error on records that could be read. A retry would fail again, going on would lose the records. */
 export class SinkDefectError extends HaltError {
   readonly code = 'SINK_DEFECT';
+  override readonly scope = 'partition';
 
   constructor(batch: Place & { offset: bigint }, cause: unknown) {
     super(
@@ -161,4 +166,21 @@ export class PartitionNotTakenError extends Error {
         'it. No partition was taken over; the sink joins the group again',
     );
   }
+}
+
+/** The session ended by itself: fenced, or Kafka and the carts database seem to have diverged. The next one decides. */
+export class SessionEndedError extends Error {
+  readonly code = 'SESSION_ENDED';
+  override readonly name = 'SessionEndedError';
+
+  constructor(why: string) {
+    super(`The consumer-group session ended (${why}); the sink joins the group again`);
+  }
+}
+
+/** What follows a failure of the sink. */
+export function classifySinkFailure(error: unknown): Failure {
+  if (error instanceof CommitOutcomeUnknownError) return { kind: 'transient', reason: 'outcome-unknown' };
+  if (error instanceof SessionEndedError) return { kind: 'transient', reason: error.code };
+  return classifyKafkaFailure(error);
 }

@@ -10,13 +10,14 @@ import { createDatabase } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
 import { createLogger, type Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
+import { createPipelineHealth } from '#service/pipeline-health.ts';
 import { type RunningService, runService } from '#service/shutdown.ts';
-import { retryTransient } from './apply/retry.ts';
 import { forgetOldKeys } from './cart-api/forget-keys.ts';
-import { createDatabaseProbe, formatReadiness } from './cart-api/readiness.ts';
+import { createDatabaseProbe, formatPipeline, formatReadiness, type SinkCondition } from './cart-api/readiness.ts';
 import { createCartServer } from './cart-api/server.ts';
 import { type CartSinkConfig, readCartSinkConfig } from './config.ts';
 import { createSink, type Sink } from './consume/sink.ts';
+import { classifySinkFailure } from './errors.ts';
 import { createSinkReporter } from './metrics.ts';
 import { migrateCarts } from './migrate-carts.ts';
 import { checkTables } from './sql/check-tables.ts';
@@ -64,6 +65,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const logger = createLogger(SERVICE, config.logLevel);
   const metrics = createMetrics(SERVICE);
   const halt = createHaltState(metrics, logger);
+  const health = createPipelineHealth({ metrics, logger, classify: classifySinkFailure });
   const reporter = createSinkReporter(metrics, logger);
   const databases = openDatabases(config, logger);
   const probeDatabase = createDatabaseProbe(() => databases.carts.pool.query(checkTables));
@@ -71,6 +73,12 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   let migrated = false;
   let sink: Sink | undefined;
 
+  const condition = (): Omit<SinkCondition, 'database'> => ({
+    migrated,
+    sink,
+    topics: [config.ordersTopic, config.replayTopic],
+    halt: halt.current(),
+  });
   const server = await createCartServer({
     host: config.host,
     port: config.port,
@@ -78,37 +86,39 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     logger,
     metrics,
     isMigrated: () => migrated,
-    readiness: async () =>
-      formatReadiness({
-        database: await probeDatabase(),
-        migrated,
-        sink,
-        topics: [config.ordersTopic, config.replayTopic],
-        halt: halt.current(),
-      }),
+    readiness: async () => formatReadiness({ ...condition(), database: await probeDatabase() }),
+    pipeline: () => formatPipeline(condition(), health),
   });
   await server.listen();
 
-  const prepareTables = async (): Promise<void> => {
-    if (config.migrate) {
-      const migrate = () => migrateCarts({ databaseUrl: config.cartDatabaseUrl, logger });
-      await retryTransient(migrate, { random: Math.random, onRetry: reporter.retrying }, closing.signal);
-      return;
+  // A migration that fails is tried for ever: the cause is gone one day, and the carts need this process until then.
+  const migrate = async (): Promise<void> => {
+    for (;;) {
+      try {
+        await migrateCarts({ databaseUrl: config.cartDatabaseUrl, logger });
+        return health.working();
+      } catch (error) {
+        const { name } = health.failed(error);
+        const waitMs = Math.round(health.delayMs(Math.random()));
+        reporter.retrying(name, error, waitMs);
+        await delay(waitMs, undefined, { signal: closing.signal });
+      }
     }
+  };
+  const awaitTables = async (): Promise<void> => {
     while ((await probeDatabase()) !== 'reachable') {
       await delay(CHECK_TABLES_EVERY_MS, undefined, { signal: closing.signal });
     }
   };
   const consume = async (): Promise<void> => {
-    await prepareTables();
+    await (config.migrate ? migrate() : awaitTables());
     if (closing.signal.aborted) return;
     migrated = true;
-    sink = createSink({ config, database: databases.sink, halt, reporter, logger });
+    sink = createSink({ config, database: databases.sink, halt, health, reporter, logger });
     // Over the sink's connections, so that no shopper's request waits for one.
     await forgetOldKeys({ database: databases.sink.pool, logger, metrics, signal: closing.signal });
   };
-  // A migration that fails permanently ends the process, as an unhandled rejection: there is nothing to serve. One that
-  // is running when the process is stopped is cut off with it, and its transaction rolled back.
+  // A migration that is running when the process is stopped is cut off with it, and its transaction rolled back.
   consume().catch((error) => {
     if (!closing.signal.aborted) throw error;
   });

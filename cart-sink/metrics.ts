@@ -5,6 +5,7 @@
  */
 
 import type { ReplayStamp } from '#schemas/replay/records.ts';
+import type { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
 import type { AppliedCounts, Batch } from './apply/apply-batch.ts';
@@ -60,6 +61,11 @@ function registerMetrics({ counter, gauge, histogram }: Metrics) {
       'tillstream_sink_lag_seconds',
       'Age of the last applied order while there is a lag, else 0',
       place,
+    ),
+    halted: gauge(
+      'tillstream_halted_partitions',
+      '1 for a partition that this sink owns and has halted, for the reason named by code',
+      ['code', ...place],
     ),
     partitions: gauge('tillstream_sink_assigned_partitions', 'Partitions that this sink owns'),
     rebalances: counter('tillstream_sink_rebalances_total', 'Assignments received from the consumer group'),
@@ -119,6 +125,7 @@ function createSessionReporter(sink: SinkMetrics, logger: Logger) {
   return {
     assigned: (owned: readonly Ownership[], lost: readonly TopicPartition[]): void => {
       sink.rebalances.inc();
+      sink.halted.reset();
       sink.partitions.set(owned.length);
       for (const { topic, partition } of lost) {
         for (const gauge of [sink.lagRecords, sink.lagSeconds, sink.replayPaused]) gauge.remove({ topic, partition });
@@ -145,6 +152,9 @@ function createSessionReporter(sink: SinkMetrics, logger: Logger) {
           `${RULE_VERSION}. Deploy sinks with version ${ruleVersion}, or cancel the run. The live topic continues.`,
       );
     },
+    partitionHalted: ({ topic, partition }: TopicPartition, { code }: HaltError): void => {
+      sink.halted.set({ code, topic, partition }, 1);
+    },
     lag: (lags: readonly PartitionLag[]): void => {
       for (const { topic, partition, records, seconds } of lags) {
         sink.lagRecords.set({ topic, partition }, Number(records));
@@ -166,7 +176,7 @@ function createSessionReporter(sink: SinkMetrics, logger: Logger) {
     /** The group was left: this sink owns nothing any more. */
     left: (): void => {
       sink.partitions.set(0);
-      for (const gauge of [sink.lagRecords, sink.lagSeconds, sink.replayPaused]) gauge.reset();
+      for (const gauge of [sink.lagRecords, sink.lagSeconds, sink.replayPaused, sink.halted]) gauge.reset();
     },
   };
 }

@@ -1,12 +1,10 @@
-// What the reader tells about itself: the constant names of its log events, and its metrics. LSN distances are bytes
-// of WAL. Lag counts from what Kafka has committed, not from what was received, to where the server's log ends, not to
-// what it has sent: it shows a backlog that the reader can't see (lag-sampler.ts).
-
+// What the reader reports: the constant names of its log events, and its metrics. LSN distances are bytes of WAL. Lag
+// counts from what Kafka has committed, not from what was received, to the end of the server's WAL, not to what was sent:
+// it shows a backlog that the reader can't see (lag-sampler.ts).
 import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { Metrics } from '#service/metrics.ts';
-import type { Group } from './pipeline/group-commit.ts';
-import type { PreparedTransaction } from './pipeline/prepare-transaction.ts';
+import type { Group, Queue } from './pipeline/queue.ts';
 
 export const READER_STREAMING = 'reader.streaming';
 export const READER_STANDBY = 'reader.standby';
@@ -26,14 +24,29 @@ export type ReaderMetrics = ReturnType<typeof createReaderMetrics>;
 
 /** @param nowMs milliseconds since 1970, to compare with the time of a commit */
 export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date.now) {
+  return {
+    ignoredChanges: metrics.counter(
+      'tillstream_reader_ignored_changes_total',
+      'Changes of published tables that are not order inserts, by reason',
+      ['reason'],
+    ),
+    droppedTransactions: metrics.counter(
+      'tillstream_reader_dropped_transactions_total',
+      'Transactions received again after a restart, and dropped because they were published',
+    ),
+    restarts: metrics.counter('tillstream_reader_restarts_total', 'Restarts after a failure, by reason', ['reason']),
+    streaming: metrics.gauge('tillstream_reader_streaming', '1 while this reader holds the slot and publishes'),
+    ...createPublishMetrics(metrics),
+    ...createLagMetrics(metrics, nowMs),
+    ...createReplayMetrics(metrics),
+  };
+}
+
+function createPublishMetrics(metrics: Metrics) {
   const orders = metrics.counter('tillstream_reader_orders_published_total', 'Orders that Kafka has committed');
   const transactions = metrics.counter(
     'tillstream_reader_transactions_published_total',
     'Database transactions with orders that Kafka has committed',
-  );
-  const kafkaTransactions = metrics.counter(
-    'tillstream_reader_kafka_transactions_total',
-    'Kafka transactions committed, those without events included',
   );
   const groupOrders = metrics.histogram(
     'tillstream_reader_group_orders',
@@ -42,18 +55,36 @@ export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date
     [1, 2, 5, 10, 50, 100, 500, 1_000, 2_000, 4_000, 10_000, 100_000, 1_000_000],
   );
   const publishSeconds = metrics.histogram('tillstream_reader_publish_seconds', 'Duration of one Kafka transaction');
-  const lagBytes = metrics.gauge(
-    'tillstream_reader_lag_bytes',
-    'WAL between what is published and what the server has',
+  return {
+    publishedGroup(group: Group, seconds: number): void {
+      orders.inc(group.orders);
+      transactions.inc(group.transactions.length);
+      groupOrders.observe(group.orders);
+      publishSeconds.observe(seconds);
+    },
+    /** Orders of the initial snapshot: they have no transaction, and no place in the stream. */
+    publishedSnapshot(count: number): void {
+      orders.inc(count);
+    },
+  };
+}
+
+function createLagMetrics(metrics: Metrics, nowMs: () => number) {
+  const kafkaTransactions = metrics.counter(
+    'tillstream_reader_kafka_transactions_total',
+    'Kafka transactions committed, those without events included',
   );
+  const lagBytes = metrics.gauge('tillstream_reader_lag_bytes', 'WAL written by the server and not yet published');
   const lagSeconds = metrics.gauge(
     'tillstream_reader_lag_seconds',
-    'Age of the oldest commit that waits to be published; 0 when none does',
+    'Age of the oldest commit that is received and not yet published; 0 when there is none',
   );
   const throughGauge = metrics.gauge(
     'tillstream_reader_through_lsn',
-    'Everything before this WAL position is published',
+    'WAL position before which everything is published',
   );
+  const pendingBytes = metrics.gauge('tillstream_reader_in_flight_bytes', 'Event bytes received and not yet published');
+  const retainedBytes = metrics.gauge('tillstream_reader_retained_wal_bytes', 'WAL that the slot keeps on the server');
   let throughLsn: Lsn = LSN_ZERO;
   let serverLsn: Lsn = LSN_ZERO;
   let oldestCommitAt: bigint | undefined;
@@ -62,27 +93,61 @@ export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date
     lagBytes.set(serverLsn > throughLsn ? Number(serverLsn - throughLsn) : 0);
     lagSeconds.set(oldestCommitAt === undefined ? 0 : Math.max(0, nowMs() - Number(oldestCommitAt / 1000n)) / 1000);
   };
-  const waitingBytes = metrics.gauge('tillstream_reader_in_flight_bytes', 'Event bytes received and not yet published');
-  const retainedBytes = metrics.gauge('tillstream_reader_retained_wal_bytes', 'WAL that the slot keeps on the server');
+  return {
+    /** The resume position: nothing is committed by that. */
+    continued(checkpoint: Checkpoint): void {
+      throughLsn = checkpoint.throughLsn;
+      setLag();
+    },
+    published(checkpoint: Checkpoint): void {
+      kafkaTransactions.inc();
+      throughLsn = checkpoint.throughLsn;
+      setLag();
+    },
+    /** What has been received and is not published. */
+    pending({ bytes, oldest }: Pick<Queue, 'bytes' | 'oldest'>): void {
+      pendingBytes.set(bytes);
+      oldestCommitAt = oldest?.committedAt;
+      setLag();
+    },
+    /** What was received will be received again: it is not held any more, and is pending all the same. */
+    pendingDropped(): void {
+      pendingBytes.set(0);
+    },
+    /** The end of the server's WAL, and its slot. What the slot has confirmed was published before. */
+    sampled(flushLsn: Lsn, slot: { confirmedFlushLsn: Lsn | null; retainedBytes: bigint | null } | null): void {
+      serverLsn = flushLsn;
+      throughLsn = maxLsn(throughLsn, slot?.confirmedFlushLsn ?? LSN_ZERO);
+      retainedBytes.set(Number(slot?.retainedBytes ?? 0n));
+      setLag();
+    },
+    /** The server has sent all before `walEnd`. */
+    receivedLsn(walEnd: Lsn): void {
+      serverLsn = maxLsn(serverLsn, walEnd);
+      setLag();
+    },
+  };
+}
+
+function createReplayMetrics(metrics: Metrics) {
   const oldestReplayable = metrics.gauge(
     'tillstream_reader_replay_oldest_lsn',
-    'The WAL position from which on everything can be replayed, by source; absent when nothing can',
+    'Oldest WAL position from which everything can be replayed, by source; absent when nothing can',
     ['source'],
   );
-  const windowBytes = metrics.gauge('tillstream_reader_replay_window_bytes', 'WAL from where the replay window begins');
+  const windowBytes = metrics.gauge('tillstream_reader_replay_window_bytes', 'WAL that the replay window holds');
   const windowSeconds = metrics.gauge(
     'tillstream_reader_replay_window_seconds',
-    'How long ago about the oldest transaction of the replay window was published',
+    'Approximate age of the oldest transaction of the replay window',
   );
   const setOldest = (source: 'wal' | 'kafka', oldestLsn: Lsn | null): void => {
     if (oldestLsn === null) oldestReplayable.remove({ source });
     else oldestReplayable.set({ source }, Number(oldestLsn));
   };
-
   return {
     replayWindowLost: metrics.counter(
       'tillstream_reader_replay_window_lost_total',
-      'Window slots that were made anew because the old one was missing, lost or over its limit, by reason',
+      'Window slots recreated because the old one was missing, lost or over its limit, by reason',
       ['reason'],
     ),
     replayWindowFailures: metrics.counter(
@@ -96,62 +161,9 @@ export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date
       windowBytes.set(keptBytes);
       windowSeconds.set(seconds);
     },
-    /** null: nothing can be had from Kafka for sure. */
+    /** null: nothing can be replayed from Kafka for sure. */
     replayableFromKafka(oldestLsn: Lsn | null): void {
       setOldest('kafka', oldestLsn);
-    },
-    ignoredChanges: metrics.counter(
-      'tillstream_reader_ignored_changes_total',
-      'Changes of published tables that are not order inserts, by reason',
-      ['reason'],
-    ),
-    droppedTransactions: metrics.counter(
-      'tillstream_reader_dropped_transactions_total',
-      'Transactions received again after a restart, and dropped because they were published',
-    ),
-    restarts: metrics.counter('tillstream_reader_restarts_total', 'Starts after a failure, by reason', ['reason']),
-    streaming: metrics.gauge('tillstream_reader_streaming', '1 while this reader holds the slot and publishes'),
-    /** Where publishing goes on from: nothing is committed by that. */
-    continued(checkpoint: Checkpoint): void {
-      throughLsn = checkpoint.throughLsn;
-      setLag();
-    },
-    published(checkpoint: Checkpoint): void {
-      kafkaTransactions.inc();
-      throughLsn = checkpoint.throughLsn;
-      setLag();
-    },
-    publishedGroup(group: Group<PreparedTransaction>, seconds: number): void {
-      orders.inc(group.orders);
-      transactions.inc(group.transactions.length);
-      groupOrders.observe(group.orders);
-      publishSeconds.observe(seconds);
-    },
-    /** Orders that were there before the slot; they have no transaction, and no place in the stream. */
-    publishedSnapshot(count: number): void {
-      orders.inc(count);
-    },
-    /** What has been received and is not published; `committedAt` of the oldest of it, in microseconds since 1970. */
-    waiting(bytes: number, committedAt: bigint | undefined): void {
-      waitingBytes.set(bytes);
-      oldestCommitAt = committedAt;
-      setLag();
-    },
-    /** What was received will be received again: it is not held any more, and waits all the same. */
-    inFlightDropped(): void {
-      waitingBytes.set(0);
-    },
-    /** Where the server's log ends, and where the slot stands. What the slot has confirmed was published before. */
-    sampled(flushLsn: Lsn, slot: { confirmedFlushLsn: Lsn | null; retainedBytes: bigint | null } | null): void {
-      serverLsn = flushLsn;
-      throughLsn = maxLsn(throughLsn, slot?.confirmedFlushLsn ?? LSN_ZERO);
-      retainedBytes.set(Number(slot?.retainedBytes ?? 0n));
-      setLag();
-    },
-    /** The server has sent all before `walEnd`. */
-    receivedLsn(walEnd: Lsn): void {
-      serverLsn = maxLsn(serverLsn, walEnd);
-      setLag();
     },
   };
 }

@@ -11,13 +11,13 @@ import { LogReadDeadlineError } from './errors.ts';
 export interface CheckpointTopic {
   /**
    * Reads the newest committed record of the slot. Both fields are null if there is none; `record` is null if a tombstone
-   * deleted it. Reads to the high watermark, or, as `settled`, to the last stable offset: a reader that has not fenced its
+   * deleted it. Reads to the high watermark, or, as `last_stable_offset`, to the last stable offset: a reader that has not fenced its
    * predecessor can't wait for a transaction which that one may have left open. Throws {@link CheckpointHiddenError}
    * after `deadlineMs`, and what `KafkaLog` throws.
    */
   read(
     deadlineMs: number,
-    through?: 'high_watermark' | 'settled',
+    through?: 'high_watermark' | 'last_stable_offset',
   ): Promise<{ record: Buffer | null; offset: bigint | null }>;
   /** The record to send for a checkpoint of these bytes. */
   record(value: Buffer): OutgoingRecord;
@@ -56,7 +56,7 @@ export function createCheckpointTopic(options: { log: KafkaLog; topic: string; s
           topic,
           partition: 0,
           earliest,
-          untilOffset: through === 'settled' ? lastStable : highWatermark,
+          untilOffset: through === 'last_stable_offset' ? lastStable : highWatermark,
           deadlineMs: Math.max(1, startMs + deadlineMs - performance.now()),
           isWanted: (record) => record.key?.equals(key) === true,
         });

@@ -1,8 +1,8 @@
 /**
- * What order-api reads from its environment.
+ * The environment variables of order-api, their defaults and bounds.
  *
- * Guarantees that the time limits are in the order in which they must strike: a statement that waits for a lock gives up
- * before the statement's own limit ends it, so that the logs name the lock. The README's table is checked against this.
+ * Guarantees that the lock timeout is below the statement timeout, so that a statement that waits for a lock fails with
+ * an error that names the lock. A test compares docs/configuration.md with this file.
  */
 import type { Environment } from '#service/environment.ts';
 import {
@@ -19,13 +19,13 @@ export const orderApiVariables = {
   ...commonVariables,
   port: port('PORT', 'Port of the HTTP API', '3001'),
   databaseUrl: postgresUrl('ORDER_DATABASE_URL', 'The orders database'),
-  // Postgres takes any name; these need no quoting anywhere, the replication protocol's options included.
+  // Postgres accepts any name; these need no quoting, in the replication protocol's options either.
   publicationName: matching('PUBLICATION_NAME', 'Publication of orders and order_items, created with the migrations', {
     form: /^[a-z_][a-z0-9_]{0,62}$/,
     expected: '1 to 63 characters of a-z 0-9 _, not beginning with a digit',
     fallback: 'tillstream',
   }),
-  // An order keeps a connection for one round trip and one flush to disk: ten fill a disk's group commit many times.
+  // An order holds a connection for one round trip and one flush to disk: ten saturate a disk's group commit.
   poolSize: integer('ORDER_DATABASE_POOL_SIZE', 'Connections to the orders database at most', {
     min: 1,
     max: 500,
@@ -38,7 +38,7 @@ export const orderApiVariables = {
   }),
   acquireTimeoutMs: integer(
     'ORDER_DATABASE_ACQUIRE_TIMEOUT_MS',
-    'Limit for waiting for a free connection, in milliseconds; then the answer is 503',
+    'Limit for waiting for a free connection, in milliseconds; then the response is 503',
     { min: 50, max: 60_000, fallback: '2000' },
   ),
   statementTimeoutMs: integer('ORDER_DATABASE_STATEMENT_TIMEOUT_MS', 'Limit for one statement, in milliseconds', {

@@ -1,14 +1,14 @@
 /**
  * An order as this service knows it, and the two decisions about it that need no database.
  *
- * Money is counted in bigint cents: the largest order that the API accepts comes to 5·10^15, and other writers' totals
- * may use all 63 bits.
+ * Totals are bigint cents: the largest order that the API accepts comes to 5·10^15, and other writers' totals may use
+ * all 63 bits.
  */
 export interface OrderItem {
   readonly sku: string;
   readonly quantity: number;
   readonly unitPriceCents: number;
-  /** The cart line that the item was put into the order from, lower case. */
+  /** The cart line that the item came from, in lower case. */
   readonly cartLineId?: string | undefined;
 }
 
@@ -38,8 +38,8 @@ export function sumCents(items: readonly OrderItem[]): bigint {
 }
 
 /**
- * Whether `stored` is what placing `requested` would have stored. Everything that a request can say is kept and never
- * changes, so the stored order itself is the fingerprint that an idempotency key is checked against.
+ * Whether `stored` is what placing `requested` would have stored. Every field of a request is stored and never changes,
+ * so the stored order itself is the fingerprint that an idempotency key is checked against.
  */
 export function isOrderOf(stored: Order, requested: NewOrder): boolean {
   return (

@@ -1,12 +1,10 @@
 import type { Queryable } from '@databases/pg';
 import type { Order } from './order.ts';
-import { formatOrderRow } from './order-row.ts';
-import { markOrderPaid } from './sql/mark-order-paid.ts';
-import type { OrderRow } from './sql/order-columns.ts';
+import { markOrderPaid, type OrderRow, parseOrderRow } from './sql/orders.ts';
 
 /**
- * Marks an order as paid, in one statement; paying again changes nothing. Returns the order as it is afterwards and
- * whether this call changed it, or undefined when there is no such order.
+ * Marks an order as paid, in one statement; a repetition changes nothing. Returns the order as it is afterwards and
+ * whether this call changed it, or undefined if there is no such order.
  */
 export async function payOrder(
   database: Queryable,
@@ -14,6 +12,6 @@ export async function payOrder(
 ): Promise<{ readonly order: Order; readonly changed: boolean } | undefined> {
   const [row] = (await database.query(markOrderPaid(orderId))) as (OrderRow & { changed: boolean })[];
   if (row === undefined) return undefined;
-  // An order is placed or paid, so whoever made the change, it is paid now.
-  return { order: { ...formatOrderRow(row), status: 'paid' }, changed: row.changed };
+  // An order is placed or paid: whoever made the change, it is paid now.
+  return { order: { ...parseOrderRow(row), status: 'paid' }, changed: row.changed };
 }

@@ -1,24 +1,21 @@
 /**
- * Placing an order: one statement, so one round trip and one database transaction; a second one only where the
- * idempotency key turns out to be used already.
+ * Places an order with one statement, so one round trip and one transaction; a second statement only if the idempotency
+ * key has been used before.
  *
- * Guarantees that a user's key belongs to one order, however many requests bring it at once: the unique index decides,
- * and who loses reads the winner's order. When the connection breaks, the order may or may not have been placed; a
- * client that sent a key asks again with it. Validation is left to the routes and, for every writer, to the database.
+ * Guarantees that a user's key belongs to one order, however many requests use it at once: the unique index decides, and
+ * every other request reads the winner's order. When the connection breaks, the order may or may not have been placed; a
+ * client that sent a key repeats the request. Leaves validation to the routes and, for every writer, to the database.
  */
 import { randomUUIDv7 } from 'node:crypto';
 import type { Queryable, SQLQuery } from '@databases/pg';
 import { isOrderOf, type NewOrder, type Order, sumCents } from './order.ts';
-import { formatOrderRow } from './order-row.ts';
-import { insertOrder } from './sql/insert-order.ts';
-import type { OrderRow } from './sql/order-columns.ts';
-import { selectOrderByKey } from './sql/select-order-by-key.ts';
+import { insertOrder, type OrderRow, parseOrderRow, selectOrderByKey } from './sql/orders.ts';
 
 export type Placing =
   | { readonly kind: 'placed'; readonly order: Order }
-  /** The key and the same request came before: the order as that request was answered. */
+  /** The key was used before, for the same order: that order as it was placed. */
   | { readonly kind: 'replayed'; readonly order: Order }
-  /** The key came before with another request. */
+  /** The key was used before, for another order. */
   | { readonly kind: 'key-used' };
 
 export async function placeOrder(
@@ -34,16 +31,15 @@ export async function placeOrder(
   );
   if (placed !== undefined) {
     const items = requested.items.map((item, index) => ({ lineNo: index + 1, ...item }));
-    const { userId, source, currency } = requested;
-    const order = { orderId, userId, status: 'placed', source, currency, totalCents, items } as const;
-    return { kind: 'placed', order: { ...order, placedAt: placed.placed_at } };
+    const { placed_at: placedAt } = placed;
+    return { kind: 'placed', order: { ...requested, orderId, status: 'placed', totalCents, placedAt, items } };
   }
   if (idempotencyKey === undefined) {
     throw new Error(
-      'The orders table took no row: a trigger or rule of somebody else keeps it back. Nothing was placed.',
+      'The insert into orders stored no row: a foreign trigger or rule on the table suppresses it. Nothing was placed.',
     );
   }
-  return answerAgain(database, requested, idempotencyKey);
+  return readPlaced(database, requested, idempotencyKey);
 }
 
 const DIVISION_BY_ZERO = '22012';
@@ -53,16 +49,18 @@ async function insert(database: Queryable, statement: SQLQuery): Promise<{ place
     return await database.query(statement);
   } catch (error) {
     if ((error as { code?: unknown }).code !== DIVISION_BY_ZERO) throw error;
-    const message = 'order_items took not every item: a trigger of somebody else keeps some back. Nothing was placed.';
+    const message =
+      'The insert into order_items stored fewer rows than the order has items: a foreign trigger on the table ' +
+      'suppresses some. Nothing was placed.';
     throw new Error(message, { cause: error });
   }
 }
 
-async function answerAgain(database: Queryable, requested: NewOrder, idempotencyKey: string): Promise<Placing> {
+async function readPlaced(database: Queryable, requested: NewOrder, idempotencyKey: string): Promise<Placing> {
   const [row] = (await database.query(selectOrderByKey(requested.userId, idempotencyKey))) as OrderRow[];
-  // A statement of its own sees what the insert has waited for, and orders are never deleted.
-  if (row === undefined) throw new Error('the order that holds the idempotency key is not there');
-  const order = formatOrderRow(row);
+  // A new statement sees the row that the insert has waited for, and orders are never deleted.
+  if (row === undefined) throw new Error('The order that holds the idempotency key does not exist. This is a bug.');
+  const order = parseOrderRow(row);
   if (!isOrderOf(order, requested)) return { kind: 'key-used' };
   return { kind: 'replayed', order: { ...order, status: 'placed' } };
 }

@@ -1,16 +1,14 @@
 /**
- * The publication that the reader decodes: created once, with both tables and inserts only, and then left alone.
+ * The publication that the reader decodes: both tables, inserts only. It is created once and never altered.
  *
- * Guarantees that an existing publication is never altered: rows inserted around such a change are lost without an
- * error. One that can't carry every order is refused, with the repair. Whether its catalogue rows stay the same from
- * then on is the reader's to watch.
+ * Guarantees that an existing publication stays as it is: rows inserted around an ALTER are lost without an error. One
+ * that does not publish every order completely is refused, with the remedy. Later changes are left to the reader's
+ * publication check.
  */
 import type { ConnectionPool } from '@databases/pg';
-import { createPublication } from './sql/create-publication.ts';
-import { lockPublication } from './sql/lock-publication.ts';
-import { type PublicationRow, selectPublication } from './sql/select-publication.ts';
+import { createPublication, lockPublication, type PublicationRow, selectPublication } from './sql/publication.ts';
 
-/** The publication exists and would leave out orders or parts of them. */
+/** The publication exists and does not publish every order completely. */
 export class UnfitPublicationError extends Error {
   readonly code = 'UNFIT_PUBLICATION';
   override readonly name = 'UnfitPublicationError';
@@ -19,7 +17,7 @@ export class UnfitPublicationError extends Error {
     super(
       `The publication "${name}" exists but does not publish ${lacks.join(', ')}. It is not altered here, because ` +
         'rows inserted around such a change are lost without an error. Set PUBLICATION_NAME (of order-api and ' +
-        'cdc-reader) to a name that is not taken, which order-api then creates; or, if no reader has ever used this ' +
+        'cdc-reader) to an unused name, which order-api then creates; or, if no reader has ever used this ' +
         `publication, run DROP PUBLICATION "${name}" and start order-api again.`,
     );
   }
@@ -27,7 +25,7 @@ export class UnfitPublicationError extends Error {
 
 const TABLES = ['orders', 'order_items'];
 
-/** What of every order's rows the publication leaves out, in words; nothing when it is fit. Further tables don't matter. */
+/** What the publication leaves out of the two tables, in words; empty if nothing. Further tables don't matter. */
 export function findLacks(publication: PublicationRow): readonly string[] {
   const tables = TABLES.filter((table) => !publication.whole_tables.includes(table));
   return [
@@ -39,7 +37,7 @@ export function findLacks(publication: PublicationRow): readonly string[] {
 /**
  * Creates the publication unless it exists; safe to run by several services at once.
  * @returns whether it was created
- * @throws UnfitPublicationError when an existing one leaves something out
+ * @throws UnfitPublicationError if an existing one leaves something out
  */
 export async function ensurePublication(pool: ConnectionPool, name: string): Promise<boolean> {
   return pool.tx(async (transaction) => {

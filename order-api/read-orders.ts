@@ -3,15 +3,12 @@
 // that no number of readers can fill the memory.
 import type { Queryable } from '@databases/pg';
 import type { Order } from './order.ts';
-import { formatOrderRow } from './order-row.ts';
-import type { OrderRow } from './sql/order-columns.ts';
-import { selectOrder } from './sql/select-order.ts';
-import { selectUserOrders } from './sql/select-user-orders.ts';
+import { type OrderRow, parseOrderRow, selectOrder, selectUserOrders } from './sql/orders.ts';
 
 /** The order, or undefined when there is none with this id. */
 export async function readOrder(database: Queryable, orderId: string): Promise<Order | undefined> {
   const [row] = (await database.query(selectOrder(orderId))) as OrderRow[];
-  return row === undefined ? undefined : formatOrderRow(row);
+  return row === undefined ? undefined : parseOrderRow(row);
 }
 
 export type UserOrders =
@@ -36,5 +33,5 @@ export async function readUserOrders(
     const cursor = await readOrder(database, before);
     if (cursor?.userId !== userId) return { kind: 'unknown-cursor' };
   }
-  return { kind: 'page', orders: rows.map(formatOrderRow), next: rows[0]?.more ? rows.at(-1)?.order_id : undefined };
+  return { kind: 'page', orders: rows.map(parseOrderRow), next: rows[0]?.more ? rows.at(-1)?.order_id : undefined };
 }

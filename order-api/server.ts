@@ -1,8 +1,8 @@
 /**
- * order-api as a whole: the HTTP server, the pool, and the migrations that run while it already answers.
+ * The whole of order-api: the HTTP server, the connection pool, and the migrations, which run while it listens.
  *
- * Guarantees: liveness is answered from the first moment, whether the database is there or not; until the migrations
- * have run, orders are answered with 503 and nothing is written. A migration that the database refuses ends the start.
+ * Guarantees: liveness responds from the first moment, with or without a database; until the migrations have run,
+ * requests for orders get 503 and nothing is written. A migration that the database refuses ends the start.
  */
 import { createDatabase } from '#service/database.ts';
 import { createHttpServer, type Readiness } from '#service/http-server.ts';
@@ -10,17 +10,17 @@ import type { Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { ProblemError } from '#service/problem.ts';
 import type { OrderApiConfig } from './config.ts';
-import { migrateWhenReachable } from './migrate-when-reachable.ts';
-import { createOrderCounters } from './order-counters.ts';
+import { migrateWhenReachable } from './migrate-orders.ts';
+import { createOrderCounters } from './routes/order-routes.ts';
 import { addPayOrder } from './routes/pay-order.ts';
 import { addPlaceOrder } from './routes/place-order.ts';
 import { addReadOrders } from './routes/read-orders.ts';
-import { checkTables } from './sql/check-tables.ts';
+import { checkTables } from './sql/orders.ts';
 
 export interface OrderApi {
   readonly url: string;
   readonly logger: Logger;
-  /** Finishes running requests, then lets the connections go. */
+  /** Finishes running requests, then closes the connections. */
   close(): Promise<void>;
 }
 
@@ -29,12 +29,13 @@ const BODY_LIMIT_BYTES = 512 * 1024;
 
 const DOCS = {
   title: 'Tillstream orders',
-  description: 'Places and pays orders. The goods leave the cart on their own, shortly after. Amounts are in cents.',
+  description:
+    'Places and pays orders. The ordered goods leave the cart asynchronously, shortly after. Amounts are in cents.',
 };
 
 /**
  * Resolves when the server listens and the migrations have run (with MIGRATE=off, when it listens).
- * @throws what ended the start, with everything let go; an AbortError when `signal` was aborted
+ * @throws what ended the start, with everything closed; an AbortError if `signal` was aborted
  */
 export async function startOrderApi(config: OrderApiConfig, logger: Logger, signal: AbortSignal): Promise<OrderApi> {
   const metrics = createMetrics('order-api');
@@ -44,7 +45,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
     poolSize: config.poolSize,
     statementTimeoutMs: config.statementTimeoutMs,
     lockTimeoutMs: config.lockTimeoutMs,
-    // Every request is one statement: nothing here ever idles inside a transaction.
+    // Every request is one statement: no session idles inside a transaction.
     idleInTransactionTimeoutMs: config.statementTimeoutMs,
     connectTimeoutMs: config.connectTimeoutMs,
     acquireTimeoutMs: config.acquireTimeoutMs,
@@ -58,8 +59,8 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
       await database.pool.query(checkTables);
       return { ready: true, body: { database: 'reachable' } };
     } catch (error) {
-      logger.warn({ event: 'orders.not-ready', err: error }, 'the orders database does not answer as it should');
-      return { ready: false, body: { database: 'not reachable, or without the tables of this service' } };
+      logger.warn({ event: 'orders.not-ready', err: error }, 'The orders database is unavailable or lacks its tables.');
+      return { ready: false, body: { database: 'unreachable, or without the tables of this service' } };
     }
   };
   const http = await createHttpServer({
@@ -101,7 +102,7 @@ function createNotMigrated(): ProblemError {
   return new ProblemError({
     status: 503,
     title: 'Database not available',
-    detail: 'The orders database has not been reached and brought up to date yet. Nothing was stored: ask again.',
+    detail: 'The orders database has not been reached and migrated yet. Nothing was stored: retry.',
     headers: { 'retry-after': '1' },
   });
 }

@@ -1,6 +1,8 @@
-// The two tables whose inserts are captured, and of each column the types whose text the reader can make an event of.
-// Any further column or table belongs to somebody else and is left alone. Type OIDs are those of Postgres's built-in
-// types (src/include/catalog/pg_type.dat), the same on every server; a domain has an OID of its own and is not readable.
+// The two captured tables and their columns, stated once: preflight, fingerprint, row decoding, initial snapshot and the
+// checks of the tools derive from it. Of each column, the types whose text the reader can make an event of. Any further
+// column or table belongs to somebody else. Type OIDs are those of Postgres's built-in types
+// (src/include/catalog/pg_type.dat), the same on every server; a domain has an OID of its own and is not readable.
+// How to add a column: docs/changing-the-event.md.
 
 export interface ReadableType {
   /** As format_type prints it, without length. */
@@ -28,7 +30,7 @@ const TIMESTAMP: readonly ReadableType[] = [{ name: 'timestamp with time zone', 
 
 export const contractSchema = 'public';
 
-export const contractTables: Readonly<Record<ContractTable, ContractColumns>> = {
+const columns = {
   orders: {
     order_id: UUID,
     user_id: TEXT,
@@ -45,9 +47,14 @@ export const contractTables: Readonly<Record<ContractTable, ContractColumns>> = 
     unit_price_cents: INTEGER,
     cart_line_id: [...UUID, ...TEXT],
   },
-};
+} satisfies Record<ContractTable, ContractColumns>;
+
+export const contractTables: Readonly<Record<ContractTable, ContractColumns>> = columns;
 
 export const contractTableNames: readonly ContractTable[] = ['orders', 'order_items'];
+
+/** A row's contract columns as Postgres prints them (ISO dates, UTC); null for NULL. */
+export type ContractRow<T extends ContractTable> = Readonly<Record<keyof (typeof columns)[T], string | null>>;
 
 /** Whether the reader can make an event of a contract column of this type. */
 export function isReadable(table: ContractTable, column: string, typeOid: number): boolean {

@@ -1,41 +1,42 @@
 /**
  * A bounded pool of connections to one Postgres, for all ordinary SQL.
  *
- * Guarantees: nobody waits for a connection longer than `acquireTimeoutMs`, or for an answer longer than the statement
- * limit and some grace, whatever the network does; closing ends as surely; a client that stops holds no lock for longer
- * than the idle limit; transactions are READ COMMITTED; bigint columns are bigints. Leaves to callers: what to do when
- * the database is away (service/database-away.ts tells), and that a COMMIT that failed so may have happened.
+ * Guarantees, whatever the network does: a wait for a connection ends after `acquireTimeoutMs`, a wait for a result after
+ * the statement timeout and a grace, `close` after a few seconds; a client that stops holds no lock for longer than the
+ * idle limit; transactions are READ COMMITTED; bigint columns are bigints. Leaves to callers: what to do while the
+ * database is unavailable (failure.ts classifies errors), and that a COMMIT which failed so may have happened.
  */
 import type { ConnectionPool } from '@databases/pg';
 import databases, { sql } from '@databases/pg';
-import { markNothingSent } from './database-away.ts';
+import { resolvesWithin, withDeadline } from './deadline.ts';
+import { markNothingSent } from './http/lost-answer.ts';
 import type { Logger } from './logger.ts';
 
-export { isDatabaseAway } from './database-away.ts';
+export { isDatabaseAway } from './failure.ts';
 
-/** Logged when a pooled connection ends by itself. */
+/** Logged when a pooled connection was closed by the server or the network. */
 export const DATABASE_CONNECTION_LOST = 'database.connection-lost';
 
-/** Logged when running work was cut off at the end of `close`. */
+/** Logged when `close` cut connections that still ran a statement. */
 export const DATABASE_WORK_CUT_OFF = 'database.work-cut-off';
 
 /**
- * What a stop allows running work. Before it, a server drains for 5 s, and the sink leaves its group within 4: together
- * they stay below the 9.5 s of a stop. A statement on a silent connection, and the ROLLBACK after it, last longer.
+ * How long `close` waits for running work. Before it, a server drains for 5 s, and the sink leaves its group within 4 s:
+ * together they stay below the 9.5 s of a stop. A statement on a silent connection, and the ROLLBACK after it, take longer.
  */
 const CLOSE_GRACE_MS = 3_000;
 
-/** The server enforces the statement limit; only a dead network makes the client's own, longer one strike. */
-const ANSWER_GRACE_MS = 2_000;
+/** The server enforces the statement timeout; the client's own, longer one only ends waits on a dead network. */
+const RESULT_GRACE_MS = 2_000;
 
-/** Idle this long, a connection is probed: firewalls forget silent ones, and a dead peer must be found. */
+/** A connection that is idle this long is probed: firewalls drop idle ones, and a dead peer must be detected. */
 const KEEPALIVE_IDLE_MS = 5_000;
 
 export interface DatabaseOptions {
   readonly url: string;
   readonly applicationName: string;
   readonly poolSize: number;
-  /** 0 switches a limit off. The next three are the server's session settings of the same name. */
+  /** This and the next two are the server's session settings of the same name; 0 disables one. */
   readonly statementTimeoutMs: number;
   readonly lockTimeoutMs: number;
   readonly idleInTransactionTimeoutMs: number;
@@ -47,16 +48,16 @@ export interface DatabaseOptions {
 
 export interface Database {
   readonly pool: ConnectionPool;
-  /** Resolves when the database answers. */
+  /** Resolves if the database responds. */
   ping(): Promise<void>;
   /**
-   * Waits for running work, for three seconds at most, then ends all connections. A transaction cut off so was not
-   * committed, or is one whose COMMIT got no answer.
+   * Waits for running work, for three seconds at most, then ends all connections. A transaction that is cut off was not
+   * committed, or its COMMIT got no response.
    */
   close(): Promise<void>;
 }
 
-/** No connection could be had in time: the database can't be reached, or all connections are busy. */
+/** No connection within the time limit: the database can't be reached, or all connections are busy. */
 export class AcquireTimeoutError extends Error {
   readonly code = 'DATABASE_ACQUIRE_TIMEOUT';
   override readonly name = 'AcquireTimeoutError';
@@ -70,7 +71,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     poolSize: options.poolSize,
     bigIntMode: 'bigint',
     statementTimeoutMilliseconds: options.statementTimeoutMs,
-    queryTimeoutMilliseconds: options.statementTimeoutMs === 0 ? 0 : options.statementTimeoutMs + ANSWER_GRACE_MS,
+    queryTimeoutMilliseconds: options.statementTimeoutMs === 0 ? 0 : options.statementTimeoutMs + RESULT_GRACE_MS,
     lockTimeoutMilliseconds: options.lockTimeoutMs,
     idleInTransactionSessionTimeoutMilliseconds: options.idleInTransactionTimeoutMs,
     connectionTimeoutMilliseconds: options.connectTimeoutMs,
@@ -78,7 +79,10 @@ export function createDatabase(options: DatabaseOptions): Database {
     keepAlive: true,
     keepAliveInitialDelayMilliseconds: KEEPALIVE_IDLE_MS,
     onError: (error) =>
-      logger.warn({ event: DATABASE_CONNECTION_LOST, err: error }, 'a pooled database connection ended by itself'),
+      logger.warn(
+        { event: DATABASE_CONNECTION_LOST, err: error },
+        'A pooled database connection was closed by the server or the network.',
+      ),
   });
   const open = governConnections(pool, options);
   return {
@@ -87,14 +91,11 @@ export function createDatabase(options: DatabaseOptions): Database {
       await pool.query(sql`SELECT 1`);
     },
     close: async () => {
-      const { promise: late, resolve } = Promise.withResolvers<void>();
-      const timer = setTimeout(resolve, CLOSE_GRACE_MS);
-      await Promise.race([pool.dispose(), late]);
-      clearTimeout(timer);
+      await resolvesWithin(pool.dispose(), CLOSE_GRACE_MS);
       if (open.size === 0) return;
       logger.warn(
         { event: DATABASE_WORK_CUT_OFF, connections: open.size },
-        `work on the database did not end within ${CLOSE_GRACE_MS} ms and was cut off`,
+        `Statements still ran ${CLOSE_GRACE_MS} ms after the stop; their database connections were cut.`,
       );
       await Promise.all([...open].map((connection) => connection.dispose()));
     },
@@ -102,12 +103,12 @@ export function createDatabase(options: DatabaseOptions): Database {
 }
 
 /**
- * What a session is told before its first use, whatever the server's, the database's or the role's defaults are.
+ * The settings of each session, whatever the defaults of server, database or role are.
  *
- * Statements here count on seeing what they have waited for, and would fail with 40001 under a stricter isolation. A
- * client that stops while the server sends it an answer is not "idle in transaction", and its kernel keeps the
- * connection alive: only tcp_user_timeout ends that session and its locks. 0 leaves it to the system. A statement that
- * row-level security would filter is an error: a cart line or an order that is not seen must not count as not there.
+ * The statements rely on seeing the rows that they have waited for; stricter isolation would make them fail with 40001. A
+ * client that stops while the server sends it a result is not "idle in transaction", and its kernel keeps the connection
+ * alive: only tcp_user_timeout ends that session and its locks (0: the system's default). A statement that row-level
+ * security would filter is an error: a cart line or an order that is hidden must not count as missing.
  */
 function formatSessionSettings(options: DatabaseOptions): string {
   const { statementTimeoutMs, lockTimeoutMs, idleInTransactionTimeoutMs } = options;
@@ -121,7 +122,7 @@ function formatSessionSettings(options: DatabaseOptions): string {
 
 interface Connection {
   readonly client: { query(text: string): Promise<unknown>; once(event: 'end', listener: () => void): unknown };
-  /** Destroys its socket; whatever runs on it rejects. */
+  /** Destroys the socket; the running statement rejects. */
   dispose(): Promise<void>;
 }
 
@@ -136,9 +137,9 @@ interface PoolInternals {
 }
 
 /**
- * Puts a limit on the wait for a connection, and the settings on each before its first use. The library has no place
- * for either: it bounds the wait for a connection that is busy, not for one being opened, which it tries for two seconds
- * and more behind every caller's back. Returns the connections that are open, kept up to date.
+ * Limits the wait for a connection, and applies the settings to each before its first use. The library offers neither: it
+ * bounds the wait for a busy connection, but not for one being opened, which it retries internally for two seconds and
+ * more. Returns the live set of open connections.
  */
 function governConnections(pool: ConnectionPool, options: DatabaseOptions): ReadonlySet<Connection> {
   const { acquireTimeoutMs } = options;
@@ -161,24 +162,16 @@ function governConnections(pool: ConnectionPool, options: DatabaseOptions): Read
     }
     return pooled;
   };
-  inner.getConnection = () =>
-    new Promise((resolve, reject) => {
-      let late = false;
-      const timer = setTimeout(() => {
-        late = true;
-        reject(markNothingSent(new AcquireTimeoutError(`no database connection within ${acquireTimeoutMs} ms`)));
-      }, acquireTimeoutMs);
-      getPrepared().then(
-        (pooled) => {
-          if (late) return pooled.release();
-          clearTimeout(timer);
-          resolve(pooled);
-        },
-        (error) => {
-          clearTimeout(timer);
-          reject(markNothingSent(error));
-        },
-      );
-    });
+  inner.getConnection = async () => {
+    const prepared = getPrepared();
+    const late = () => new AcquireTimeoutError(`no database connection within ${acquireTimeoutMs} ms`);
+    try {
+      return await withDeadline(prepared, acquireTimeoutMs, late);
+    } catch (error) {
+      // A connection that comes later goes back to the pool; the error of one that fails later is of no use to anyone.
+      if (error instanceof AcquireTimeoutError) prepared.then((pooled) => pooled.release()).catch(() => undefined);
+      throw markNothingSent(error);
+    }
+  };
   return open;
 }

@@ -1,21 +1,21 @@
 /**
- * Configuration out of environment variables: described, typed, checked all at once, frozen.
+ * Configuration from environment variables: described, typed, validated all at once, frozen.
  *
  * Guarantees: `readEnvironment` reports every problem in one error, and never repeats a value (a URL holds a password,
- * and people paste things into the wrong variable). An empty variable counts as unset, as compose files write them.
+ * and people paste secrets into the wrong variable). An empty variable counts as unset, as compose files write them.
  * Leaves to each service's config.ts: which variables there are, and what depends on several of them.
  */
 export interface Variable<T> {
   readonly name: string;
   readonly description: string;
-  /** What an unset variable is read as. Without it the variable is required, unless it is `optional`. */
+  /** The text that an unset variable stands for. Without it the variable is required, unless it is `optional`. */
   readonly fallback?: string;
   readonly optional?: true;
-  /** Throws an Error that says what was expected. */
+  /** Throws an Error whose message is `expected …`. */
   readonly parse: (text: string) => T;
 }
 
-/** Configuration that can't be used. Ends a service with exit code 78. */
+/** The configuration is invalid. Ends a service with exit code 78. */
 export class ConfigurationError extends Error {
   readonly code = 'BAD_CONFIGURATION';
   override readonly name = 'ConfigurationError';
@@ -45,7 +45,7 @@ export function text(name: string, description: string, fallback?: string): Vari
   return define(name, description, fallback, (value) => value);
 }
 
-/** Text that matches `form` as a whole; `expected` says in words what that is. */
+/** Text that matches `form`; `expected` describes the form. */
 export function matching(
   name: string,
   description: string,
@@ -71,7 +71,7 @@ export function integer(
   });
 }
 
-/** A TCP port to listen on; 0 lets the system choose one. */
+/** A TCP port to listen on; with 0 the system chooses one. */
 export function port(name: string, description: string, fallback?: string): Variable<number> {
   return integer(name, description, { min: 0, max: 65_535, ...(fallback === undefined ? {} : { fallback }) });
 }
@@ -87,7 +87,7 @@ export function postgresUrl(name: string, description: string, fallback?: string
   });
 }
 
-/** Comma-separated, at least one, blanks around the entries ignored. */
+/** Comma-separated, at least one entry; spaces around entries are ignored. */
 export function list(name: string, description: string, fallback?: string): Variable<readonly string[]> {
   return define(name, description, fallback, (value) => {
     const entries = value.split(',').map((entry) => entry.trim());
@@ -191,14 +191,14 @@ export function readEnvironment<S extends Variables>(
   return Object.freeze(values) as Environment<S>;
 }
 
-/** What every service reads. */
+/** The variables of every service. */
 export const commonVariables = {
   host: text('HOST', 'Address to listen on', '127.0.0.1'),
   logLevel: logLevel('LOG_LEVEL', 'Least severe level that is logged', 'info'),
   migrate: onOff('MIGRATE', "Whether the service applies its database's migrations when it starts", 'on'),
 };
 
-/** What the reader and the sink must agree on. */
+/** The variables that the reader and the sink must agree on. */
 export const topicVariables = {
   kafkaBrokers: brokers('KAFKA_BROKERS', 'Kafka brokers, comma-separated host:port pairs', '127.0.0.1:9092'),
   ordersTopic: topic('ORDERS_TOPIC', 'The live topic', 'orders.placed'),

@@ -2,7 +2,7 @@
  * Named places where a test may stop, kill or fail this process, so that crash tests hit exact moments and not times.
  *
  * Costs one property read while no handler is set. Nothing in the program sets one, and no variable can: only a module
- * that a test preloads does (test/support/failpoints.ts).
+ * that a test preloads does (test/support/process/failpoints.ts).
  */
 export type FailpointHandler = (name: string) => void | Promise<void>;
 

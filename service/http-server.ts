@@ -1,12 +1,11 @@
 /**
- * The HTTP face of a service: routes checked by zod, problem documents, OpenAPI, health, metrics.
+ * The HTTP server of a service: requests validated by zod, problem documents, the standard routes, request metrics.
  *
- * Guarantees: every failure is answered with a problem document and leaks nothing internal; liveness answers whenever
- * the process runs; a stop finishes running requests. Leaves to services: their routes, and what "ready" means.
+ * Guarantees: every failure is a problem document and leaks nothing internal; a stop finishes running requests. Leaves to
+ * services: their own routes, and what "ready" means.
  */
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { FastifyBaseLogger, FastifyInstance, FastifyReply, RawServerDefault } from 'fastify';
+import type { FastifyBaseLogger, FastifyReply } from 'fastify';
 import { fastify, LogController } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
@@ -20,35 +19,25 @@ import {
 import { drainBeforeClosing } from './http/close-connection.ts';
 import { explainUnknownOutcome } from './http/outcome.ts';
 import { checkRequests, endUnreadAnswers, isBodyAwaited } from './http/request-checks.ts';
+import { addOpenApi, addOperationsRoutes, type Readiness, type ZodFastifyInstance } from './http/standard-routes.ts';
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
-import { addOpenApi } from './openapi.ts';
-import type { Readiness } from './operations-routes.ts';
-import { addOperationsRoutes } from './operations-routes.ts';
 import type { ProblemError } from './problem.ts';
 import { createInternalError, createNotFound, explainError, PROBLEM_MEDIA_TYPE } from './problem.ts';
 
-export type { Readiness };
+export type { Readiness, ZodFastifyInstance };
 
 export const SERVICE_LISTENING = 'service.listening';
 export const REQUEST_FAILED = 'http.request-failed';
 
 /** 500 items of the longest ids are some 120 kB. */
 const BODY_LIMIT_BYTES = 1024 * 1024;
-/** Longer than any id, so that an id that is too long meets the route's own check and is named by it. */
+/** Longer than any id, so that the route's own validation refuses an id that is too long, and names it. */
 const LONGEST_PARAMETER = 1024;
 /** How late a time limit of a request may strike. */
 const CHECK_TIMEOUTS_EVERY_MS = 1_000;
 /** Half of what a service has for its whole stop (service/shutdown.ts). */
 const DRAIN_MS = 5_000;
-
-export type ZodFastifyInstance = FastifyInstance<
-  RawServerDefault,
-  IncomingMessage,
-  ServerResponse,
-  FastifyBaseLogger,
-  ZodTypeProvider
->;
 
 export interface HttpServerOptions {
   readonly service: string;
@@ -58,10 +47,12 @@ export interface HttpServerOptions {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly readiness: () => Promise<Readiness> | Readiness;
+  /** The answer of GET /health/pipeline; by default that of readiness. */
+  readonly pipeline?: () => Promise<Readiness> | Readiness;
   /** With it, the OpenAPI description is served at /docs and /docs/json. */
   readonly docs?: { readonly title: string; readonly description: string };
   readonly bodyLimitBytes?: number;
-  /** How long a stop waits for requests that run and clients that dawdle; then their connections are cut. */
+  /** How long a stop waits for running requests and slow clients; then it cuts their connections. */
   readonly drainMs?: number;
   /** Time limits of requests and answers; for tests. */
   readonly limits?: { readonly headersMs: number; readonly requestMs: number; readonly answerMs: number };
@@ -102,7 +93,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       requireHostHeader: false,
     },
     return503OnClosing: false,
-    frameworkErrors: (error, _request, reply) => answerError(error, reply as unknown as FastifyReply, logger),
+    frameworkErrors: (error, _request, reply) => sendError(error, reply as unknown as FastifyReply, logger),
     clientErrorHandler: answerBrokenRequest,
   }).withTypeProvider<ZodTypeProvider>();
   // The size of all headers is what is limited: of more than 2,000, Node would drop the rest, a key among them.
@@ -114,21 +105,22 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   acceptJsonOnly(app);
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
-  app.setErrorHandler((error, _request, reply) => answerError(error, reply as unknown as FastifyReply, logger));
+  app.setErrorHandler((error, _request, reply) => sendError(error, reply as unknown as FastifyReply, logger));
   app.setNotFoundHandler((_request, reply) => sendProblem(reply as unknown as FastifyReply, createNotFound()));
   closeConnectionsWhileStopping(app);
   measureRequests(app, metrics);
   if (options.docs !== undefined) await addOpenApi(app, options.docs);
-  addOperationsRoutes(app, { metrics, readiness: options.readiness });
+  const { readiness, pipeline = readiness } = options;
+  addOperationsRoutes(app, { metrics, readiness, pipeline });
 
   return {
     app,
     listen: async () => {
       const url = await app.listen({ host, port }).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'EADDRINUSE') throw error;
-        throw new PortTakenError(`${host}:${port} is taken: stop what listens there, or set PORT`, { cause: error });
+        throw new PortTakenError(`${host}:${port} is in use: stop what listens there, or set PORT.`, { cause: error });
       });
-      logger.info({ event: SERVICE_LISTENING, url }, `${options.service} listens at ${url}`);
+      logger.info({ event: SERVICE_LISTENING, url }, `${options.service} listens on ${url}`);
       return url;
     },
     close: async () => {
@@ -139,8 +131,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
 }
 
 /**
- * Takes away fastify's reading of text/plain, so that it is answered with 415. An empty body counts as none, whatever
- * its media type: clients send the header by habit with a POST that needs no body.
+ * Removes fastify's parser of text/plain, so that such a request gets 415. An empty body counts as none, whatever its
+ * media type: clients send the header by habit with a POST that needs no body.
  */
 function acceptJsonOnly(app: ZodFastifyInstance): void {
   const parseJson = app.getDefaultJsonParser('error', 'error');
@@ -150,26 +142,26 @@ function acceptJsonOnly(app: ZodFastifyInstance): void {
   );
 }
 
-function answerError(error: unknown, reply: FastifyReply, logger: Logger): FastifyReply {
+function sendError(error: unknown, reply: FastifyReply, logger: Logger): FastifyReply {
   const problem = explainUnknownOutcome(error, reply.request) ?? explainError(error) ?? createInternalError();
   const { status } = problem.problem;
   // 501 is about what the client asked for.
   if (status >= 500 && status !== 501) {
     const { method, routeOptions } = reply.request;
     const about = { event: REQUEST_FAILED, method, route: routeOptions?.url, status, err: error };
-    logger[status === 503 || status === 504 ? 'warn' : 'error'](about, 'a request failed');
+    logger[status === 503 || status === 504 ? 'warn' : 'error'](about, 'Request failed');
   }
   return sendProblem(reply, problem);
 }
 
-/** As text, so that the route's own response schemas have no say in it. */
+/** As text: the route's response schemas must not apply to it. */
 function sendProblem(reply: FastifyReply, { problem, headers }: ProblemError): FastifyReply {
   return reply.code(problem.status).headers(headers).type(PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
 }
 
 /**
- * What runs, or arrives on an open connection, during the stop is served, and its connection then closed: kept alive,
- * it would hold up the stop until its idle limit of more than a minute.
+ * A request that runs, or arrives on an open connection, during the stop is served, and its connection is then closed:
+ * kept alive, it would delay the stop until its idle limit of more than a minute.
  */
 function closeConnectionsWhileStopping(app: ZodFastifyInstance): void {
   let stopping = false;
@@ -182,7 +174,7 @@ function closeConnectionsWhileStopping(app: ZodFastifyInstance): void {
 }
 
 function measureRequests(app: ZodFastifyInstance, metrics: Metrics): void {
-  const seconds = metrics.histogram('tillstream_http_request_seconds', 'Time to answer a request', [
+  const seconds = metrics.histogram('tillstream_http_request_seconds', 'Duration of HTTP requests', [
     'method',
     'route',
     'status',

@@ -1,15 +1,15 @@
 /**
- * Structured logs: one JSON object a line on standard output, with a constant `event` name and a sentence for people.
+ * Structured logs: one JSON object per line on standard output, with a constant `event` name and a message for people.
  *
  * Guarantees that errors are logged by a list of allowed properties: Postgres puts row values into `detail` and
- * `where`, and libraries hang requests and clients on their errors. Row values are never logged.
+ * `where`, and libraries attach requests and clients to their errors. Row values are never logged.
  */
 import type { Logger, LoggerOptions } from 'pino';
 import { destination, pino, stdTimeFunctions } from 'pino';
 
 export type { Logger };
 
-/** Properties of errors that name things and hold no values of rows. */
+/** Properties of errors that hold names and no row values. */
 const ALLOWED = [
   'code',
   'severity',
@@ -27,7 +27,7 @@ const STANDARD_OUTPUT = 1;
 /** How deep a chain of causes is followed. */
 const DEEPEST_CAUSE = 5;
 
-/** What of an error may be logged: kind, message, stack, the allowed properties, and the same of its causes. */
+/** The loggable part of an error: class, message, stack, the allowed properties, and the same of its causes. */
 export function formatError(error: unknown): Record<string, unknown> {
   return formatChain(error, 0);
 }
@@ -43,7 +43,7 @@ function formatChain(error: unknown, depth: number): Record<string, unknown> {
   return formatted;
 }
 
-/** How lines look, wherever they go. */
+/** The format of the log, for any destination. */
 export function loggerOptions(service: string, level: string): LoggerOptions {
   return {
     level,
@@ -55,8 +55,8 @@ export function loggerOptions(service: string, level: string): LoggerOptions {
 }
 
 /**
- * A logger to standard output; `level` is one of pino's. Pass errors as `err`. A line is out when the call returns: the
- * last ones before an exit or a crash are the ones that matter.
+ * A logger to standard output; `level` is one of pino's. Pass errors as `err`. A line is written when the call returns:
+ * the last lines before an exit or a crash matter most.
  */
 export function createLogger(service: string, level: string): Logger {
   return pino(loggerOptions(service, level), destination({ fd: STANDARD_OUTPUT, sync: true }));

@@ -1,9 +1,9 @@
 /**
- * Prometheus metrics of one process: a registry of its own, the process's own figures included.
+ * The Prometheus metrics of one process, Node's default metrics included.
  *
- * Guarantees that every name starts with `tillstream_`. Which service a series comes from is the scraper's label, as is
- * Prometheus's custom; `tillstream_service_info` says it too. A registry a call, not prom-client's global one, so that
- * tests can run several services in one process.
+ * Guarantees that every name starts with `tillstream_`. The service is the scraper's label (`job`), as usual with
+ * Prometheus; `tillstream_service_info` names it too. Each call makes a registry, instead of prom-client's global one, so
+ * that tests can run several services in one process.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
@@ -11,20 +11,20 @@ export interface Metrics {
   readonly registry: Registry;
   counter<const L extends string = never>(name: string, help: string, labels?: readonly L[]): Counter<L>;
   gauge<const L extends string = never>(name: string, help: string, labels?: readonly L[]): Gauge<L>;
-  /** `buckets` are upper bounds in the unit that the name ends in. */
+  /** `buckets` are upper bounds, in the unit that the name ends with. */
   histogram<const L extends string = never>(
     name: string,
     help: string,
     labels?: readonly L[],
     buckets?: readonly number[],
   ): Histogram<L>;
-  /** The exposition text that `GET /metrics` answers with. */
+  /** The body of `GET /metrics`. */
   render(): Promise<string>;
 }
 
 const PREFIX = 'tillstream_';
 
-/** From half a millisecond (an event's way through a warm pipeline) to ten seconds (every time limit has struck). */
+/** From half a millisecond (an event through a warm pipeline) to ten seconds (longer than every timeout). */
 const DEFAULT_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 export function createMetrics(service: string): Metrics {

@@ -1,9 +1,9 @@
 /**
- * Brings a database to the schema that this version of a service needs.
+ * Migrates a database to the schema that this version of a service needs.
  *
  * Guarantees: all missing migrations in one transaction, or none; processes that start together wait for each other
- * (an advisory lock); a failure names the file. Throws at once when the database can't be reached: callers decide
- * whether to wait. Files are `NNNN_name.sql`; what is above `-- Up Migration` is a comment, below `-- Down` never run.
+ * (an advisory lock); a failure names the file. Throws at once if the database can't be reached: callers decide whether
+ * to retry. Files are `NNNN_name.sql`; text above `-- Up Migration` is a comment, text below `-- Down` is never run.
  */
 import { runner } from 'node-pg-migrate';
 import pg from 'pg';
@@ -11,28 +11,31 @@ import type { Logger } from './logger.ts';
 
 export const MIGRATIONS_TABLE = 'tillstream_migrations';
 
-/** Logged once a file after they were committed. */
+/** Logged for each file, after the commit. */
 export const MIGRATION_APPLIED = 'migration.applied';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
-/** A migration did not apply; nothing of this run was kept. */
+/** A migration failed; the whole run was rolled back. */
 export class MigrationFailedError extends Error {
   readonly code = 'MIGRATION_FAILED';
   override readonly name = 'MigrationFailedError';
   readonly file: string;
 
   constructor(file: string, cause: unknown) {
-    super(`migration ${file} failed, nothing was changed: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      cause,
-    });
+    super(
+      `Migration ${file} failed and was rolled back, nothing was changed: ${cause instanceof Error ? cause.message : String(cause)}`,
+      {
+        cause,
+      },
+    );
     this.file = file;
   }
 }
 
 /**
- * Applies what is missing of the `.sql` files in `directory`, in the order of their names.
- * @returns the names of the migrations that were applied, without `.sql`; empty when there was nothing to do
+ * Applies those `.sql` files of `directory` that are missing, in the order of their names.
+ * @returns the names of the applied migrations, without `.sql`; empty if none was missing
  * @throws MigrationFailedError, or the connection's error
  */
 export async function migrate(options: {
@@ -47,7 +50,7 @@ export async function migrate(options: {
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
   });
-  // Without a listener a connection that breaks would end the process; the running query rejects all the same.
+  // Without a listener, a broken connection would end the process; the running query rejects anyway.
   client.on('error', () => undefined);
   await client.connect();
   let current: string | undefined;
@@ -60,7 +63,7 @@ export async function migrate(options: {
       singleTransaction: true,
       advisoryLockMode: 'wait',
       logger: {
-        // The only place where the library says which file comes next.
+        // The only place where the library names the file that it runs next.
         info: (message) => {
           current = /^### MIGRATION (.+) \(UP\) ###$/.exec(message)?.[1] ?? current;
         },
@@ -69,7 +72,7 @@ export async function migrate(options: {
       },
     });
     const names = applied.map(({ name }) => name);
-    for (const name of names) logger.info({ event: MIGRATION_APPLIED, name }, `applied migration ${name}`);
+    for (const name of names) logger.info({ event: MIGRATION_APPLIED, name }, `Applied migration ${name}.`);
     return names;
   } catch (error) {
     throw current === undefined ? error : new MigrationFailedError(`${current}.sql`, error);

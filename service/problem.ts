@@ -1,22 +1,22 @@
 /**
- * Problem documents (RFC 9457): the one form in which the HTTP interfaces say what went wrong.
+ * Problem documents (RFC 9457): the form of every error response.
  *
  * Pure: from a thrown error to a document. Guarantees that nothing internal leaves the process: an error that is
- * neither meant for the client nor the framework's own becomes a bare 500. Leaves sending and logging to http-server.
+ * neither meant for the client nor the framework's own becomes a bare 500. Leaves sending and logging to http-server.ts.
  */
 import { STATUS_CODES } from 'node:http';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { isDatabaseAway, isTransactionConflict } from './database-away.ts';
+import { isDatabaseAway, isTransactionConflict } from './failure.ts';
 
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
 
-/** A failover takes seconds, a restart less; clients that ask again each second are no load. */
+/** A failover takes seconds, a restart less; one retry a second by each client is no load. */
 const RETRY_AFTER_SECONDS = '1';
 
 const LONGEST_DETAIL = 200;
 
-/** A body can be wrong in more places than anyone reads; a small request must not make a huge answer. */
+/** Bounds the response: a small request can be invalid in very many places. */
 const MOST_ERRORS = 20;
 
 export interface FieldError {
@@ -36,7 +36,7 @@ export interface Problem {
 /** The document's shape, for the OpenAPI description. */
 export const problemSchema = z
   .object({
-    type: z.string().describe('Identifies the kind of problem; about:blank where the status says it all'),
+    type: z.string().describe('Identifies the kind of problem; about:blank where the status is enough'),
     title: z.string(),
     status: z.int(),
     detail: z.string().optional(),
@@ -60,7 +60,7 @@ export interface ProblemOptions {
   readonly headers?: Record<string, string>;
 }
 
-/** Thrown by a route to answer with exactly this problem. */
+/** Thrown by a route to respond with exactly this problem. */
 export class ProblemError extends Error {
   override readonly name = 'ProblemError';
   readonly problem: Problem;
@@ -74,23 +74,23 @@ export class ProblemError extends Error {
   }
 }
 
-/** What to answer to a request that failed with `error`; undefined when it is a defect, to be logged and hidden. */
+/** The response to a request that failed with `error`; undefined for a bug, which is logged and hidden. */
 export function explainError(error: unknown): ProblemError | undefined {
   if (error instanceof ProblemError) return error;
   if (hasZodFastifySchemaValidationErrors(error)) return explainValidation(error);
-  // First, because a client that breaks off is an ECONNRESET too.
+  // First, because a client that disconnects is an ECONNRESET too.
   const refused = explainFrameworkError(error);
   if (refused !== undefined) return refused;
   if (isDatabaseAway(error)) {
     return createUnavailable(
       'Database not available',
-      'The database could not be reached or was busy for too long. Nothing was stored: ask again.',
+      'The database could not be reached or was busy for too long. Nothing was stored: retry.',
     );
   }
   if (isTransactionConflict(error)) {
     return createUnavailable(
       'Database busy',
-      'The request met another one and was given up. Nothing was stored: ask again.',
+      'The transaction conflicted with another one and was rolled back. Nothing was stored: retry.',
     );
   }
   return undefined;
@@ -108,7 +108,7 @@ export function createInternalError(): ProblemError {
   return new ProblemError({ status: 500, title: 'Internal Server Error' });
 }
 
-/** What of a request the framework refused, by its code. */
+/** The part of a request that the framework refused, by its code. */
 const REFUSED_FIELDS: Readonly<Record<string, FieldError>> = {
   FST_ERR_CTP_INVALID_JSON_BODY: { field: 'body', message: 'is not valid JSON' },
   FST_ERR_CTP_BODY_TOO_LARGE: { field: 'body', message: 'is too large' },

@@ -1,9 +1,10 @@
 /**
- * The life of a service's process: start, run until told to stop, drain, exit with a code that says how it went.
+ * The lifetime of a service's process: start, run until SIGTERM or SIGINT, drain, exit.
  *
- * Exit codes: 0 after a clean stop, 78 for bad configuration (every problem on stderr), 1 for everything else. A defect
- * nobody caught ends the process at once: the pipeline is built to survive that, not to go on in an unknown state.
+ * Exit codes: 0 after a clean stop, 78 for bad configuration (every problem on stderr), 1 for everything else. An uncaught
+ * exception ends the process at once: the pipeline survives a crash, but not a process in an unknown state.
  */
+import { withDeadline } from './deadline.ts';
 import { ConfigurationError } from './environment.ts';
 import type { Logger } from './logger.ts';
 import { createLogger } from './logger.ts';
@@ -17,14 +18,14 @@ export const SERVICE_FAILED = 'service.failed';
 const EXIT_BAD_CONFIGURATION = 78;
 const EXIT_FAILED = 1;
 
-/** A start that was told to stop and has not ended by then hangs in a server that is silent, with nothing to drain. */
+/** A start that has not ended this long after a stop signal waits for a silent server and has nothing to drain. */
 const START_GRACE_MS = 3_000;
 
 /** Just below the ten seconds after which container engines send SIGKILL by default. */
 const STOP_DEADLINE_MS = 9_500;
 
 export interface RunningService {
-  /** Drains and lets go of everything; called once. */
+  /** Drains and releases everything; called once. */
   close(): Promise<void>;
   readonly logger: Logger;
 }
@@ -32,7 +33,7 @@ export interface RunningService {
 export interface RunOptions {
   readonly service: string;
   readonly process: NodeJS.Process;
-  /** `signal` is aborted when the process is told to stop before the start has ended. */
+  /** `signal` is aborted when the process gets a stop signal before the start has ended. */
   readonly start: (signal: AbortSignal) => Promise<RunningService>;
   readonly stopDeadlineMs?: number;
   readonly startGraceMs?: number;
@@ -59,14 +60,12 @@ export async function runService(options: RunOptions): Promise<void> {
     abort.abort();
     logger.info({ event: SERVICE_STOPPING, signal }, `${service} is stopping`);
     setTimeout(() => fail('stop took too long', new Error(`not stopped after ${stopDeadlineMs} ms`)), stopDeadlineMs);
-    const hanging = new Promise<never>((_, reject) => {
-      setTimeout(() => reject(new Error(`the start did not end within ${startGraceMs} ms`)), startGraceMs);
-    });
-    Promise.race([starting, hanging])
-      // A start that fails because it was told to stop has stopped.
+    withDeadline(starting, startGraceMs, () => new Error(`the start did not end within ${startGraceMs} ms`))
+      // A start that fails because of the stop signal has stopped.
       .then(
         (running) => running.close(),
-        (error) => logger.debug({ event: SERVICE_START_ABANDONED, err: error }, 'the start was given up'),
+        (error) =>
+          logger.debug({ event: SERVICE_START_ABANDONED, err: error }, 'Start abandoned because of the stop signal'),
       )
       .then(
         () => {
@@ -83,7 +82,7 @@ export async function runService(options: RunOptions): Promise<void> {
   try {
     logger = (await starting).logger;
   } catch (error) {
-    // The stop is on its way, and ends the process.
+    // The stop is in progress, and ends the process.
     if (abort.signal.aborted) return new Promise(() => undefined);
     if (!(error instanceof ConfigurationError)) return fail('start failed', error);
     const problems = error.problems.map((problem) => `  - ${problem}\n`).join('');

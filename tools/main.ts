@@ -1,5 +1,5 @@
-// The tools by one name each, for the container: `docker compose run --rm tools replay --from-lsn …`. A tool reads its own
-// arguments, so its name is taken out of them.
+// Runs a command by its name, for the container: `docker compose run --rm tools replay --from-lsn …`. A command reads its own
+// arguments, so its name is removed from them.
 import process from 'node:process';
 
 const tools: Readonly<Record<string, () => Promise<unknown>>> = {
@@ -12,7 +12,7 @@ const tools: Readonly<Record<string, () => Promise<unknown>>> = {
 const [name = ''] = process.argv.splice(2, 1);
 const start = Object.hasOwn(tools, name) ? tools[name] : undefined;
 if (start === undefined) {
-  console.error(`expected a tool: ${Object.keys(tools).join(', ')}, then its arguments (--help tells them)`);
+  console.error(`expected a command: ${Object.keys(tools).join(', ')}, then its arguments (--help lists them)`);
   process.exitCode = 64;
 } else {
   await start();

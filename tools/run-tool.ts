@@ -1,6 +1,6 @@
-// How the operators' commands end, whatever happens: bad arguments 64, a server away or another failure the tool's own
-// code, bad configuration 78, each with words on stderr and no stack. Guarantees: argument errors name the argument;
-// values of the environment are never repeated. What a tool's own codes mean is the tool's to say.
+// The frame of every command: how it ends. Bad arguments 64, bad configuration 78, an unavailable server or any other failure
+// the command's own code, each with a message on stderr and no stack. Guarantees: argument errors name the argument; values
+// of the environment are never repeated; a command whose stdout or stderr is closed (`| head`) finishes what it began.
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { ConfigurationError } from '#service/environment.ts';
 
@@ -8,22 +8,25 @@ import { ConfigurationError } from '#service/environment.ts';
 export const EXIT_BAD_ARGUMENTS = 64;
 export const EXIT_BAD_CONFIGURATION = 78;
 
-/** What a tool needs of its process, so that only main.ts touches it. */
+interface Output {
+  write(text: string): unknown;
+  on(event: 'error', listener: (error: Error & { code?: string }) => void): unknown;
+}
+
+/** What the frame needs of the process. */
 export interface ToolProcess {
-  readonly argv: readonly string[];
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly stdout: { write(text: string): unknown; readonly isTTY?: boolean };
-  readonly stderr: { write(text: string): unknown };
+  readonly stdout: Output;
+  readonly stderr: Output;
   exitCode?: number | string | null | undefined;
 }
 
-/** An end that the operator brought about or has to act on: its message goes to stderr as it is. */
+/** An end that the operator caused or has to act on: its message goes to stderr as it is. */
 export class ToolRefusal extends Error {
   readonly exitCode: number;
 
-  constructor(message: string, exitCode = 1) {
-    super(message);
-    this.name = 'ToolRefusal';
+  constructor(message: string, exitCode = 1, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
     this.exitCode = exitCode;
   }
 }
@@ -42,6 +45,12 @@ export function parseCount(min: number, max: number): (text: string) => number {
   };
 }
 
+/** `Error: ` of a connection refused on several addresses is empty, and has only a code. */
+export function describeError(error: unknown): string {
+  const { message, code } = error as Error & { code?: string };
+  return message || code || String(error);
+}
+
 /** Runs `work` and sets the exit code: what `work` returns, or by what it throws; `failureCode` for anything else. */
 export async function runTool(
   name: string,
@@ -49,22 +58,26 @@ export async function runTool(
   failureCode: number,
   work: () => Promise<number>,
 ): Promise<void> {
-  const say = (text: string) => process.stderr.write(`${text}\n`);
+  const report = (text: string) => process.stderr.write(`${name}: ${text}\n`);
+  let lostOutput: Error | undefined;
+  process.stdout.on('error', (error) => {
+    if (error.code !== 'EPIPE') lostOutput ??= error; // EPIPE: whoever read has read enough
+  });
+  process.stderr.on('error', () => undefined); // there is nowhere left to report it
   try {
     process.exitCode = await work();
+    if (lostOutput === undefined) return;
+    report(`standard output could not be written (${describeError(lostOutput)})`);
+    process.exitCode ||= failureCode;
   } catch (error) {
     if (error instanceof CommanderError) {
-      process.exitCode = error.exitCode === 0 ? 0 : EXIT_BAD_ARGUMENTS; // commander has said why, or shown the help
+      process.exitCode = error.exitCode === 0 ? 0 : EXIT_BAD_ARGUMENTS; // commander has printed the error, or the help
     } else if (error instanceof ConfigurationError) {
-      say(`${name}: bad configuration\n${error.problems.map((problem) => `  - ${problem}`).join('\n')}`);
+      report(`bad configuration\n${error.problems.map((problem) => `  - ${problem}`).join('\n')}`);
       process.exitCode = EXIT_BAD_CONFIGURATION;
-    } else if (error instanceof ToolRefusal) {
-      say(`${name}: ${error.message}`);
-      process.exitCode = error.exitCode;
     } else {
-      const { message, code } = error as Error & { code?: string };
-      say(`${name}: ${message || code || String(error)}`);
-      process.exitCode = failureCode;
+      report(describeError(error));
+      process.exitCode = error instanceof ToolRefusal ? error.exitCode : failureCode;
     }
   }
 }

@@ -3,100 +3,79 @@
  *
  * Guarantees: transient errors are retried for ever, with back-off and jitter (I8); a COMMIT without an answer is never
  * assumed to have happened or not, the stored offset is read (I3, I6). Retrying a batch is safe: it only applies on top
- * of its expected offset. An error that is not known to be transient halts: a retry would loop on it, and skipping the
- * batch would lose orders. Time and randomness are arguments.
+ * of its expected offset. A cause that needs a person ends the session, so that another sink takes over. Any other error
+ * halts the partition at the one record that can't be applied: a retry would loop on it, and skipping it loses an order.
  */
-import { setTimeout as delay } from 'node:timers/promises';
-import { isDatabaseAway } from '#service/database-away.ts';
+import { causesOf, classifyFailure } from '#service/failure.ts';
 import { HaltError } from '#service/halt.ts';
+import { type BackOff, retry } from '#service/retry.ts';
 import { CommitOutcomeUnknownError, SinkDefectError } from '../errors.ts';
 import type { StoredOffset } from '../sql/consumer-offsets.ts';
 import type { Batch, BatchEntry, BatchResult } from './apply-batch.ts';
 
-const FIRST_BACK_OFF_MS = 100;
-/** Short, so that after an outage of minutes the sink is back within seconds. */
-const LONGEST_BACK_OFF_MS = 5_000;
-
-/** The wait before the `attempt`th retry (from 1): doubles up to a limit; a quarter of it is random. */
-export function backOffMs(attempt: number, random: () => number): number {
-  const full = Math.min(LONGEST_BACK_OFF_MS, FIRST_BACK_OFF_MS * 2 ** Math.min(attempt - 1, 16));
-  return Math.round(full * (0.75 + 0.25 * random()));
-}
-
-/**
- * Transient beside "the database is away": rolled back because of other transactions (40), failures of its own system
- * (58), and two that a new connection meets during a failover: a password that is being changed (28) and a server that
- * does not have the database yet (3D000).
- */
-const ALSO_TRANSIENT = /^(40...|58...|28...|3D000)$/;
+/** The longest is short, so that after an outage of minutes the sink is back within seconds. */
+const SINK_BACK_OFF: BackOff = { firstMs: 100, longestMs: 5_000, random: Math.random };
 
 /** A SQLSTATE or short name, for metrics; undefined if the error is not known to be transient. */
 export function findTransientReason(error: unknown): string | undefined {
   if (error instanceof HaltError) return undefined;
   if (error instanceof CommitOutcomeUnknownError) return 'outcome-unknown';
-  const sqlState = findSqlState(error);
-  const isTransient = isDatabaseAway(error) || (sqlState !== undefined && ALSO_TRANSIENT.test(sqlState));
-  return isTransient ? (sqlState ?? 'database-away') : undefined;
+  const failure = classifyFailure(error);
+  return failure.kind === 'transient' ? failure.reason : undefined;
 }
 
-/** The SQLSTATE of an error or of the nearest of its causes that has one. */
-function findSqlState(error: unknown): string | undefined {
-  for (let current = error; current instanceof Error; current = current.cause) {
-    const { code } = current as { code?: unknown };
-    if (typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code)) return code;
-  }
-  return undefined;
-}
-
-export interface RetryOptions {
-  readonly random: () => number;
+export interface RetryReport {
   readonly onRetry: (reason: string, error: unknown, waitMs: number) => void;
+  /** Called when work has succeeded that failed before. */
+  readonly onRecovered: () => void;
 }
 
 /** Retries `work` until it succeeds. Rejects when `signal` aborts, and with an error not known to be transient. */
-export async function retryTransient<T>(
+export function retryTransient<T>(
   work: () => Promise<T>,
-  { random, onRetry }: RetryOptions,
+  { onRetry, onRecovered }: RetryReport,
   signal: AbortSignal,
 ): Promise<T> {
-  for (let attempt = 1; ; attempt += 1) {
-    signal.throwIfAborted();
-    try {
-      return await work();
-    } catch (error) {
-      const reason = findTransientReason(error);
-      if (reason === undefined) throw error;
-      signal.throwIfAborted();
-      const waitMs = backOffMs(attempt, random);
-      onRetry(reason, error, waitMs);
-      await delay(waitMs, undefined, { signal });
-    }
-  }
+  let hasFailed = false;
+  const attempt = async (): Promise<T> => {
+    const result = await work();
+    if (hasFailed) onRecovered();
+    return result;
+  };
+  return retry(attempt, {
+    backOff: SINK_BACK_OFF,
+    isTransient: (error) => findTransientReason(error) !== undefined,
+    onRetry: (error, waitMs) => {
+      hasFailed = true;
+      onRetry(findTransientReason(error)!, error, waitMs);
+    },
+    signal,
+  });
 }
 
 export type RetriedResult =
   | BatchResult
   /** Aborted before the batch was applied or fenced: what the database holds is unknown, so nothing may follow. */
   | { readonly kind: 'interrupted' }
-  /** Ran into a time limit: a smaller batch may succeed where this one never would. */
-  | { readonly kind: 'too-slow' };
+  /** Ran into a time limit, or one of its records can't be applied: a smaller batch may succeed where this one never would. */
+  | { readonly kind: 'too-large' };
 
 export interface BatchIo {
   readonly apply: (batch: Batch) => Promise<BatchResult>;
   readonly readStored: () => Promise<StoredOffset | undefined>;
 }
 
-/** @throws HaltError: continuity is broken, or the error is not known to be transient */
+/** @throws HaltError: continuity is broken, or nobody knows the error; else what waits for a person */
 export async function applyWithRetry(
   batch: Batch,
   io: BatchIo,
-  options: RetryOptions,
+  report: RetryReport,
   signal: AbortSignal,
 ): Promise<RetriedResult> {
   let isOutcomeUnknown = false;
-  let isTooSlow = false;
+  let isTooLarge = false;
   const attempt = async (): Promise<RetriedResult> => {
-    if (isTooSlow) return { kind: 'too-slow' };
+    if (isTooLarge) return { kind: 'too-large' };
     try {
       if (isOutcomeUnknown) {
         const outcome = findOutcome(batch, await io.readStored());
@@ -106,14 +85,17 @@ export async function applyWithRetry(
       return await io.apply(batch);
     } catch (error) {
       if (error instanceof CommitOutcomeUnknownError) isOutcomeUnknown = true;
-      isTooSlow = !isOutcomeUnknown && isTimeLimit(error) && batch.entries.length > 1;
-      const isTransient = findTransientReason(error) !== undefined;
-      if (isTransient || error instanceof HaltError) throw error;
-      throw new SinkDefectError({ ...batch, offset: batch.expectedOffset }, error);
+      if (isOutcomeUnknown || error instanceof HaltError) throw error;
+      const isDefect = classifyFailure(error).kind === 'unknown';
+      if (batch.entries.length > 1) {
+        isTooLarge = isTimeLimit(error);
+        if (isDefect) return { kind: 'too-large' };
+      }
+      throw isDefect ? new SinkDefectError({ ...batch, offset: batch.expectedOffset }, error) : error;
     }
   };
   try {
-    return await retryTransient(attempt, options, signal);
+    return await retryTransient(attempt, report, signal);
   } catch (error) {
     if (error instanceof HaltError || !signal.aborted) throw error;
     return { kind: 'interrupted' };
@@ -122,8 +104,7 @@ export async function applyWithRetry(
 
 /** The statement or transaction ran into its time limit. */
 function isTimeLimit(error: unknown): boolean {
-  const sqlState = findSqlState(error);
-  return sqlState === '57014' || sqlState === '25P04';
+  return [...causesOf(error)].some((cause) => /^(57014|25P04)$/.test(String((cause as { code?: unknown }).code)));
 }
 
 /** What became of a batch whose COMMIT was not answered; undefined if it was not applied. */

@@ -1,12 +1,13 @@
 /**
- * The answer to GET /health/ready of the cart sink.
+ * The answers to GET /health/ready and GET /health/pipeline of the cart sink.
  *
  * Ready means that carts can be served: the database answers and has its tables. A sink that halted or waits is ready
- * too, or a load balancer would take the carts away from their users; the body and the metrics show the rest.
+ * too, or a load balancer would take the carts away from their users; the body, the metrics and /health/pipeline show the rest.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { resolvesWithin } from '#service/deadline.ts';
 import type { Halt } from '#service/halt.ts';
 import type { Readiness } from '#service/http-server.ts';
+import { formatPipelineHealth, type PipelineHealth } from '#service/pipeline-health.ts';
 import type { OwnedPartition } from '../consume/owned-partition.ts';
 import type { Sink } from '../consume/sink.ts';
 import { RULE_VERSION } from '../rule/reduce-cart.ts';
@@ -14,8 +15,8 @@ import { RULE_VERSION } from '../rule/reduce-cart.ts';
 /** Orchestrators give up on a probe after a second or two. */
 const PROBE_LIMIT_MS = 1_000;
 
-/** The SQLSTATE of a missing table. */
-const UNDEFINED_TABLE = '42P01';
+/** The SQLSTATEs of a missing table and a missing column. */
+const UNDEFINED = ['42P01', '42703'];
 
 const REMEDY =
   'The carts database lacks the tables of this version: run `npm run migrate`, or start this service with MIGRATE=on.';
@@ -32,12 +33,13 @@ export function createDatabaseProbe(checkTables: () => Promise<unknown>): () => 
     checking ??= checkTables()
       .then(
         () => 'reachable' as const,
-        ({ code }) => (code === UNDEFINED_TABLE ? 'without-tables' : 'away'),
+        ({ code }) => (UNDEFINED.includes(code) ? 'without-tables' : 'away'),
       )
       .finally(() => {
         checking = undefined;
       });
-    return Promise.race([checking, delay(PROBE_LIMIT_MS, 'away' as const, { ref: false })]);
+    const current = checking;
+    return (await resolvesWithin(current, PROBE_LIMIT_MS)) ? current : 'away';
   };
 }
 
@@ -46,18 +48,51 @@ export interface SinkCondition {
   /** Whether this process has found its tables, or created them. */
   readonly migrated: boolean;
   /** Undefined until the database has its tables. */
-  readonly sink: (Pick<Sink, 'state' | 'lag'> & { partitions(): readonly ReportedPartition[] }) | undefined;
+  readonly sink:
+    | (Pick<Sink, 'state' | 'isConsuming' | 'lag'> & { partitions(): readonly ReportedPartition[] })
+    | undefined;
   readonly topics: readonly string[];
   readonly halt: Halt | undefined;
 }
 
-type ReportedPartition = Pick<OwnedPartition, 'ownership' | 'position' | 'pausedAt'>;
+type ReportedPartition = Pick<OwnedPartition, 'ownership' | 'position' | 'pausedAt' | 'halted'>;
+
+/**
+ * The answer to GET /health/pipeline: 503 unless orders leave the carts. One halted partition is enough for that, since
+ * its users' orders stay.
+ */
+export function formatPipeline(
+  condition: Omit<SinkCondition, 'database'>,
+  health: Pick<PipelineHealth, 'current'>,
+): Readiness {
+  const { sink, topics, halt } = condition;
+  const haltedPartitions = listHalted(sink?.partitions() ?? []);
+  const { ready, body } = formatPipelineHealth(health, { current: () => halt }, { state: 'working' });
+  if (!ready) return { ready, body: { ...body, ...(haltedPartitions.length > 0 && { haltedPartitions }) } };
+  if (haltedPartitions.length > 0) return { ready: false, body: { state: 'halted', haltedPartitions } };
+  if (sink?.state() === 'waiting-for-topics') {
+    const message = `cdc-reader creates ${topics.join(' and ')}: start it, or create them.`;
+    return { ready: false, body: { state: 'waiting', name: 'TOPICS_MISSING', message } };
+  }
+  return sink?.isConsuming() ? { ready, body } : { ready: false, body: { state: 'starting' } };
+}
+
+function listHalted(partitions: readonly ReportedPartition[]) {
+  return partitions.flatMap((one) => {
+    const halted = one.halted();
+    if (halted === undefined) return [];
+    const { topic, partition } = one.ownership;
+    return [{ topic, partition, code: halted.code, message: halted.message, details: halted.details }];
+  });
+}
 
 export function formatReadiness(condition: SinkCondition): Readiness {
   const { database, migrated, sink, topics, halt } = condition;
   const pipeline = sink?.state() ?? 'starting';
   const lags = sink?.lag() ?? [];
-  const partitions = (sink?.partitions() ?? []).map((one) => {
+  const owned = sink?.partitions() ?? [];
+  const haltedPartitions = listHalted(owned);
+  const partitions = owned.map((one) => {
     const { topic, partition } = one.ownership;
     const pausedAt = one.pausedAt();
     // A partition that was taken over since the last measurement has no lag yet.
@@ -82,6 +117,7 @@ export function formatReadiness(condition: SinkCondition): Readiness {
       pipeline,
       ...(pipeline === 'waiting-for-topics' ? { waitingFor: topics } : {}),
       partitions,
+      ...(haltedPartitions.length === 0 ? {} : { haltedPartitions }),
       ...(halt === undefined ? {} : { halted: halt }),
     },
   };

@@ -20,6 +20,7 @@ export interface CartServerOptions {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly readiness: () => Promise<Readiness> | Readiness;
+  readonly pipeline?: () => Readiness;
   /** Whether the database has the tables of this version; yes by default. */
   readonly isMigrated?: () => boolean;
 }

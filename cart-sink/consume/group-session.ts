@@ -9,6 +9,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { GroupConsumer, GroupHandlers } from '#kafka/reading/group-consumer.ts';
 import type { ReplayStamp } from '#schemas/replay/records.ts';
+import type { HaltError } from '#service/halt.ts';
 import type { Ownership, TopicPartition } from '../sql/consumer-offsets.ts';
 import { formatError, type OwnedPartition, type PartitionEnd, type PartitionOptions } from './owned-partition.ts';
 import { consumeFetch } from './pipeline.ts';
@@ -25,10 +26,12 @@ export interface SessionOptions extends TakeoverIo {
   readonly createConsumer: (handlers: GroupHandlers) => GroupConsumer;
   readonly createPartition: (
     ownership: Ownership,
-    handlers: Pick<PartitionOptions, 'onEnd' | 'onPaused'>,
+    handlers: Pick<PartitionOptions, 'onEnd' | 'onPaused' | 'onHalted'>,
   ) => OwnedPartition;
   /** Called each time that a partition is paused at this run. */
   readonly onPaused: (partition: TopicPartition, replay: ReplayStamp) => void;
+  /** Only this partition has halted. */
+  readonly onHalted: (ownership: Ownership, error: HaltError) => void;
   readonly onAssigned: (owned: readonly Ownership[], lost: readonly TopicPartition[]) => void;
 }
 
@@ -96,13 +99,15 @@ export class GroupSession {
   }
 
   async #start(partitions: readonly TopicPartition[], signal: AbortSignal): Promise<void> {
-    const taken = await takeOver(partitions, this.#options, signal);
+    const { owned: taken, halted } = await takeOver(partitions, this.#options, signal);
     if (signal.aborted) return;
     this.#owned = new Map(taken.map((ownership) => [keyOf(ownership), this.#createPartition(ownership, signal)]));
     const lost = this.#lastOwned.filter((ownership) => !this.#owned.has(keyOf(ownership)));
     this.#lastOwned = taken;
     this.#options.onAssigned(taken, lost);
-    this.#consumer.start(taken.map(({ topic, partition, nextOffset }) => ({ topic, partition, offset: nextOffset })));
+    for (const [ownership, error] of halted) this.#owned.get(keyOf(ownership))!.halt(error);
+    const open = taken.filter((ownership) => !halted.has(ownership));
+    this.#consumer.start(open.map(({ topic, partition, nextOffset }) => ({ topic, partition, offset: nextOffset })));
   }
 
   #createPartition(ownership: Ownership, signal: AbortSignal): OwnedPartition {
@@ -110,6 +115,11 @@ export class GroupSession {
     const partition = this.#options.createPartition(ownership, {
       onEnd: (reason) => {
         if (!signal.aborted) this.end(reason);
+      },
+      onHalted: (error) => {
+        if (signal.aborted) return;
+        this.#consumer.pause({ topic, partition: number });
+        this.#options.onHalted(ownership, error);
       },
       onPaused: (replay) => {
         if (signal.aborted) return;

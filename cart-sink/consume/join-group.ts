@@ -10,9 +10,10 @@ import type { Database } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
 import { applyBatch, type Batch } from '../apply/apply-batch.ts';
 import { readStored, takeOwnership } from '../apply/ownership.ts';
-import { applyWithRetry, type RetryOptions, retryTransient } from '../apply/retry.ts';
+import { applyWithRetry, type RetryReport, retryTransient } from '../apply/retry.ts';
 import type { CartSinkConfig } from '../config.ts';
 import type { SinkReporter } from '../metrics.ts';
+import { recordHalt } from '../sql/consumer-offsets.ts';
 import { GroupSession, type SessionOptions } from './group-session.ts';
 import { OwnedPartition } from './owned-partition.ts';
 import type { AdmitReplay } from './replay-admission.ts';
@@ -22,7 +23,7 @@ export interface SessionContext {
   readonly database: Database;
   readonly reporter: SinkReporter;
   readonly logger: Logger;
-  readonly retry: RetryOptions;
+  readonly retries: RetryReport;
   readonly admitReplay: AdmitReplay;
   readonly onState: (state: 'waiting-for-topics' | 'joining' | 'consuming') => void;
 }
@@ -37,7 +38,7 @@ export function joinGroup(
   log: KafkaLog,
   topics: readonly string[],
 ): GroupSession {
-  const { config, database, reporter, logger, retry } = context;
+  const { config, database, reporter, logger, retries } = context;
   const { consumerGroup } = config;
   const createPartition: SessionOptions['createPartition'] = (ownership, handlers) => {
     const io = {
@@ -49,7 +50,7 @@ export function joinGroup(
       consumerGroup,
       admitReplay: ownership.topic === config.replayTopic ? context.admitReplay : undefined,
       limits: { maxRecords: config.batchMaxRecords, maxBytes: config.batchMaxBytes },
-      apply: (batch, signal) => applyWithRetry(batch, io, retry, signal),
+      apply: (batch, signal) => applyWithRetry(batch, io, retries, signal),
       readStored: io.readStored,
       readEarliest: async () => (await log.readOffsets(ownership.topic)).get(ownership.partition)!.earliest,
       onApplied: reporter.applied,
@@ -72,10 +73,20 @@ export function joinGroup(
         handlers,
       }),
     takeOwnership: (partitions, signal) =>
-      retryTransient(() => takeOwnership(database.pool, consumerGroup, partitions), retry, signal),
+      retryTransient(() => takeOwnership(database.pool, consumerGroup, partitions), retries, signal),
     readRanges: (topic) => log.readOffsets(topic),
     createPartition,
     onPaused: reporter.paused,
+    onHalted: (ownership, error) => {
+      reporter.partitionHalted(ownership, error);
+      // For audit and replay; that it is not stored changes nothing here.
+      database.pool.query(recordHalt(consumerGroup, ownership, error)).catch((cause) => {
+        logger.warn(
+          { event: 'sink.halt-not-stored', err: cause },
+          'Audit and replay can’t read why a partition has halted.',
+        );
+      });
+    },
     onAssigned: (owned, lost) => {
       context.onState('consuming');
       reporter.assigned(owned, lost);

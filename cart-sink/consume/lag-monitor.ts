@@ -28,7 +28,7 @@ export interface LagMonitor {
   close(): void;
 }
 
-type MonitoredPartition = Pick<OwnedPartition, 'ownership' | 'position' | 'isIdle' | 'lastCommittedAt'>;
+type MonitoredPartition = Pick<OwnedPartition, 'ownership' | 'position' | 'isIdle' | 'halted' | 'lastCommittedAt'>;
 
 export interface LagMonitorOptions {
   readonly everyMs: number;
@@ -74,7 +74,7 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
         if (range === undefined) continue;
         found.push(measure(consumer, range.lastStable, options.now()));
         // Records that were fetched may be deleted from Kafka and still be applied.
-        const isGap = idle.has(standing) && checkStart(position, range) !== 'continues';
+        const isGap = idle.has(standing) && !consumer.halted() && checkStart(position, range) !== 'continues';
         if (isGap) gaps.set(`${keyOf(consumer.ownership)} at ${position}`, consumer.ownership);
       }
     }

@@ -43,6 +43,8 @@ export interface PartitionOptions {
   readonly onApplied: (batch: Batch, counts: AppliedCounts) => void;
   /** The next record is of this run, which must not be applied: fetches are ignored until `resume`. */
   readonly onPaused: (replay: ReplayStamp) => void;
+  /** Only this partition has halted: it is closed, and its session goes on with the others. */
+  readonly onHalted: (error: HaltError) => void;
   /** Called once; the partition is closed from then on. */
   readonly onEnd: (end: PartitionEnd) => void;
 }
@@ -58,6 +60,7 @@ export class OwnedPartition {
   #pausedAt: ReplayStamp | undefined;
   #isPaused = false;
   #isClosed = false;
+  #halted: HaltError | undefined;
   #fetchesInProgress = 0;
   #tail: Promise<void> = Promise.resolve();
 
@@ -73,6 +76,9 @@ export class OwnedPartition {
   position = (): bigint => this.#position;
 
   isOpen = (): boolean => !this.#isClosed;
+
+  /** Why only this partition has halted; whoever takes it over decides again. */
+  halted = (): HaltError | undefined => this.#halted;
 
   /** Whether no fetch is in progress. */
   isIdle = (): boolean => this.#fetchesInProgress === 0;
@@ -114,7 +120,18 @@ export class OwnedPartition {
     this.#end({ kind: 'stale-owner', topic, partition });
   }
 
+  /** Takes nothing more, and stores nothing; the session goes on. */
+  halt(error: HaltError): void {
+    this.#isClosed = true;
+    this.#halted = error;
+    this.#options.onHalted(error);
+  }
+
   #end(reason: PartitionEnd): void {
+    if (reason.kind === 'halted' && reason.error.scope === 'partition') {
+      this.halt(reason.error);
+      return;
+    }
     this.#isClosed = true;
     this.#options.onEnd(reason);
   }

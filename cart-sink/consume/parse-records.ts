@@ -67,18 +67,30 @@ function isSameRun(one: ReplayStamp | null, other: ReplayStamp | null): boolean 
   return isSame('runId') && isSame('mode') && isSame('ruleVersion');
 }
 
-/** @throws UnknownEventSchemaError, SinkDefectError: the partition must halt */
-export function parseChunk({ records, kinds }: Chunk, place: TopicPartition): readonly BatchEntry[] {
-  const entries = records.map((record, index) => {
+export interface ParsedChunk extends Chunk {
+  readonly entries: readonly BatchEntry[];
+}
+
+/**
+ * Parses the records of `chunk` up to the first that this program can't decode: what precedes it is applied first, so that
+ * a halted partition stands exactly at that record.
+ * @throws UnknownEventSchemaError, SinkDefectError at the first record: the partition must halt
+ */
+export function parseChunk({ records, kinds, replay }: Chunk, place: TopicPartition): ParsedChunk {
+  const entries: BatchEntry[] = [];
+  for (const [index, record] of records.entries()) {
     try {
-      return parseRecord(record, kinds[index]!);
+      const entry = parseRecord(record, kinds[index]!);
+      if (entry !== undefined) entries.push(entry);
     } catch (error) {
+      if (index > 0) return { records: records.slice(0, index), kinds: kinds.slice(0, index), replay, entries };
       const at = { ...place, offset: record.offset };
-      if (error instanceof UnknownSchemaError) throw new UnknownEventSchemaError(at, error);
-      throw new SinkDefectError(at, error);
+      throw error instanceof UnknownSchemaError
+        ? new UnknownEventSchemaError(at, error)
+        : new SinkDefectError(at, error);
     }
-  });
-  return entries.filter((entry) => entry !== undefined);
+  }
+  return { records, kinds, replay, entries };
 }
 
 /** Undefined for a record without effect. Throws UnknownSchemaError and unexpected errors. */

@@ -27,22 +27,23 @@ export async function consumeFetch(
   let consumed = 0;
   while (partition.isOpen() && !signal.aborted && partition.position() <= lastOffset) {
     // Cut what fits one transaction. The last chunk also passes the control and aborted records behind it.
-    const chunk = cutChunk(records, consumed, partition.limits(), partition.topicKind);
-    const end = consumed + chunk.records.length;
-    const nextOffset = (end === records.length ? lastOffset : chunk.records.at(-1)!.offset) + 1n;
-    const admission = await partition.admit(chunk.replay, signal);
+    const cut = cutChunk(records, consumed, partition.limits(), partition.topicKind);
+    const admission = await partition.admit(cut.replay, signal);
     if (admission === 'stop') return;
 
-    // Parse: orders, and records to be parked. An unknown schema halts. A cancelled run has no effect.
-    const content =
-      admission === 'skip'
-        ? { entries: [], replay: null, tally: EMPTY_TALLY }
-        : { entries: parseChunk(chunk, fetched), replay: chunk.replay, tally: tallyOrders(chunk) };
+    // Parse: orders, and records to be parked. An unknown schema halts, after what precedes it. A cancelled run has no effect.
+    const isSkipped = admission === 'skip';
+    const chunk = isSkipped ? { ...cut, entries: [] } : parseChunk(cut, fetched);
+    const content = isSkipped
+      ? { entries: [], replay: null, tally: EMPTY_TALLY }
+      : { entries: chunk.entries, replay: chunk.replay, tally: tallyOrders(chunk) };
+    const end = consumed + chunk.records.length;
+    const nextOffset = (end === records.length ? lastOffset : chunk.records.at(-1)!.offset) + 1n;
 
     // Apply and commit: one transaction moves the offset and changes the carts, unless another sink owns the partition.
     const batch = partition.createBatch(nextOffset, content);
     const result = await partition.apply(batch, signal);
-    if (result.kind === 'too-slow') {
+    if (result.kind === 'too-large') {
       partition.halveBatches(chunk.records.length);
       continue;
     }

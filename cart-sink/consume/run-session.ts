@@ -9,6 +9,7 @@ import { createConnections } from '#kafka/connections.ts';
 import { TopicMissingError } from '#kafka/errors.ts';
 import { createKafkaLog, type KafkaLog } from '#kafka/reading/log.ts';
 import { waitForTopics } from '#kafka/wait-for-topics.ts';
+import { unlessAborted } from '#service/deadline.ts';
 import { TopicRefusedError } from '../errors.ts';
 import { readNextOffsets } from '../sql/consumer-offsets.ts';
 import type { GroupSession, SessionEnd } from './group-session.ts';
@@ -106,16 +107,10 @@ async function exists(log: KafkaLog, topic: string): Promise<boolean> {
 
 /** Rejects at once when `signal` is aborted; a log that opens after that is closed. */
 async function openUnlessAborted(opening: Promise<KafkaLog>, signal: AbortSignal): Promise<KafkaLog> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(signal.reason);
-  signal.addEventListener('abort', abort);
-  if (signal.aborted) abort();
   try {
-    return await Promise.race([opening, aborted]);
+    return await unlessAborted(opening, signal);
   } catch (error) {
     opening.then((log) => log.close()).catch(() => undefined);
     throw error;
-  } finally {
-    signal.removeEventListener('abort', abort);
   }
 }

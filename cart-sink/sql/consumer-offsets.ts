@@ -102,12 +102,22 @@ export const lockOffsets = (group: string, partitions: readonly TopicPartition[]
 /** Fences every earlier owner of these partitions. The rows must be locked; returns them as {@link Ownership}. */
 export const raiseOwnerEpochs = (group: string, partitions: readonly TopicPartition[]) => sql`
   UPDATE consumer_offsets AS stored
-  SET owner_epoch = stored.owner_epoch + 1, updated_at = now()
+  SET owner_epoch = stored.owner_epoch + 1, updated_at = now(), halted_code = NULL, halted_message = NULL, halted_at = NULL
   FROM ${unnestPartitions(partitions)} AS assigned (topic, partition)
   WHERE stored.consumer_group = ${group}
     AND (stored.topic, stored.partition) = (assigned.topic, assigned.partition)
   RETURNING stored.topic, stored.partition, stored.owner_epoch AS "ownerEpoch", stored.next_offset AS "nextOffset",
     stored.last_commit_lsn AS "lastCommitLsn"
+`;
+
+/** Tells audit and replay why the partition stands; under another owner nothing changes. Its offset stays. */
+export const recordHalt = (
+  group: string,
+  { topic, partition, ownerEpoch }: Ownership,
+  halt: { readonly code: string; readonly message: string },
+) => sql`
+  UPDATE consumer_offsets SET halted_code = ${halt.code}, halted_message = ${halt.message}, halted_at = now()
+  WHERE consumer_group = ${group} AND topic = ${topic} AND partition = ${partition} AND owner_epoch = ${ownerEpoch}
 `;
 
 /**

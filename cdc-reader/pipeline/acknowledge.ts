@@ -13,7 +13,7 @@ export interface Acknowledger {
   /** Everything before `throughLsn` is in a committed checkpoint. */
   request(throughLsn: Lsn): void;
   /** Resolves when all that was requested is acknowledged. */
-  settled(): Promise<void>;
+  allAcknowledged(): Promise<void>;
   close(): void;
 }
 
@@ -59,7 +59,7 @@ export function createAcknowledger(options: {
       // With nothing to do run() would end before its promise is kept, which then would be kept for ever.
       if (requested > acknowledged && running === undefined && !isClosed) running = run();
     },
-    async settled() {
+    async allAcknowledged() {
       while (running !== undefined) await running;
     },
     close() {

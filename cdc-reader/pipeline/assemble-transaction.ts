@@ -2,20 +2,21 @@
 // which the events of all its orders can be read again and again, in the order in which it first wrote a row of each.
 // Guarantees: publish, count, or halt; every change is an order, an item, counted under a named reason, or an error that
 // names its position. Memory is bounded: past `spillBytes` the rows move to a temporary file. What a row holds is
-// contract-rows.ts's; which transactions are published, and when, is left to the pipeline.
+// order-event.ts's; which transactions are published, and when, is left to the pipeline.
+import type { ContractRow } from '#schemas/contract-tables.ts';
 import type { Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { RowRefusedError, StreamOrderError } from '../errors.ts';
 import type { PgoutputMessage } from '../postgres/pgoutput.ts';
 import {
+  buildOrderPlaced,
   type CapturedOids,
   type ContractRelation,
   classifyRelation,
   type RelationRole,
   readItem,
   readOrder,
-} from './contract-rows.ts';
-import { buildOrderPlaced, type ItemRow, type OrderRow } from './order-event.ts';
+} from './order-event.ts';
 import { OrderIndex } from './order-index.ts';
 import { RowSpool } from './row-spool.ts';
 import { ItemWithoutOrderError, OrderWithoutItemsError } from './unpublishable-errors.ts';
@@ -68,8 +69,8 @@ interface Spilled {
 
 /** An order as far as its rows have come: one statement may write its items first. */
 interface OrderRows {
-  order: OrderRow | undefined;
-  readonly items: ItemRow[];
+  order: ContractRow<'orders'> | undefined;
+  readonly items: ContractRow<'order_items'>[];
 }
 
 /**
@@ -187,10 +188,10 @@ function groupByOrder(transaction: OpenTransaction): Map<string, OrderRows> {
   for (const { relation, tuple } of transaction.rows) {
     if (relation.kind === 'orders') {
       const order = readOrder(tuple, relation);
-      rowsOf(order.orderId).order = order;
+      rowsOf(order.order_id!).order = order;
     } else {
       const item = readItem(tuple, relation);
-      rowsOf(item.orderId).items.push(item);
+      rowsOf(item.order_id!).items.push(item);
     }
   }
   return orders;
@@ -199,8 +200,8 @@ function groupByOrder(transaction: OpenTransaction): Map<string, OrderRows> {
 function spill({ spool, index, relations }: Spilled, { relation, tuple }: HeldRow): void {
   let tag = relations.indexOf(relation);
   if (tag < 0) tag = relations.push(relation) - 1;
-  if (relation.kind === 'orders') spool.addOrder(index.add(readOrder(tuple, relation).orderId), { tag, tuple });
-  else spool.addItem(index.add(readItem(tuple, relation).orderId), { tag, tuple });
+  if (relation.kind === 'orders') spool.addOrder(index.add(readOrder(tuple, relation).order_id!), { tag, tuple });
+  else spool.addItem(index.add(readItem(tuple, relation).order_id!), { tag, tuple });
 }
 
 function* readSpilled({ spool, relations }: Spilled): Generator<OrderRows> {

@@ -4,16 +4,14 @@
 // that one builder makes the events of both.
 
 import databases, { DataTypeID, IsolationLevel, type SQLQuery, type Transaction } from '@databases/pg';
+import type { ContractRow } from '#schemas/contract-tables.ts';
 import { fetchOrders, openOrdersCursor, readItemsOfOrders } from './sql/orders.ts';
 import { pinSession, setSnapshot } from './sql/session.ts';
 
-/** Column → text, or null for NULL. */
-export type TextRow = Readonly<Record<string, string | null>>;
-
 /** The contract's columns of one order, and of its items by `line_no`. */
 export interface SnapshotOrder {
-  readonly order: TextRow;
-  readonly items: readonly TextRow[];
+  readonly order: ContractRow<'orders'>;
+  readonly items: readonly ContractRow<'order_items'>[];
 }
 
 const asItCame = (text: string): string => text;
@@ -67,7 +65,7 @@ export async function* readSnapshotOrders(options: {
     await options.onSnapshot?.((statement) => tx.query(statement));
     await tx.query(openOrdersCursor);
     for (;;) {
-      const orders: TextRow[] = await tx.query(fetchOrders(options.batchSize));
+      const orders: ContractRow<'orders'>[] = await tx.query(fetchOrders(options.batchSize));
       if (orders.length === 0) return;
       yield await addItems(tx, orders);
     }
@@ -79,9 +77,9 @@ export async function* readSnapshotOrders(options: {
   }
 }
 
-async function addItems(tx: Transaction, orders: readonly TextRow[]): Promise<SnapshotOrder[]> {
-  const itemsOf = new Map<string, TextRow[]>(orders.map((order) => [order.order_id!, []]));
-  const items: TextRow[] = await tx.query(readItemsOfOrders([...itemsOf.keys()]));
+async function addItems(tx: Transaction, orders: readonly ContractRow<'orders'>[]): Promise<SnapshotOrder[]> {
+  const itemsOf = new Map<string, ContractRow<'order_items'>[]>(orders.map((order) => [order.order_id!, []]));
+  const items: ContractRow<'order_items'>[] = await tx.query(readItemsOfOrders([...itemsOf.keys()]));
   for (const item of items) itemsOf.get(item.order_id!)!.push(item);
   return orders.map((order) => ({ order, items: itemsOf.get(order.order_id!)! }));
 }

@@ -20,8 +20,8 @@ import type { CdcReaderConfig } from '../config.ts';
 import { captureChanged, SlotDroppedError, SystemChangedError } from '../errors.ts';
 import { READER_FIRST_START } from '../metrics.ts';
 import { type CaptureCheck, createCaptureCheck, preferTablesChanged } from '../pipeline/capture-check.ts';
+import { type EventRecord, eventRecord } from '../pipeline/order-event.ts';
 import { OrderIndex } from '../pipeline/order-index.ts';
-import { type EventRecord, eventRecord } from '../pipeline/prepare-transaction.ts';
 import { readCapturedTables } from '../postgres/capture.ts';
 import { createSlot, dropSlot, readIdentity } from '../postgres/slot.ts';
 import { readSnapshotOrders, type SnapshotOrder } from '../postgres/snapshot.ts';
@@ -32,20 +32,20 @@ import { StandbyError } from '../supervise/restart-errors.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
 import { readPublishedOrders } from './live-topic.ts';
 import { explainMissingCheckpoint, findCheckpoint } from './read-checkpoint.ts';
+import type { StartContext } from './session.ts';
 import { buildSnapshotEvent } from './snapshot-event.ts';
-import type { StartContext } from './start-up.ts';
 
 /** Orders read from the snapshot, and published in one Kafka transaction, at a time. */
 const SNAPSHOT_BATCH = 1_000;
 
 /** @throws StandbyError while another reader does it; HaltErrors as described above */
 export async function runFirstStart(context: StartContext, source: SourceSession): Promise<void> {
-  const { config, lifeline, logger, metrics } = context;
+  const { config, scope, logger, metrics } = context;
   if (!(await source.tryAdvisoryLock(`tillstream first start of ${config.slotName}`))) {
     throw new StandbyError('it is doing the first start');
   }
   await using resources = new AsyncDisposableStack();
-  const kafka = await lifeline.open(
+  const kafka = await scope.open(
     resources,
     () => openKafka(config, logger),
     (open) => open.close(),
@@ -55,11 +55,11 @@ export async function runFirstStart(context: StartContext, source: SourceSession
     applicationName: config.applicationName,
   });
 
-  const found = await readUnfinished(config, kafka, source, identity, 'settled');
+  const found = await readUnfinished(config, kafka, source, identity, 'last_stable_offset');
   if (found.kind === 'finished') return;
   const readFlushLsn = async () => (await source.readCurrentWal()).flushLsn;
   await kafka.ensureTopics(found.checkpoint && { throughLsn: found.checkpoint.throughLsn, readFlushLsn });
-  const producer = await lifeline.open(
+  const producer = await scope.open(
     resources,
     () => fence(config, logger),
     (open) => open.close(),
@@ -108,7 +108,7 @@ export async function runFirstStart(context: StartContext, source: SourceSession
   await failpoint('reader.intent-written');
 
   if (settled.hasSlot) await dropUnfinishedSlot(config);
-  const slot = await lifeline.open(
+  const slot = await scope.open(
     resources,
     () =>
       createSlot({
@@ -142,7 +142,7 @@ export async function runFirstStart(context: StartContext, source: SourceSession
   let checkpoint: Checkpoint = { ...intent, state: 'snapshot' };
   const events = snapshotEvents(config, identity, slot.consistentPoint, checkpoint.partitions, checkpoint.generation);
   for await (const orders of snapshot) {
-    lifeline.signal.throwIfAborted();
+    scope.signal.throwIfAborted();
     const missing = orders.filter(({ order }) => published.find(order.order_id!) < 0);
     const { records, lastPublished } = await preferTablesChanged(captureCheck, () => events(missing));
     if (lastPublished === null) continue;
@@ -176,7 +176,7 @@ async function readUnfinished(
   kafka: KafkaConnection,
   source: SourceSession,
   identity: SourceIdentity,
-  through: 'high_watermark' | 'settled',
+  through: 'high_watermark' | 'last_stable_offset',
 ): Promise<Unfinished> {
   const slot = await source.readSlot(config.slotName); // before the checkpoint: an intent is written before its slot
   // Not on the very first start, which would only wait for them: the second look comes after they were made.

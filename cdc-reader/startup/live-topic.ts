@@ -10,7 +10,7 @@ import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { LiveTopicChangedError } from '../errors.ts';
 import { OrderIndex } from '../pipeline/order-index.ts';
 import { findOldestCovered, type KafkaCoverage, type PartitionHead } from '../replay-window/kafka-coverage.ts';
-import { LiveTopicUnsettledError } from '../supervise/restart-errors.ts';
+import { LiveTopicTransactionOpenError } from '../supervise/restart-errors.ts';
 import type { PartitionTail } from './continuity.ts';
 
 function readEvent(topic: string, partition: number, { offset, value }: LogRecord): OrderPlaced {
@@ -29,12 +29,12 @@ export interface EventTail extends PartitionTail {
 
 /**
  * The ends of all partitions. `deadlineMs`: see KafkaLog. @throws LiveTopicChangedError for a foreign record,
- * LiveTopicUnsettledError while a transaction is open: what lies behind it can't be judged yet
+ * LiveTopicTransactionOpenError while a transaction is open: what lies behind it can't be judged yet
  */
 export async function readPartitionTails(log: KafkaLog, topic: string, deadlineMs: number): Promise<EventTail[]> {
   const tails: EventTail[] = [];
   for (const [partition, { earliest, lastStable, highWatermark }] of await log.readOffsets(topic, deadlineMs)) {
-    if (lastStable < highWatermark) throw new LiveTopicUnsettledError(topic, partition, lastStable);
+    if (lastStable < highWatermark) throw new LiveTopicTransactionOpenError(topic, partition, lastStable);
     const range = { topic, partition, earliest, untilOffset: lastStable, deadlineMs };
     const record = await findNewestRecord(log, range);
     tails.push({ partition, earliest, end: lastStable, newest: record && readEvent(topic, partition, record) });

@@ -28,7 +28,7 @@ export interface FoundCheckpoint {
 export async function findCheckpoint(
   config: Pick<CdcReaderConfig, 'checkpointTopic'>,
   kafka: Pick<KafkaConnection, 'checkpointTopic' | 'hasCheckpointTopic' | 'log'>,
-  through: 'high_watermark' | 'settled',
+  through: 'high_watermark' | 'last_stable_offset',
   isExpected: boolean,
 ): Promise<FoundCheckpoint> {
   if (!(await kafka.hasCheckpointTopic(isExpected))) return { checkpoint: null, isHidden: false };
@@ -36,7 +36,7 @@ export async function findCheckpoint(
   const before = (await kafka.log.readOffsets(config.checkpointTopic, READ_DEADLINE_MS)).get(0);
   const { record } = await kafka.checkpointTopic.read(READ_DEADLINE_MS, through);
   const isOpen = before !== undefined && before.lastStable < before.highWatermark;
-  const isHidden = through === 'settled' && isOpen;
+  const isHidden = through === 'last_stable_offset' && isOpen;
   return { checkpoint: record === null ? null : parseRecord(record), isHidden };
 }
 

@@ -12,24 +12,6 @@ export function buildSnapshotEvent(
   { order, items }: SnapshotOrder,
 ): OrderPlaced {
   if (items.length === 0) throw new OrderWithoutItemsError(context.commitLsn, ordinal);
-  return buildOrderPlaced(
-    { ...context, committedAt: parseTimestampMicros(order.placed_at!) },
-    ordinal,
-    {
-      orderId: order.order_id!,
-      userId: order.user_id!,
-      source: order.source!,
-      currency: order.currency!,
-      totalCents: order.total_cents!,
-      placedAt: order.placed_at!,
-    },
-    items.map((item) => ({
-      orderId: item.order_id!,
-      lineNo: item.line_no!,
-      sku: item.sku!,
-      quantity: item.quantity!,
-      unitPriceCents: item.unit_price_cents!,
-      cartLineId: item.cart_line_id ?? null,
-    })),
-  );
+  const committedAt = parseTimestampMicros(order.placed_at);
+  return buildOrderPlaced({ ...context, committedAt }, ordinal, order, items);
 }

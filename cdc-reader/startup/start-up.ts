@@ -2,97 +2,67 @@
 // has fenced nobody) → read the checkpoint and check continuity (a restored clone stops here and has fenced nobody) →
 // fence → read the checkpoint to its end and check again → process. Guarantees: what it returns may publish; until
 // then the stream is paused, and answered. While Kafka is away it holds the slot and retries, so an outage costs no
-// takeover. Without a slot, or with an unfinished first start, first-start.ts goes before.
+// takeover. Without a slot, or with an unfinished first start, initial-snapshot.ts goes before.
 import { setTimeout as delay } from 'node:timers/promises';
-import type { CheckpointTopic } from '#kafka/checkpoint-topic.ts';
-import type { TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
-import type { KafkaLog } from '#kafka/reading/log.ts';
 import { LSN_ZERO } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
-import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { SlotInvalidatedError } from '../errors.ts';
-import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_WAITING, type ReaderMetrics } from '../metrics.ts';
-import { createStreamRelay, type StreamRelay } from '../pipeline/stream-relay.ts';
+import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_WAITING } from '../metrics.ts';
 import { createReplicationStream, type ReplicationStream } from '../postgres/replication-stream.ts';
 import { createSourceSession, type SourceSession } from '../postgres/source-session.ts';
 import { SlotBusyError, SlotLostError } from '../postgres/stream-errors.ts';
 import type { SourceIdentity } from '../postgres/walsender.ts';
 import { startLagSampler } from '../supervise/lag-sampler.ts';
-import type { Lifeline } from '../supervise/lifeline.ts';
 import {
   FirstStartUnfinishedError,
   PreflightError,
   SourceMovedError,
+  SourceSessionEndedError,
   StandbyError,
 } from '../supervise/restart-errors.ts';
 import { restartDelayMs } from '../supervise/restart-policy.ts';
-import type { VerifiedCheckpoint } from './continuity.ts';
 import { runFirstStart } from './initial-snapshot.ts';
 import { fence, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
 import { findPreflightProblems, findPreflightWarnings } from './preflight.ts';
+import type { ReaderSession, StartContext } from './session.ts';
 import { haltIfTablesChanged, readVerifiedCheckpoint } from './verified-checkpoint.ts';
-
-export interface ReaderSession {
-  readonly source: SourceSession;
-  readonly stream: ReplicationStream;
-  readonly relay: StreamRelay;
-  readonly producer: TransactionalProducer;
-  readonly checkpointTopic: CheckpointTopic;
-  readonly log: KafkaLog;
-  readonly checkpoint: VerifiedCheckpoint;
-  /** By partition of the live topic, the offset that the next produce answer can't lie below. */
-  readonly nextOffsets: readonly bigint[];
-}
-
-export interface StartContext {
-  readonly config: CdcReaderConfig;
-  readonly lifeline: Lifeline;
-  readonly logger: Logger;
-  readonly metrics: ReaderMetrics;
-  /** Everything that is opened is closed with it, newest first. */
-  readonly resources: AsyncDisposableStack;
-  /** Told how a start that has to wait stands, for readiness. */
-  readonly onWaiting: (why: Error) => void;
-}
 
 /** @throws HaltError (stop), StandbyError and PreflightError (wait), anything else (start again) */
 export async function startReader(context: StartContext): Promise<ReaderSession> {
-  const { config, lifeline, logger, metrics, resources } = context;
-  const relay = createStreamRelay(lifeline);
-  const source = await lifeline.open(
+  const { config, scope, logger, metrics, resources } = context;
+  const inlet: ReaderSession['inlet'] = { receiver: undefined };
+  const source = await scope.open(
     resources,
     () =>
       createSourceSession({
         databaseUrl: config.orderDatabaseUrl,
         applicationName: config.applicationName,
         logger,
-        onEnd: relay.sourceEnded,
+        onEnd: (cause) => scope.fail(new SourceSessionEndedError({ cause })),
       }),
     (session) => session.close(),
   );
-  const facts = await lifeline.race(source.preflightFacts(config));
+  const facts = await scope.race(source.preflightFacts(config));
   const problems = findPreflightProblems(facts, config);
   if (problems.length > 0) {
-    await lifeline.race(haltIfTablesChanged(context, source, facts.capture.fingerprint));
+    await scope.race(haltIfTablesChanged(context, source, facts.capture.fingerprint));
     throw new PreflightError(problems);
   }
   for (const warning of findPreflightWarnings(facts, config)) logger.warn({ event: READER_CAPTURE_CHANGED }, warning);
-  resources.adopt(startLagSampler({ source, slotName: config.slotName, metrics, lifeline }), (sampler) =>
-    sampler.close(),
-  );
+  resources.adopt(startLagSampler({ source, slotName: config.slotName, metrics, scope }), (sampler) => sampler.close());
 
-  let isFirstStart = (await lifeline.race(source.readSlot(config.slotName))) === null;
+  let isFirstStart = (await scope.race(source.readSlot(config.slotName))) === null;
   for (;;) {
     if (isFirstStart)
-      await lifeline.race(runFirstStart(context, source).catch((error) => requireLock(error, source, config)));
-    const stream = await lifeline.race(takeSlot(context, source, relay));
-    await lifeline.race(requireSameServer(source, stream.identity, config.slotName));
+      await scope.race(runFirstStart(context, source).catch((error) => requireLock(error, source, config)));
+    const stream = await scope.race(takeSlot(context, source, inlet));
+    await scope.race(requireSameServer(source, stream.identity, config.slotName));
     await failpoint('reader.slot-taken');
     try {
       const kafka = await whileKafkaIsAway(context, (attempt) => connectKafka(context, source, stream, attempt));
-      return { source, stream, relay, ...kafka };
+      return { source, stream, inlet, ...kafka };
     } catch (error) {
       if (!(error instanceof FirstStartUnfinishedError)) throw error;
       await stream.close();
@@ -107,8 +77,12 @@ async function requireLock(error: unknown, source: SourceSession, { slotName }: 
   throw error;
 }
 
-function takeSlot(context: StartContext, source: SourceSession, relay: StreamRelay): Promise<ReplicationStream> {
-  const { config, lifeline, logger, resources } = context;
+function takeSlot(
+  context: StartContext,
+  source: SourceSession,
+  inlet: ReaderSession['inlet'],
+): Promise<ReplicationStream> {
+  const { config, scope, logger, resources } = context;
   const create = async () => {
     try {
       return await createReplicationStream({
@@ -118,7 +92,11 @@ function takeSlot(context: StartContext, source: SourceSession, relay: StreamRel
         applicationName: config.applicationName,
         walSenderTimeoutMs: config.walSenderTimeoutMs,
         logger,
-        handlers: relay,
+        handlers: {
+          onMessage: (message) => inlet.receiver?.onMessage(message),
+          onKeepalive: (keepalive) => inlet.receiver?.onKeepalive(keepalive),
+          onFailure: scope.fail,
+        },
       });
     } catch (error) {
       if (error instanceof SlotBusyError) throw new StandbyError(error.message, { cause: error });
@@ -128,7 +106,7 @@ function takeSlot(context: StartContext, source: SourceSession, relay: StreamRel
       throw new SlotInvalidatedError(config.slotName, 'acknowledged', acknowledged, flushLsn, error.reason);
     }
   };
-  return lifeline.open(resources, create, (stream) => stream.close());
+  return scope.open(resources, create, (stream) => stream.close());
 }
 
 /**
@@ -148,44 +126,43 @@ export async function requireSameServer(
 
 /** Tries until Kafka answers; only a halt, or the end of this start, ends it sooner. */
 async function whileKafkaIsAway<T>(
-  { lifeline, logger, resources, onWaiting }: StartContext,
+  { scope, logger, resources, onWaiting }: StartContext,
   attemptOnce: (attempt: AsyncDisposableStack) => Promise<T>,
 ): Promise<T> {
   for (let failures = 0; ; failures++) {
     const attempt = new AsyncDisposableStack();
     try {
-      const result = await lifeline.race(attemptOnce(attempt));
+      const result = await scope.race(attemptOnce(attempt));
       resources.use(attempt);
       return result;
     } catch (error) {
       await attempt.disposeAsync();
-      if (error instanceof HaltError || error instanceof FirstStartUnfinishedError || lifeline.signal.aborted)
-        throw error;
+      if (error instanceof HaltError || error instanceof FirstStartUnfinishedError || scope.signal.aborted) throw error;
       onWaiting(error as Error);
       logger.warn(
         { event: READER_WAITING, err: error, failures },
         'Kafka is not ready; holding the slot and trying again.',
       );
-      await delay(restartDelayMs('failure', failures, Math.random()), undefined, { signal: lifeline.signal });
+      await delay(restartDelayMs('failure', failures, Math.random()), undefined, { signal: scope.signal });
     }
   }
 }
 
 async function connectKafka(
-  { config, lifeline, logger }: StartContext,
+  { config, scope, logger }: StartContext,
   source: SourceSession,
   stream: ReplicationStream,
   attempt: AsyncDisposableStack,
 ): Promise<Pick<ReaderSession, 'producer' | 'checkpointTopic' | 'log' | 'checkpoint' | 'nextOffsets'>> {
-  const kafka = await lifeline.open(
+  const kafka = await scope.open(
     attempt,
     () => openKafka(config, logger),
     (open) => open.close(),
   );
-  await readVerifiedCheckpoint(config, kafka, source, stream, 'settled');
+  await readVerifiedCheckpoint(config, kafka, source, stream, 'last_stable_offset');
   await failpoint('reader.before-fence');
 
-  const producer = await lifeline.open(
+  const producer = await scope.open(
     attempt,
     () => fence(config, logger),
     (open) => open.close(),

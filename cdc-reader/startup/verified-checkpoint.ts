@@ -29,7 +29,7 @@ export async function readVerifiedCheckpoint(
   kafka: KafkaConnection,
   source: SourceSession,
   stream: ReplicationStream,
-  through: 'high_watermark' | 'settled',
+  through: 'high_watermark' | 'last_stable_offset',
 ): Promise<ReturnType<typeof checkContinuity>> {
   const recorded = await readCheckpoint(config, kafka, source, through);
   try {
@@ -46,7 +46,7 @@ async function readCheckpoint(
   config: CdcReaderConfig,
   kafka: KafkaConnection,
   source: SourceSession,
-  through: 'high_watermark' | 'settled',
+  through: 'high_watermark' | 'last_stable_offset',
 ): Promise<Recorded> {
   const { checkpoint, isHidden } = await findCheckpoint(config, kafka, through, true);
   if (checkpoint === null) {
@@ -66,7 +66,7 @@ async function checkAgainstSource(
   source: SourceSession,
   stream: ReplicationStream,
   { checkpoint, isHidden }: Recorded,
-  through: 'high_watermark' | 'settled',
+  through: 'high_watermark' | 'last_stable_offset',
 ): Promise<ReturnType<typeof checkContinuity>> {
   const slot = await source.readSlot(config.slotName);
   const { fingerprint } = await source.readCapture(config.publicationName);
@@ -86,7 +86,10 @@ async function checkAgainstSource(
     },
     capture: { publicationName: config.publicationName, found: fingerprint, names },
     lastOrderExists: witness === null ? null : (await source.orderExists([witness])).has(witness),
-    live: through === 'settled' ? null : await readPartitionTails(kafka.log, config.ordersTopic, READ_DEADLINE_MS),
+    live:
+      through === 'last_stable_offset'
+        ? null
+        : await readPartitionTails(kafka.log, config.ordersTopic, READ_DEADLINE_MS),
   });
 }
 
@@ -121,7 +124,7 @@ async function readPublishedCheckpoint(config: CdcReaderConfig, logger: Logger):
     });
     await using kafka = new AsyncDisposableStack();
     const open = kafka.adopt(await openKafka(config, logger), (one) => one.close());
-    const { checkpoint, isHidden } = await findCheckpoint(config, open, 'settled', false);
+    const { checkpoint, isHidden } = await findCheckpoint(config, open, 'last_stable_offset', false);
     if (checkpoint === null || isHidden) return null;
     // An unfinished first start that has published nothing begins again, from whatever tables there are by then.
     if (checkpoint.state !== 'streaming' && checkpoint.lastPublished === null) return null;

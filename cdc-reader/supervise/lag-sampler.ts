@@ -4,7 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ReaderMetrics } from '../metrics.ts';
 import type { SourceSession } from '../postgres/source-session.ts';
-import type { Lifeline } from './lifeline.ts';
+import type { Scope } from './scope.ts';
 
 const SAMPLE_EVERY_MS = 2_000;
 
@@ -13,10 +13,10 @@ export function startLagSampler(options: {
   source: Pick<SourceSession, 'readCurrentWal' | 'readSlot'>;
   slotName: string;
   metrics: Pick<ReaderMetrics, 'sampled'>;
-  lifeline: Pick<Lifeline, 'fail'>;
+  scope: Pick<Scope, 'fail'>;
   everyMs?: number;
 }): { close(): void } {
-  const { source, slotName, metrics, lifeline, everyMs = SAMPLE_EVERY_MS } = options;
+  const { source, slotName, metrics, scope, everyMs = SAMPLE_EVERY_MS } = options;
   const closed = new AbortController();
   const run = async (): Promise<void> => {
     while (!closed.signal.aborted) {
@@ -27,7 +27,7 @@ export function startLagSampler(options: {
     }
   };
   run().catch((error) => {
-    if (!closed.signal.aborted) lifeline.fail(error);
+    if (!closed.signal.aborted) scope.fail(error);
   });
   return { close: () => closed.abort() };
 }

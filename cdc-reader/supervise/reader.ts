@@ -19,9 +19,9 @@ import {
 import { runPipeline } from '../pipeline/pipeline.ts';
 import { startReplayUpkeep } from '../replay-window/upkeep.ts';
 import { startReader } from '../startup/start-up.ts';
-import { createLifeline } from './lifeline.ts';
 import { GroupTooLargeError, PreflightError, StandbyError } from './restart-errors.ts';
 import { countFailures, type RestartReason, restartDelayMs } from './restart-policy.ts';
+import { createScope } from './scope.ts';
 
 /**
  * How long close() waits: the rest of the 9.5 s that a process may take is the HTTP server's. A server that no longer
@@ -54,16 +54,16 @@ export function createReader(options: {
   let isolateThroughLsn: Lsn = LSN_ZERO;
 
   const runOnce = async (): Promise<void> => {
-    const lifeline = createLifeline();
-    const abandon = () => lifeline.fail(new Error('The reader was told to stop.'));
+    const scope = createScope();
+    const abandon = () => scope.fail(new Error('The reader was told to stop.'));
     stop.signal.addEventListener('abort', abandon);
     await using resources = new AsyncDisposableStack();
     resources.defer(() => stop.signal.removeEventListener('abort', abandon));
     if (stop.signal.aborted) return;
-    const session = await lifeline.race(
+    const session = await scope.race(
       startReader({
         config,
-        lifeline,
+        scope,
         logger,
         metrics,
         resources,
@@ -87,12 +87,12 @@ export function createReader(options: {
     // Before anything is closed: over a silent network that can take long, and nothing is published meanwhile.
     resources.defer(() => {
       metrics.streaming.set(0);
-      if (lifeline.signal.aborted) state = { kind: 'restarting', why: lifeline.signal.reason };
+      if (scope.signal.aborted) state = { kind: 'restarting', why: scope.signal.reason };
     });
     await runPipeline({
       config,
       session,
-      lifeline,
+      scope,
       stop: stop.signal,
       metrics,
       logger,
@@ -106,7 +106,7 @@ export function createReader(options: {
     const isNews = !('why' in state) || state.why.message !== error.message;
     if (error instanceof StandbyError) {
       state = { kind: 'standby', why: error };
-      metrics.waiting(0, undefined); // the other reader's to tell
+      metrics.pending({ bytes: 0, oldest: undefined }); // the other reader's to report
       if (isNews) logger.info({ event: READER_STANDBY }, error.message);
       return 'standby';
     }
@@ -117,7 +117,7 @@ export function createReader(options: {
     }
     state = { kind: 'restarting', why: error };
     metrics.restarts.inc({ reason: (error as { code?: string }).code ?? error.name });
-    logger.warn({ event: READER_RESTARTING, err: error }, 'This start has failed; starting again from the checkpoint.');
+    logger.warn({ event: READER_RESTARTING, err: error }, 'Reader failed; restarting from the checkpoint.');
     return 'failure';
   };
 

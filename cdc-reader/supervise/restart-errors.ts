@@ -85,13 +85,13 @@ export class CheckpointUndecidedError extends Error {
  * Someone else's transaction is open in the live topic; ours were ended by fencing. It ends by its timeout; only one
  * that its coordinator has forgotten stays (kafka-transactions.sh find-hanging, abort).
  */
-export class LiveTopicUnsettledError extends Error {
+export class LiveTopicTransactionOpenError extends Error {
   readonly code = 'LIVE_TOPIC_UNSETTLED';
   constructor(topic: string, partition: number, offset: bigint) {
     super(
       `A transaction of another producer is open in ${topic}[${partition}] from offset ${offset} on, so what was published behind it can't be read; it is waited for. If it stays, end it (kafka-transactions.sh).`,
     );
-    this.name = 'LiveTopicUnsettledError';
+    this.name = 'LiveTopicTransactionOpenError';
   }
 }
 

@@ -4,15 +4,14 @@
 // (contract tests). Retriable requests are retried until the caller closes the cluster, which is its deadline; EndTxn is
 // sent once. What follows from a failure is left to transactional-producer.ts.
 
-import { setTimeout as delay } from 'node:timers/promises';
 import { createKafkaError, isRetriable, kafkaErrorType } from '#kafka/errors.ts';
 import type { KafkaBroker, KafkaCluster } from '#kafka/protocol/cluster.ts';
 import { type ProduceBatch, type ProducerIdentity, produceExchange } from '#kafka/protocol/produce-request.ts';
 import type { PartitionRecords } from '#kafka/protocol/record.ts';
+import { type BackOff, retry } from '#service/retry.ts';
 
 /** Right after a commit Kafka responds CONCURRENT_TRANSACTIONS for a millisecond or two, until its markers are written. */
-const FIRST_PAUSE_MS = 1;
-const LONGEST_PAUSE_MS = 100;
+const BACK_OFF: BackOff = { firstMs: 1, longestMs: 100 };
 const LARGEST_SEQUENCE = 2 ** 31 - 1;
 
 /** The sequence number `count` records after `sequence`; 0 follows 2^31 − 1. */
@@ -79,16 +78,9 @@ export class TransactionClient {
     return this.#identity;
   }
 
-  async #retry<T>(attempt: () => Promise<T>, beforeRetry: (error: unknown) => void): Promise<T> {
-    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
-      try {
-        return await attempt();
-      } catch (error) {
-        if (this.#options.isClosed() || !isRetriable(error)) throw error;
-        beforeRetry(error);
-      }
-      await delay(pauseMs);
-    }
+  #retry<T>(request: () => Promise<T>, onRetry: (error: unknown) => void): Promise<T> {
+    const isTransient = (error: unknown) => !this.#options.isClosed() && isRetriable(error);
+    return retry(request, { backOff: BACK_OFF, isTransient, onRetry });
   }
 
   async #askCoordinator<T>(ask: (broker: KafkaBroker) => Promise<T>): Promise<T> {

@@ -3,7 +3,6 @@
 // back, and fails with a named error at its deadline. It never jumps: an offset that the partition does not hold is an
 // error (I11). The requests themselves are left to partition-client.ts.
 
-import { setTimeout as delay } from 'node:timers/promises';
 import {
   isKafkajsError,
   KafkaUnavailableError,
@@ -14,6 +13,7 @@ import {
 import type { LogRecord } from '#kafka/protocol/record.ts';
 import { withDeadline } from '#service/deadline.ts';
 import type { Logger } from '#service/logger.ts';
+import { type BackOff, retry } from '#service/retry.ts';
 import { createPartitionClient, type FetchPosition } from './partition-client.ts';
 
 export type { LogRecord };
@@ -48,8 +48,7 @@ export interface KafkaLog {
 
 /** A new topic is unknown to some brokers for a moment; after this long it does not exist. */
 const UNKNOWN_TOPIC_GRACE_MS = 1_500;
-const FIRST_PAUSE_MS = 5;
-const LONGEST_PAUSE_MS = 250;
+const BACK_OFF: BackOff = { firstMs: 5, longestMs: 250 };
 
 /** Creates a {@link KafkaLog}; throws `KafkaUnavailableError` when no broker can be reached. `requestTimeoutMs` is 10,000. */
 export async function createKafkaLog(options: {
@@ -61,31 +60,34 @@ export async function createKafkaLog(options: {
   const client = await createPartitionClient({ requestTimeoutMs: 10_000, ...options });
   let closed = false;
 
-  /** Retries until `attempt` returns something; throws what `onDeadline` makes of the last error after `deadlineMs`. */
-  async function retry<T>(
+  /** Retries `request` while Kafka is the cause; after `deadlineMs`, throws what `onDeadline` makes of the last error. */
+  async function retryUntil<T>(
     { topic, deadlineMs }: { topic: string; deadlineMs: number },
-    attempt: () => Promise<T | undefined>,
+    request: (signal: AbortSignal) => Promise<T>,
     onDeadline: (lastError: unknown) => Error,
   ): Promise<T> {
-    const startMs = performance.now();
+    const missingFromMs = performance.now() + Math.min(UNKNOWN_TOPIC_GRACE_MS, deadlineMs / 2);
+    const late = new AbortController();
     let lastError: unknown;
-    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
-      const leftMs = startMs + deadlineMs - performance.now();
-      if (leftMs <= 0) throw onDeadline(lastError);
-      try {
-        const result = await withDeadline(attempt(), leftMs, () => onDeadline(lastError));
-        if (result !== undefined) return result;
-      } catch (error) {
-        if (closed || !isKafkajsError(error)) throw error;
-        lastError = error;
-        const isUnknown = kafkaErrorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION';
-        if (isUnknown && performance.now() - startMs >= Math.min(UNKNOWN_TOPIC_GRACE_MS, deadlineMs / 2)) {
-          throw new TopicMissingError(topic, 'The reader creates it when it starts, if it may.', { cause: error });
-        }
-        client.forgetLeaders(topic);
-        if (error.name === 'KafkaJSRequestTimeoutError') client.reconnect();
-        await delay(pauseMs);
+    const isTransient = (error: unknown): boolean => {
+      if (closed || !isKafkajsError(error)) return false;
+      lastError = error;
+      const isUnknown = kafkaErrorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION';
+      if (isUnknown && performance.now() >= missingFromMs) {
+        throw new TopicMissingError(topic, 'The reader creates it when it starts, if it may.', { cause: error });
       }
+      return true;
+    };
+    const onRetry = (error: unknown): void => {
+      client.forgetLeaders(topic);
+      if ((error as Error).name === 'KafkaJSRequestTimeoutError') client.reconnect();
+    };
+    try {
+      const { signal } = late;
+      const result = retry(() => request(signal), { backOff: BACK_OFF, isTransient, onRetry, signal });
+      return await withDeadline(result, deadlineMs, () => onDeadline(lastError));
+    } finally {
+      late.abort();
     }
   }
 
@@ -103,18 +105,21 @@ export async function createKafkaLog(options: {
         return new Map([...earliest.keys()].sort((a, b) => a - b).map((partition) => [partition, offsets(partition)]));
       };
       const what = `Reading the offsets of ${topic} took longer than ${deadlineMs} ms`;
-      return retry({ topic, deadlineMs }, attempt, (cause) => new KafkaUnavailableError(what, { cause }));
+      return retryUntil({ topic, deadlineMs }, attempt, (cause) => new KafkaUnavailableError(what, { cause }));
     },
 
     async *readRecords(read) {
       let position = read.fromOffset;
       while (position < read.untilOffset) {
         const at = { ...read, fromOffset: position };
-        const fetchProgress = async () => {
-          const fetched = await client.fetch(at);
-          return fetched.nextOffset > at.fromOffset ? fetched : undefined;
+        const fetchProgress = async (signal: AbortSignal) => {
+          for (;;) {
+            const fetched = await client.fetch(at);
+            if (fetched.nextOffset > at.fromOffset) return fetched;
+            signal.throwIfAborted();
+          }
         };
-        const { records, nextOffset } = await retry(read, fetchProgress, (cause) => {
+        const { records, nextOffset } = await retryUntil(read, fetchProgress, (cause) => {
           return new LogReadDeadlineError({ ...read, position: at.fromOffset }, { cause });
         });
         position = nextOffset;

@@ -1,8 +1,8 @@
 /**
- * The shapes of the order API: what requests may hold and what answers look like, for validation and for /docs.
+ * The schemas of the order API's requests and responses, for validation and for /docs.
  *
- * Guarantees the limits of the contract with a message for people; the database has the same limits for every writer.
- * Unknown fields are refused, so that a misspelt optional field can't be ignored silently.
+ * Guarantees the limits of the contract, with messages for people; the database has the same limits for every writer.
+ * Unknown fields are refused, so that no misspelt optional field is ignored.
  */
 import { z } from 'zod';
 import type { Order } from '../order.ts';
@@ -72,14 +72,14 @@ export const idempotencyHeaders = z.looseObject({
     .string()
     .regex(/^[\x21-\x7e]{1,255}$/, 'expected 1 to 255 visible ASCII characters')
     .optional()
-    .meta({ description: 'Unique per user. The same key with the same order again answers as the first time did' }),
+    .meta({ description: 'Unique per user. The same key with the same order again gets the first response' }),
 });
 
 export const orderParameters = z.object({ orderId });
 export const userParameters = z.object({ userId });
 export const pageQuery = z.strictObject({
   limit: wholeNumberInDigits(1, 100, 'Orders a page at most. A page of large orders has fewer').default(20),
-  before: uuid('The id of the last order of the page before (its `next`)').optional(),
+  before: uuid('The id of the last order of the previous page (its `next`)').optional(),
 });
 
 export const orderSchema = z
@@ -116,7 +116,7 @@ export const orderPageSchema = z
   })
   .meta({ id: 'OrderPage' });
 
-/** An order as it is answered. The total keeps all its digits, which a JavaScript number would not. */
+/** The response for an order. The total keeps all its digits, which a JavaScript number would not. */
 export function formatOrder(order: Order): z.input<typeof orderSchema> {
   return { ...order, items: [...order.items], totalCents: rawJSON(String(order.totalCents)) };
 }

@@ -1,7 +1,6 @@
 import { problemResponse } from '#service/problem.ts';
 import { payOrder } from '../pay-order.ts';
-import { createOrderNotFound } from './order-not-found.ts';
-import type { OrderRoutes } from './order-routes.ts';
+import { createOrderNotFound, type OrderRoutes } from './order-routes.ts';
 import { formatOrder, orderParameters, orderSchema } from './order-schemas.ts';
 
 /** POST /orders/:orderId/payment */
@@ -13,7 +12,8 @@ export function addPayOrder({ app, database, counters }: OrderRoutes): void {
       schema: {
         tags: ['orders'],
         summary: 'Pay an order',
-        description: 'Moves the order from placed to paid. Paying a paid order changes nothing and answers the same.',
+        description:
+          'Moves the order from placed to paid. Paying a paid order changes nothing and gets the same response.',
         params: orderParameters,
         response: { 200: orderSchema, 404: problemResponse('No such order') },
       },

@@ -1,5 +1,5 @@
-// POST /orders over HTTP: what a request must look like, and which answer each outcome gets. Placing it, once whatever
-// is repeated, is place-order.ts's.
+// POST /orders over HTTP: validation of the request, and the response to each outcome. Placing the order exactly once is
+// left to place-order.ts.
 import { ProblemError, problemResponse } from '#service/problem.ts';
 import { placeOrder } from '../place-order.ts';
 import type { OrderRoutes } from './order-routes.ts';
@@ -15,12 +15,12 @@ export function addPlaceOrder({ app, database, counters }: OrderRoutes): void {
         tags: ['orders'],
         summary: 'Place an order',
         description:
-          'Places the order in one database transaction. With an Idempotency-Key it is safe to repeat: the same order ' +
-          'again answers 200 with what the first request was answered, whatever has happened to the order since.',
+          'Places the order in one database transaction. With an Idempotency-Key a request is safe to repeat: the same ' +
+          'order again gets 200 with the first response, whatever has happened to the order since.',
         headers: idempotencyHeaders,
         body: newOrderSchema,
         response: {
-          200: orderSchema.describe('The key and the order came before: the first answer again'),
+          200: orderSchema.describe('Repeated request (same key, same order): the first response again'),
           201: orderSchema.describe('Placed'),
           422: problemResponse('The idempotency key belongs to another order of this user'),
         },

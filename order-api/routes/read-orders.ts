@@ -1,8 +1,7 @@
-// GET of one order and of a user's orders over HTTP: parameters, pages and 404. What a page is, is read-orders.ts's.
+// GET of one order and of a user's orders over HTTP: parameters, pages and 404. Paging itself is left to read-orders.ts.
 import { ProblemError, problemResponse } from '#service/problem.ts';
 import { readOrder, readUserOrders } from '../read-orders.ts';
-import { createOrderNotFound } from './order-not-found.ts';
-import type { OrderRoutes } from './order-routes.ts';
+import { createOrderNotFound, type OrderRoutes } from './order-routes.ts';
 import {
   formatOrder,
   orderPageSchema,
@@ -52,7 +51,7 @@ export function addReadOrders({ app, database }: OrderRoutes): void {
           status: 400,
           title: 'Bad Request',
           detail: 'The request is not valid: query.before.',
-          errors: [{ field: 'query.before', message: 'is no order of this user' }],
+          errors: [{ field: 'query.before', message: 'is not the id of an order of this user' }],
         });
       }
       return { orders: page.orders.map(formatOrder), next: page.next };

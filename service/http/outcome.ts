@@ -4,8 +4,8 @@
  * Guarantees that 503 means "nothing was stored", so that any client may ask again, and 504 means "perhaps", with what
  * this client should do. Leaves to routes: how repeating them is made safe (`config.repeating`).
  */
-import { isOutcomeUnknown } from '../database-away.ts';
 import { ProblemError } from '../problem.ts';
+import { isOutcomeUnknown } from './lost-answer.ts';
 
 /** What a client may do that does not know whether its request was carried out. */
 export type Repeating =

@@ -5,8 +5,8 @@
 
 import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
-import { createOracle, formatVerdict } from '../support/oracle.ts';
-import { createOrderLoad, fillCarts } from '../support/order-load.ts';
+import { createOrderLoad, fillCarts } from '../support/load/order-load.ts';
+import { createOracle, formatVerdict } from '../support/oracle/oracle.ts';
 import { drainPgRecvlogical, drainReader, findPgRecvlogical, prepareReader, type ReaderDrain } from './drain-reader.ts';
 import { drainSink, type SinkDrain } from './drain-sink.ts';
 import { type Latency, measureLatency } from './latency.ts';

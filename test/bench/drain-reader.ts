@@ -6,9 +6,9 @@ import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { readEvent } from '../support/oracle-event.ts';
-import { readCommittedEnds, readTopic } from '../support/oracle-kafka.ts';
-import { startService } from '../support/service-process.ts';
+import { readEvent } from '../support/oracle/event.ts';
+import { readCommittedEnds, readTopic } from '../support/oracle/read-topic.ts';
+import { startService } from '../support/process/service-process.ts';
 import { cpuSeconds, loggedAtMs, nowMs, peakMemoryMb, writtenBytes } from './measure.ts';
 import { type BenchStack, query } from './stack.ts';
 

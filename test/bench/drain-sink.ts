@@ -2,8 +2,8 @@
 // it has its partitions to the moment at which the stored offsets are behind the last event, seen from outside.
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { readTopic } from '../support/oracle-kafka.ts';
-import { startService } from '../support/service-process.ts';
+import { readTopic } from '../support/oracle/read-topic.ts';
+import { startService } from '../support/process/service-process.ts';
 import { cpuSeconds, loggedAtMs, nowMs, peakMemoryMb } from './measure.ts';
 import { query } from './stack.ts';
 

@@ -5,9 +5,9 @@
 import { writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { waitFor } from '../../dev/wait-for.ts';
-import { createOrderLoad, type OrderRange } from '../support/order-load.ts';
-import { startService } from '../support/service-process.ts';
+import { waitFor } from '../../dev/process/wait-for.ts';
+import { createOrderLoad, type OrderRange } from '../support/load/order-load.ts';
+import { startService } from '../support/process/service-process.ts';
 import { cpuSeconds, percentile } from './measure.ts';
 import { query } from './stack.ts';
 

@@ -5,8 +5,8 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { fillCarts } from '../support/order-load.ts';
-import { startService } from '../support/service-process.ts';
+import { fillCarts } from '../support/load/order-load.ts';
+import { startService } from '../support/process/service-process.ts';
 import { query } from './stack.ts';
 
 export interface ReplayRate {

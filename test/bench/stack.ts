@@ -2,17 +2,11 @@
 // but sized for two shared cores, below a folder that is removed at the end. Commit timestamps are kept by both
 // databases, so that latency is measured by the servers themselves. What is measured on them is left to others.
 
-import { rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { createLogger } from '#service/logger.ts';
-import { migrateCarts } from '../../cart-sink/migrate-carts.ts';
-import { createLocalKafka } from '../../dev/local-kafka.ts';
-import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
-import { removePostgresData } from '../../dev/postgres-data.ts';
-import { migrateOrders } from '../../order-api/migrate-orders.ts';
-import { withServer } from '../support/environment.ts';
-import { withKafkaAdmin } from '../support/kafka-admin.ts';
-import { createTestRoot, testRootVariable } from '../support/test-directory.ts';
+import { createLocalKafka } from '../../dev/servers/local-kafka.ts';
+import type { LocalPostgres } from '../../dev/servers/local-postgres.ts';
+import { withKafkaAdmin } from '../support/kafka/admin.ts';
+import { withServer } from '../support/stack/environment.ts';
+import { startOwnServers } from '../support/stack/own-servers.ts';
 
 export interface BenchStack {
   readonly ordersUrl: string;
@@ -34,52 +28,44 @@ const postgresSettings = {
   max_connections: '100',
 };
 
-/** Starts all three and migrates the orders database; takes everything down again when that fails. */
+/** Starts all three and migrates the orders database. */
 export async function startStack(): Promise<BenchStack> {
-  const root = createTestRoot();
-  process.env[testRootVariable] = root;
   const onNotice = (message: string) => console.error(message);
-  const createPostgres = (name: string) =>
-    createLocalPostgres({ directory: join(root, name), settings: postgresSettings, onNotice });
-  const [orders, carts] = [await createPostgres('orders'), await createPostgres('carts')];
-  const kafka = await createLocalKafka({
-    directory: join(root, 'kafka'),
-    jvmOptions: ['-Xms512m', '-Xmx512m', '-XX:+UseG1GC'],
+  const servers = await startOwnServers({
+    settings: postgresSettings,
+    publicationName,
     onNotice,
+    async startKafka(directory) {
+      const kafka = await createLocalKafka({
+        directory,
+        jvmOptions: ['-Xms512m', '-Xmx512m', '-XX:+UseG1GC'],
+        onNotice,
+      });
+      try {
+        await kafka.start();
+      } catch (error) {
+        await kafka.kill();
+        throw error;
+      }
+      return { bootstrap: kafka.bootstrap, close: () => kafka.kill() };
+    },
   });
-  const close = async () => {
-    await Promise.all([orders.close(), carts.close(), kafka.kill()]);
-    for (const name of ['orders', 'carts']) removePostgresData(join(root, name));
-    rmSync(root, { recursive: true, force: true });
+  const { orders, ordersUrl, kafka, createCarts, close } = servers;
+  return {
+    ordersUrl,
+    brokers: kafka.bootstrap,
+    orders,
+    createCarts,
+    createTopic: (topic) =>
+      withKafkaAdmin(kafka.bootstrap, async (admin) => {
+        const configEntries = [
+          { name: 'message.timestamp.type', value: 'LogAppendTime' },
+          { name: 'retention.ms', value: '-1' },
+        ];
+        await admin.createTopics({ topics: [{ topic, numPartitions: 6, replicationFactor: 1, configEntries }] });
+      }),
+    close,
   };
-  try {
-    await Promise.all([orders.start(), carts.start(), kafka.start()]);
-    await orders.createDatabase('orders');
-    const logger = createLogger('bench', 'warn');
-    await migrateOrders({ databaseUrl: orders.url('orders'), publicationName, logger });
-    return {
-      ordersUrl: orders.url('orders'),
-      brokers: kafka.bootstrap,
-      orders,
-      async createCarts(name) {
-        await carts.createDatabase(name);
-        await migrateCarts({ databaseUrl: carts.url(name), logger });
-        return carts.url(name);
-      },
-      createTopic: (topic) =>
-        withKafkaAdmin(kafka.bootstrap, async (admin) => {
-          const configEntries = [
-            { name: 'message.timestamp.type', value: 'LogAppendTime' },
-            { name: 'retention.ms', value: '-1' },
-          ];
-          await admin.createTopics({ topics: [{ topic, numPartitions: 6, replicationFactor: 1, configEntries }] });
-        }),
-      close,
-    };
-  } catch (error) {
-    await close();
-    throw error;
-  }
 }
 
 /** The services' environment for run `name` on this stack: topics, slot and group of its own. */

@@ -6,12 +6,12 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createLocalKafka, type LocalKafka } from '../../dev/local-kafka.ts';
-import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
-import { freePort } from '../../dev/ports.ts';
-import { removePostgresData } from '../../dev/postgres-data.ts';
-import { waitFor } from '../../dev/wait-for.ts';
-import { assertClean, createOracle } from '../support/oracle.ts';
+import { freePort } from '../../dev/process/ports.ts';
+import { waitFor } from '../../dev/process/wait-for.ts';
+import { createLocalKafka, type LocalKafka } from '../../dev/servers/local-kafka.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../dev/servers/local-postgres.ts';
+import { removePostgresData } from '../../dev/servers/postgres-data.ts';
+import { assertClean, createOracle } from '../support/oracle/oracle.ts';
 import { type ContainerEngine, findContainerEngine } from './container-engine.ts';
 import { findNodeBaseImage } from './node-base-image.ts';
 

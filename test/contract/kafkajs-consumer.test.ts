@@ -3,8 +3,8 @@
 import { createRequire } from 'node:module';
 import type { EachBatchHandler } from 'kafkajs';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { withKafkaAdmin } from '../support/kafka-admin.ts';
-import { createKafkaFixture, type KafkaFixture, recordsFor } from '../support/kafka-fixture.ts';
+import { withKafkaAdmin } from '../support/kafka/admin.ts';
+import { createKafkaFixture, type KafkaFixture, recordsFor } from '../support/kafka/fixture.ts';
 import { waitFor } from '../support/wait.ts';
 
 interface Message {

@@ -3,11 +3,11 @@
 
 import { createRequire } from 'node:module';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createKafkaFixture, cutRequest, type KafkaFixture, loseAnswer } from '../support/kafka-fixture.ts';
-import { kafkaApi } from '../support/kafka-frames.ts';
-import { readTopic } from '../support/oracle-kafka.ts';
-import { type ProxiedKafka, startProxiedKafka } from '../support/proxied-kafka.ts';
-import { createTestDirectory, removeTestDirectory } from '../support/test-directory.ts';
+import { createKafkaFixture, cutRequest, type KafkaFixture, loseAnswer } from '../support/kafka/fixture.ts';
+import { kafkaApi } from '../support/kafka/frames.ts';
+import { type ProxiedKafka, startProxiedKafka } from '../support/kafka/proxied-kafka.ts';
+import { readTopic } from '../support/oracle/read-topic.ts';
+import { createTestDirectory, removeTestDirectory } from '../support/process/test-directory.ts';
 import { waitFor } from '../support/wait.ts';
 
 const require = createRequire(import.meta.url);

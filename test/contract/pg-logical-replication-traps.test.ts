@@ -6,10 +6,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { LogicalReplicationService, type Pgoutput, PgoutputPlugin } from 'pg-logical-replication';
 import { parse } from 'pg-protocol';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
+import { createLocalPostgres, type LocalPostgres } from '../../dev/servers/local-postgres.ts';
 import { formatLsn, type Lsn, parseLsn } from '../../schemas/lsn.ts';
-import { commitAdjacent, createSourceDatabase, type SourceDatabase } from '../support/source-stream.ts';
-import { createTestDirectory, removeTestDirectory } from '../support/test-directory.ts';
+import { commitAdjacent, createSourceDatabase, type SourceDatabase } from '../support/postgres/source-stream.ts';
+import { createTestDirectory, removeTestDirectory } from '../support/process/test-directory.ts';
 import { waitFor } from '../support/wait.ts';
 
 type Received = { lsn: string; message: Pgoutput.Message };

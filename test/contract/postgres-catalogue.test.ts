@@ -4,8 +4,8 @@
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { decodeTuple, parsePgoutput } from '../../cdc-reader/postgres/pgoutput.ts';
-import { createTestEnvironment, type TestEnvironment, withServer } from '../support/environment.ts';
-import { testPostgresMajor } from '../support/postgres-version.ts';
+import { testPostgresMajor } from '../support/postgres/postgres-version.ts';
+import { createTestEnvironment, type TestEnvironment, withServer } from '../support/stack/environment.ts';
 
 const version = await withServer(inject('servers').orderServerUrl, (client) => client.query('SHOW server_version_num'));
 const major = Math.floor(Number(version.rows[0].server_version_num) / 10_000);

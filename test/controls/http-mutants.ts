@@ -3,7 +3,7 @@
 
 import type { Mutant } from './mutants.ts';
 
-const connections = ['test/unit/service/http/connections.test.ts'];
+const connections = ['test/unit/service/http/broken-requests.test.ts'];
 
 export const httpMutants: readonly Mutant[] = [
   {
@@ -12,7 +12,7 @@ export const httpMutants: readonly Mutant[] = [
     file: 'service/http/close-connection.ts',
     find: '    socket.destroySoon = () => closeAfterDraining(socket);\n',
     replace: '    void closeAfterDraining;\n',
-    tests: ['test/unit/service/http/bodies.test.ts'],
+    tests: ['test/unit/service/http/close-connection.test.ts'],
   },
   {
     name: 'broken-request-overtakes',
@@ -41,10 +41,10 @@ export const httpMutants: readonly Mutant[] = [
   {
     name: 'cart-counted-without-lock',
     breaks: 'Requests that come at once exceed the lines of a cart',
-    file: 'cart-sink/migrations/0003_line_keys.sql',
+    file: 'cart-sink/migrations/0004_line_keys.sql',
     find: "  PERFORM pg_advisory_xact_lock(hashtextextended('tillstream.cart:' || of_user, 0));\n",
     replace: '',
-    tests: ['test/integration/cart-keys.test.ts'],
+    tests: ['test/integration/cart-sink/cart-keys.test.ts'],
     testName: 'waits for a line that is being added',
   },
 ];

@@ -1,6 +1,6 @@
 // The program broken on purpose, one way at a time, each the kind of mistake that other systems have shipped or that a
 // change here could bring. A mutant names the test files that must go red: the fast ones where they can see it, real
-// servers only where nothing else can. `find` must occur exactly once in its file (test/unit/controls.test.ts), so that
+// servers only where nothing else can. `find` must occur exactly once in its file (test/unit/test/controls/mutants.test.ts), so that
 // a mutant which no longer applies is noticed, and mended together with the code that it breaks.
 
 import { captureMutants } from './capture-mutants.ts';
@@ -22,25 +22,25 @@ const reader: readonly Mutant[] = [
   {
     name: 'acknowledge-before-publish',
     breaks: 'I7: Postgres is told "flushed" while the commit is under way',
-    file: 'cdc-reader/pipeline/pipeline.ts',
-    find: '        await publisher.publishGroup(inFlight);\n',
-    replace: '        acknowledger.request(inFlight.throughLsn);\n        await publisher.publishGroup(inFlight);\n',
+    file: 'cdc-reader/pipeline/publish.ts',
+    find: '      await publisher.publishGroup(group);\n',
+    replace: '      acknowledger.request(group.throughLsn);\n      await publisher.publishGroup(group);\n',
     tests: ['test/unit/cdc-reader/pipeline/pipeline.test.ts'],
   },
   {
     name: 'idle-acknowledged-without-checkpoint',
     breaks: 'I7: idle progress is acknowledged although no checkpoint holds it',
-    file: 'cdc-reader/pipeline/pipeline.ts',
-    find: '    await publisher.publishProgress(throughLsn);\n',
+    file: 'cdc-reader/pipeline/publish.ts',
+    find: '    await publisher.publishProgress(idleLsn);\n',
     replace: '',
     tests: ['test/unit/cdc-reader/pipeline/pipeline.test.ts'],
   },
   {
     name: 'keepalive-inside-a-transaction',
     breaks: 'I1: a walEnd that comes amid a transaction passes for progress',
-    file: 'cdc-reader/pipeline/pipeline.ts',
-    find: 'groups.isEmpty && !isPublishing && !assembler.isInTransaction',
-    replace: 'groups.isEmpty && !isPublishing',
+    file: 'cdc-reader/pipeline/intake.ts',
+    find: 'this.#options.queue.isIdle && !this.#assembler.isInTransaction',
+    replace: 'this.#options.queue.isIdle',
     tests: ['test/unit/cdc-reader/pipeline/pipeline.test.ts'],
   },
   {
@@ -58,7 +58,7 @@ const reader: readonly Mutant[] = [
     find: "    client.on('error', (error) => service.emit('error', error));\n    library._client = client;\n    await client.connect();\n",
     replace:
       "    library._client = client;\n    await client.connect();\n    client.on('error', (error) => service.emit('error', error));\n",
-    tests: ['test/integration/replication-stream.test.ts'],
+    tests: ['test/integration/cdc-reader/replication-stream.test.ts'],
     testName: 'with the first words of a server that shuts down',
   },
   {
@@ -88,10 +88,10 @@ const reader: readonly Mutant[] = [
   {
     name: 'drop-verifier-not-asked',
     breaks: 'I11: dropped transactions are not looked into at all',
-    file: 'cdc-reader/pipeline/pipeline.ts',
-    find: 'if (transaction.orderCount > 0) verifier.dropped(',
-    replace: 'if (transaction.orderCount < 0) verifier.dropped(',
-    tests: ['test/fault/source-restores.test.ts'],
+    file: 'cdc-reader/pipeline/intake.ts',
+    find: 'if (orderCount > 0)',
+    replace: 'if (orderCount < 0)',
+    tests: ['test/fault/source/restores.test.ts'],
     testName: 'a client has placed the last published order in it again',
   },
   {
@@ -106,9 +106,9 @@ const reader: readonly Mutant[] = [
     name: 'fence-before-continuity-check',
     breaks: 'I11: a staging clone with production’s Kafka fences production',
     file: 'cdc-reader/startup/start-up.ts',
-    find: "  await readVerifiedCheckpoint(config, kafka, source, stream, 'settled');\n",
+    find: "  await readVerifiedCheckpoint(config, kafka, source, stream, 'last_stable_offset');\n",
     replace: '',
-    tests: ['test/fault/source-restores.test.ts'],
+    tests: ['test/fault/source/restores.test.ts'],
     testName: 'fences nobody as a staging clone',
   },
   {
@@ -117,7 +117,7 @@ const reader: readonly Mutant[] = [
     file: 'cdc-reader/startup/kafka-connection.ts',
     find: 'transactionalId: config.transactionalId,',
     replace: "transactionalId: config.transactionalId + '.' + performance.now(),",
-    tests: ['test/fault/reader-takeover.test.ts'],
+    tests: ['test/fault/reader/takeover.test.ts'],
     testName: 'publish nothing twice when the first does not learn',
   },
   {
@@ -131,23 +131,23 @@ const reader: readonly Mutant[] = [
   {
     name: 'transaction-split-in-two',
     breaks: 'I5: each send of a huge database transaction is a Kafka transaction of its own',
-    file: 'cdc-reader/pipeline/publish.ts',
-    find: 'performance.now() - startedAt > config.transactionTimeoutMs / 2',
-    replace: 'performance.now() >= startedAt',
+    file: 'cdc-reader/pipeline/huge-transaction.ts',
+    find: 'performance.now() - startedAtMs > config.transactionTimeoutMs / 2',
+    replace: 'performance.now() >= startedAtMs',
     tests: ['test/unit/cdc-reader/pipeline/publish.test.ts'],
   },
   {
     name: 'partial-forgotten-when-idle',
     breaks: 'I4: the first orders of a partly published transaction are published again',
     file: 'cdc-reader/pipeline/publish.ts',
-    find: 'nextCheckpoint({ throughLsn })',
-    replace: 'nextCheckpoint({ throughLsn, partial: null })',
+    find: 'sendLast([], { throughLsn })',
+    replace: 'sendLast([], { throughLsn, partial: null })',
     tests: ['test/unit/cdc-reader/pipeline/publish.test.ts'],
   },
   {
     name: 'produce-answers-not-compared',
     breaks: 'I11: a topic recreated under a running producer goes unnoticed',
-    file: 'cdc-reader/pipeline/publish.ts',
+    file: 'cdc-reader/pipeline/kafka-transaction.ts',
     find: 'if (baseOffset < expected) {',
     replace: 'if (baseOffset < 0n) {',
     tests: ['test/unit/cdc-reader/pipeline/publish.test.ts'],
@@ -172,7 +172,7 @@ const sink: readonly Mutant[] = [
     file: 'cart-sink/sql/consumer-offsets.ts',
     find: ' AND mine.owner_epoch = $',
     replace: ' AND mine.owner_epoch > -1 - $',
-    tests: ['test/integration/apply-batch.test.ts'],
+    tests: ['test/integration/cart-sink/apply-batch.test.ts'],
   },
   {
     name: 'epoch-not-raised',
@@ -180,7 +180,7 @@ const sink: readonly Mutant[] = [
     file: 'cart-sink/sql/consumer-offsets.ts',
     find: 'SET owner_epoch = stored.owner_epoch + 1,',
     replace: 'SET owner_epoch = stored.owner_epoch,',
-    tests: ['test/integration/partition-owner.test.ts'],
+    tests: ['test/integration/cart-sink/partition-owner.test.ts'],
   },
   {
     name: 'offset-outside-the-transaction',
@@ -194,7 +194,7 @@ const sink: readonly Mutant[] = [
           return target.query(statement);
         };
         const result = await applyInTransaction({ query } as unknown as Transaction, batch`,
-    tests: ['test/integration/apply-batch.test.ts'],
+    tests: ['test/integration/cart-sink/apply-batch.test.ts'],
   },
   {
     name: 'ledger-conflicts-ignored',
@@ -202,7 +202,7 @@ const sink: readonly Mutant[] = [
     file: 'cart-sink/apply/apply-batch.ts',
     find: 'const isNew = orders.map(({ orderId }) => fresh.delete(orderId));',
     replace: 'const isNew = orders.map(({ orderId }) => fresh.delete(orderId) || true);',
-    tests: ['test/integration/apply-batch.test.ts'],
+    tests: ['test/integration/cart-sink/apply-batch.test.ts'],
   },
   {
     name: 'cart-lines-locked-in-any-order',
@@ -210,7 +210,7 @@ const sink: readonly Mutant[] = [
     file: 'cart-sink/sql/cart-lines.ts',
     find: 'ORDER BY line.line_id',
     replace: 'ORDER BY line.line_id DESC',
-    tests: ['test/integration/apply-batch.test.ts'],
+    tests: ['test/integration/cart-sink/apply-batch.test.ts'],
   },
   {
     name: 'unanswered-commit-taken-for-done',
@@ -298,7 +298,7 @@ const sink: readonly Mutant[] = [
     file: 'kafka/reading/group-consumer.ts',
     find: 'readUncommitted: false,',
     replace: 'readUncommitted: true,',
-    tests: ['test/integration/cart-sink.test.ts'],
+    tests: ['test/integration/cart-sink/cart-sink.test.ts'],
     testName: 'passes aborted transactions',
   },
   {
@@ -307,7 +307,7 @@ const sink: readonly Mutant[] = [
     file: 'kafka/reading/group-consumer.ts',
     find: '        consumer.seek({ topic, partition, offset: String(offset) });\n',
     replace: '        void offset;\n',
-    tests: ['test/integration/cart-sink.test.ts'],
+    tests: ['test/integration/cart-sink/cart-sink.test.ts'],
     testName: 'never reads the offsets that Kafka keeps',
   },
 ];

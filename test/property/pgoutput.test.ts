@@ -9,7 +9,7 @@ import {
   encodeRelation,
   encodeTuple,
   type TupleValue,
-} from '../support/pgoutput-bytes.ts';
+} from '../support/examples/pgoutput-bytes.ts';
 
 const uint32 = fc.integer({ min: 0, max: 0xffff_ffff });
 const uint64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });

@@ -4,8 +4,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type CartLine, type Rule, reduceCart } from '../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
-import { createWorld, type World } from '../support/reapply-model.ts';
-import { createEvent } from '../support/sink-events.ts';
+import { createEvent } from '../support/examples/sink-events.ts';
+import { createWorld, type World } from './reapply-model.ts';
 
 type Reduce = Rule['reduce'];
 

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { applyOrders } from '../../cart-sink/rule/cart-state.ts';
 import { type CartLine, reduceCart } from '../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
-import { createEvent } from '../support/sink-events.ts';
+import { createEvent } from '../support/examples/sink-events.ts';
 
 const users = ['ada', 'bob'];
 const skus = ['tea', 'coffee', 'milk'];

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { decodeOrderPlaced, encodeOrderPlaced, MalformedEventError, UnknownSchemaError } from '#schemas/codec.ts';
-import { anyEvent, createEvent } from '../support/order-placed-events.ts';
+import { anyEvent, createEvent } from '../support/examples/order-placed-events.ts';
 
 /** Fails on any error but the two that a consumer knows what to do with. */
 function decodeOrRefuse(bytes: Buffer): 'decoded' | 'malformed' | 'unknown schema' {

@@ -1,7 +1,7 @@
 // What happens around the services while the tape lasts: users, neighbours, crashes, stops and continuations of processes,
 // fast restarts of servers, failovers that lose nothing. Each passes by itself, so none may be the reason of a halt.
-import { uuid } from '../support/pgoutput-messages.ts';
-import type { PlacedItem } from './model-postgres.ts';
+import { uuid } from '../support/examples/pgoutput-messages.ts';
+import type { PlacedItem } from './model/postgres.ts';
 import type { Simulation } from './simulation.ts';
 
 export const users = ['ada', 'bob', 'cyd', 'dan'];

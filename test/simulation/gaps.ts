@@ -2,11 +2,11 @@
 // that loses nothing at that moment may just as well pass unnoticed: then everything must be complete, as ever.
 import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { toLsn } from '#schemas/lsn.ts';
-import { exampleCapture, exampleTable } from '../support/capture.ts';
-import { uuid } from '../support/pgoutput-messages.ts';
-import { createEvent } from '../support/sink-events.ts';
+import { exampleCapture, exampleTable } from '../support/examples/capture.ts';
+import { uuid } from '../support/examples/pgoutput-messages.ts';
+import { createEvent } from '../support/examples/sink-events.ts';
 import { placeOrders } from './chaos.ts';
-import { CHECKPOINTS, type Entry, LIVE } from './model-kafka.ts';
+import { CHECKPOINTS, type Entry, LIVE } from './model/kafka.ts';
 import type { Simulation } from './simulation.ts';
 
 interface GapKind {

@@ -2,11 +2,11 @@
 // again with the plainest model there is: the ledger and the offset move together (I6), no order comes twice (I3), each
 // takes from the lines what it must, and what is left is what should be.
 
-import { readEvent } from '../support/oracle-event.ts';
-import type { JournalEntry, Line } from './cart-tables.ts';
+import { readEvent } from '../support/oracle/event.ts';
 import { demand } from './judge-log.ts';
-import { LIVE } from './model-kafka.ts';
-import type { PlacedOrder } from './model-postgres.ts';
+import type { JournalEntry, Line } from './model/cart-tables.ts';
+import { LIVE } from './model/kafka.ts';
+import type { PlacedOrder } from './model/postgres.ts';
 import type { Simulation } from './simulation.ts';
 
 /** @param published the ids of all orders that Kafka has ever committed */

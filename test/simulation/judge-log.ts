@@ -1,9 +1,9 @@
 // Is what Kafka has committed what the orders database committed? By the models' own records and the oracle's decoder;
 // nothing of the program is asked. Without a halt the log must be complete (I1) and hold nothing else (I2), in order (I4),
 // whole transactions with the checkpoint that covers them (I5); with one it must be a beginning of that (I11).
-import { comparePlaces, type OrderEvent, partitionOf, positionText, readEvent } from '../support/oracle-event.ts';
-import { CHECKPOINTS, type Entry, LIVE, type ModelKafka, type Transaction } from './model-kafka.ts';
-import type { PlacedOrder } from './model-postgres.ts';
+import { comparePlaces, type OrderEvent, partitionOf, positionText, readEvent } from '../support/oracle/event.ts';
+import { CHECKPOINTS, type Entry, LIVE, type ModelKafka, type Transaction } from './model/kafka.ts';
+import type { PlacedOrder } from './model/postgres.ts';
 import type { Simulation } from './simulation.ts';
 
 export function demand(holds: boolean, what: () => string): asserts holds {

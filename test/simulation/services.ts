@@ -7,19 +7,21 @@ import { toLsn } from '#schemas/lsn.ts';
 import type { HaltError } from '#service/halt.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
+import { createPipelineHealth } from '#service/pipeline-health.ts';
 import { readCartSinkConfig } from '../../cart-sink/config.ts';
 import { createSink } from '../../cart-sink/consume/sink.ts';
+import { classifySinkFailure } from '../../cart-sink/errors.ts';
 import { createSinkReporter } from '../../cart-sink/metrics.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
 import { StreamLostError } from '../../cdc-reader/postgres/stream-errors.ts';
 import { createReader } from '../../cdc-reader/supervise/reader.ts';
-import type { ModelCarts } from './model-carts.ts';
-import type { ModelGroup } from './model-group.ts';
-import { LIVE, type ModelKafka, TRANSACTION_TIMEOUT_MS } from './model-kafka.ts';
-import { openLog, openProducer, openReaderConnection } from './model-kafka-clients.ts';
-import type { ModelPostgres, PlacedOrder } from './model-postgres.ts';
-import { formatOrder, openSession, openStream } from './model-stream.ts';
+import type { ModelCarts } from './model/carts.ts';
+import type { ModelGroup } from './model/group.ts';
+import { LIVE, type ModelKafka, TRANSACTION_TIMEOUT_MS } from './model/kafka.ts';
+import { openLog, openProducer, openReaderConnection } from './model/kafka-clients.ts';
+import type { ModelPostgres, PlacedOrder } from './model/postgres.ts';
+import { formatOrder, openSession, openStream } from './model/stream.ts';
 import { stage } from './stage.ts';
 import type { Process, World } from './world.ts';
 
@@ -146,7 +148,15 @@ export function startSink({ world, carts }: Models, name: string, faults: number
       typeof createSink
     >[0]['database'];
     const halt = createHalts(service, world, onHalt);
-    service.close = createSink({ config: sinkConfig, database, halt, reporter, logger }).close;
+    const health = createPipelineHealth({ metrics: createMetrics('cart-sink'), logger, classify: classifySinkFailure });
+    service.close = createSink({
+      config: sinkConfig,
+      database,
+      halt,
+      health,
+      reporter,
+      logger,
+    }).close;
   };
   world.enqueue({ owner: service.process, label: 'starts', run });
   return service;
@@ -157,11 +167,9 @@ function createService(kind: Service['kind'], process: Process): Service {
 }
 
 function createHalts({ process }: Service, world: World, onHalt: OnHalt) {
-  return {
-    halt: (error: HaltError) => {
-      world.note(`!!! ${process.name} halts: ${error.code}: ${error.message}`);
-      onHalt(error);
-    },
-    current: () => undefined,
+  const halt = (error: HaltError): void => {
+    world.note(`!!! ${process.name} halts: ${error.code}: ${error.message}`);
+    onHalt(error);
   };
+  return { halt, haltPartition: halt, releasePartitions: () => undefined, current: () => undefined };
 }

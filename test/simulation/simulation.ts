@@ -5,10 +5,10 @@ import type { HaltError } from '#service/halt.ts';
 import { makeTrouble, placeOrders, users, useShop } from './chaos.ts';
 import { type Gap, gaps } from './gaps.ts';
 import { demand, readRecordedLsn } from './judge-log.ts';
-import { ModelCarts } from './model-carts.ts';
-import { ModelGroup } from './model-group.ts';
-import { LIVE, ModelKafka } from './model-kafka.ts';
-import { ModelPostgres, type PlacedOrder } from './model-postgres.ts';
+import { ModelCarts } from './model/carts.ts';
+import { ModelGroup } from './model/group.ts';
+import { LIVE, ModelKafka } from './model/kafka.ts';
+import { ModelPostgres, type PlacedOrder } from './model/postgres.ts';
 import { type Models, type Service, setStage, startReader, startSink } from './services.ts';
 import { World } from './world.ts';
 
@@ -124,12 +124,14 @@ export class Simulation implements Models {
     }
   }
 
-  /** Whether the slot has seen all transactions, and the sinks all that Kafka holds. */
+  /** Whether the slot has seen all transactions, and the sinks all that Kafka holds in the partitions that have not halted. */
   #isDrained(): boolean {
     const { postgres, kafka, carts } = this;
     const end = postgres.wal.at(-1)?.endLsn ?? 0n;
     if (postgres.slot === null || postgres.slot.confirmedLsn < end) return false;
+    const halted = this.halts.flatMap(({ error }) => (error.scope === 'partition' ? [error.details.partition] : []));
     const areApplied = kafka.topics.get(LIVE)!.every((partition) => {
+      if (halted.includes(String(partition.partition))) return true;
       const row = carts.tables.offsets.get(`offset ${LIVE}[${partition.partition}]`);
       return (row?.next_offset ?? 0n) === kafka.end(partition);
     });

@@ -3,10 +3,10 @@
 // the halt names: tables back, what went elsewhere copied in, adopt, restart, replay from the tables, audit. Of the second
 // they must warn and stream on, wait at a start, and go on by themselves when it is over.
 
-import { HopelessError, waitFor } from '../../dev/wait-for.ts';
-import { runTool } from '../support/operator-tool.ts';
-import { withTextClient } from '../support/oracle-facts.ts';
-import { readTopic } from '../support/oracle-kafka.ts';
+import { HopelessError, waitFor } from '../../dev/process/wait-for.ts';
+import { withTextClient } from '../support/oracle/facts.ts';
+import { readTopic } from '../support/oracle/read-topic.ts';
+import { runTool } from '../support/process/tool-process.ts';
 import type { FaultContext } from './faults.ts';
 import { haltsOf, type Member } from './member.ts';
 import { pause, readerState } from './pause.ts';

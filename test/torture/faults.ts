@@ -3,13 +3,12 @@
 // out, or when something did not come about that must under it: a fast shutdown that ends, a takeover in time. Times,
 // targets and variants are the plan's.
 
-import type { LocalPostgres } from '../../dev/local-postgres.ts';
-import { waitFor } from '../../dev/wait-for.ts';
-import type { TextQuery } from '../support/oracle-facts.ts';
-import { withTextClient } from '../support/oracle-facts.ts';
-import type { OrderLoad } from '../support/order-load.ts';
-import { openStrangersTransaction } from '../support/stranger.ts';
-import type { TcpProxy } from '../support/tcp-proxy.ts';
+import { waitFor } from '../../dev/process/wait-for.ts';
+import type { LocalPostgres } from '../../dev/servers/local-postgres.ts';
+import { openStrangersTransaction } from '../support/kafka/stranger.ts';
+import type { OrderLoad } from '../support/load/order-load.ts';
+import type { TcpProxy } from '../support/network/tcp-proxy.ts';
+import { type TextQuery, withTextClient } from '../support/oracle/facts.ts';
 import { addPolicy, losePrivilege, renameTables, swapTables } from './capture-faults.ts';
 import type { Member } from './member.ts';
 import { pause, readerState } from './pause.ts';

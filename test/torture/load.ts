@@ -3,8 +3,8 @@
 // happened (an answer lost) is told to the oracle as an edit, after which it demands only what is still certain.
 
 import pg from 'pg';
-import type { Oracle } from '../support/oracle.ts';
-import type { OrderLoad } from '../support/order-load.ts';
+import type { OrderLoad } from '../support/load/order-load.ts';
+import type { Oracle } from '../support/oracle/oracle.ts';
 import { pause } from './pause.ts';
 import { cartShape, type LoadStep } from './plan.ts';
 import type { TortureStack } from './stack.ts';

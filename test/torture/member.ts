@@ -1,7 +1,7 @@
 // One place in the fleet, a reader or a sink: a process now and then, killed and started again in the course of a run.
 // Guarantees: who killed it is known, so that an end of its own (a crash) shows, and so does a halt of any of its lives.
 
-import { type LogEntry, type Service, type ServiceName, startService } from '../support/service-process.ts';
+import { type LogEntry, type Service, type ServiceName, startService } from '../support/process/service-process.ts';
 
 export interface Member {
   readonly name: string;

@@ -1,8 +1,8 @@
 // How far the pipeline is, looked at from outside while it is being broken: numbers of the last look that succeeded.
 // Positions of the orders database are kept on the way, for replays to begin at.
 
-import { withTextClient } from '../support/oracle-facts.ts';
-import { readTopic } from '../support/oracle-kafka.ts';
+import { withTextClient } from '../support/oracle/facts.ts';
+import { readTopic } from '../support/oracle/read-topic.ts';
 import type { TortureStack } from './stack.ts';
 
 export interface ProgressSampler {

@@ -1,8 +1,8 @@
 // How long the pipeline takes to be whole again: from the end of a fault to the moment when everything that was
 // committed until then is applied. A recovery into which another fault falls is told apart, since both share the blame.
 
-import { HopelessError, waitFor } from '../../dev/wait-for.ts';
-import { withTextClient } from '../support/oracle-facts.ts';
+import { HopelessError, waitFor } from '../../dev/process/wait-for.ts';
+import { withTextClient } from '../support/oracle/facts.ts';
 import type { Fault, FaultKind } from './plan.ts';
 import type { TortureStack } from './stack.ts';
 

@@ -3,11 +3,11 @@
 
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { controlProcess, spawnGuarded } from '../../dev/child-process.ts';
-import { waitFor } from '../../dev/wait-for.ts';
-import { childEnv } from '../support/child-env.ts';
-import { withTextClient } from '../support/oracle-facts.ts';
-import { noteProcess } from '../support/test-directory.ts';
+import { controlProcess, spawnGuarded } from '../../dev/process/child-process.ts';
+import { waitFor } from '../../dev/process/wait-for.ts';
+import { withTextClient } from '../support/oracle/facts.ts';
+import { childEnv } from '../support/process/child-env.ts';
+import { noteProcess } from '../support/process/test-directory.ts';
 import type { FaultContext } from './faults.ts';
 import type { Fault } from './plan.ts';
 

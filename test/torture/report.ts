@@ -2,7 +2,7 @@
 // but for the clock of its lines. I1 to I7 are the oracle's; the run itself knows about recovery (I8), unreadable
 // records (I9), replays (I10) and halts (I11).
 
-import type { InvariantVerdict, Verdict } from '../support/oracle-verdict.ts';
+import type { InvariantVerdict, Verdict } from '../support/oracle/verdict.ts';
 import type { LoadCounts } from './load.ts';
 import type { Fault, TorturePlan } from './plan.ts';
 import { type Recovery, summarize } from './recovery.ts';

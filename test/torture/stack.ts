@@ -3,19 +3,16 @@
 // network can be cut for one side alone. Times are short: a slot is free after 2 s of silence, a session lasts 6 s, a Kafka
 // transaction 5 s. What is broken when is left to faults.ts.
 
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createLogger } from '#service/logger.ts';
-import { migrateCarts } from '../../cart-sink/migrate-carts.ts';
-import type { LocalKafka } from '../../dev/local-kafka.ts';
-import { createLocalPostgres, type LocalPostgres } from '../../dev/local-postgres.ts';
-import { removePostgresData } from '../../dev/postgres-data.ts';
-import { migrateOrders } from '../../order-api/migrate-orders.ts';
-import { withTextClient } from '../support/oracle-facts.ts';
-import { startProxiedKafka } from '../support/proxied-kafka.ts';
-import { createTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
-import { createTestRoot, removeAbandonedTestRoots, testRootVariable } from '../support/test-directory.ts';
+import type { LocalKafka } from '../../dev/servers/local-kafka.ts';
+import type { LocalPostgres } from '../../dev/servers/local-postgres.ts';
+import { startProxiedKafka } from '../support/kafka/proxied-kafka.ts';
+import { createTcpProxy, type TcpProxy } from '../support/network/tcp-proxy.ts';
+import { withTextClient } from '../support/oracle/facts.ts';
+import { removeAbandonedTestRoots } from '../support/process/test-directory.ts';
+import { startOwnServers } from '../support/stack/own-servers.ts';
 import { createMember, type Member } from './member.ts';
 
 export interface TortureStack {
@@ -63,42 +60,32 @@ const createReaderRole = `
 
 /** kill -9 loses nothing without fsync, only a power cut does. The oracle compares commit times. */
 const postgresSettings = { fsync: 'off', track_commit_timestamp: 'on', max_connections: '120' };
+const kafkaSettings = { 'transaction.abort.timed.out.transaction.cleanup.interval.ms': '1000' };
 
 /** Starts the servers, then the services, and waits until orders flow; takes everything down when that fails. */
 export async function startTortureStack(brokers: 1 | 3, onNotice: (message: string) => void): Promise<TortureStack> {
   removeAbandonedTestRoots();
-  const root = createTestRoot();
-  process.env[testRootVariable] = root;
-  const closing: (() => unknown)[] = [];
+  const servers = await startOwnServers({
+    settings: postgresSettings,
+    publicationName: names.PUBLICATION_NAME,
+    onNotice,
+    startKafka: (directory) => startProxiedKafka({ directory, nodes: brokers, settings: kafkaSettings }),
+  });
+  const { orders, carts, ordersUrl } = servers;
+  const { kafka, proxies } = servers.kafka;
+  const closing: (() => unknown)[] = [() => servers.close()];
   const close = async () => {
     for (const one of closing.toReversed()) await one();
-    for (const name of ['orders', 'carts']) removePostgresData(join(root, name));
-    rmSync(root, { recursive: true, force: true });
   };
   try {
-    const startPostgres = async (name: string): Promise<LocalPostgres> => {
-      const postgres = await createLocalPostgres({ directory: join(root, name), settings: postgresSettings, onNotice });
-      closing.push(() => postgres.close());
-      await postgres.start();
-      await postgres.createDatabase(name);
-      return postgres;
-    };
-    const [orders, carts] = [await startPostgres('orders'), await startPostgres('carts')];
-    const directory = join(root, 'kafka');
-    const settings = { 'transaction.abort.timed.out.transaction.cleanup.interval.ms': '1000' };
-    const { kafka, proxies, close: closeKafka } = await startProxiedKafka({ directory, nodes: brokers, settings });
-    closing.push(closeKafka);
     const standBefore = async (server: LocalPostgres): Promise<TcpProxy> => {
       const proxy = await createTcpProxy({ targetPort: server.port });
       closing.push(() => proxy.close());
       return proxy;
     };
     const [ordersProxy, cartsProxy] = [await standBefore(orders), await standBefore(carts)];
-    const [ordersUrl, cartsUrl] = [orders.url('orders'), carts.url('carts')];
-    const logger = createLogger('torture', 'warn');
-    await migrateOrders({ databaseUrl: ordersUrl, publicationName: names.PUBLICATION_NAME, logger });
     await withTextClient(ordersUrl, (query) => query(createReaderRole));
-    await migrateCarts({ databaseUrl: cartsUrl, logger });
+    const cartsUrl = await servers.createCarts('carts');
 
     const through = (proxy: TcpProxy, url: string) => Object.assign(new URL(url), { port: String(proxy.port) }).href;
     const readerEnv = {
@@ -147,7 +134,7 @@ export async function startTortureStack(brokers: 1 | 3, onNotice: (message: stri
         await kafka.start();
         for (const member of members) await member.restore();
       },
-      keepLogs: (seed) => keepLogs(root, seed, members),
+      keepLogs: (seed) => keepLogs(servers.root, seed, members),
       close,
     };
   } catch (error) {

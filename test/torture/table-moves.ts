@@ -4,7 +4,7 @@
 // `orders` may want one on `order_items`, so both are locked in this order.
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { withTextClient } from '../support/oracle-facts.ts';
+import { withTextClient } from '../support/oracle/facts.ts';
 
 const tables = ['orders', 'order_items'] as const;
 type Table = (typeof tables)[number];

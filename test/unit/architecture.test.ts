@@ -153,16 +153,62 @@ describe('imports', () => {
   });
 
   it('never lead from one stage of the reader’s pipeline to another', () => {
-    const stages = ['assemble-transaction', 'group-commit', 'publish', 'acknowledge'].map(
-      (name) => `cdc-reader/pipeline/${name}.ts`,
-    );
-    for (const stage of stages) expect(sources.map(({ path }) => path)).toContain(stage);
+    const stages = [
+      ['intake', 'assemble-transaction'],
+      ['queue'],
+      ['publish', 'kafka-transaction', 'huge-transaction'],
+      ['acknowledge'],
+    ].map((names) => names.map((name) => `cdc-reader/pipeline/${name}.ts`));
+    for (const path of stages.flat()) expect(sources.map((source) => source.path)).toContain(path);
     expectNoImport(
       'pipeline.ts connects the stages; a stage may name another’s type (import type), not call it.',
       (from, to) => {
-        return stages.includes(from.path) && stages.includes(to.target) && !to.typeOnly;
+        const stage = stages.find((files) => files.includes(from.path));
+        return !to.typeOnly && stage !== undefined && stages.flat().includes(to.target) && !stage.includes(to.target);
       },
     );
+  });
+
+  it('never lead in a circle from a file back to itself, except as types', () => {
+    const values = new Map(
+      shipped.map(({ path, imports }) => [
+        path,
+        imports.filter(({ typeOnly }) => !typeOnly).map(({ target }) => target),
+      ]),
+    );
+    const done = new Set<string>();
+    const circles: string[] = [];
+    const visit = (path: string, way: readonly string[]): void => {
+      if (way.includes(path)) circles.push([...way.slice(way.indexOf(path)), path].join(' → '));
+      if (done.has(path) || way.includes(path)) return;
+      for (const target of values.get(path) ?? []) visit(target, [...way, path]);
+      done.add(path);
+    };
+    for (const path of values.keys()) visit(path, []);
+    expect(circles, 'Move what both need to a file of its own, or pass it as an argument.').toEqual([]);
+  });
+});
+
+describe('files that import each other', () => {
+  /** The files that `path` leads to, itself only if there is a circle. */
+  const reachedFrom = (path: string): ReadonlySet<string> => {
+    const reached = new Set<string>();
+    const visit = (from: string): void => {
+      for (const { target } of sources.find((source) => source.path === from)?.imports ?? []) {
+        if (reached.has(target)) continue;
+        reached.add(target);
+        visit(target);
+      }
+    };
+    visit(path);
+    return reached;
+  };
+
+  it('never form a circle', () => {
+    const finished = [...foundations, 'order-api', 'cart-sink', 'dev'];
+    const paths = sources.filter(({ area }) => finished.includes(area)).map(({ path }) => path);
+    const circular = paths.filter((path) => reachedFrom(path).has(path));
+    expect(circular, 'Move what both need, types too, to a file that imports neither.').toEqual([]);
   });
 });
 
@@ -190,6 +236,17 @@ describe('the cart sink', () => {
   });
 });
 
+/** Unit tests that are of no single source, and why. */
+const withoutSource: Readonly<Record<string, string>> = {
+  'test/unit/architecture.test.ts': 'of all sources',
+  'test/unit/docs/configuration.test.ts': 'of a page',
+  'test/unit/docs/operations.test.ts': 'of a page',
+  'test/unit/docs/pages.test.ts': 'of the pages',
+  'test/unit/cdc-reader/pipeline/pipeline-refusals.test.ts':
+    'of pipeline.ts: what it refuses; the rest is in pipeline.test.ts',
+  'test/unit/cdc-reader/startup/start-checks.test.ts': 'of the start as a whole, with its modules of I/O replaced',
+};
+
 describe('files', () => {
   const expectNone = (what: string, isWrong: (source: Source) => boolean, candidates = sources) =>
     expect(
@@ -213,11 +270,23 @@ describe('files', () => {
 
   it('of a finished room are 14 a folder at most', () => {
     const all = globSync(
-      [...foundations, 'cdc-reader', 'cart-sink'].map((room) => `${room}/**/*.*`),
+      [...folders].map((room) => `${room}/**/*.*`),
       { cwd: repository },
     );
     const crowded = [...Map.groupBy(all, dirname)].filter(([, paths]) => paths.length > 14).map(([folder]) => folder);
     expect(crowded, 'Find the files that belong together and give them a folder.').toEqual([]);
+  });
+
+  it('in test/unit/ lie at the path of the source that they test', () => {
+    const paths = sources.map(({ path }) => path);
+    const unitTests = paths.filter((path) => path.startsWith('test/unit/') && path.endsWith('.test.ts'));
+    const sourceOf = (path: string) => path.replace(/^test\/unit\//, '').replace(/\.test\.ts$/, '.ts');
+    const stray = unitTests.filter((path) => !paths.includes(sourceOf(path)));
+    expect(
+      stray.filter((path) => !(path in withoutSource)),
+      'Name it for its source, a/b/c.ts is tested by test/unit/a/b/c.test.ts; or list it here with the reason.',
+    ).toEqual([]);
+    expect(Object.keys(withoutSource).filter((path) => !stray.includes(path))).toEqual([]);
   });
 
   it('of more than 30 lines open with a comment that says what they are for', () => {

@@ -6,14 +6,14 @@ export type AdoptArguments =
       readonly side: 'reader';
       readonly yes: boolean;
       readonly force: boolean;
-      /** Orders that only replaced tables hold, which are given up: at most so many. Undefined: none. */
+      /** How many orders that only replaced tables hold may be given up. */
       readonly leaveOrders: number | undefined;
     }
   | { readonly side: 'sink'; readonly yes: boolean };
 
 const DESCRIPTION =
-  'Accepts a proven gap after a halt, so that reader or sinks can go on. Shows what it found and what it would do, and ' +
-  'asks. Afterwards the replay command that it prints closes the gap.\n\nExit codes: 0 done, 1 refused, declined or ' +
+  'Accepts a proven gap after a halt, so that the reader or the sinks can continue. Shows what it found and what it will do, ' +
+  'and asks for confirmation. Afterwards run the replay command that it prints, to close the gap.\n\nExit codes: 0 done, 1 refused, declined or ' +
   'failed, 64 bad arguments, 78 bad configuration.';
 
 /** @throws CommanderError, which has been printed */
@@ -23,13 +23,17 @@ export function parseAdoptArguments(argv: readonly string[]): AdoptArguments {
   program
     .command('reader')
     .description(
-      'after a halt of the reader: new slot, new checkpoint, and if it must be a new generation of the live topic',
+      'after a halt of the reader: a new slot, a new checkpoint and, if necessary, a new generation of the live topic',
     )
-    .option('--yes', 'do not ask', false)
-    .option('--force', 'go on although nothing wrong is found: some halts show only while the reader streams', false)
+    .option('--yes', 'do not ask for confirmation', false)
+    .option(
+      '--force',
+      'continue although nothing wrong is found: some halts occur only while the reader streams',
+      false,
+    )
     .option(
       '--leave-orders <n>',
-      'after TABLES_CHANGED: give up at most n orders that only the replaced tables hold',
+      'after TABLES_CHANGED: give up at most <n> orders that only the replaced tables hold',
       parseCount(0, 1_000_000_000),
     )
     .allowExcessArguments(false)
@@ -38,8 +42,8 @@ export function parseAdoptArguments(argv: readonly string[]): AdoptArguments {
     });
   program
     .command('sink')
-    .description('after a halt of the sinks: move their offsets to where Kafka can go on')
-    .option('--yes', 'do not ask', false)
+    .description('after a halt of the sinks: move their offsets to where they can continue')
+    .option('--yes', 'do not ask for confirmation', false)
     .allowExcessArguments(false)
     .action(({ yes }: { yes: boolean }) => {
       parsed = { side: 'sink', yes };

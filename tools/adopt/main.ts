@@ -1,30 +1,27 @@
 // `npm run adopt`: accepts a proven gap after a halt, of the reader or of the sinks.
 import process from 'node:process';
+import { optional, readEnvironment } from '#service/environment.ts';
+import { createLogger } from '#service/logger.ts';
 import { cartSinkVariables } from '../../cart-sink/config.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
-import { optional, readEnvironment } from '../../service/environment.ts';
-import { createLogger } from '../../service/logger.ts';
+import { readAdoptSinkConfig } from '../config.ts';
 import { runTool } from '../run-tool.ts';
-import { adoptReader } from './adopt-reader.ts';
-import { adoptSink } from './adopt-sink.ts';
 import { parseAdoptArguments } from './arguments.ts';
-import { readAdoptSinkConfig } from './config.ts';
+import { adoptReader } from './reader/adopt-reader.ts';
+import { adoptSink } from './sink/adopt-sink.ts';
 
 const EXIT_FAILED = 1;
 
 await runTool('adopt', process, EXIT_FAILED, async () => {
   const options = parseAdoptArguments(process.argv.slice(2));
   const logger = createLogger('adopt', 'fatal');
-  const conversation = {
-    input: process.stdin,
-    output: process.stdout,
-    print: (line: string) => void process.stdout.write(`${line}\n`),
-  };
+  const conversation = { streams: process, print: (line: string) => void process.stdout.write(`${line}\n`) };
   if (options.side === 'sink') {
     await adoptSink({ config: readAdoptSinkConfig(process.env), ...options, conversation, logger });
     return 0;
   }
   const config = readCdcReaderConfig(process.env);
+  // Only some halts need the carts database.
   const carts = { cartDatabaseUrl: optional(cartSinkVariables.cartDatabaseUrl) };
   await adoptReader({ config, ...readEnvironment(carts, process.env), ...options, conversation, logger });
   return 0;

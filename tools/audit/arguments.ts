@@ -4,20 +4,20 @@ import { createCommand, parseCount } from '../run-tool.ts';
 export interface AuditArguments {
   /** 0: compare at once. */
   readonly waitMs: number;
-  /** Differences that are shown, at most. */
+  /** How many differences are shown at most. */
   readonly limit: number;
 }
 
 const DESCRIPTION =
-  'Do the orders and the carts database agree? Takes a snapshot of the orders, waits until reader and sinks have passed ' +
-  'it, compares order by order, and writes nothing.\n\nExit codes: 0 they agree, 1 they differ, 3 reader or sinks did ' +
-  'not pass the snapshot in time, 64 bad arguments, 69 a server could not be reached, 78 bad configuration.';
+  'Checks whether the orders and the carts database agree: takes a snapshot of the orders, waits until reader and sinks have ' +
+  'passed it, and compares order by order. Writes nothing.\n\nExit codes: 0 they agree, 1 they differ, 3 reader or sinks ' +
+  'did not pass the snapshot in time, 64 bad arguments, 69 a server is unavailable, 78 bad configuration.';
 
 /** @throws CommanderError, which has been printed */
 export function parseAuditArguments(argv: readonly string[]): AuditArguments {
   const command = createCommand('audit', DESCRIPTION)
     .option('--wait-seconds <n>', 'how long to wait for reader and sinks', parseCount(1, 86_400), 60)
-    .option('--no-wait', 'compare at once: orders that are on their way show as missing')
+    .option('--no-wait', 'compare at once: orders still in the pipeline are reported as missing')
     .option('--limit <n>', 'differences to show', parseCount(0, 100_000), 20)
     .allowExcessArguments(false)
     .parse(argv, { from: 'user' });

@@ -1,5 +1,5 @@
-// What an audit has to know of the two order tables before it compares: that its role sees every row, that there is something
-// to read under their names, and whether they are the tables that the reader captured. Nothing is written.
+// Checks the two order tables before an audit compares: its role sees every row, both exist, and whether they are the tables
+// that the reader captured. Nothing is written.
 import {
   type CaptureFingerprint,
   compareCapture,
@@ -20,18 +20,18 @@ import {
   formatLeftOrders,
   type OldTable,
 } from '../captured/old-tables.ts';
-import { readHeldOrders } from '../captured/sql/read-held-orders.ts';
+import { readHeldOrders } from '../sql/order-tables.ts';
 
 export interface TablesReport {
-  /** Captured tables that are not under their names any more. */
+  /** Captured tables that are no longer under their names. */
   readonly oldTables: readonly OldTable[];
-  /** How the tables differ from what the reader captured, and which orders are left in old ones; empty when they don't. */
+  /** How the tables differ from the captured ones, and which orders are left in old ones; empty if they don't differ. */
   readonly lines: readonly string[];
   /** Orders that only old tables hold and the ledger lacks. */
   readonly leftOrders: number;
 }
 
-/** @throws ConfigurationError where this role may not see every row, or a table is missing */
+/** @throws ConfigurationError if this role may not see every row, or a table is missing */
 export async function requireReadableTables(
   source: Pick<SourceSession, 'readCapture' | 'roleName'>,
   publicationName: string,
@@ -42,52 +42,52 @@ export async function requireReadableTables(
     if (fingerprint.tables[table] !== null) continue;
     problems.push(
       `ORDER_DATABASE_URL: there is no table ${contractSchema}.${table}. If it was renamed or moved, put it back; in a new ` +
-        'database, `npm run migrate` makes it.',
+        'database, `npm run migrate` creates it.',
     );
   }
   if (problems.length > 0) throw new ConfigurationError(problems);
   return fingerprint;
 }
 
-/** Compares the tables of today with those that the checkpoint recorded. */
+/** Compares today's tables with those that the checkpoint recorded; null: there is no checkpoint. */
 export async function inspectTables(
-  recorded: RecordedCapture,
+  recorded: RecordedCapture | null,
   found: CaptureFingerprint,
   source: Pick<SourceSession, 'readTableNames'>,
   orders: Database,
   carts: Database,
 ): Promise<TablesReport> {
-  const differences = compareCapture(recorded, found).differences;
-  if (differences.length === 0) return { oldTables: [], lines: [], leftOrders: 0 };
+  const differences = recorded === null ? [] : compareCapture(recorded, found).differences;
+  if (recorded === null || differences.length === 0) return { oldTables: [], lines: [], leftOrders: 0 };
   const names = await source.readTableNames(findCapturedOids(recorded, found).map(({ oid }) => oid));
   const oldTables = findOldTables(recorded, found, names);
   const lines = [
-    'What the reader captured has changed since its checkpoint (it halts for that):',
+    'What the reader captures has changed since its checkpoint, so it halts:',
     ...differences.map((one) => `  ${one.field}: ${one.expected} -> ${one.found}`),
     ...describeMoved(recorded, names).map((sentence) => `  ${sentence}`),
   ];
   const isOfTables = differences.some(({ subject }) => subject !== 'publication');
   const standIns = isOfTables ? await findStandIns(orders, found, oldTables) : [];
   const left = await findLeftOrders([...oldTables, ...standIns], found, orders, carts);
-  const worthSaying = left.filter((one) => !one.old.isStandIn || one.left?.count !== 0);
-  lines.push(...worthSaying.flatMap(formatLeftOrders).map((line) => `  ${line}`));
+  const notable = left.filter((one) => !one.old.isStandIn || one.left?.count !== 0);
+  lines.push(...notable.flatMap(formatLeftOrders).map((line) => `  ${line}`));
   return { oldTables, lines, leftOrders: countLeftOrders(left) };
 }
 
 const KINDS: Readonly<Record<string, string>> = { v: 'a view', m: 'a materialized view', f: 'a foreign table' };
 
-/** What stands under the names of the contract and is no table: the comparison shows what it shows. */
-export function describeStandIns({ tables }: CaptureFingerprint): string[] {
+/** Views and the like under the contract's names; the audit compares the orders that they show. */
+export function describeViews({ tables }: CaptureFingerprint): string[] {
   return contractTableNames.flatMap((table) => {
     const what = KINDS[tables[table]?.kind ?? 'r'];
     if (what === undefined) return [];
     return [
-      `${contractSchema}.${table} is ${what}: orders are compared as it shows them, and the reader captures ordinary tables only.`,
+      `${contractSchema}.${table} is ${what}: the audit compares the orders that it shows, but the reader captures ordinary tables only.`,
     ];
   });
 }
 
-/** Which of these orders an old table has. */
+/** Which of these orders are in an old table. */
 export async function readReplacedOrders(
   { oldTables }: TablesReport,
   orders: Database,

@@ -1,10 +1,10 @@
-// `npm run audit`: do the orders and the carts database agree, and if not, which orders differ and how.
+// `npm run audit`: reports whether the orders and the carts database agree, and if not, which orders differ and how.
 import process from 'node:process';
-import { createLogger } from '../../service/logger.ts';
+import { createLogger } from '#service/logger.ts';
 import { requireReadable } from '../captured/unreadable-rows.ts';
+import { readAuditConfig } from '../config.ts';
 import { runTool } from '../run-tool.ts';
 import { parseAuditArguments } from './arguments.ts';
-import { readAuditConfig } from './config.ts';
 import { createProgressLine } from './progress-line.ts';
 import { runAudit } from './run-audit.ts';
 

@@ -1,20 +1,19 @@
 // What an audit prints at its end. Pure: results in, lines out. Guarantees: of rows, only ids, line numbers, SKUs and
-// quantities are shown; every kind of disagreement comes with what to do about it.
+// quantities are shown; every kind of difference comes with its remedy.
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
-import { type AuditResult, isClean } from './tally.ts';
+import { type AuditResult, isClean } from './compare/tally.ts';
 
 export interface AuditReport {
   readonly result: AuditResult;
-  /** Where the log ended when the orders were read. */
+  /** The end of the WAL when the snapshot was taken. */
   readonly snapshotLsn: Lsn;
   readonly parked: { readonly parked: number; readonly distinct: number };
-  /** Records of the replay topic that the sinks have not consumed; null when there is no such topic. */
+  /** Records of the replay topic that the sinks have not consumed; null if there is no such topic. */
   readonly replayBacklog: bigint | null;
   /** Orders that only replaced tables hold and the ledger lacks. */
   readonly leftOrders: number;
   /** Commands that repair missing orders. */
   readonly repairs: readonly string[];
-  readonly limit: number;
 }
 
 export function formatReport(report: AuditReport): string[] {
@@ -31,14 +30,16 @@ export function formatReport(report: AuditReport): string[] {
     ...[...result.kinds].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, count]) => `  ${kind}: ${count}`),
   ];
   if (result.strayRemovals > 0)
-    lines.push(line('stray removals', result.strayRemovals, 'removals without a ledger entry'));
+    lines.push(line('stray removals', result.strayRemovals, 'ids with removals, but without a ledger entry'));
   if (result.replaced > 0) {
     lines.push(line('replaced', result.replaced, 'in the ledger, and only in a table that was replaced'));
   }
-  if (result.newer > 0) lines.push(line('newer', result.newer, 'placed after the snapshot, not judged'));
+  if (result.newer > 0) lines.push(line('newer', result.newer, 'placed after the snapshot, not compared'));
   if (parked.parked > 0) lines.push(formatParked(parked, line));
   if (report.replayBacklog !== null && report.replayBacklog > 0n) {
-    lines.push(`${report.replayBacklog} records of the replay topic are not consumed yet; audit again when they are.`);
+    lines.push(
+      `${report.replayBacklog} records of the replay topic are not consumed yet: run the audit again when they are.`,
+    );
   }
   const shown = result.examples.length;
   const found = result.missing + result.phantom + result.replaced + result.differing + result.strayRemovals;
@@ -48,7 +49,7 @@ export function formatReport(report: AuditReport): string[] {
       ...result.examples.map((one) => `  ${one}`),
     );
   }
-  return [...lines, ...advise(report)];
+  return [...lines, ...formatAdvice(report)];
 }
 
 function formatParked(
@@ -63,24 +64,24 @@ function formatParked(
   );
 }
 
-function advise({ result, repairs, leftOrders }: AuditReport): string[] {
+function formatAdvice({ result, repairs, leftOrders }: AuditReport): string[] {
   if (isClean(result) && leftOrders === 0) return ['The two databases agree.'];
   const lines = ['The two databases differ.'];
   if (result.missing > 0) lines.push('Missing orders are applied by:', ...repairs.map((command) => `  ${command}`));
   if (result.phantom > 0) {
     lines.push(
-      'Phantoms were published, and the orders table does not have them any more: rows were removed, or the table or the ' +
-        'database is another one now. Carts have lost their goods.',
+      'Phantom orders were published, but are no longer in the orders table: rows were deleted, or the table or the database ' +
+        'was replaced. Their goods have been removed from carts.',
     );
   }
   if (leftOrders > 0 || result.replaced > 0) {
     lines.push(
-      'Orders lie in tables that were replaced: put the captured tables back under their names, copy into them what was ' +
-        'inserted into the others, run `npm run adopt -- reader`, start the reader, then `npm run replay -- --source tables`.',
+      'Some orders are only in tables that were replaced: put the captured tables back under their names, copy into them what was ' +
+        'inserted into the others, run `npm run adopt -- reader`, start the reader, then run `npm run replay -- --source tables`.',
     );
   }
   if (result.differing > 0 || result.strayRemovals > 0) {
-    lines.push('Differing orders were changed by hand in one of the databases, or are a defect: please report it.');
+    lines.push('Differing orders were changed by hand in one of the databases, or show a defect: please report it.');
   }
   return lines;
 }

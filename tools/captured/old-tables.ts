@@ -1,7 +1,7 @@
-// The tables that the reader captured and that are no longer under their names, and the orders that only they hold. An order
-// that was committed before a swap and not published yet lies under the old oid: neither the stream nor a replay from the
-// tables brings it. Guarantees: bounded memory, however large the table; nothing is written. What to do about what is left
-// is adopt's and the audit's.
+// The captured tables that are no longer under their names, and the orders that only they hold. An order that was committed
+// before a swap and not published yet lies under the old oid: neither the stream nor a replay from the tables brings it.
+// Guarantees: bounded memory, however large the table; nothing is written. What to do about the orders found is left to
+// adopt and the audit.
 import { IsolationLevel, type SQLQuery } from '@databases/pg';
 import {
   type CaptureFingerprint,
@@ -11,36 +11,35 @@ import {
 } from '#schemas/capture-fingerprint.ts';
 import { type ContractTable, contractSchema, contractTableNames, contractTables } from '#schemas/contract-tables.ts';
 import type { Database } from '#service/database.ts';
-import { beginUnbounded } from './sql/begin-unbounded.ts';
-import { closeOldOrders, fetchOldOrders, openOldOrders } from './sql/open-old-orders.ts';
-import { readAppliedOrders } from './sql/read-applied-orders.ts';
-import { readHeldOrders } from './sql/read-held-orders.ts';
-import { readStandIns } from './sql/read-stand-ins.ts';
+import { readUnknownOrders } from '../../cart-sink/apply/preview-replay.ts';
+import { openOldOrdersCursor, readHeldOrders, readStandIns } from '../sql/order-tables.ts';
+import { beginUnbounded, fetchRows } from '../sql/snapshot.ts';
 import { requireReadable } from './unreadable-rows.ts';
 
-/** `now`: what the table is called now; null when it does not exist any more. */
+/** `now`: the table's present name; null if it does not exist any more. */
 export interface OldTable {
   readonly table: ContractTable;
   readonly oid: number;
   readonly now: TableName | null;
-  /** Never captured: it has the columns of the captured table, and may have stood under its name for a while. */
+  /** Never captured, but it has the columns of the captured table and may have had its name for a while. */
   readonly isStandIn?: true;
 }
 
-/** Orders of an old table that neither the ledger nor today's table of its name has; `left` is null when it is gone. */
+/** Orders of an old table that neither the ledger nor today's table of its name has; `left` is null if it was dropped. */
 export interface LeftOrders {
   readonly old: OldTable;
   readonly left: {
     readonly count: number;
-    /** Those that no old table before this one has left too: an order lies in both tables, and counts once. */
+    /** Those not counted for an earlier old table: an order with its items lies in two tables, and counts once. */
     readonly further: number;
     readonly examples: readonly string[];
   } | null;
 }
 
 const EXAMPLES = 20;
+const FETCH_ROWS = 1_000;
 
-/** The oids that were captured: those of the publication's members where version 1 of the checkpoint recorded no others. */
+/** The captured oids; a version 1 checkpoint recorded only those of the publication's members. */
 export function findCapturedOids(
   recorded: RecordedCapture,
   found: CaptureFingerprint,
@@ -48,7 +47,7 @@ export function findCapturedOids(
   if (!('version1' in recorded)) return recordedOids(recorded);
   const today = contractTableNames.map((table) => found.tables[table]?.oid);
   const others = (found.publication?.tables ?? []).filter(({ of }) => !today.includes(of));
-  return others.map(({ of }) => ({ table: 'orders', oid: of })); // either table has the order's id
+  return others.map(({ of }) => ({ table: 'orders', oid: of })); // both tables have a column order_id
 }
 
 /** `names`: by oid, of the captured tables that exist. */
@@ -63,8 +62,8 @@ export function findOldTables(
 }
 
 /**
- * Tables that may have stood under the captured tables' names for a while: swapped away and back, the catalogue does not
- * say with which. @param oldTables those that are known already
+ * Tables that may have had the captured tables' names for a while: after a swap and back, the catalogue does not show with
+ * which table. @param oldTables those that are known already
  */
 export async function findStandIns(
   orders: Database,
@@ -85,7 +84,7 @@ export async function findStandIns(
   return standIns;
 }
 
-/** One table after the other, in bounded memory. @throws ConfigurationError where the role may not read one of them */
+/** One table after the other. @throws ConfigurationError if the role may not read one of them */
 export async function findLeftOrders(
   oldTables: readonly OldTable[],
   found: CaptureFingerprint,
@@ -112,24 +111,23 @@ async function findLeftIn(
   const examples: string[] = [];
   const read = { isolationLevel: IsolationLevel.REPEATABLE_READ, readOnly: true };
   await orders.pool.tx(async (tx) => {
-    const ask = (statement: SQLQuery) =>
-      requireReadable('ORDER_DATABASE_URL', async () => idsOf(await tx.query(statement)));
-    /** Which of these orders, none of them in the ledger, are left in a table. */
+    const ask = (statement: SQLQuery): Promise<string[]> =>
+      requireReadable('ORDER_DATABASE_URL', async () => {
+        const rows: { order_id: string }[] = await tx.query(statement);
+        return rows.map((row) => row.order_id);
+      });
+    /** Which of these orders, none of them in the ledger, today's table of that name lacks. */
     const selectLeft = async ({ table }: OldTable, ids: readonly string[]): Promise<string[]> => {
       if (found.tables[table] === null || ids.length === 0) return [...ids];
       const held = new Set(await ask(readHeldOrders(contractSchema, table, ids)));
       return ids.filter((id) => !held.has(id));
     };
     await tx.query(beginUnbounded);
-    await ask(openOldOrders(now.schema, now.name));
+    await ask(openOldOrdersCursor(now.schema, now.name));
     for (;;) {
-      const ids = await ask(fetchOldOrders);
+      const ids = await ask(fetchRows('old_orders', FETCH_ROWS));
       if (ids.length === 0) break;
-      const applied = new Set(idsOf(await carts.pool.query(readAppliedOrders(ids))));
-      const left = await selectLeft(
-        old,
-        ids.filter((id) => !applied.has(id)),
-      );
+      const left = await selectLeft(old, [...(await readUnknownOrders(carts.pool, ids))]);
       let uncounted = left;
       for (const other of before) {
         if (other.now === null || uncounted.length === 0) continue;
@@ -141,25 +139,19 @@ async function findLeftIn(
       further += uncounted.length;
       examples.push(...left.slice(0, EXAMPLES - examples.length));
     }
-    await tx.query(closeOldOrders);
   }, read);
   return { old, left: { count, further, examples } };
 }
 
-/** Orders that are left in any of the old tables that exist, each once. */
+/** Orders left in any of the old tables, each counted once. */
 export function countLeftOrders(all: readonly LeftOrders[]): number {
   return all.reduce((sum, { left }) => sum + (left?.further ?? 0), 0);
 }
 
-function idsOf(rows: readonly { order_id: string }[]): string[] {
-  return rows.map((row) => row.order_id);
-}
-
-/** One table in words, with the orders that are left in it. */
+/** The report lines of one table: its present name, and the orders left in it. */
 export function formatLeftOrders({ old, left }: LeftOrders): string[] {
   const name = `the captured ${contractSchema}.${old.table} (oid ${old.oid})`;
-  if (left === null)
-    return [`${name} does not exist any more: what it held and was not published can't be had from it`];
+  if (left === null) return [`${name} does not exist any more: orders in it that were not published are lost`];
   const now = `${old.now!.schema}.${old.now!.name}`;
   const where = old.isStandIn
     ? `${now} (oid ${old.oid}) has the columns of ${contractSchema}.${old.table}`

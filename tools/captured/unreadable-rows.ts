@@ -1,10 +1,10 @@
-// What a command says when Postgres refuses a read that has to see every row: every session runs with row_security = off, so
-// that a policy is an error and never a shorter answer. Pure, but for the work that it waits for.
+// What a command reports if Postgres refuses a read that must see every row. Every session runs with row_security = off, so a
+// policy causes an error and never a shorter result.
 import { ConfigurationError } from '#service/environment.ts';
 
 const INSUFFICIENT_PRIVILEGE = '42501';
 
-/** `variable` names the role by what it connects with. @throws ConfigurationError in place of Postgres's refusal */
+/** `variable`: the one whose role is refused. @throws ConfigurationError in place of Postgres's error */
 export async function requireReadable<T>(variable: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -13,7 +13,7 @@ export async function requireReadable<T>(variable: string, work: () => Promise<T
   }
 }
 
-/** Postgres's refusal with what to do about it; any other error as it is. */
+/** Postgres's refusal with its remedy; any other error as it is. */
 export function explainUnreadable(variable: string, error: unknown): unknown {
   if (!(error instanceof Error) || (error as { code?: unknown }).code !== INSUFFICIENT_PRIVILEGE) return error;
   return new ConfigurationError([

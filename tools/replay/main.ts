@@ -1,38 +1,35 @@
-// `npm run replay -- …`: reprocess orders from a position of the write-ahead log, with proof. Exit codes are in errors.ts.
-// Only this file touches the process; Ctrl-C and SIGTERM stop after the transaction in flight.
-
+// `npm run replay -- …`: reprocesses orders from a position of the write-ahead log, with proof. Exit codes are in
+// cli/errors.ts. Ctrl-C and SIGTERM stop after the transaction in flight.
 import process from 'node:process';
+import { readReplayConfig } from '../config.ts';
 import { createCommand, runTool } from '../run-tool.ts';
-import { parseRequest, parseRunId, type ReplayOptions } from './arguments.ts';
-import { readReplayConfig } from './config.ts';
-import { type Connections, openConnections } from './connections.ts';
-import { exitCodes, InterruptedError } from './errors.ts';
-import { createOperator, type Operator } from './operator.ts';
-import { cancelRun, resumeRun, showCoverage, showStatus } from './run-commands.ts';
-import { startRun } from './start-run.ts';
-
-type Talk = { readonly operator: Operator; readonly signal: AbortSignal };
+import { parseRequest, parseRunId, type ReplayOptions } from './cli/arguments.ts';
+import { type Connections, openConnections } from './cli/connections.ts';
+import { exitCodes, InterruptedError } from './cli/errors.ts';
+import { createOperator, type Talk } from './cli/operator.ts';
+import { cancelRun, resumeRun, showCoverage, showStatus } from './run/run-commands.ts';
+import { startRun } from './run/start-run.ts';
 
 const exitCodeHelp = `
-Exit codes: 0 both sides agree, or there was nothing to do; 1 they don't, or a failure; 64 bad arguments; 69 no source
-holds the range; 75 another run is being published or unfinished; 78 bad configuration, or databases and Kafka of
-different pipelines; 130 stopped by Ctrl-C or SIGTERM, to be resumed.`;
+Exit codes: 0 both sides agree, or there was nothing to do; 1 they don't agree, or a failure; 64 bad arguments; 69 no
+source holds the range; 75 another run is being published or is unfinished; 78 bad configuration, or databases and Kafka
+of different pipelines; 130 stopped by Ctrl-C or SIGTERM, can be resumed.`;
 
 const stop = new AbortController();
-// Ctrl-C reaches a process under npm twice: from the terminal and from npm.
+// Under npm a process gets Ctrl-C twice: from the terminal and from npm.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort(new InterruptedError()));
-const operator = createOperator(process.stdin, process.stdout);
+const talk: Talk = { operator: createOperator(process), signal: stop.signal };
 
-async function withConnections(work: (connections: Connections, talk: Talk) => Promise<number>): Promise<number> {
+async function withConnections(work: (connections: Connections) => Promise<number>): Promise<number> {
   const connections = await openConnections(readReplayConfig(process.env));
   try {
-    return await work(connections, { operator, signal: stop.signal });
+    return await work(connections);
   } finally {
     await connections.close();
   }
 }
 
-async function run(): Promise<number> {
+await runTool('replay', process, exitCodes.failed, async () => {
   let exitCode: number = exitCodes.done;
   const collect = (value: string, values: string[] = []) => [...values, value];
   const command = createCommand('replay', 'Reprocess orders from a position on, with proof')
@@ -45,22 +42,22 @@ async function run(): Promise<number> {
     .option('--user <id>', 'only orders of this user (repeatable)', collect)
     .option('--order <id>', 'only this order (repeatable)', collect)
     .option('--dry-run', 'show the plan and what would change, and stop')
-    .option('--yes', 'do not ask')
-    .option('--rate <n>', 'at most so many orders a second')
+    .option('--yes', 'do not ask for confirmation')
+    .option('--rate <n>', 'at most so many orders per second')
     .addHelpText('after', exitCodeHelp)
     .action(async (options: ReplayOptions) => {
       const request = parseRequest(options, Date.now());
-      exitCode = await withConnections((connections, talk) => startRun(connections, request, talk));
+      exitCode = await withConnections((connections) => startRun(connections, request, talk));
     });
   command
     .command('coverage')
-    .description('what each source covers')
+    .description('show what each source covers')
     .action(async () => {
-      exitCode = await withConnections(showCoverage);
+      exitCode = await withConnections((connections) => showCoverage(connections, talk));
     });
   const runCommands = [
-    ['status', 'a run: plan, progress, results, verdict', showStatus],
-    ['resume', 'go on with a run that was stopped', resumeRun],
+    ['status', 'show a run: plan, progress, results, verdict', showStatus],
+    ['resume', 'continue a run that was stopped', resumeRun],
     ['cancel', 'give up an unfinished run', cancelRun],
   ] as const;
   for (const [name, description, work] of runCommands) {
@@ -69,11 +66,9 @@ async function run(): Promise<number> {
       .description(description)
       .action(async (text: string) => {
         const runId = parseRunId(text);
-        exitCode = await withConnections((connections, talk) => work(connections, runId, talk));
+        exitCode = await withConnections((connections) => work(connections, runId, talk));
       });
   }
   await command.parseAsync(process.argv.slice(2), { from: 'user' });
   return exitCode;
-}
-
-await runTool('replay', process, exitCodes.failed, run);
+});

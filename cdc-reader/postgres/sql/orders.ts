@@ -1,10 +1,17 @@
 // The two order tables as they are read directly: every order of a snapshot, and which orders exist.
 import { type SQLQuery, sql } from '@databases/pg';
+import { type ContractTable, contractTables } from '#schemas/contract-tables.ts';
+
+const columnsOf = (table: ContractTable): SQLQuery =>
+  sql.join(
+    Object.keys(contractTables[table]).map((column) => sql.ident(column)),
+    ', ',
+  );
 
 /** The contract's columns of all orders that the transaction sees, oldest first; the server sorts, and spills if it must. */
 export const openOrdersCursor = sql`
   DECLARE snapshot_orders NO SCROLL CURSOR FOR
-    SELECT order_id, user_id, source, currency, total_cents, placed_at
+    SELECT ${columnsOf('orders')}
     FROM public.orders
     ORDER BY placed_at, order_id
 `;
@@ -18,7 +25,7 @@ export function fetchOrders(count: number): SQLQuery {
 /** The contract's columns of the items of these orders, by order and line. */
 export function readItemsOfOrders(orderIds: readonly string[]): SQLQuery {
   return sql`
-    SELECT order_id, line_no, sku, quantity, unit_price_cents, cart_line_id
+    SELECT ${columnsOf('order_items')}
     FROM public.order_items
     WHERE order_id = ANY(${[...orderIds]}::uuid[])
     ORDER BY order_id, line_no

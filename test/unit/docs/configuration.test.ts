@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import type { Variable } from '#service/environment.ts';
 import { cartSinkVariables } from '../../../cart-sink/config.ts';
 import { cdcReaderVariables } from '../../../cdc-reader/config.ts';
-import { stackVariables } from '../../../dev/stack-config.ts';
+import { stackVariables } from '../../../dev/start/stack-config.ts';
 import { orderApiVariables } from '../../../order-api/config.ts';
 
 const page = readFileSync(join(import.meta.dirname, '..', '..', '..', 'docs', 'configuration.md'), 'utf8');

@@ -1,8 +1,11 @@
 // docs/operations.md against the code: every halt code, every code that a start waits for and every log event is there,
 // and none that no longer exists.
+
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { kafkaErrors } from '#kafka/failure.ts';
+import { CERTIFICATE, sqlStates, systemErrors, TLS } from '#service/failure.ts';
 
 const repository = join(import.meta.dirname, '..', '..', '..');
 const page = readFileSync(join(repository, 'docs', 'operations.md'), 'utf8');
@@ -36,6 +39,16 @@ function findHaltCodes(): string[] {
   return distinct(classes.flatMap(({ parent, code }) => (code !== undefined && isHalt(parent) ? [code] : [])));
 }
 
+const rows = [
+  ...Object.values(sqlStates),
+  ...Object.values(systemErrors),
+  ...Object.values(kafkaErrors).map(([, answer]) => answer),
+  CERTIFICATE,
+  TLS,
+];
+/** What the tables of failures call the causes that need a person. */
+const failures = distinct(rows.flatMap((row) => (typeof row === 'string' ? [] : [row[0]])));
+
 describe('docs/operations.md', () => {
   it('has a row for every halt code, and for nothing else', () => {
     const codes = findHaltCodes();
@@ -55,8 +68,14 @@ describe('docs/operations.md', () => {
   });
 
   it('names in its table of waiting only codes that exist', () => {
-    const codes = find(/\bcode(?:: | = )'([A-Z_]+)'/g);
+    const codes = [...find(/\b(?:code|name)(?:: | = )'([A-Z_]+)'/g), ...failures];
     expect(readTables('Waiting').filter((code) => !codes.includes(code))).toEqual([]);
+  });
+
+  it('has a row for every failure that waits for a person', () => {
+    expect(failures.length).toBeGreaterThan(20);
+    const documented = readTables('Waiting');
+    expect(failures.filter((name) => !documented.includes(name))).toEqual([]);
   });
 
   it('has a row for every log event, and for nothing else', () => {

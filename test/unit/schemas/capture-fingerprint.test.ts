@@ -13,7 +13,7 @@ import {
   type TableFingerprint,
 } from '#schemas/capture-fingerprint.ts';
 import type { ContractTable } from '#schemas/contract-tables.ts';
-import { exampleCapture, exampleOids, exampleTable } from '../../support/capture.ts';
+import { exampleCapture, exampleOids, exampleTable } from '../../support/examples/capture.ts';
 
 const recorded = exampleCapture();
 const publication = recorded.publication!;
@@ -180,6 +180,7 @@ describe('comparing captured tables', () => {
       columnOf('orders', 'currency', undefined),
       columnOf('orders', 'currency', undefined),
     ],
+    ['a column that the recorded contract did not have', columnOf('orders', 'currency', undefined), recorded],
     ['a rule on another event', recorded, orders({ rules: 1, hadRules: true })],
     ['a rule on another event that is gone', orders({ rules: 1, hadRules: true }), orders({ hadRules: true })],
     ['the trace of a rule that VACUUM has cleared', orders({ hadRules: true }), recorded],

@@ -10,27 +10,12 @@ import {
   publishFrom,
 } from '#schemas/checkpoint.ts';
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
-import { exampleCapture, exampleOids } from '../../support/capture.ts';
+import { exampleOids } from '../../support/examples/capture.ts';
+import { advancedCheckpoint } from '../../support/examples/checkpoint.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
 
-const checkpoint: Checkpoint = {
-  state: 'streaming',
-  systemIdentifier: '7123456789012345678',
-  database: 'shop',
-  slotName: 'tillstream',
-  timeline: 2,
-  history: [{ timeline: 1, endsAtLsn: at(500) }],
-  generation: 1,
-  partitions: 2,
-  lastPublished: { commitLsn: at(1_000), ordinal: 1, orderId: 'b', ordersHash: 'a hash' },
-  throughLsn: at(1_200),
-  partial: null,
-  nextOffsets: [10n, 20n],
-  capture: exampleCapture(),
-  gaps: [],
-  windowMarks: [],
-};
+const checkpoint = advancedCheckpoint();
 
 describe('throughLsn', () => {
   it.each([

@@ -10,7 +10,7 @@ import {
 } from '#schemas/codec.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import { createEvent, createItem } from '../../support/order-placed-events.ts';
+import { createEvent, createItem } from '../../support/examples/order-placed-events.ts';
 
 const SCHEMAS = new URL('../../../schemas/', import.meta.url);
 const LONGS = new Set(['commitLsn', 'committedAt', 'totalCents', 'placedAt', 'unitPriceCents']);

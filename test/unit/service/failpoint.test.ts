@@ -1,6 +1,10 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { failpoint, setFailpointHandler } from '#service/failpoint.ts';
-import { killScratchProcesses, type ScratchProcess, startScratchProcess } from '../../support/scratch-process.ts';
+import {
+  killScratchProcesses,
+  type ScratchProcess,
+  startScratchProcess,
+} from '../../support/process/scratch-process.ts';
 
 afterEach(() => {
   setFailpointHandler(undefined);
@@ -23,7 +27,7 @@ test('a handler is called with the name, and its promise can be awaited', async 
 
 /** Passes failpoint "a" three times, printing a number after each. */
 function startProgram(failpoints: string, options: { preload?: boolean } = {}): ScratchProcess {
-  const nodeArgs = (options.preload ?? true) ? ['--import', './test/support/failpoints.ts'] : [];
+  const nodeArgs = (options.preload ?? true) ? ['--import', './test/support/process/failpoints.ts'] : [];
   const program = `
     import { failpoint } from '#service/failpoint.ts';
     setInterval(() => undefined, 1_000_000).unref();

@@ -1,12 +1,12 @@
 import { connect } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { markNothingSent } from '#service/database-away.ts';
+import { markNothingSent } from '#service/http/lost-answer.ts';
 import type { HttpServer, HttpServerOptions } from '#service/http-server.ts';
 import { createHttpServer, PortTakenError } from '#service/http-server.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { ProblemError, problemResponse } from '#service/problem.ts';
-import { createLogLines, type LogLine } from '../../support/log-lines.ts';
+import { createLogLines, type LogLine } from '../../support/process/log-lines.ts';
 
 const servers: HttpServer[] = [];
 afterEach(async () => {
@@ -332,7 +332,7 @@ describe('listening', () => {
     const { port } = new URL(await (await createTestServer()).listen());
     const second = await createTestServer({ port: Number(port) });
     await expect(second.listen()).rejects.toThrow(PortTakenError);
-    await expect(second.listen()).rejects.toThrow(`127.0.0.1:${port} is taken: stop what listens there, or set PORT`);
+    await expect(second.listen()).rejects.toThrow(`127.0.0.1:${port} is in use: stop what listens there, or set PORT.`);
   });
 
   test('stops after the requests that run, and without waiting for idle connections', async () => {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { formatError } from '#service/logger.ts';
-import { createLogLines } from '../../support/log-lines.ts';
+import { createLogLines } from '../../support/process/log-lines.ts';
 
 test('a line carries service, level as a word, event and sentence', () => {
   const { logger, lines } = createLogLines();

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createHaltState, HaltError } from '#service/halt.ts';
 import { createMetrics } from '#service/metrics.ts';
-import { createLogLines } from '../../support/log-lines.ts';
+import { createLogLines } from '../../support/process/log-lines.ts';
 
 test('every series is named tillstream_…, the ones of the process too', async () => {
   const metrics = createMetrics('test');

@@ -1,5 +1,9 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { killScratchProcesses, type ScratchProcess, startScratchProcess } from '../../support/scratch-process.ts';
+import {
+  killScratchProcesses,
+  type ScratchProcess,
+  startScratchProcess,
+} from '../../support/process/scratch-process.ts';
 
 afterEach(killScratchProcesses);
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { checkPositions, findFurthest } from '../../../../cart-sink/apply/positions.ts';
 import { toLsn } from '../../../../schemas/lsn.ts';
-import { createEvent } from '../../../support/sink-events.ts';
+import { createEvent } from '../../../support/examples/sink-events.ts';
 
 const at = (commitLsn: bigint, ordinal = 0, changes: { timeline?: number; generation?: number } = {}) =>
   createEvent({ commitLsn: toLsn(commitLsn), ordinal, ...changes });

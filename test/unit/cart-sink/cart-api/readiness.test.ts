@@ -1,18 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import type { ReplayStamp } from '#schemas/replay/records.ts';
-import { formatReadiness } from '../../../../cart-sink/cart-api/readiness.ts';
+import type { HaltError } from '#service/halt.ts';
+import { formatPipeline, formatReadiness } from '../../../../cart-sink/cart-api/readiness.ts';
 import type { SinkState } from '../../../../cart-sink/consume/sink.ts';
+import { UnknownEventSchemaError } from '../../../../cart-sink/errors.ts';
 import { RULE_VERSION } from '../../../../cart-sink/rule/reduce-cart.ts';
-import { createStamp } from '../../../support/sink-events.ts';
+import { createStamp } from '../../../support/examples/sink-events.ts';
 
 describe('readiness', () => {
-  const createSink = (state: SinkState = 'consuming', pausedAt?: ReplayStamp) => ({
+  const createSink = (state: SinkState = 'consuming', pausedAt?: ReplayStamp, halted?: HaltError) => ({
     state: () => state,
+    isConsuming: () => state === 'consuming',
     partitions: () => [
       {
         ownership: { topic: 'live', partition: 1, ownerEpoch: 1n, nextOffset: 4n, lastCommitLsn: null },
         position: () => 5n,
         pausedAt: () => pausedAt,
+        halted: () => halted,
       },
     ],
     lag: () => [{ topic: 'live', partition: 1, nextOffset: 4n, records: 2n, seconds: 1.5 }],
@@ -59,6 +63,46 @@ describe('readiness', () => {
   it('says what it waits for', () => {
     expect(formatReadiness({ ...condition, sink: createSink('waiting-for-topics') }).body).toMatchObject({
       waitingFor: ['live', 'replay'],
+    });
+  });
+
+  describe('of the pipeline', () => {
+    const working = { current: () => undefined };
+    const waiting = {
+      current: () => ({ kind: 'waiting', name: 'DISK_FULL', message: 'full', since: new Date() }) as const,
+    };
+
+    it('is given while it consumes, and while it joins the group again', () => {
+      expect(formatPipeline(condition, working)).toMatchObject({ ready: true });
+      expect(formatPipeline({ ...condition, sink: createSink('joining') }, working)).toMatchObject({ ready: false });
+      expect(formatPipeline({ ...condition, sink: undefined }, working)).toMatchObject({ body: { state: 'starting' } });
+    });
+
+    it('is refused by name while it waits, for topics too, and after a halt', () => {
+      expect(formatPipeline(condition, waiting)).toMatchObject({
+        ready: false,
+        body: { state: 'waiting', name: 'DISK_FULL' },
+      });
+      expect(formatPipeline({ ...condition, sink: createSink('waiting-for-topics') }, working)).toMatchObject({
+        ready: false,
+        body: { state: 'waiting', name: 'TOPICS_MISSING', message: expect.stringContaining('live and replay') },
+      });
+      const halt = { code: 'TOPIC_REFUSED', message: 'compacted', details: {} };
+      expect(formatPipeline({ ...condition, halt }, working)).toMatchObject({
+        ready: false,
+        body: { state: 'halted', code: 'TOPIC_REFUSED' },
+      });
+    });
+
+    it('is refused as soon as one partition has halted, and names it; carts are still served', () => {
+      const error = new UnknownEventSchemaError({ topic: 'live', partition: 1, offset: 5n }, new Error('unknown'));
+      const halted = { ...condition, sink: createSink('consuming', undefined, error) };
+      const haltedPartitions = [{ topic: 'live', partition: 1, code: 'UNKNOWN_SCHEMA' }];
+      expect(formatPipeline(halted, working)).toMatchObject({
+        ready: false,
+        body: { state: 'halted', haltedPartitions },
+      });
+      expect(formatReadiness(halted)).toMatchObject({ ready: true, body: { haltedPartitions } });
     });
   });
 });

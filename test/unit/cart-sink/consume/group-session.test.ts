@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { GroupHandlers, GroupPartition } from '#kafka/reading/group-consumer.ts';
+import type { HaltError } from '#service/halt.ts';
 import { GroupSession, PAUSE_MS } from '../../../../cart-sink/consume/group-session.ts';
 import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
-import { PartitionNotTakenError } from '../../../../cart-sink/errors.ts';
+import { PartitionNotTakenError, UnknownEventSchemaError } from '../../../../cart-sink/errors.ts';
 import type { Ownership, TopicPartition } from '../../../../cart-sink/sql/consumer-offsets.ts';
 import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
-import { createEvent, createStamp } from '../../../support/sink-events.ts';
+import { createEvent, createStamp } from '../../../support/examples/sink-events.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const live = (partition: number): TopicPartition => ({ topic: 'live', partition });
@@ -26,8 +27,10 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
   }[] = [];
   const started: (GroupPartition & { offset: bigint })[][] = [];
   const paused: number[] = [];
+  const halted: string[] = [];
   const lost: string[] = [];
   const partitionEnds: ((end: PartitionEnd) => void)[] = [];
+  const partitionHalts: ((error: HaltError) => void)[] = [];
   const partitionPauses: (() => void)[] = [];
   const applied: string[] = [];
   let closed = 0;
@@ -51,6 +54,7 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
     readRanges: async () => new Map([0, 1, 2].map((partition) => [partition, range])),
     createPartition: (ownership, handlers) => {
       partitionEnds.push(handlers.onEnd);
+      partitionHalts.push(handlers.onHalted);
       partitionPauses.push(() => handlers.onPaused(createStamp()));
       return new OwnedPartition({
         ownership,
@@ -68,6 +72,7 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
       });
     },
     onPaused: () => undefined,
+    onHalted: ({ partition }, { code }) => halted.push(`${partition}: ${code}`),
     onAssigned: (_, gone) => lost.push(...gone.map(({ partition }) => String(partition))),
   });
   const fetch = async (partition: number, offset: bigint): Promise<bigint[]> => {
@@ -80,6 +85,8 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
   };
   return {
     paused,
+    halted,
+    partitionHalts,
     partitionPauses,
     session,
     handlers: handlers!,
@@ -152,12 +159,25 @@ describe.concurrent('an assignment', () => {
     expect(started).toEqual([]);
   });
 
-  it('halts where records from the stored offset on are gone', async () => {
-    const { handlers, takes, session, started } = createStage({ earliest: 6n, highWatermark: 100n });
-    handlers.onAssigned([live(0)]);
-    takes[0]!.answer([own(live(0))]);
-    expect(await session.ended).toMatchObject({ kind: 'halted', error: { code: 'RECORDS_LOST' } });
-    expect(started).toEqual([]);
+  it('halts the one partition whose records from the stored offset on are gone, and fetches the others', async () => {
+    const { handlers, takes, started, halted, session } = createStage({ earliest: 6n, highWatermark: 10n });
+    handlers.onAssigned([live(0), live(1)]);
+    takes[0]!.answer([own(live(0), 5n), own(live(1), 7n)]);
+    await waitFor('the start', () => started.length === 1);
+    expect(started[0]).toMatchObject([{ partition: 1, offset: 7n }]);
+    expect(halted).toEqual(['0: RECORDS_LOST']);
+    expect(session.partitions().map((one) => one.halted()?.code)).toEqual(['RECORDS_LOST', undefined]);
+  });
+
+  it('goes on with the others when one partition halts later, which is paused and takes nothing more', async () => {
+    const { handlers, takes, started, halted, paused, partitionHalts, fetch, applied } = createStage();
+    handlers.onAssigned([live(0), live(1)]);
+    takes[0]!.answer([own(live(0)), own(live(1))]);
+    await waitFor('the start', () => started.length === 1);
+    partitionHalts[0]!(new UnknownEventSchemaError({ ...live(0), offset: 5n }, new Error('unknown')));
+    expect([paused, halted]).toEqual([[0], ['0: UNKNOWN_SCHEMA']]);
+    await fetch(1, 5n);
+    expect(applied).toEqual(['1: 5 to 6']);
   });
 
   it('halts where the partition ends before the stored offset, checked three times', async () => {

@@ -32,6 +32,7 @@ describe('the lag monitor', () => {
       ownership: { topic: 'live', partition: 0, ownerEpoch: 1n, nextOffset: 5n, lastCommitLsn: '0/10' },
       position: () => position,
       isIdle: () => isIdle,
+      halted: () => undefined,
       lastCommittedAt: () => 1_000_000n,
     };
     monitor = createLagMonitor({

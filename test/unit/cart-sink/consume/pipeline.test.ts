@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { FetchedBatch } from '#kafka/reading/group-consumer.ts';
 import { EMPTY_TALLY, formatReplayHeaders, type ReplayStamp } from '#schemas/replay/records.ts';
+import type { HaltError } from '#service/halt.ts';
 import type { Batch } from '../../../../cart-sink/apply/apply-batch.ts';
 import type { RetriedResult } from '../../../../cart-sink/apply/retry.ts';
 import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
@@ -9,7 +10,7 @@ import { consumeFetch } from '../../../../cart-sink/consume/pipeline.ts';
 import { type AdmitReplay, createReplayAdmission } from '../../../../cart-sink/consume/replay-admission.ts';
 import type { StoredOffset } from '../../../../cart-sink/sql/consumer-offsets.ts';
 import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
-import { createEvent, createStamp } from '../../../support/sink-events.ts';
+import { createEvent, createStamp } from '../../../support/examples/sink-events.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const signal = new AbortController().signal;
@@ -37,6 +38,7 @@ function createStage(
   const passed: bigint[] = [];
   const ends: PartitionEnd[] = [];
   const paused: string[] = [];
+  const halts: HaltError[] = [];
   const partition: OwnedPartition = new OwnedPartition({
     ownership: {
       topic: 'live',
@@ -57,6 +59,7 @@ function createStage(
     readStored: async () => options.stored ?? { ownerEpoch: 3n, nextOffset: partition.position() },
     onApplied: () => undefined,
     onPaused: ({ runId }) => paused.push(runId),
+    onHalted: (error) => halts.push(error),
     onEnd: (end) => ends.push(end),
   });
   const consume = (fetch: Omit<FetchedBatch, 'topic' | 'partition'>, until = signal) => {
@@ -64,7 +67,7 @@ function createStage(
     return partition.inSequence(() => consumeFetch(partition, batch, (offset) => passed.push(offset), until), until);
   };
   const ranges = () => batches.map(({ expectedOffset, nextOffset }) => [Number(expectedOffset), Number(nextOffset)]);
-  return { partition, consume, batches, passed, ends, paused, ranges };
+  return { partition, consume, batches, passed, ends, halts, paused, ranges };
 }
 
 describe('a partition', () => {
@@ -124,7 +127,7 @@ describe('a partition', () => {
     let limit = 2;
     const answer = (batch: Batch): RetriedResult =>
       batch.entries.length > limit
-        ? { kind: 'too-slow' }
+        ? { kind: 'too-large' }
         : { kind: 'applied', orders: batch.entries.length, duplicates: 0, changed: 0, parked: 0 };
     const { consume, batches, partition } = createStage({ answer, maxRecords: 8 });
     await consume(fetched(0, 7, [0, 1, 2, 3, 4, 5, 6, 7]));
@@ -197,13 +200,12 @@ describe('a fetch that begins after the expected offset', () => {
   });
 
   it('halts when the records between were deleted, and nothing follows', async () => {
-    const { consume, ends, batches } = createStage({ nextOffset: 10n, earliest: 11n });
+    const { consume, halts, ends, batches } = createStage({ nextOffset: 10n, earliest: 11n });
     await consume(fetched(14, 15, [14, 15]));
     await consume(fetched(10, 11, [10, 11]));
     expect(batches).toHaveLength(0);
-    expect(ends).toMatchObject([
-      { kind: 'halted', error: { code: 'RECORDS_LOST', details: { expectedOffset: '10', earliestOffset: '11' } } },
-    ]);
+    expect(halts).toMatchObject([{ code: 'RECORDS_LOST', details: { expectedOffset: '10', earliestOffset: '11' } }]);
+    expect(ends).toEqual([]);
   });
 
   it.each([
@@ -232,14 +234,20 @@ describe('the end of a partition', () => {
     expect(passed).toEqual([]);
   });
 
-  it('comes at a record of an unknown schema, before anything of its chunk is applied', async () => {
+  it('does not come at a record of an unknown schema: the partition halts there, what precedes it is applied', async () => {
     const unknown = encodeOrderPlaced(createEvent());
     unknown[4] = unknown[4]! ^ 0xff;
-    const { consume, ends, ranges } = createStage({ maxRecords: 2 });
-    const records = [record(0), record(1), record(2), record(3, unknown)];
-    await consume({ firstOffset: 0n, lastOffset: 3n, records });
-    expect(ranges()).toEqual([[0, 2]]);
-    expect(ends).toMatchObject([{ kind: 'halted', error: { code: 'UNKNOWN_SCHEMA', details: { offset: '3' } } }]);
+    const { consume, ends, halts, ranges, partition } = createStage({ maxRecords: 2 });
+    const records = [record(0), record(1), record(2), record(3, unknown), record(4)];
+    await consume({ firstOffset: 0n, lastOffset: 4n, records });
+    await consume(fetched(5, 5, [5]));
+    expect(ranges()).toEqual([
+      [0, 2],
+      [2, 3],
+    ]);
+    expect(halts).toMatchObject([{ code: 'UNKNOWN_SCHEMA', details: { offset: '3' } }]);
+    expect(partition.position()).toBe(3n);
+    expect(ends).toEqual([]);
   });
 
   it('does not come from an interruption: the same records are applied later', async () => {

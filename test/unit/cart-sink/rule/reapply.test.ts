@@ -4,7 +4,7 @@ import type { StoredLine } from '../../../../cart-sink/rule/cart-state.ts';
 import { type AppliedOrder, reapplyOrders } from '../../../../cart-sink/rule/reapply.ts';
 import { MOST_OF_A_LINE, type Rule, reduceCart } from '../../../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../../../schemas/order-placed.ts';
-import { createEvent } from '../../../support/sink-events.ts';
+import { createEvent } from '../../../support/examples/sink-events.ts';
 
 /** Sees transactions before 100, 101 excepted in any case. */
 const snapshot = '100:102:101';

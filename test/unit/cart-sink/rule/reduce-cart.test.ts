@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type CartLine, reduceCart } from '../../../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlacedItem } from '../../../../schemas/order-placed.ts';
-import { createEvent } from '../../../support/sink-events.ts';
+import { createEvent } from '../../../support/examples/sink-events.ts';
 
 const orderId = '01a20000-0000-7000-8000-000000000001';
 const line = (lineId: string, sku: string, quantity: number, userId = 'ada'): CartLine => ({

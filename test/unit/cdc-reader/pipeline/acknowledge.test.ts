@@ -8,7 +8,7 @@ import { createLogger } from '#service/logger.ts';
 import { createAcknowledger } from '../../../../cdc-reader/pipeline/acknowledge.ts';
 import { createCaptureCheck } from '../../../../cdc-reader/pipeline/capture-check.ts';
 import type { Capture } from '../../../../cdc-reader/postgres/capture.ts';
-import { exampleCapture, visibleCapture } from '../../../support/capture.ts';
+import { exampleCapture, visibleCapture } from '../../../support/examples/capture.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
@@ -49,7 +49,7 @@ describe('acknowledging', () => {
     await turn();
     expect(stage.acknowledged).toEqual([]);
     stage.checks[0]!.resolve(visibleCapture());
-    await stage.acknowledger.settled();
+    await stage.acknowledger.allAcknowledged();
     expect(stage.acknowledged).toEqual([100n]);
   });
 
@@ -62,7 +62,7 @@ describe('acknowledging', () => {
     await waitFor('the second check', () => stage.checks.length === 2);
     expect(stage.acknowledged).toEqual([100n]);
     stage.checks[1]!.resolve(visibleCapture());
-    await stage.acknowledger.settled();
+    await stage.acknowledger.allAcknowledged();
     expect(stage.acknowledged).toEqual([100n, 200n]);
   });
 
@@ -72,13 +72,13 @@ describe('acknowledging', () => {
   ])('acknowledges nothing any more and fails once %s', async (_, change, code) => {
     const stage = createStage();
     stage.acknowledger.request(at(100));
-    await stage.acknowledger.settled();
+    await stage.acknowledger.allAcknowledged();
     stage.found = exampleCapture(change);
     stage.acknowledger.request(at(200));
-    await stage.acknowledger.settled();
+    await stage.acknowledger.allAcknowledged();
     stage.found = exampleCapture();
     stage.acknowledger.request(at(300));
-    await stage.acknowledger.settled();
+    await stage.acknowledger.allAcknowledged();
     expect(stage.acknowledged).toEqual([100n]);
     expect(stage.failures).toMatchObject([{ code, details: { throughLsn: '0/C8', flushLsn: '0/300' } }]);
     expect(stage.failures[0]!.message).toMatch(/before 0\/C8 was published; the server is at 0\/300\./);
@@ -89,7 +89,7 @@ describe('acknowledging', () => {
     stage.acknowledger.request(at(100));
     await turn();
     stage.checks[0]!.reject(new Error('the session has ended'));
-    await stage.acknowledger.settled();
+    await stage.acknowledger.allAcknowledged();
     expect(stage.failures).toMatchObject([{ message: 'the session has ended' }]);
     expect(stage.acknowledged).toEqual([]);
   });
@@ -97,7 +97,7 @@ describe('acknowledging', () => {
   it('goes on after a request for what is acknowledged already', async () => {
     const stage = createStage();
     stage.acknowledger.request(at(100));
-    await stage.acknowledger.settled();
+    await stage.acknowledger.allAcknowledged();
     stage.acknowledger.request(at(100));
     stage.acknowledger.request(at(50));
     stage.acknowledger.request(at(200));
@@ -112,7 +112,7 @@ describe('acknowledging', () => {
       stage.acknowledger.request(at(lsn));
       await turn();
     }
-    await stage.acknowledger.settled();
+    await stage.acknowledger.allAcknowledged();
     const seconds = (performance.now() - startedAt) / 1000;
     expect(stage.checks.length).toBeGreaterThan(1);
     expect(stage.checks.length).toBeLessThanOrEqual(seconds * 11 + 1); // a timer may be a millisecond early
@@ -124,7 +124,7 @@ describe('acknowledging', () => {
     await turn();
     stage.acknowledger.close();
     stage.checks[0]!.resolve(visibleCapture(exampleCapture({ publication: null })));
-    await stage.acknowledger.settled();
+    await stage.acknowledger.allAcknowledged();
     expect([stage.acknowledged, stage.failures]).toEqual([[], []]);
   });
 });

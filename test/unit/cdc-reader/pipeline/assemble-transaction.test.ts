@@ -9,8 +9,8 @@ import {
   createTransactionAssembler,
 } from '../../../../cdc-reader/pipeline/assemble-transaction.ts';
 import type { PgoutputMessage } from '../../../../cdc-reader/postgres/pgoutput.ts';
-import { exampleOids } from '../../../support/capture.ts';
-import { itemsRelation, ordersRelation, tupleOf, uuid } from '../../../support/pgoutput-messages.ts';
+import { exampleOids } from '../../../support/examples/capture.ts';
+import { itemsRelation, ordersRelation, tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
 
 const stamp = { generation: 1, timeline: 3 };
 const begin: PgoutputMessage = { kind: 'begin', commitLsn: toLsn(100n), committedAt: 5n, xid: 7 };

@@ -5,7 +5,7 @@ import { toLsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
 import { READER_CAPTURE_CHANGED, READER_VISIBILITY_CHANGED } from '../../../../cdc-reader/metrics.ts';
 import { createCaptureCheck } from '../../../../cdc-reader/pipeline/capture-check.ts';
-import { exampleCapture, exampleOids, exampleTable, visibleCapture } from '../../../support/capture.ts';
+import { exampleCapture, exampleOids, exampleTable, visibleCapture } from '../../../support/examples/capture.ts';
 
 const throughLsn = toLsn(0x100n);
 

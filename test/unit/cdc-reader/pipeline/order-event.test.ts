@@ -7,20 +7,20 @@ import { OrderIndex } from '../../../../cdc-reader/pipeline/order-index.ts';
 
 const context = { generation: 2, timeline: 3, commitLsn: toLsn(77n), committedAt: 99n };
 const order = {
-  orderId: '0190f5fe-0000-7000-8000-000000000001',
-  userId: 'ada',
+  order_id: '0190f5fe-0000-7000-8000-000000000001',
+  user_id: 'ada',
   source: 'cart',
   currency: 'USD',
-  totalCents: '9007199254740993',
-  placedAt: '2026-11-20 10:00:00.123456+00',
+  total_cents: '9007199254740993',
+  placed_at: '2026-11-20 10:00:00.123456+00',
 };
 const item = (lineNo: string) => ({
-  orderId: order.orderId,
-  lineNo,
+  order_id: order.order_id,
+  line_no: lineNo,
   sku: 'tea',
   quantity: '2',
-  unitPriceCents: '450',
-  cartLineId: null,
+  unit_price_cents: '450',
+  cart_line_id: null,
 });
 
 describe('building an event', () => {
@@ -50,9 +50,9 @@ describe('building an event', () => {
   );
 
   it.each([
-    [{ ...order, totalCents: '1.5' }, item('1'), 'orders.total_cents'],
+    [{ ...order, total_cents: '1.5' }, item('1'), 'orders.total_cents'],
     [order, { ...item('1'), quantity: '' }, 'order_items.quantity'],
-    [order, { ...item('1'), unitPriceCents: 'x' }, 'order_items.unit_price_cents'],
+    [order, { ...item('1'), unit_price_cents: 'x' }, 'order_items.unit_price_cents'],
     [order, item('one'), 'order_items.line_no'],
   ])('halts for a number that is none and names the column', (badOrder, badItem, column) => {
     expect(() => buildOrderPlaced(context, 0, badOrder, [badItem])).toThrow(

@@ -2,9 +2,9 @@
 // published and acknowledged, and what never becomes visible.
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { exampleCapture, exampleOids, exampleTable } from '../../../support/capture.ts';
-import { at, committed, endStages, type Stage, streaming } from '../../../support/data-path-stage.ts';
-import { ordersRelation, tupleOf, uuid } from '../../../support/pgoutput-messages.ts';
+import { exampleCapture, exampleOids, exampleTable } from '../../../support/examples/capture.ts';
+import { ordersRelation, tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
+import { at, committed, endStages, type Stage, streaming } from '../../../support/stack/data-path-stage.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const orphan = uuid(900);
@@ -50,8 +50,8 @@ const swapped = () =>
 /** A row under the name of a captured table, of a table with another OID. */
 function refusedRow(stage: Stage, commitLsn: number): void {
   stage.begin(commitLsn);
-  stage.relay.onMessage({ ...ordersRelation, relationOid: 17_000 });
-  stage.relay.onMessage({ kind: 'insert', relationOid: 17_000, tuple: tupleOf([]) });
+  stage.bring({ ...ordersRelation, relationOid: 17_000 });
+  stage.bring({ kind: 'insert', relationOid: 17_000, tuple: tupleOf([]) });
 }
 
 afterEach(endStages);
@@ -176,7 +176,7 @@ describe('a row of a table that only looks like a captured one', () => {
   it('is what refuses, not the RELATION message that comes before it', async () => {
     const stage = await streaming();
     stage.begin(100);
-    stage.relay.onMessage({ ...ordersRelation, relationOid: 17_000 });
+    stage.bring({ ...ordersRelation, relationOid: 17_000 });
     stage.order();
     stage.commit(100, 120);
     await committed(stage, 1);
@@ -186,8 +186,8 @@ describe('a row of a table that only looks like a captured one', () => {
   it('is another table’s, and counted, where it is in another schema', async () => {
     const stage = await streaming();
     stage.begin(100);
-    stage.relay.onMessage({ ...ordersRelation, relationOid: 17_000, schema: 'shop2' });
-    stage.relay.onMessage({ kind: 'insert', relationOid: 17_000, tuple: tupleOf([]) });
+    stage.bring({ ...ordersRelation, relationOid: 17_000, schema: 'shop2' });
+    stage.bring({ kind: 'insert', relationOid: 17_000, tuple: tupleOf([]) });
     stage.order();
     stage.commit(100, 120);
     await committed(stage, 1);
@@ -198,8 +198,8 @@ describe('a row of a table that only looks like a captured one', () => {
   it('is known by the OIDs of the checkpoint, not by whatever comes first', async () => {
     const stage = await streaming();
     stage.begin(100);
-    stage.relay.onMessage({ ...ordersRelation, name: 'orders_old' });
-    stage.relay.onMessage({ kind: 'insert', relationOid: exampleOids.orders, tuple: tupleOf([]) });
+    stage.bring({ ...ordersRelation, name: 'orders_old' });
+    stage.bring({ kind: 'insert', relationOid: exampleOids.orders, tuple: tupleOf([]) });
     await expect(stage.running).rejects.toMatchObject({ code: 'TABLES_CHANGED' });
   });
 });

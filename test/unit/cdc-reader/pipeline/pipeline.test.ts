@@ -7,9 +7,9 @@ import process from 'node:process';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { addOrderId, hashOrderIds } from '#schemas/checkpoint.ts';
-import { exampleCapture } from '../../../support/capture.ts';
-import { at, committed, createStage, endStages, streaming } from '../../../support/data-path-stage.ts';
-import { tupleOf, uuid } from '../../../support/pgoutput-messages.ts';
+import { exampleCapture } from '../../../support/examples/capture.ts';
+import { tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
+import { at, committed, createStage, endStages, streaming } from '../../../support/stack/data-path-stage.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 /** How many files of `directory` are open; they are unlinked already. */
@@ -215,7 +215,7 @@ describe('the pipeline', () => {
   it('ends with what a message was refused for, before anything of it is published', async () => {
     const stage = await streaming();
     stage.begin(100);
-    stage.relay.onMessage({ kind: 'insert', relationOid: 9, tuple: tupleOf(['x']) });
+    stage.bring({ kind: 'insert', relationOid: 9, tuple: tupleOf(['x']) });
     await expect(stage.running).rejects.toMatchObject({ code: 'STREAM_OUT_OF_ORDER' });
     expect(stage.kafka.committed).toEqual([]);
   });
@@ -254,7 +254,7 @@ describe('the pipeline', () => {
     stage.transaction(100, 110);
     stage.transaction(120, 130);
     await waitFor('the commit', () => stage.kafka.heldCommits() === 1);
-    stage.lifeline.fail(new Error('the stream is lost'));
+    stage.scope.fail(new Error('the stream is lost'));
     await expect(stage.running).rejects.toThrow('the stream is lost');
     release();
     await committed(stage, 1);
@@ -266,7 +266,7 @@ describe('the pipeline', () => {
   it('records no progress once its start has failed: another reader may have the slot by then', async () => {
     const stage = await streaming({ env: { IDLE_CHECKPOINT_MS: '100' } });
     stage.keepalive(50);
-    stage.lifeline.fail(new Error('the stream is lost'));
+    stage.scope.fail(new Error('the stream is lost'));
     await expect(stage.running).rejects.toThrow('the stream is lost');
     await delay(250); // two idle intervals
     expect(stage.kafka.committed).toEqual([]);
@@ -285,7 +285,7 @@ describe('the pipeline', () => {
       stage.begin(140);
       for (let n = 0; n < 50; n++) stage.order();
       expect(openFiles(directory)).toBe(3);
-      stage.lifeline.fail(new Error('the stream is lost'));
+      stage.scope.fail(new Error('the stream is lost'));
       await expect(stage.running).rejects.toThrow('the stream is lost');
       stage.kafka.fail(new Error('the producer is closed'));
       release();
@@ -341,7 +341,7 @@ describe('the pipeline', () => {
     await waitFor('the commit', () => stage.kafka.heldCommits() === 1);
     stage.stop.abort();
     await expect(stage.running).rejects.toMatchObject({ code: 'DRAIN_ABANDONED' });
-    expect(stage.lifeline.signal.aborted).toBe(true);
+    expect(stage.scope.signal.aborted).toBe(true);
   });
 
   it('ends at once when it was stopped before it began', async () => {

@@ -14,30 +14,15 @@ import {
   createTransactionAssembler,
 } from '../../../../cdc-reader/pipeline/assemble-transaction.ts';
 import type { CaptureCheck } from '../../../../cdc-reader/pipeline/capture-check.ts';
-import { prepareTransaction } from '../../../../cdc-reader/pipeline/prepare-transaction.ts';
-import { createPublisher } from '../../../../cdc-reader/pipeline/publish.ts';
-import { exampleCapture, exampleOids } from '../../../support/capture.ts';
-import { itemsRelation, ordersRelation, tupleOf, uuid } from '../../../support/pgoutput-messages.ts';
-import { createRecordingKafka } from '../../../support/recording-kafka.ts';
+import { prepareTransaction } from '../../../../cdc-reader/pipeline/intake.ts';
+import { Publisher } from '../../../../cdc-reader/pipeline/publish.ts';
+import { exampleCapture, exampleOids } from '../../../support/examples/capture.ts';
+import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
+import { itemsRelation, ordersRelation, tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
+import { createRecordingKafka } from '../../../support/kafka/recording-kafka.ts';
 import { waitFor } from '../../../support/wait.ts';
 
-const checkpoint: Checkpoint = {
-  state: 'streaming',
-  systemIdentifier: '1',
-  database: 'shop',
-  slotName: 'tillstream',
-  timeline: 1,
-  history: [],
-  generation: 1,
-  partitions: 3,
-  lastPublished: null,
-  throughLsn: toLsn(10n),
-  partial: null,
-  nextOffsets: [0n, 0n, 0n],
-  capture: exampleCapture(),
-  gaps: [],
-  windowMarks: [],
-};
+const checkpoint = exampleCheckpoint();
 
 function configure(more: Record<string, string> = {}): CdcReaderConfig {
   return readCdcReaderConfig({ ORDER_DATABASE_URL: 'postgres://u:p@localhost/shop', ...more });
@@ -78,7 +63,7 @@ function createStage(
 ) {
   const config = configure(more);
   const record = (value: Buffer) => ({ topic: config.checkpointTopic, partition: 0, key: 'tillstream', value });
-  const publisher = createPublisher({
+  const publisher = new Publisher({
     config,
     session: {
       producer: kafka.producer,

@@ -12,9 +12,9 @@ import {
   type PgoutputMessage,
   parsePgoutput,
 } from '../../../../cdc-reader/postgres/pgoutput.ts';
-import { encodeInsert, encodeRelation, encodeTuple, uint32 } from '../../../support/pgoutput-bytes.ts';
+import { encodeInsert, encodeRelation, encodeTuple, uint32 } from '../../../support/examples/pgoutput-bytes.ts';
 
-const recording = new URL('../../../support/pgoutput-recorded.json', import.meta.url);
+const recording = new URL('../../../support/examples/pgoutput-recorded.json', import.meta.url);
 const recorded = (JSON.parse(readFileSync(recording, 'utf8')) as { messages: string[] }).messages.map((hex) =>
   Buffer.from(hex, 'hex'),
 );

@@ -19,7 +19,7 @@ import {
 import { startWindowKeeper } from '../../../../cdc-reader/replay-window/keeper.ts';
 import { startCoverageSampler } from '../../../../cdc-reader/replay-window/upkeep.ts';
 import type { WindowSlotSession } from '../../../../cdc-reader/replay-window/window-slot.ts';
-import { parseMetrics } from '../../../support/prometheus-text.ts';
+import { parseMetrics } from '../../../support/process/prometheus-text.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));

@@ -10,7 +10,7 @@ import {
   type PartitionHead,
 } from '../../../../cdc-reader/replay-window/kafka-coverage.ts';
 import { readKafkaCoverage } from '../../../../cdc-reader/startup/live-topic.ts';
-import { createEvent } from '../../../support/order-placed-events.ts';
+import { createEvent } from '../../../support/examples/order-placed-events.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
 const range = (from: number, to: number) => ({ fromLsn: at(from), toLsn: at(to) });

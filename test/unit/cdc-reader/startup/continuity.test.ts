@@ -4,7 +4,8 @@ import { type CaptureFingerprint, formatVersion1 } from '#schemas/capture-finger
 import { addOrderId, type Checkpoint, hashOrderIds } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn, toLsn } from '#schemas/lsn.ts';
 import { type ContinuityFacts, checkContinuity, DropVerifier } from '../../../../cdc-reader/startup/continuity.ts';
-import { exampleCapture, exampleOids, exampleTable } from '../../../support/capture.ts';
+import { exampleCapture, exampleOids, exampleTable } from '../../../support/examples/capture.ts';
+import { advancedCheckpoint } from '../../../support/examples/checkpoint.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
 const hashOf = (...ids: string[]): string => {
@@ -13,23 +14,9 @@ const hashOf = (...ids: string[]): string => {
   return hash.digest('hex');
 };
 
-const checkpoint: Checkpoint = {
-  state: 'streaming',
-  systemIdentifier: '7123456789012345678',
-  database: 'shop',
-  slotName: 'tillstream',
-  timeline: 2,
-  history: [{ timeline: 1, endsAtLsn: at(500) }],
-  generation: 1,
-  partitions: 2,
+const checkpoint = advancedCheckpoint({
   lastPublished: { commitLsn: at(1_000), ordinal: 1, orderId: 'b', ordersHash: hashOf('a', 'b') },
-  throughLsn: at(1_200),
-  partial: null,
-  nextOffsets: [10n, 20n],
-  capture: exampleCapture(),
-  gaps: [],
-  windowMarks: [],
-};
+});
 
 const facts: ContinuityFacts = {
   isNewest: true,

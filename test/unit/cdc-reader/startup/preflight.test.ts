@@ -8,7 +8,7 @@ import {
   type PreflightFacts,
 } from '../../../../cdc-reader/startup/preflight.ts';
 import { matchesSynchronousStandby } from '../../../../cdc-reader/startup/synchronous-standbys.ts';
-import { exampleCapture, exampleOids, exampleTable, visibleCapture } from '../../../support/capture.ts';
+import { exampleCapture, exampleOids, exampleTable, visibleCapture } from '../../../support/examples/capture.ts';
 
 const names = { publicationName: 'tillstream', applicationName: 'tillstream-cdc-reader' };
 

@@ -11,12 +11,13 @@ import { readCdcReaderConfig } from '../../../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
 import type { SourceSession } from '../../../../cdc-reader/postgres/source-session.ts';
 import { runFirstStart } from '../../../../cdc-reader/startup/initial-snapshot.ts';
-import type { StartContext } from '../../../../cdc-reader/startup/start-up.ts';
+import type { StartContext } from '../../../../cdc-reader/startup/session.ts';
 import { haltIfTablesChanged } from '../../../../cdc-reader/startup/verified-checkpoint.ts';
-import { createLifeline } from '../../../../cdc-reader/supervise/lifeline.ts';
-import { exampleCapture, exampleTable, visibleCapture } from '../../../support/capture.ts';
-import { uuid } from '../../../support/pgoutput-messages.ts';
-import { createRecordingKafka } from '../../../support/recording-kafka.ts';
+import { createScope } from '../../../../cdc-reader/supervise/scope.ts';
+import { exampleCapture, exampleTable, visibleCapture } from '../../../support/examples/capture.ts';
+import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
+import { uuid } from '../../../support/examples/pgoutput-messages.ts';
+import { createRecordingKafka } from '../../../support/kafka/recording-kafka.ts';
 
 const io = vi.hoisted(() => ({
   // biome-ignore lint/suspicious/noExplicitAny: each has the options of what it stands for
@@ -52,23 +53,7 @@ vi.mock('../../../../cdc-reader/postgres/snapshot.ts', () => ({
 const config = readCdcReaderConfig({ ORDER_DATABASE_URL: 'postgres://u:p@localhost/shop' });
 const logger = createLogger('test', 'silent');
 
-const streaming: Checkpoint = {
-  state: 'streaming',
-  systemIdentifier: '1',
-  database: 'shop',
-  slotName: 'tillstream',
-  timeline: 1,
-  history: [],
-  generation: 1,
-  partitions: 3,
-  lastPublished: null,
-  throughLsn: toLsn(0x100n),
-  partial: null,
-  nextOffsets: [0n, 0n, 0n],
-  capture: exampleCapture(),
-  gaps: [],
-  windowMarks: [],
-};
+const streaming = exampleCheckpoint({ throughLsn: toLsn(0x100n) });
 
 const swapped = (): CaptureFingerprint =>
   exampleCapture({ tables: { ...exampleCapture().tables, orders: exampleTable('orders', { oid: 17_000 }) } });
@@ -153,7 +138,7 @@ describe('the first start', () => {
     };
     const context: StartContext = {
       config,
-      lifeline: createLifeline(),
+      scope: createScope(),
       logger,
       metrics: createReaderMetrics(createMetrics('test')),
       resources: new AsyncDisposableStack(),

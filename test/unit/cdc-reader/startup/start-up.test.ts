@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { type Checkpoint, formatCheckpoint } from '#schemas/checkpoint.ts';
+import { formatCheckpoint } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, toLsn } from '#schemas/lsn.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
@@ -12,29 +12,13 @@ import { RowSpool } from '../../../../cdc-reader/pipeline/row-spool.ts';
 import type { SourceSession } from '../../../../cdc-reader/postgres/source-session.ts';
 import { explainMissingCheckpoint, findCheckpoint } from '../../../../cdc-reader/startup/read-checkpoint.ts';
 import { startLagSampler } from '../../../../cdc-reader/supervise/lag-sampler.ts';
-import { createLifeline } from '../../../../cdc-reader/supervise/lifeline.ts';
-import { exampleCapture } from '../../../support/capture.ts';
-import { parseMetrics } from '../../../support/prometheus-text.ts';
+import { createScope } from '../../../../cdc-reader/supervise/scope.ts';
+import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
+import { parseMetrics } from '../../../support/process/prometheus-text.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 const names = { checkpointTopic: 'cdc.checkpoints.tillstream', slotName: 'tillstream' };
-const intent: Checkpoint = {
-  state: 'intent',
-  systemIdentifier: '1',
-  database: 'shop',
-  slotName: 'tillstream',
-  timeline: 1,
-  history: [],
-  generation: 1,
-  partitions: 3,
-  lastPublished: null,
-  throughLsn: LSN_ZERO,
-  partial: null,
-  nextOffsets: [],
-  capture: exampleCapture(),
-  gaps: [],
-  windowMarks: [],
-};
+const intent = exampleCheckpoint({ state: 'intent', throughLsn: LSN_ZERO, nextOffsets: [] });
 
 type Kafka = Parameters<typeof findCheckpoint>[1];
 
@@ -55,18 +39,24 @@ describe('finding the checkpoint', () => {
 
   it('gives the newest one', async () => {
     const kafka = kafkaWith({ record: formatCheckpoint(intent), lastStable: 2n });
-    expect(await findCheckpoint(names, kafka, 'settled', true)).toEqual({ checkpoint: intent, isHidden: false });
+    expect(await findCheckpoint(names, kafka, 'last_stable_offset', true)).toEqual({
+      checkpoint: intent,
+      isHidden: false,
+    });
   });
 
   it('says that a newer one may be hidden in a transaction that has not ended, until it has fenced its writer', async () => {
     const kafka = kafkaWith({ record: formatCheckpoint(intent), lastStable: 1n });
-    expect(await findCheckpoint(names, kafka, 'settled', true)).toEqual({ checkpoint: intent, isHidden: true });
+    expect(await findCheckpoint(names, kafka, 'last_stable_offset', true)).toEqual({
+      checkpoint: intent,
+      isHidden: true,
+    });
     expect(await findCheckpoint(names, kafka, 'high_watermark', true)).toMatchObject({ isHidden: false });
   });
 
   it('halts where the newest record is no checkpoint', async () => {
     const kafka = kafkaWith({ record: Buffer.from('{"version":2}'), lastStable: 2n });
-    await expect(findCheckpoint(names, kafka, 'settled', true)).rejects.toMatchObject({
+    await expect(findCheckpoint(names, kafka, 'last_stable_offset', true)).rejects.toMatchObject({
       code: 'CHECKPOINT_UNREADABLE',
     });
   });
@@ -76,7 +66,7 @@ describe('finding the checkpoint', () => {
       kafkaWith({ record: null, lastStable: 2n }),
       kafkaWith({ record: null, lastStable: 2n, exists: false }),
     ]) {
-      const { checkpoint, isHidden } = await findCheckpoint(names, kafka, 'settled', true);
+      const { checkpoint, isHidden } = await findCheckpoint(names, kafka, 'last_stable_offset', true);
       expect(checkpoint).toBe(null);
       const error = explainMissingCheckpoint(names, { isHidden, slot, liveOffsets: 0n });
       expect(error).toMatchObject({ code: 'CHECKPOINT_MISSING' });
@@ -85,7 +75,7 @@ describe('finding the checkpoint', () => {
 
   it('looks again where the first one may be in a transaction that has not ended, until it has fenced its writer', async () => {
     const kafka = kafkaWith({ record: null, lastStable: 1n });
-    const { isHidden } = await findCheckpoint(names, kafka, 'settled', true);
+    const { isHidden } = await findCheckpoint(names, kafka, 'last_stable_offset', true);
     const error = explainMissingCheckpoint(names, { isHidden, slot, liveOffsets: 0n });
     expect(error).toMatchObject({ code: 'CHECKPOINT_UNDECIDED' });
     expect(await findCheckpoint(names, kafka, 'high_watermark', true)).toMatchObject({ isHidden: false });
@@ -95,7 +85,7 @@ describe('finding the checkpoint', () => {
 describe('sampling the lag', () => {
   function createStage(source: Partial<Pick<SourceSession, 'readSlot' | 'readCurrentWal'>> = {}) {
     const metrics = createMetrics('test');
-    const lifeline = createLifeline();
+    const scope = createScope();
     const stage = { flushLsn: toLsn(1_000n), looks: 0 };
     const sampler = startLagSampler({
       source: {
@@ -108,11 +98,11 @@ describe('sampling the lag', () => {
       },
       slotName: 'tillstream',
       metrics: createReaderMetrics(metrics),
-      lifeline,
+      scope,
       everyMs: 10,
     });
     const metric = async (name: string) => parseMetrics(await metrics.render()).get(name);
-    return Object.assign(stage, { sampler, lifeline, metric });
+    return Object.assign(stage, { sampler, scope, metric });
   }
 
   it('tells the distance to the end of the log and what the slot keeps, again and again, with nothing received', async () => {
@@ -131,42 +121,42 @@ describe('sampling the lag', () => {
     const { looks } = stage;
     await delay(50);
     expect(stage.looks).toBeLessThanOrEqual(looks + 1);
-    expect(stage.lifeline.signal.aborted).toBe(false);
+    expect(stage.scope.signal.aborted).toBe(false);
   });
 
   it('ends the start when the session is gone', async () => {
     const stage = createStage({ readSlot: () => Promise.reject(new Error('the session has ended')) });
-    await expect(stage.lifeline.failed).rejects.toThrow('the session has ended');
+    await expect(stage.scope.failed).rejects.toThrow('the session has ended');
   });
 });
 
-describe('a lifeline', () => {
+describe('a scope', () => {
   it('closes at once what was opened after the start had failed', async () => {
-    const lifeline = createLifeline();
+    const scope = createScope();
     const resources = new AsyncDisposableStack();
     const opening = Promise.withResolvers<string>();
     const closed: string[] = [];
-    const opened = lifeline.open(
+    const opened = scope.open(
       resources,
       () => opening.promise,
       async (name) => {
         closed.push(name);
       },
     );
-    lifeline.fail(new Error('first'));
-    lifeline.fail(new Error('second'));
+    scope.fail(new Error('first'));
+    scope.fail(new Error('second'));
     await resources.disposeAsync();
     opening.resolve('slot');
     await expect(opened).rejects.toThrow('first');
     expect(closed).toEqual(['slot']);
     await expect(
-      lifeline.open(
+      scope.open(
         resources,
         async () => 'another',
         async () => {},
       ),
     ).rejects.toThrow('first');
-    await expect(lifeline.race(new Promise(() => undefined))).rejects.toThrow('first');
+    await expect(scope.race(new Promise(() => undefined))).rejects.toThrow('first');
   });
 });
 

@@ -9,7 +9,7 @@ import { createMetrics } from '#service/metrics.ts';
 import { readCdcReaderConfig } from '../../../../cdc-reader/config.ts';
 import { StreamOrderError } from '../../../../cdc-reader/errors.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
-import type { ReaderSession, StartContext } from '../../../../cdc-reader/startup/start-up.ts';
+import type { ReaderSession, StartContext } from '../../../../cdc-reader/startup/session.ts';
 import { createReader } from '../../../../cdc-reader/supervise/reader.ts';
 import { GroupTooLargeError, StandbyError } from '../../../../cdc-reader/supervise/restart-errors.ts';
 import { countFailures } from '../../../../cdc-reader/supervise/restart-policy.ts';

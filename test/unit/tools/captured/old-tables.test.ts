@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { formatVersion1, type TableName } from '#schemas/capture-fingerprint.ts';
 import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { ConfigurationError } from '#service/environment.ts';
-import { requireNoOrdersLeft } from '../../../../tools/adopt/left-orders.ts';
-import { describeStandIns } from '../../../../tools/audit/inspect-tables.ts';
+import { requireNoOrdersLeft } from '../../../../tools/adopt/reader/left-orders.ts';
+import { describeViews } from '../../../../tools/audit/inspect-tables.ts';
 import {
   countLeftOrders,
   findOldTables,
@@ -12,8 +12,8 @@ import {
   type LeftOrders,
 } from '../../../../tools/captured/old-tables.ts';
 import { explainUnreadable } from '../../../../tools/captured/unreadable-rows.ts';
-import { explainMissingWitness, withCapture } from '../../../../tools/replay/pipeline-state.ts';
-import { exampleCapture, exampleOids, exampleTable } from '../../../support/capture.ts';
+import { explainMissingWitness, withCapture } from '../../../../tools/replay/plan/pipeline-state.ts';
+import { exampleCapture, exampleOids, exampleTable } from '../../../support/examples/capture.ts';
 
 const swapped = exampleCapture({
   tables: {
@@ -75,7 +75,7 @@ describe('adopt', () => {
   it.each([
     [{ count: 5, isGone: false }, undefined, '5 orders would be lost'],
     [{ count: 5, isGone: false }, 4, '5 orders would be lost'],
-    [{ count: 0, isGone: true }, undefined, 'a captured table is gone'],
+    [{ count: 0, isGone: true }, undefined, 'a captured table was dropped'],
     [{ count: 1, isGone: true }, 0, '1 orders would be lost'],
   ])('refuses %j with --leave-orders %s, and says the remedy in its order', (found, given, words) => {
     expect(() => requireNoOrdersLeft(found, given)).toThrow(words);
@@ -88,8 +88,8 @@ describe('what a command says', () => {
     const views = exampleCapture({
       tables: { orders: exampleTable('orders', { kind: 'v' }), order_items: exampleTable('order_items') },
     });
-    expect(describeStandIns(views).join()).toMatch(/^public.orders is a view/);
-    expect(describeStandIns(exampleCapture())).toEqual([]);
+    expect(describeViews(views).join()).toMatch(/^public.orders is a view/);
+    expect(describeViews(exampleCapture())).toEqual([]);
   });
 
   it('of a refused read is the variable and the remedy, and of any other error what it was', () => {

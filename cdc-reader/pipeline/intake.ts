@@ -1,0 +1,178 @@
+// From the replication stream to the queue: messages become database transactions; those that were published before are
+// dropped and verified, the others prepared (encoded and given their partitions while an earlier group is in flight).
+// Guarantees: every change is published, counted, or a halt (I1); nothing is acknowledged before all that lies before the
+// checkpoint was seen to be what was published (I11); a full queue pauses the socket. When to publish is publish.ts's.
+import { recordBytes } from '#kafka/protocol/record.ts';
+import { requireOids } from '#schemas/capture-fingerprint.ts';
+import { type Checkpoint, publishFrom } from '#schemas/checkpoint.ts';
+import { type Lsn, maxLsn } from '#schemas/lsn.ts';
+import type { OrderPlaced } from '#schemas/order-placed.ts';
+import { timelineOf } from '#schemas/timeline.ts';
+import type { CdcReaderConfig } from '../config.ts';
+import type { ReaderMetrics } from '../metrics.ts';
+import type { PgoutputMessage } from '../postgres/pgoutput.ts';
+import { DropVerifier } from '../startup/continuity.ts';
+import type { MessageReceiver, ReaderSession } from '../startup/session.ts';
+import {
+  type CommittedTransaction,
+  createTransactionAssembler,
+  type TransactionAssembler,
+} from './assemble-transaction.ts';
+import { type EventRecord, eventRecord } from './order-event.ts';
+import type { PreparedTransaction, Queue } from './queue.ts';
+
+interface IntakeOptions {
+  readonly config: CdcReaderConfig;
+  readonly session: Pick<ReaderSession, 'stream' | 'checkpoint'>;
+  readonly queue: Queue;
+  readonly metrics: ReaderMetrics;
+  /** The newest that Kafka has committed. */
+  readonly checkpoint: () => Checkpoint;
+  /** Transactions up to this commit are published one by one: of a group of them, one was too large. */
+  readonly isolateThroughLsn: Lsn;
+  /** Called once: what lies before the checkpoint's `throughLsn` has been seen, and is what was published. */
+  readonly onVerified: () => void;
+  readonly onFailure: (error: Error) => void;
+}
+
+export class Intake implements MessageReceiver {
+  readonly #options: IntakeOptions;
+  readonly #assembler: TransactionAssembler;
+  readonly #verifier: DropVerifier;
+  #isVerified = false;
+  #isClosed = false;
+
+  constructor(options: IntakeOptions) {
+    const { config, session, metrics } = options;
+    this.#options = options;
+    this.#verifier = new DropVerifier(session.checkpoint);
+    this.#assembler = createTransactionAssembler({
+      spillBytes: config.spillBytes,
+      spillDirectory: config.spillDirectory,
+      captured: requireOids(session.checkpoint.capture),
+      onIgnored: (reason) => metrics.ignoredChanges.inc({ reason }),
+    });
+  }
+
+  onMessage(message: PgoutputMessage): void {
+    this.#guard(() => {
+      if (this.#options.queue.refusal !== undefined) return;
+      const transaction = this.#assembler.accept(message);
+      if (transaction === undefined) return;
+      try {
+        this.#onTransaction(transaction);
+      } catch (error) {
+        transaction.close();
+        this.#options.queue.refuse(error);
+        this.#options.session.stream.pause();
+      }
+    });
+  }
+
+  // A walEnd that comes while nothing is in flight has everything before it behind it: it is progress.
+  onKeepalive({ walEnd, replyRequested }: { walEnd: Lsn; replyRequested: boolean }): void {
+    const { queue, metrics, checkpoint } = this.#options;
+    this.#guard(() => {
+      metrics.receivedLsn(walEnd);
+      const { throughLsn } = checkpoint();
+      if (walEnd >= throughLsn) this.#verified();
+      if (!this.#isIdle) return;
+      metrics.pending(queue);
+      queue.idleLsn = maxLsn(queue.idleLsn, walEnd);
+      if (!replyRequested || queue.idleLsn <= throughLsn) return;
+      queue.isReplyWanted = true;
+      queue.wake();
+    });
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#assembler.close();
+  }
+
+  get #isIdle(): boolean {
+    return this.#options.queue.isIdle && !this.#assembler.isInTransaction;
+  }
+
+  /** Whatever fails here ends this start with that very error, and takes in nothing more. */
+  #guard(handle: () => void): void {
+    if (this.#isClosed) return;
+    try {
+      handle();
+    } catch (error) {
+      this.#isClosed = true;
+      this.#options.onFailure(error as Error);
+    }
+  }
+
+  #onTransaction(transaction: CommittedTransaction): void {
+    const { config, session, queue, metrics, isolateThroughLsn } = this.#options;
+    const { commitLsn, endLsn, orderCount } = transaction;
+    const checkpoint = this.#options.checkpoint();
+    const from = publishFrom(checkpoint, commitLsn);
+    const events = (): Iterable<OrderPlaced> => {
+      const { timeline, history } = session.stream.identity;
+      return transaction.events({
+        generation: checkpoint.generation,
+        timeline: timelineOf(commitLsn, timeline, history),
+      });
+    };
+    if (from.kind === 'drop') {
+      if (orderCount > 0)
+        this.#verifier.dropped(commitLsn, () => Iterator.from(events()).map(({ orderId }) => orderId));
+      metrics.droppedTransactions.inc();
+      transaction.close();
+      return;
+    }
+    this.#verified();
+    if (orderCount === 0) {
+      queue.advance(endLsn);
+      if (this.#isIdle) queue.idleLsn = maxLsn(queue.idleLsn, endLsn);
+      return;
+    }
+    const isAlone = commitLsn <= isolateThroughLsn;
+    queue.add(prepareTransaction(transaction, events, from.ordinal, config, checkpoint.partitions, isAlone));
+    if (!queue.isFull) return;
+    session.stream.pause();
+    metrics.pending(queue);
+  }
+
+  /**
+   * Not sooner may an LSN be acknowledged: for a restored copy of the files Postgres would forget what it holds there
+   * instead of what was published, and the next start could not see it (I11).
+   */
+  #verified(): void {
+    if (this.#isVerified) return;
+    this.#verifier.passed();
+    this.#isVerified = true;
+    this.#options.onVerified();
+  }
+}
+
+/** @param fromOrdinal below it, events were published with an earlier, partial checkpoint. */
+export function prepareTransaction(
+  transaction: CommittedTransaction,
+  events: () => Iterable<OrderPlaced>,
+  fromOrdinal: number,
+  config: Pick<CdcReaderConfig, 'groupMaxOrders' | 'groupMaxBytes' | 'ordersTopic'>,
+  partitions: number,
+  isAlone = false,
+): PreparedTransaction {
+  const { commitLsn, endLsn, committedAt, orderCount, rowBytes } = transaction;
+  const isHuge = orderCount > config.groupMaxOrders || rowBytes > config.groupMaxBytes || fromOrdinal > 0;
+  const common = { isAlone: isHuge || isAlone, orders: orderCount, endLsn, commitLsn, committedAt, fromOrdinal };
+  if (isHuge) return { ...common, records: undefined, bytes: rowBytes, events, close: transaction.close };
+  const records: EventRecord[] = [];
+  let bytes = 0;
+  for (const event of events()) {
+    const record = eventRecord(config.ordersTopic, partitions, event);
+    records.push(record);
+    bytes += recordBytes(record);
+  }
+  transaction.close();
+  return { ...common, records, bytes, events: noEvents, close: nothingToClose };
+}
+
+// An encoded transaction must not hold on to its rows, which take ten times as much room: no closure of it may be kept.
+const noEvents = (): Iterable<OrderPlaced> => [];
+const nothingToClose = (): void => undefined;

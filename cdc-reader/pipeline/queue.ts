@@ -1,0 +1,144 @@
+// What is received and not yet published, in groups: whole database transactions that go into one Kafka transaction (group
+// commit). At rest a single order leaves at once; while a group is in flight the next one grows, up to a bound of orders
+// and bytes. Guarantees: a transaction is never split between groups, groups leave in commit order, and one that asks for
+// it is a group alone. Holds the little that intake and publishing share; pausing the stream is theirs.
+import { setTimeout as delay } from 'node:timers/promises';
+import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
+import type { OrderPlaced } from '#schemas/order-placed.ts';
+import type { EventRecord } from './order-event.ts';
+import { UnpublishableError } from './unpublishable-errors.ts';
+
+/** A database transaction ready to be published, as small as it can be held: encoded, or, if huge, still to be read. */
+export interface PreparedTransaction {
+  readonly commitLsn: Lsn;
+  readonly endLsn: Lsn;
+  readonly committedAt: bigint;
+  readonly orders: number;
+  readonly bytes: number;
+  /** Must have a group for itself: it is above the bounds, was refused in a group, or was partly published before. */
+  readonly isAlone: boolean;
+  /** Undefined above the bounds: then its events are read while they are sent. */
+  readonly records: readonly EventRecord[] | undefined;
+  /** Events below it were published with an earlier, partial checkpoint. */
+  readonly fromOrdinal: number;
+  readonly events: () => Iterable<OrderPlaced>;
+  close(): void;
+}
+
+/** `throughLsn`: the end of the last transaction, or further where only transactions without orders followed. */
+export interface Group {
+  readonly transactions: readonly PreparedTransaction[];
+  readonly orders: number;
+  readonly bytes: number;
+  readonly throughLsn: Lsn;
+}
+
+type OpenGroup = { -readonly [K in keyof Group]: Group[K] } & { readonly transactions: PreparedTransaction[] };
+
+export class Queue {
+  readonly #bounds: { readonly maxOrders: number; readonly maxBytes: number };
+  readonly #groups: OpenGroup[] = [];
+  #inFlight: Group | undefined;
+  #bytes = 0;
+  #wake = Promise.withResolvers<void>();
+  #refusal: UnpublishableError | undefined;
+  /** How far the stream has come while nothing was pending: progress without orders. */
+  idleLsn: Lsn = LSN_ZERO;
+  /** Postgres has asked for a reply, which only recorded progress can give. */
+  isReplyWanted = false;
+  /** What the stream reports meanwhile is no idle progress. */
+  isPublishing = false;
+
+  /** @param bounds how many orders and bytes one group may hold, unless it is a single transaction. */
+  constructor(bounds: { maxOrders: number; maxBytes: number }) {
+    this.#bounds = bounds;
+  }
+
+  add(transaction: PreparedTransaction): void {
+    const { orders, bytes, endLsn } = transaction;
+    this.#bytes += bytes;
+    const last = this.#groups.at(-1);
+    if (last !== undefined && this.#fits(last, transaction)) {
+      last.transactions.push(transaction);
+      last.orders += orders;
+      last.bytes += bytes;
+      last.throughLsn = endLsn;
+    } else {
+      this.#groups.push({ transactions: [transaction], orders, bytes, throughLsn: endLsn });
+    }
+    this.wake();
+  }
+
+  #fits(group: Group, transaction: PreparedTransaction): boolean {
+    if (transaction.isAlone || group.transactions.at(-1)!.isAlone) return false;
+    const { maxOrders, maxBytes } = this.#bounds;
+    return group.orders + transaction.orders <= maxOrders && group.bytes + transaction.bytes <= maxBytes;
+  }
+
+  /** The stream has passed a transaction without orders. Moves the last group only; with none, it is idle progress. */
+  advance(endLsn: Lsn): void {
+    const last = this.#groups.at(-1);
+    if (last !== undefined) last.throughLsn = maxLsn(last.throughLsn, endLsn);
+  }
+
+  /** The oldest group, which is in flight until the next call. */
+  take(): Group | undefined {
+    this.#inFlight = this.#groups.shift();
+    this.#bytes -= this.#inFlight?.bytes ?? 0;
+    return this.#inFlight;
+  }
+
+  /** Drops what is not in flight, when it can't be published or will be received again. */
+  discard(): void {
+    for (const { transactions } of this.#groups.splice(0)) for (const transaction of transactions) transaction.close();
+    this.#bytes = 0;
+  }
+
+  /** Nothing behind what is pending can be published. @throws `error`, unless it is one that a transaction brings */
+  refuse(error: unknown): void {
+    if (!(error instanceof UnpublishableError)) throw error;
+    this.#refusal = error;
+    this.wake();
+  }
+
+  get refusal(): UnpublishableError | undefined {
+    return this.#refusal;
+  }
+
+  get isIdle(): boolean {
+    return this.#groups.length === 0 && !this.isPublishing && this.#refusal === undefined;
+  }
+
+  /** Whether the stream should be paused: as much is pending as the next two groups may hold. */
+  get isFull(): boolean {
+    return this.#groups.length > 2 || this.#bytes >= 2 * this.#bounds.maxBytes;
+  }
+
+  /** Of the group in flight too. */
+  get bytes(): number {
+    return this.#bytes + (this.#inFlight?.bytes ?? 0);
+  }
+
+  get oldest(): PreparedTransaction | undefined {
+    return (this.#inFlight ?? this.#groups[0])?.transactions[0];
+  }
+
+  wake(): void {
+    this.#wake.resolve();
+  }
+
+  /** Until there is something to do, at most `limitMs`. Resolves to whether it was woken. */
+  async waitForWork(limitMs: number): Promise<boolean> {
+    const timer = new AbortController();
+    const limit = delay(limitMs, false, { signal: timer.signal }).catch(() => false); // aborted below
+    const isWoken = await Promise.race([this.#wake.promise.then(() => true), limit]);
+    timer.abort();
+    return isWoken;
+  }
+
+  /** What is added from here on wakes the next waitForWork(). */
+  startPublishing(): void {
+    this.isPublishing = true;
+    this.#wake = Promise.withResolvers();
+  }
+}

@@ -1,0 +1,160 @@
+// `npm start` as a person meets it: run in a folder and on ports of its own, its printed curl lines pasted into a shell,
+// a service killed, Ctrl-C, and the next start. The tests are one story, in order, on one stack.
+import { execFile } from 'node:child_process';
+import { globSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { controlProcess, type ServerProcess, spawnGuarded } from '../../../dev/process/child-process.ts';
+import { freePort } from '../../../dev/process/ports.ts';
+import { isAlive, readPidFile } from '../../../dev/process/process-identity.ts';
+import { createTestDirectory, noteProcess, removeTestDirectory } from '../../support/process/test-directory.ts';
+import { HopelessError, waitFor } from '../../support/wait.ts';
+
+const repository = join(import.meta.dirname, '..', '..', '..');
+const running = 'Everything stays up until Ctrl-C.';
+
+type Start = ServerProcess & { output(): string; waitForOutput(text: string, deadlineMs?: number): Promise<void> };
+type Cart = { lines: { sku: string; quantity: number }[] };
+
+describe('npm start', () => {
+  let home: string;
+  let env: Record<string, string | undefined>;
+  let first: Start;
+
+  /** Runs `npm start`'s command; what it prints is collected. */
+  const start = async (): Promise<Start> => {
+    const child = await spawnGuarded(process.execPath, [join(repository, 'dev', 'start', 'main.ts')], {
+      cwd: repository,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      lastSignal: 'SIGTERM',
+    });
+    const control = controlProcess('npm start', child);
+    const forget = noteProcess('npm start', control.pid);
+    void control.exited.then(forget);
+    const lines: string[] = [];
+    for (const input of [child.stdout!, child.stderr!])
+      createInterface({ input }).on('line', (line) => lines.push(line));
+    const output = () => lines.join('\n');
+    return {
+      ...control,
+      output,
+      async waitForOutput(text, deadlineMs = 90_000) {
+        await waitFor(
+          `"${text}" from npm start`,
+          () => {
+            if (output().includes(text)) return true;
+            if (control.exit() === undefined) return false;
+            throw new HopelessError(new Error(`npm start ended without "${text}":\n${output()}`));
+          },
+          { deadlineMs },
+        );
+      },
+    };
+  };
+  const url = (port: string) => `http://127.0.0.1:${env[port]}`;
+  const readCart = async (userId: string): Promise<string> => {
+    const { lines } = (await (await fetch(`${url('CART_SINK_PORT')}/carts/${userId}`)).json()) as Cart;
+    return lines.map(({ sku, quantity }) => `${quantity} ${sku}`).join(', ');
+  };
+  const post = async (to: string, body: object): Promise<void> => {
+    const headers = { 'content-type': 'application/json' };
+    const response = await fetch(to, { method: 'POST', headers, body: JSON.stringify(body) });
+    if (response.status !== 201) throw new Error(`POST ${to} answered ${response.status}: ${await response.text()}`);
+  };
+  /** Every process that the stack has noted. */
+  const stackProcesses = () =>
+    globSync('**/*.pid.json', { cwd: home }).flatMap((file) => readPidFile(join(home, file))?.process ?? []);
+  const printed = (pattern: RegExp): string => {
+    const found = pattern.exec(first.output())?.[1];
+    if (found === undefined) throw new Error(`npm start did not print ${pattern}:\n${first.output()}`);
+    return found;
+  };
+
+  beforeAll(async () => {
+    home = createTestDirectory('start');
+    const ports = ['ORDER_API_PORT', 'CDC_READER_PORT', 'CART_SINK_PORT', 'ORDER_POSTGRES_PORT', 'CART_POSTGRES_PORT'];
+    const { PATH, HOME, TMPDIR, JAVA_HOME, XDG_CACHE_HOME } = process.env;
+    env = { PATH, HOME, TMPDIR, JAVA_HOME, XDG_CACHE_HOME, TILLSTREAM_HOME: home };
+    for (const name of [...ports, 'KAFKA_PORT']) env[name] = String(await freePort());
+    first = await start();
+    await first.waitForOutput(running);
+  });
+
+  afterAll(async () => {
+    if (first?.exit() === undefined) await first?.stop('SIGTERM', 30_000);
+    removeTestDirectory(home);
+  });
+
+  it('shows an order taking its goods out of the cart, and how long that took', async () => {
+    expect(printed(/cart before +(.*)/)).toBe('2 tea, 4 mug, 6 spoon');
+    expect(printed(/cart after +(.*)/)).toBe('1 mug, 6 spoon');
+    expect(Number(printed(/The cart was right ([\d.]+) ms after the order's commit/))).toBeGreaterThan(0);
+    expect(await readCart(printed(/for the new user (\S+):/))).toBe('1 mug, 6 spoon');
+  });
+
+  it('prints curl lines that, pasted, add to a cart, order, pay and look', async () => {
+    const lines = first.output().split('\n');
+    const pasted = lines.filter((line) => /^ {2}(curl|order=)/.test(line)).join('\n');
+    const { stdout } = await promisify(execFile)('sh', ['-e', '-c', pasted], { env });
+    const answers = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(answers.map((answer) => Object.keys(answer)[0])).toEqual([
+      'lineId',
+      'lineId',
+      'userId',
+      'orderId',
+      'orderId',
+      'userId',
+      'orders',
+    ]);
+    expect(answers[4]).toMatchObject({ status: 'paid', totalCents: 4_500 });
+    const userId = String(answers[2]!.userId);
+    await waitFor('the pasted order to leave the cart', async () => (await readCart(userId)) === '1 mug');
+  });
+
+  it('starts a service again that was killed, and the cart is right', async () => {
+    const carts = `${url('CART_SINK_PORT')}/carts/killed/lines`;
+    await post(carts, { sku: 'tea', quantity: 5 });
+    process.kill(Number(printed(/cdc-reader .* process (\d+)/)), 'SIGKILL');
+    await first.waitForOutput('cdc-reader ended (SIGKILL)');
+    const items = [{ sku: 'tea', quantity: 3, unitPriceCents: 100 }];
+    await post(`${url('ORDER_API_PORT')}/orders`, { userId: 'killed', items });
+    await waitFor('the order to leave the cart', async () => (await readCart('killed')) === '2 tea', {
+      deadlineMs: 40_000,
+    });
+    expect(first.output()).toContain('cdc-reader runs again');
+  });
+
+  it('tells a second start on the same folder that it runs already', async () => {
+    const second = await start();
+    expect((await second.exited).code).toBe(1);
+    await waitFor('the message', () => second.output().includes(`already runs on ${home} (process ${first.pid})`));
+  });
+
+  it('stops everything on Ctrl-C, pressed once or often, with exit code 0', async () => {
+    const processes = stackProcesses();
+    expect(processes.filter(isAlive).length).toBe(7);
+    first.signal('SIGINT');
+    await first.waitForOutput('Stopping the services');
+    first.signal('SIGINT');
+    expect(await first.stop('SIGINT', 40_000)).toEqual({ code: 0, signal: null });
+    expect(processes.filter(isAlive)).toEqual([]);
+    expect(stackProcesses()).toEqual([]);
+  });
+
+  it('goes on with the same data at the next start', async () => {
+    const next = await start();
+    try {
+      await next.waitForOutput(running);
+      expect(await readCart('killed')).toBe('2 tea');
+      expect(next.output()).toContain('cart after   1 mug, 6 spoon');
+    } finally {
+      expect(await next.stop('SIGTERM', 40_000)).toEqual({ code: 0, signal: null });
+    }
+  });
+});

@@ -1,0 +1,103 @@
+import { describe, expect, it } from 'vitest';
+import { ConfigurationError } from '#service/environment.ts';
+import { readStackConfig, serviceEnvironment } from '../../../../dev/start/stack-config.ts';
+import { formatByHand, withoutPassword } from '../../../../dev/start/start-messages.ts';
+import { formatLogLines } from '../../../../dev/start/supervised-service.ts';
+
+const problemsOf = (env: Record<string, string>): readonly string[] => {
+  try {
+    readStackConfig(env, '/repository');
+  } catch (error) {
+    if (error instanceof ConfigurationError) return error.problems;
+    throw error;
+  }
+  return [];
+};
+
+describe('what npm start runs', () => {
+  it('is everything, on the usual ports and below the repository, when nothing is set', () => {
+    const config = readStackConfig({}, '/repository');
+    expect(config.home).toBe('/repository/.tillstream');
+    expect(config.own).toEqual({ orderPostgresPort: 25_431, cartPostgresPort: 25_432, kafkaPort: 29_092 });
+    expect(config.services.map(({ name, url }) => `${name} ${url}`)).toEqual([
+      'order-api http://127.0.0.1:3001',
+      'cdc-reader http://127.0.0.1:3002',
+      'cart-sink http://127.0.0.1:3003',
+    ]);
+    expect(config.connections.ORDER_DATABASE_URL).toBe('postgres://postgres@127.0.0.1:25431/orders');
+    expect(config.wantedPorts.map(({ variable }) => variable)).toEqual([
+      'ORDER_API_PORT',
+      'CDC_READER_PORT',
+      'CART_SINK_PORT',
+      'ORDER_POSTGRES_PORT',
+      'CART_POSTGRES_PORT',
+      'KAFKA_PORT',
+    ]);
+  });
+
+  it('leaves out the servers that are given, and hands them to the services', () => {
+    const given = {
+      KAFKA_BROKERS: 'one:9092,two:9092',
+      CART_DATABASE_URL: 'postgres://me:secret@host/carts',
+      TILLSTREAM_HOME: '/elsewhere',
+    };
+    const config = readStackConfig(given, '/repository');
+    expect(config.home).toBe('/elsewhere');
+    expect(config.own).toEqual({ orderPostgresPort: 25_431, cartPostgresPort: undefined, kafkaPort: undefined });
+    expect(config.wantedPorts.map(({ variable }) => variable)).not.toContain('KAFKA_PORT');
+    expect(config.connections).toMatchObject({
+      KAFKA_BROKERS: 'one:9092,two:9092',
+      CART_DATABASE_URL: given.CART_DATABASE_URL,
+    });
+  });
+
+  it('gives a service our environment, but host, port and servers as decided here', () => {
+    const env = { PORT: '80', HOST: '0.0.0.0', ORDERS_TOPIC: 'mine' };
+    const config = readStackConfig(env, '/repository');
+    expect(serviceEnvironment(config.services[1]!, env, config.connections)).toMatchObject({
+      PORT: '3002',
+      HOST: '127.0.0.1',
+      ORDERS_TOPIC: 'mine',
+      KAFKA_BROKERS: '127.0.0.1:29092',
+    });
+    expect(config.passedOn).toEqual({ ORDERS_TOPIC: 'mine' });
+  });
+
+  it('is refused with every problem at once, those of the services included', () => {
+    const problems = problemsOf({ ORDER_API_PORT: '0', CART_DATABASE_URL: 'mysql://host/db', LOG_LEVEL: 'loud' });
+    expect(problems.map((problem) => problem.split(':')[0])).toEqual([
+      'ORDER_API_PORT',
+      'CART_DATABASE_URL',
+      'LOG_LEVEL',
+    ]);
+  });
+
+  it('is refused when two of its parts want the same port', () => {
+    expect(problemsOf({ KAFKA_PORT: '3001' })).toEqual(['KAFKA_PORT: 3001 is the port of ORDER_API_PORT too']);
+  });
+});
+
+describe('what npm start prints', () => {
+  it('holds no password', () => {
+    expect(withoutPassword('postgres://me:secret@host:5432/db')).toBe('postgres://me:********@host:5432/db');
+    expect(withoutPassword('postgres://me@host:5432/db')).toBe('postgres://me@host:5432/db');
+    expect(withoutPassword('postgres://host/db?user=me&password=secret&ssl=1')).not.toContain('secret');
+    const config = readStackConfig({ ORDER_DATABASE_URL: 'postgresql://me:se:cr%40et@host/db' }, '/repository');
+    expect(formatByHand(config)).toContain("ORDER_DATABASE_URL='postgresql://me:********@host/db'");
+  });
+
+  it('shortens log lines to time, level, sentence and cause, and keeps what is no log line', () => {
+    const log = [
+      '{"level":"info","time":"2026-11-23T09:00:00.000Z","msg":"early"}',
+      '{"level":"warn","time":"2026-11-23T09:00:01.000Z","msg":"failed","err":{"message":"why"},"more":1}',
+      'Segmentation fault',
+      '{"half',
+      '',
+    ].join('\n');
+    expect(formatLogLines(log, 3).split('\n')).toEqual([
+      '    2026-11-23T09:00:01.000Z warn failed: why',
+      '    Segmentation fault',
+      '    {"half',
+    ]);
+  });
+});

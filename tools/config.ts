@@ -1,0 +1,68 @@
+// What the commands read from the environment: the variables of the services that they work between, under the same names
+// and with the same defaults, so that the environment of the pipeline is the environment of its tools.
+import { checkpointTopicName } from '#schemas/resource-names.ts';
+import { ConfigurationError, logLevel, readEnvironment } from '#service/environment.ts';
+import { cartSinkVariables } from '../cart-sink/config.ts';
+import { cdcReaderVariables } from '../cdc-reader/config.ts';
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+const sinkSide = {
+  cartDatabaseUrl: cartSinkVariables.cartDatabaseUrl,
+  kafkaBrokers: cartSinkVariables.kafkaBrokers,
+  ordersTopic: cartSinkVariables.ordersTopic,
+  replayTopic: cartSinkVariables.replayTopic,
+  consumerGroup: cartSinkVariables.consumerGroup,
+};
+
+const bothSides = {
+  ...sinkSide,
+  orderDatabaseUrl: cdcReaderVariables.orderDatabaseUrl,
+  checkpointTopic: cdcReaderVariables.checkpointTopic,
+  slotName: cdcReaderVariables.slotName,
+  publicationName: cdcReaderVariables.publicationName,
+};
+
+const replayVariables = {
+  ...bothSides,
+  transactionTimeoutMs: cdcReaderVariables.transactionTimeoutMs,
+  walSenderTimeoutMs: cdcReaderVariables.walSenderTimeoutMs,
+  spillBytes: cdcReaderVariables.spillBytes,
+  spillDirectory: cdcReaderVariables.spillDirectory,
+  // Standard output has the report; what the clients log there is for finding faults.
+  logLevel: logLevel('TOOLS_LOG_LEVEL', 'Least severe level that the tools log, on standard output', 'fatal'),
+};
+
+export type AdoptSinkConfig = ReturnType<typeof readAdoptSinkConfig>;
+export type AuditConfig = ReturnType<typeof readAuditConfig>;
+export type ReplayConfig = ReturnType<typeof readReplayConfig>;
+
+/** @throws ConfigurationError listing all problems */
+export function readAdoptSinkConfig(env: Env) {
+  return readEnvironment(sinkSide, env);
+}
+
+/** @throws ConfigurationError listing all problems */
+export function readAuditConfig(env: Env) {
+  return withCheckpointTopic(readEnvironment(bothSides, env));
+}
+
+/** @throws ConfigurationError listing all problems */
+export function readReplayConfig(env: Env) {
+  const values = readEnvironment(replayVariables, env);
+  if (values.ordersTopic === values.replayTopic) {
+    throw new ConfigurationError([`REPLAY_TOPIC must not be the live topic, ${values.ordersTopic}`]);
+  }
+  return {
+    ...withCheckpointTopic(values),
+    /** Fences whichever process published to this topic before: one run at a time. */
+    transactionalId: `tillstream.replay.${values.replayTopic}`,
+    applicationName: `tillstream-replay-${values.slotName}`,
+  };
+}
+
+function withCheckpointTopic<V extends { readonly checkpointTopic: string | undefined; readonly slotName: string }>(
+  values: V,
+) {
+  return { ...values, checkpointTopic: values.checkpointTopic ?? checkpointTopicName(values.slotName) };
+}

@@ -1,0 +1,108 @@
+// The other commands: `coverage`, `status`, `resume` and `cancel`. Guarantees: coverage and status change nothing; resume follows
+// the run's own plan, whatever is configured now; cancel fences the process that publishes the run.
+
+import { createTransactionalProducer } from '#kafka/producer/transactional-producer.ts';
+import { formatLsn } from '#schemas/lsn.ts';
+import { countPublished } from '#schemas/replay/progress.ts';
+import { RULE_VERSION } from '../../../cart-sink/rule/reduce-cart.ts';
+import type { Connections } from '../cli/connections.ts';
+import { ArgumentError, exitCodes, PipelineMismatchError } from '../cli/errors.ts';
+import type { Talk } from '../cli/operator.ts';
+import { renderFields, renderPlan, renderProgress, renderProof, renderRun } from '../cli/render.ts';
+import { formatCoverage } from '../plan/choose-source.ts';
+import { readPipelineState } from '../plan/pipeline-state.ts';
+import { readProgress } from '../progress/progress-log.ts';
+import { readCoverages } from '../sources/open-source.ts';
+import { carryOut } from './carry-out.ts';
+import { finishRun, type RunRecord, readResults, readRun, withRunLock } from './run-records.ts';
+import { compareSides } from './verdict.ts';
+
+/** What each source covers. */
+export async function showCoverage(connections: Connections, { operator }: Talk): Promise<number> {
+  const state = await readPipelineState(connections);
+  const { checkpoint, appliedThroughLsn } = state;
+  operator.print(
+    renderFields('Pipeline', [
+      ['published through', `${checkpoint.timeline}:${formatLsn(checkpoint.throughLsn)}`],
+      [
+        'applied through',
+        `${checkpoint.timeline}:${formatLsn(appliedThroughLsn)} by every sink of ${connections.config.consumerGroup}`,
+      ],
+    ]),
+  );
+  operator.print(['Coverage', ...(await readCoverages(connections, state)).map((one) => `  ${formatCoverage(one)}`)]);
+  return exitCodes.done;
+}
+
+export async function showStatus(connections: Connections, runId: string, { operator }: Talk): Promise<number> {
+  const { carts, config, log } = connections;
+  const run = await readRun(carts, runId);
+  const progress = await readProgress(log, config.replayTopic, runId, 'settled');
+  const results = await readResults(carts, runId, config.consumerGroup);
+  operator.print([...renderRun(run), ...renderPlan(run.plan), ...renderProgress(progress)]);
+  const proof = compareSides(run.plan.partitions, progress?.tallies ?? new Map(), results);
+  operator.print(renderProof(proof, isOver(run) ? run.state : 'not yet given'));
+  if (!isOver(run)) operator.print([`Continue it with: npm run replay -- resume ${runId}`]);
+  return exitCodes.done;
+}
+
+export function resumeRun(connections: Connections, runId: string, talk: Talk): Promise<number> {
+  const { carts, config } = connections;
+  return withRunLock(carts, config.replayTopic, async () => {
+    const run = await readRun(carts, runId);
+    if (isOver(run)) throw new ArgumentError('RUN_ID', `run ${runId} is over (${run.state}); see status ${runId}`);
+    const state = await readPipelineState(connections);
+    requireSamePlan(run, state.checkpoint);
+    talk.operator.print(renderPlan(run.plan));
+    if (run.plan.ruleVersion !== RULE_VERSION) {
+      talk.operator.print([
+        `This run is of rule version ${run.plan.ruleVersion}, this tool of ${RULE_VERSION}: sinks of another version pause it.`,
+      ]);
+    }
+    return carryOut(connections, state, run.plan, talk);
+  });
+}
+
+function requireSamePlan(
+  { plan }: RunRecord,
+  checkpoint: { systemIdentifier: string; database: string; generation: number },
+) {
+  const isSame = (['systemIdentifier', 'database', 'generation'] as const).every(
+    (name) => plan[name] === checkpoint[name],
+  );
+  if (isSame) return;
+  throw new PipelineMismatchError(
+    `RUN_ID: run ${plan.runId} was planned for generation ${plan.generation} of database ${plan.database} of the cluster ` +
+      `${plan.systemIdentifier}, which is no longer the pipeline's: cancel it, and start a new replay`,
+  );
+}
+
+/** What is published stays in the topic, and sinks of the run's rule version apply it; nothing is published any more. */
+export function cancelRun(connections: Connections, runId: string, { operator }: Talk): Promise<number> {
+  const { carts, config, log, logger } = connections;
+  return withRunLock(carts, config.replayTopic, async () => {
+    const run = await readRun(carts, runId);
+    if (isOver(run)) throw new ArgumentError('RUN_ID', `run ${runId} is over (${run.state}) and can't be cancelled`);
+    // Fences a process that lost its lock and still publishes, and aborts its open transaction.
+    const producer = await createTransactionalProducer({
+      brokers: config.kafkaBrokers,
+      clientId: config.applicationName,
+      transactionalId: config.transactionalId,
+      transactionTimeoutMs: config.transactionTimeoutMs,
+      requestTimeoutMs: config.transactionTimeoutMs,
+      logger,
+    });
+    await producer.close();
+    const progress = await readProgress(log, config.replayTopic, runId, 'fenced');
+    await finishRun(carts, runId, 'cancelled', null);
+    const published = progress === null ? 0n : countPublished(progress);
+    operator.print([
+      `Run ${runId} is cancelled. Sinks of its rule version apply the ${published} orders that were published; others skip them.`,
+    ]);
+    return exitCodes.done;
+  });
+}
+
+function isOver({ state }: RunRecord): boolean {
+  return state !== 'publishing' && state !== 'published';
+}

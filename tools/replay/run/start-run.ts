@@ -1,0 +1,78 @@
+// `npm run replay -- --from-lsn …`, top to bottom: plans, shows the plan, asks, and carries the run out. Guarantees: nothing is
+// changed before the answer; one run at a time, and none begins while another is unfinished. A dry run takes no lock and
+// leaves no trace.
+import { randomUUID } from 'node:crypto';
+import type { ReplayPlan } from '#schemas/replay/plan.ts';
+import type { OrderPreview } from '../../../cart-sink/apply/preview-replay.ts';
+import type { ReplayRequest } from '../cli/arguments.ts';
+import type { Connections } from '../cli/connections.ts';
+import { exitCodes, RunBusyError } from '../cli/errors.ts';
+import type { Talk } from '../cli/operator.ts';
+import { renderPlan, renderPreview } from '../cli/render.ts';
+import { makePlan } from '../plan/make-plan.ts';
+import { type PipelineState, readPipelineState } from '../plan/pipeline-state.ts';
+import { readProgress } from '../progress/progress-log.ts';
+import { carryOut } from './carry-out.ts';
+import { findRun, type RunRecord, readUnfinished, storeRun, withRunLock } from './run-records.ts';
+
+/** The exit code. */
+export async function startRun(connections: Connections, request: ReplayRequest, talk: Talk): Promise<number> {
+  if (request.dryRun) {
+    await planAndShow(connections, request, talk);
+    return exitCodes.done;
+  }
+  const { carts, config } = connections;
+  return await withRunLock(carts, config.replayTopic, async () => {
+    await requireNoUnfinished(connections);
+    const { plan, state } = await planAndShow(connections, request, talk);
+    if (plan.survey.orders === 0) return exitCodes.done;
+    if (!request.yes && !(await talk.operator.confirm('Start this replay?', talk.signal))) {
+      talk.operator.print(['Nothing was changed.']);
+      return exitCodes.done;
+    }
+    await storeRun(carts, plan);
+    talk.operator.print([`Run ${plan.runId}`]);
+    return await carryOut(connections, state, plan, talk);
+  });
+}
+
+async function planAndShow(
+  connections: Connections,
+  request: ReplayRequest,
+  { operator, signal }: Talk,
+): Promise<{ plan: ReplayPlan; state: PipelineState }> {
+  const state = await readPipelineState(connections);
+  const onProgress = (orders: number) => operator.show('reading orders:', orders, 0);
+  // Only a dry run lists the orders: after a change of the rule they would fill the terminal.
+  let shown = 0;
+  const onPreview = (order: OrderPreview) => {
+    if (shown === 0) operator.print(['Orders that would change something']);
+    shown += 1;
+    operator.print(renderPreview(order));
+  };
+  const listener = { onProgress, onPreview: request.dryRun ? onPreview : undefined };
+  const plan = await makePlan(connections, state, request, { runId: randomUUID(), signal, ...listener });
+  operator.print(renderPlan(plan));
+  if (plan.survey.orders === 0) operator.print(['There is nothing to replay.']);
+  else if (request.dryRun) operator.print(['A dry run: nothing was changed.']);
+  return { plan, state };
+}
+
+/** @throws RunBusyError */
+async function requireNoUnfinished({ carts, log, config }: Connections): Promise<void> {
+  const [unfinished] = await readUnfinished(carts);
+  if (unfinished !== undefined) throw createBusyError(unfinished);
+  // A carts database that was restored lacks runs that are in the topic.
+  const newest = await readProgress(log, config.replayTopic, undefined, 'settled');
+  if (newest === null || newest.state === 'done') return;
+  if ((await findRun(carts, newest.plan.runId)) !== undefined) return;
+  await storeRun(carts, newest.plan);
+  throw createBusyError({ runId: newest.plan.runId, state: 'publishing' });
+}
+
+function createBusyError({ runId, state }: Pick<RunRecord, 'runId' | 'state'>): RunBusyError {
+  return new RunBusyError(
+    `run ${runId} is unfinished (${state}): one run at a time. Continue it with npm run replay -- resume ${runId}, or give ` +
+      `it up with npm run replay -- cancel ${runId}`,
+  );
+}
