@@ -1,4 +1,4 @@
-// A small world for the oracle's judge in which every order was published and applied once, and its pieces, for tests that
+// A small world for the oracle in which every order was published and applied once, and its pieces, for tests that
 // falsify one of them. The events are written by the program's own codec and read by the oracle's decoder.
 
 import { encodeOrderPlaced } from '#schemas/codec.ts';
