@@ -13,7 +13,7 @@ import { createStreamRelay } from '../../cdc-reader/pipeline/stream-relay.ts';
 import type { ReaderSession } from '../../cdc-reader/startup/start-up.ts';
 import { createLifeline, type Lifeline } from '../../cdc-reader/supervise/lifeline.ts';
 import { exampleCapture, exampleOids, visibleCapture } from './capture.ts';
-import { itemsRelation, ordersRelation, tupleOf, uuid } from './pgoutput-messages.ts';
+import { itemsRelation, itemTuple, ordersRelation, orderTuple, uuid } from './pgoutput-messages.ts';
 import { parseMetrics } from './prometheus-text.ts';
 import { createRecordingKafka } from './recording-kafka.ts';
 import { waitFor } from './wait.ts';
@@ -118,11 +118,11 @@ export function createStage(
   };
   const orderRow = (id: string, placedAt = '2026-11-20 10:00:00+00'): void => {
     const row = [id, 'ada', 'placed', 'cart', 'USD', '5', placedAt];
-    relay.onMessage({ kind: 'insert', relationOid: exampleOids.orders, tuple: tupleOf(row) });
+    relay.onMessage({ kind: 'insert', relationOid: exampleOids.orders, tuple: orderTuple(row) });
   };
   const itemRow = (id: string, sku = 'tea'): void => {
     const row = [id, '1', sku, '1', '5', null];
-    relay.onMessage({ kind: 'insert', relationOid: exampleOids.order_items, tuple: tupleOf(row) });
+    relay.onMessage({ kind: 'insert', relationOid: exampleOids.order_items, tuple: itemTuple(row) });
   };
   const order = (sku = 'tea'): void => {
     const id = uuid(nextOrder++);

@@ -12,6 +12,7 @@ import type { CartFacts, Facts, OrderFact } from '../support/oracle-facts.ts';
 import type { CartHistory } from '../support/oracle-judge-carts.ts';
 import type { PartitionLog, RawRecord } from '../support/oracle-kafka.ts';
 import { assertClean, formatVerdict, type InvariantId } from '../support/oracle-verdict.ts';
+import { createEvent } from '../support/order-placed-events.ts';
 
 type Mutable<T> = T extends bigint | string | number | boolean | Buffer | null | undefined | ReadonlySet<string>
   ? T
@@ -60,8 +61,7 @@ function encode(index: number, change: Partial<OrderPlaced> = {}): Buffer {
   const { commitLsn, ordinal } = places[index]!;
   const committedAt = 1_700_000_000_000_000n;
   return encodeOrderPlaced({
-    generation: 1,
-    timeline: 1,
+    ...createEvent(),
     ...fact,
     ordinal,
     committedAt,
@@ -530,7 +530,7 @@ describe('the oracle excuses orders of an accepted gap, which come by a replay f
       facts.orders.push({ ...order(5, alice, '703', items), items, committedAt: 1_700_000_011_000_000n });
       const { xid: _, ...fact } = facts.orders[4]!;
       const at = { commitLsn: toLsn(0x1_0000_0320n), ordinal: 0 };
-      const event = { generation: 1, timeline: 1, ...fact, ...at, committedAt: 1_700_000_011_000_000n };
+      const event = { ...createEvent(), ...fact, ...at, committedAt: 1_700_000_011_000_000n };
       facts.live[0]!.records.push(record(0, 3n, alice, encodeOrderPlaced(event)));
       facts.carts.ledger.push({ orderId: uuid(5), userId: alice, source: 'cart', timeline: 1, ...at });
       facts.carts.offsets[0] = { partition: 0, nextOffset: 4n, last: { timeline: 1, ...at } };
