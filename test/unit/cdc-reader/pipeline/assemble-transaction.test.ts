@@ -144,12 +144,14 @@ describe('assembling a transaction', () => {
   it('reads rows by the shape that their table had when they were written', () => {
     const wider: PgoutputMessage = {
       ...ordersRelation,
-      columns: [{ name: 'note', typeOid: 25, isKey: false }, ...ordersRelation.columns],
+      columns: [...ordersRelation.columns, { name: 'note', typeOid: 25, isKey: false }].toReversed(),
     };
+    const values = [uuid(2), 'user-2', 'placed', 'cart', 'USD', '7', '2026-11-20 10:00:00+00'];
+    const widerRow = [...ordersRelation.columns.map((_, index) => values[index] ?? null), 'hello'];
     const widerOrder: PgoutputMessage = {
       kind: 'insert',
       relationOid: exampleOids.orders,
-      tuple: tupleOf(['hello', uuid(2), 'user-2', 'placed', 'cart', 'USD', '7', '2026-11-20 10:00:00+00']),
+      tuple: tupleOf(widerRow.toReversed()),
     };
     for (const spillBytes of [1_000_000, 0]) {
       const [transaction] = assemble([begin, order(1), item(1, 1), wider, widerOrder, item(2, 1), commit], spillBytes);
