@@ -16,12 +16,13 @@ import {
 import { exampleOids, visibleCapture } from '../../support/examples/capture.ts';
 import {
   itemsRelation,
+  itemTuple,
   ordersRelation,
+  orderTuple,
   type RelationMessage,
-  tupleOf,
 } from '../../support/examples/pgoutput-messages.ts';
-import type { Process } from '../world.ts';
 import type { Commit, ModelPostgres, PlacedItem, PlacedOrder } from './postgres.ts';
+import type { Process } from '../world.ts';
 
 const PLACED_AT = '2026-11-20 10:00:00+00';
 const KEEPALIVE_EVERY_MS = 1_000;
@@ -38,7 +39,7 @@ const itemRow = (orderId: string, { lineNo, sku, quantity, cartLineId }: PlacedI
 
 export function formatOrder(order: PlacedOrder): SnapshotOrder {
   const named = <T extends ContractTable>(names: readonly string[], values: readonly (string | null)[]) =>
-    Object.fromEntries(names.map((name, index) => [name, values[index]!])) as ContractRow<T>;
+    Object.fromEntries(names.map((name, index) => [name, values[index] ?? null])) as ContractRow<T>;
   const names = (relation: RelationMessage) => relation.columns.map(({ name }) => name);
   return {
     order: named<'orders'>(names(ordersRelation), orderRow(order)),
@@ -48,11 +49,11 @@ export function formatOrder(order: PlacedOrder): SnapshotOrder {
 
 function messagesOf({ commitLsn, endLsn, orders, isHidden }: Commit, isFirst: boolean): PgoutputMessage[] {
   const rows = (isHidden ? [] : orders).flatMap((order): PgoutputMessage[] => [
-    { kind: 'insert', relationOid: exampleOids.orders, tuple: tupleOf(orderRow(order)) },
+    { kind: 'insert', relationOid: exampleOids.orders, tuple: orderTuple(orderRow(order)) },
     ...order.items.map((item) => ({
       kind: 'insert' as const,
       relationOid: exampleOids.order_items,
-      tuple: tupleOf(itemRow(order.orderId, item)),
+      tuple: itemTuple(itemRow(order.orderId, item)),
     })),
   ]);
   const committedAt = commitLsn;

@@ -10,7 +10,14 @@ import {
 } from '../../../../cdc-reader/pipeline/assemble-transaction.ts';
 import type { PgoutputMessage } from '../../../../cdc-reader/postgres/pgoutput.ts';
 import { exampleOids } from '../../../support/examples/capture.ts';
-import { itemsRelation, ordersRelation, tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
+import {
+  itemsRelation,
+  itemTuple,
+  ordersRelation,
+  orderTuple,
+  tupleOf,
+  uuid,
+} from '../../../support/examples/pgoutput-messages.ts';
 
 const stamp = { generation: 1, timeline: 3 };
 const begin: PgoutputMessage = { kind: 'begin', commitLsn: toLsn(100n), committedAt: 5n, xid: 7 };
@@ -18,12 +25,12 @@ const commit: PgoutputMessage = { kind: 'commit', commitLsn: toLsn(100n), endLsn
 const order = (n: number): PgoutputMessage => ({
   kind: 'insert',
   relationOid: exampleOids.orders,
-  tuple: tupleOf([uuid(n), `user-${n}`, 'placed', 'cart', 'USD', '1000', '2026-11-20 10:00:00.000001+00']),
+  tuple: orderTuple([uuid(n), `user-${n}`, 'placed', 'cart', 'USD', '1000', '2026-11-20 10:00:00.000001+00']),
 });
 const item = (n: number, lineNo: number): PgoutputMessage => ({
   kind: 'insert',
   relationOid: exampleOids.order_items,
-  tuple: tupleOf([uuid(n), String(lineNo), `sku-${lineNo}`, '2', '500', null]),
+  tuple: itemTuple([uuid(n), String(lineNo), `sku-${lineNo}`, '2', '500', null]),
 });
 
 describe('assembling a transaction', () => {
@@ -137,12 +144,14 @@ describe('assembling a transaction', () => {
   it('reads rows by the shape that their table had when they were written', () => {
     const wider: PgoutputMessage = {
       ...ordersRelation,
-      columns: [{ name: 'note', typeOid: 25, isKey: false }, ...ordersRelation.columns],
+      columns: [...ordersRelation.columns, { name: 'note', typeOid: 25, isKey: false }].toReversed(),
     };
+    const values = [uuid(2), 'user-2', 'placed', 'cart', 'USD', '7', '2026-11-20 10:00:00+00'];
+    const widerRow = [...ordersRelation.columns.map((_, index) => values[index] ?? null), 'hello'];
     const widerOrder: PgoutputMessage = {
       kind: 'insert',
       relationOid: exampleOids.orders,
-      tuple: tupleOf(['hello', uuid(2), 'user-2', 'placed', 'cart', 'USD', '7', '2026-11-20 10:00:00+00']),
+      tuple: tupleOf(widerRow.toReversed()),
     };
     for (const spillBytes of [1_000_000, 0]) {
       const [transaction] = assemble([begin, order(1), item(1, 1), wider, widerOrder, item(2, 1), commit], spillBytes);

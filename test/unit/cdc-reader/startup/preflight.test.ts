@@ -1,6 +1,7 @@
 // What stands between the reader and an orders database, by facts alone: every problem is found, and all at once.
 import { describe, expect, it } from 'vitest';
 import type { CaptureFingerprint, TableFingerprint } from '#schemas/capture-fingerprint.ts';
+import { type ContractTable, contractTables } from '#schemas/contract-tables.ts';
 import type { TableVisibility } from '../../../../cdc-reader/postgres/capture.ts';
 import {
   findPreflightProblems,
@@ -12,28 +13,17 @@ import { exampleCapture, exampleOids, exampleTable, visibleCapture } from '../..
 
 const names = { publicationName: 'tillstream', applicationName: 'tillstream-cdc-reader' };
 
+/** The contract's columns, of the types that the migrations give them or of `types`. */
+const columnsOf = (table: ContractTable, types: Record<string, string> = {}) =>
+  Object.entries(contractTables[table]).map(([name, [made]]) => ({ name, type: types[name] ?? made!.name }));
+const strangers = [
+  { name: 'status', type: 'text' },
+  { name: 'somebody_elses', type: 'jsonb' },
+];
 const orders = {
-  columns: [
-    { name: 'order_id', type: 'uuid' },
-    { name: 'user_id', type: 'text' },
-    { name: 'status', type: 'text' },
-    { name: 'source', type: 'character varying' },
-    { name: 'currency', type: 'character' },
-    { name: 'total_cents', type: 'bigint' },
-    { name: 'placed_at', type: 'timestamp with time zone' },
-    { name: 'somebody_elses', type: 'jsonb' },
-  ],
+  columns: [...columnsOf('orders', { source: 'character varying', currency: 'character' }), ...strangers],
 };
-const items = {
-  columns: [
-    { name: 'order_id', type: 'uuid' },
-    { name: 'line_no', type: 'integer' },
-    { name: 'sku', type: 'text' },
-    { name: 'quantity', type: 'integer' },
-    { name: 'unit_price_cents', type: 'bigint' },
-    { name: 'cart_line_id', type: 'uuid' },
-  ],
-};
+const items = { columns: columnsOf('order_items') };
 const published = (name: string, columns: readonly { name: string }[] | null) => ({
   schema: 'public',
   name,
