@@ -10,8 +10,8 @@ import { exitCodes, RunBusyError } from '../cli/errors.ts';
 import type { Talk } from '../cli/operator.ts';
 import { renderPlan, renderPreview } from '../cli/render.ts';
 import { makePlan } from '../plan/make-plan.ts';
-import { type PipelineState, readPipelineState } from '../plan/pipeline-state.ts';
 import { readProgress } from '../progress/progress-log.ts';
+import { type PipelineState, readPipelineState } from '../sources/pipeline-state.ts';
 import { carryOut } from './carry-out.ts';
 import { findRun, type RunRecord, readUnfinished, storeRun, withRunLock } from './run-records.ts';
 
