@@ -36,7 +36,7 @@ export async function showCoverage(connections: Connections, { operator }: Talk)
 export async function showStatus(connections: Connections, runId: string, { operator }: Talk): Promise<number> {
   const { carts, config, log } = connections;
   const run = await readRun(carts, runId);
-  const progress = await readProgress(log, config.replayTopic, runId, 'settled');
+  const progress = await readProgress(log, config.replayTopic, runId, 'stable');
   const results = await readResults(carts, runId, config.consumerGroup);
   operator.print([...renderRun(run), ...renderPlan(run.plan), ...renderProgress(progress)]);
   const proof = compareSides(run.plan.partitions, progress?.tallies ?? new Map(), results);

@@ -63,7 +63,7 @@ async function requireNoUnfinished({ carts, log, config }: Connections): Promise
   const [unfinished] = await readUnfinished(carts);
   if (unfinished !== undefined) throw createBusyError(unfinished);
   // A carts database that was restored lacks runs that are in the topic.
-  const newest = await readProgress(log, config.replayTopic, undefined, 'settled');
+  const newest = await readProgress(log, config.replayTopic, undefined, 'stable');
   if (newest === null || newest.state === 'done') return;
   if ((await findRun(carts, newest.plan.runId)) !== undefined) return;
   await storeRun(carts, newest.plan);
