@@ -9,8 +9,8 @@ import type { Connections } from '../cli/connections.ts';
 import { ArgumentError, NotCoveredError } from '../cli/errors.ts';
 import { formatTime } from '../cli/parse-time.ts';
 import { openSource, readCoverages, resolveFromTime } from '../sources/open-source.ts';
+import type { PipelineState } from '../sources/pipeline-state.ts';
 import { chooseSource } from './choose-source.ts';
-import type { PipelineState } from './pipeline-state.ts';
 import { surveySource } from './survey.ts';
 
 export interface PlanListener {

@@ -16,9 +16,9 @@ import { readWalEnd } from '../../sql/snapshot.ts';
 import { toReachableWalEnd } from '../../wal-end.ts';
 import type { Connections } from '../cli/connections.ts';
 import { CapturedTablesUnknownError } from '../cli/errors.ts';
-import { type PipelineState, readAppliedThrough, readStreamingCheckpoint } from '../plan/pipeline-state.ts';
-import { type ResolvedTime, resolveTime } from '../plan/resolve-time.ts';
 import { createKafkaSource, kafkaCoverage } from './kafka-source.ts';
+import { type PipelineState, readAppliedThrough, readStreamingCheckpoint } from './pipeline-state.ts';
+import { type ResolvedTime, resolveTime } from './resolve-time.ts';
 import type { Coverage, ReplaySource } from './source.ts';
 import { createTablesSource, tablesCoverage } from './tables-source.ts';
 import { createWalSource, walCoverage } from './wal-source.ts';
@@ -108,7 +108,12 @@ async function awaitApplied(connections: Connections, signal: AbortSignal): Prom
 
 /** A row of another table under a captured table's name stops the replay. @throws CapturedTablesUnknownError */
 function capturedOids({ capture }: Pick<Checkpoint, 'capture'>): WalOptions['captured'] {
-  if ('version1' in capture) throw new CapturedTablesUnknownError();
+  if ('version1' in capture) {
+    throw new CapturedTablesUnknownError(
+      'The checkpoint does not record which tables were captured: an older reader wrote it, and what it did record has ' +
+        'changed since. Start the reader of this version first: it checks and records the tables, or reports what is wrong.',
+    );
+  }
   return requireOids(capture);
 }
 
