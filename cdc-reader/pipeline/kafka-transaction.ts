@@ -10,7 +10,7 @@ import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { LiveTopicChangedError } from '../errors.ts';
 import type { ReaderMetrics } from '../metrics.ts';
-import { addWindowMark } from '../replay-window/decide.ts';
+import { addWindowMark } from '../replay-window/window-policy.ts';
 import type { ReaderSession } from '../startup/session.ts';
 import type { CaptureCheck } from './capture-check.ts';
 import { EventTooLargeError } from './unpublishable-errors.ts';

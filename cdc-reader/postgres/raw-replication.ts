@@ -78,3 +78,53 @@ export function keepBytes(bytes: Buffer): Buffer {
   own.set(bytes);
   return own;
 }
+
+/** A server that is there answers in milliseconds; one that is silent must not hold up the next start (I8). */
+export const END_LIMIT_MS = 1_000;
+
+/** Ends the client's session, or cuts its connection when the server does not answer in time. */
+export async function endSession(client: pg.Client): Promise<void> {
+  const limit = setTimeout(() => connectionOf(client).stream.destroy(), END_LIMIT_MS);
+  try {
+    await client.end();
+  } finally {
+    clearTimeout(limit);
+  }
+}
+
+/** Reads let through at once after a pause in the stream: begin, relations, an order and its items, commit. */
+const READS_AT_ONCE = 16;
+/** A gap as long as this between reads ends a busy spell. Longer than the wait itself, which is 1–2 ms in Node. */
+const QUIET_MS = 5;
+const WAIT_MS = 1;
+
+/**
+ * Makes `socket` wait 1 ms between reads while its stream is busy. It uses the two points where a Node stream decides
+ * about reading on: what `push` returns (false: stop reading), and `_read` (start again). The socket stays flowing.
+ */
+export function coalesceReads(socket: Socket, nowMs: () => number = () => performance.now()): void {
+  const push = socket.push.bind(socket);
+  const read = socket._read.bind(socket);
+  let readsOfSpell = 0;
+  let lastReadAtMs = Number.NEGATIVE_INFINITY;
+  let isWaiting = false;
+
+  socket.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
+    const readAtMs = nowMs();
+    readsOfSpell = readAtMs - lastReadAtMs > QUIET_MS ? 1 : readsOfSpell + 1;
+    lastReadAtMs = readAtMs;
+    const isBusy = chunk !== null && readsOfSpell > READS_AT_ONCE;
+    isWaiting ||= isBusy;
+    return push(chunk, encoding) && !isBusy;
+  };
+  socket._read = (size: number): void => {
+    if (!isWaiting) {
+      read(size);
+      return;
+    }
+    setTimeout(() => {
+      isWaiting = false;
+      if (!socket.destroyed) read(size);
+    }, WAIT_MS);
+  };
+}

@@ -4,7 +4,7 @@
 
 import pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
-import { endSession } from './end-session.ts';
+import { endSession } from './raw-replication.ts';
 import {
   explainSlotError,
   pinWalSender,

@@ -1,9 +1,11 @@
-// When to tell Postgres how far we are, what to tell it, and when to give a connection up. Pure: the clock is an argument.
-// Guarantees: what goes on the wire is exactly the acknowledged position, never more and never backwards (I7); a server
-// that asks is answered, at most every 100 ms; a server in fast shutdown is not kept waiting for what can't be
+// Standby status updates: when to tell Postgres how far the reader is, what to tell it, and when to give a connection up.
+// StandbyStatus decides, on a clock that is an argument; StatusWriter carries it out with the one timer. Guarantees: what
+// goes on the wire is exactly the acknowledged position, never more and never backwards (I7); a requested reply is sent, at
+// most every 100 ms, whether or not the socket is read; a server in fast shutdown is not kept waiting for what can't be
 // acknowledged. This is the one module that knows that the library sends one more than it is given.
-
+import type { LogicalReplicationService } from 'pg-logical-replication';
 import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
+import { ServerShuttingDownError, StreamLostError } from './stream-errors.ts';
 
 /** The least time between two statuses: a server in shutdown asks again as soon as it is answered. */
 const SHORTEST_INTERVAL_MS = 100;
@@ -120,5 +122,100 @@ export class StandbyStatus {
     // What is asked for will often be acknowledged within milliseconds: an answer before that costs a round of 100 ms.
     const answerAtMs = this.#acknowledgedLsn >= this.#askedFor ? 0 : this.#askedAtMs + SHORTEST_INTERVAL_MS;
     return Math.min(heartbeatAtMs, Math.max(earliestMs, answerAtMs));
+  }
+}
+
+/** Writes statuses through the library. After stop() nothing is written but what flush() is asked for. */
+export class StatusWriter {
+  readonly #service: LogicalReplicationService;
+  readonly #onGiveUp: (error: Error) => void;
+  readonly #status: StandbyStatus;
+  #isRunning = false;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAtMs = Number.POSITIVE_INFINITY;
+
+  constructor(service: LogicalReplicationService, walSenderTimeoutMs: number, onGiveUp: (error: Error) => void) {
+    this.#service = service;
+    this.#onGiveUp = onGiveUp;
+    this.#status = new StandbyStatus(walSenderTimeoutMs, performance.now());
+  }
+
+  get acknowledgedLsn(): Lsn {
+    return this.#status.acknowledgedLsn;
+  }
+
+  start(): void {
+    this.#isRunning = true;
+    this.#act();
+  }
+
+  stop(): void {
+    this.#isRunning = false;
+    clearTimeout(this.#timer);
+  }
+
+  /** @throws RangeError when `throughLsn` goes back. */
+  acknowledge(throughLsn: Lsn): void {
+    this.#status.acknowledge(throughLsn);
+    this.#act();
+  }
+
+  /** Takes note of a keepalive; respond() answers it, once its handler had the chance to acknowledge. */
+  keepalive(keepalive: { walEnd: Lsn; replyRequested: boolean }): void {
+    this.#status.keepalive(keepalive, performance.now());
+  }
+
+  respond(): void {
+    this.#act();
+  }
+
+  /** Something was read from the socket. */
+  heard(): void {
+    this.#status.heard(performance.now());
+  }
+
+  /** Whether the socket is read from now on; while it is not, the server's silence means nothing. */
+  listen(isListening: boolean): void {
+    this.#status.listen(isListening, performance.now());
+  }
+
+  /** Writes the last acknowledgement now. */
+  flush(): void {
+    this.#write(this.#status.acknowledgedLsn, false);
+  }
+
+  #act(): void {
+    if (!this.#isRunning) return;
+    const nowMs = performance.now();
+    let decision = this.#status.decide(nowMs);
+    if (decision.kind === 'send') {
+      this.#write(decision.throughLsn, decision.askReply);
+      decision = this.#status.decide(nowMs);
+    }
+    if (decision.kind === 'wait') this.#wakeAt(decision.untilMs, nowMs);
+    if (decision.kind !== 'give-up') return;
+    this.#onGiveUp(
+      decision.reason === 'server-shuts-down'
+        ? new ServerShuttingDownError(decision.walEnd)
+        : new StreamLostError(
+            `Postgres has been silent for ${Math.round(decision.silentMs)} ms though asked to answer.`,
+          ),
+    );
+  }
+
+  #wakeAt(atMs: number, nowMs: number): void {
+    if (atMs === this.#timerAtMs) return;
+    clearTimeout(this.#timer);
+    this.#timerAtMs = atMs;
+    this.#timer = setTimeout(() => {
+      this.#timerAtMs = Number.POSITIVE_INFINITY;
+      this.#act();
+    }, atMs - nowMs);
+  }
+
+  #write(throughLsn: Lsn, askReply: boolean): void {
+    this.#status.sent(throughLsn, performance.now());
+    // Writes before it returns; its promise tells only that the library had not been stopped.
+    void this.#service.acknowledge(formatForLibrary(throughLsn), askReply);
   }
 }

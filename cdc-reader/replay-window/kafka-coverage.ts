@@ -15,11 +15,11 @@ export interface PartitionHead {
   readonly partition: number;
   readonly earliest: bigint;
   readonly end: bigint;
-  /** Of the first record that is there; null when there is none, or nobody looked because nothing was cut. */
+  /** Of the first record; null when there is none, or it was not read because nothing was cut. */
   readonly firstCommitLsn: Lsn | null;
 }
 
-/** The worst of the partitions that the checkpoint uses decides. */
+/** The worst of the partitions that the checkpoint uses counts. */
 export function findOldestCovered(
   checkpoint: Pick<Checkpoint, 'partitions' | 'nextOffsets' | 'throughLsn'>,
   heads: readonly PartitionHead[],

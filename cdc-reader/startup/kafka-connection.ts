@@ -13,6 +13,7 @@ import type { Lsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { LiveTopicMissingError } from '../errors.ts';
+import type { SourceSession } from '../postgres/source-session.ts';
 
 /** How long one read of the checkpoint or of the end of a partition may make no progress. */
 export const READ_DEADLINE_MS = 10_000;
@@ -24,10 +25,10 @@ export interface KafkaConnection {
   hasCheckpointTopic(isExpected: boolean): Promise<boolean>;
   /**
    * Creates the missing topics and checks the others. If something was published, the live topic is expected to exist.
-   * `readFlushLsn` is called only for the message of a halt.
+   * `source` is read only for the message of a halt.
    * @throws LiveTopicMissingError, TopicMisconfiguredError, TopicMissingError
    */
-  ensureTopics(published: { throughLsn: Lsn; readFlushLsn: () => Promise<Lsn> } | null): Promise<void>;
+  ensureTopics(published: { throughLsn: Lsn; source: Pick<SourceSession, 'readCurrentWal'> } | null): Promise<void>;
   /** The sum of the live topic's high watermarks; 0 if nothing was ever published or the topic does not exist. */
   countLiveOffsets(isExpected: boolean): Promise<bigint>;
   close(): Promise<void>;
@@ -94,7 +95,8 @@ export async function openKafka(config: CdcReaderConfig, logger: Logger): Promis
     hasCheckpointTopic: (isExpected) => hasTopic(config.checkpointTopic, isExpected),
     async ensureTopics(published) {
       if (published !== null && !(await hasTopic(config.ordersTopic, true))) {
-        throw new LiveTopicMissingError(config.ordersTopic, published.throughLsn, await published.readFlushLsn());
+        const { flushLsn } = await published.source.readCurrentWal();
+        throw new LiveTopicMissingError(config.ordersTopic, published.throughLsn, flushLsn);
       }
       await ensureTopics({ kafka, topics, logger });
     },

@@ -46,7 +46,6 @@ beforeAll(async () => {
   const session = await createSourceSession({
     databaseUrl: env.ORDER_DATABASE_URL,
     applicationName: 'replay-sources-test',
-    logger,
     onEnd: () => undefined,
   });
   const { fingerprint } = await session.readCapture(env.PUBLICATION_NAME);

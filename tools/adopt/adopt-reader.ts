@@ -48,7 +48,6 @@ export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
     await createSourceSession({
       databaseUrl: config.orderDatabaseUrl,
       applicationName: 'tillstream-adopt',
-      logger,
       onEnd: () => undefined, // the next use says so
     }),
     (session) => session.close(),

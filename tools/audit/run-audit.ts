@@ -66,7 +66,6 @@ export async function runAudit(
     await createSourceSession({
       databaseUrl: config.orderDatabaseUrl,
       applicationName: databaseOptions.applicationName,
-      logger,
       onEnd: () => undefined, // the next use says so
     }),
     (session) => session.close(),
