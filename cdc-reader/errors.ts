@@ -138,7 +138,7 @@ export class SlotForeignError extends HaltError {
   }
 }
 
-export class PublicationChangedError extends HaltError {
+class PublicationChangedError extends HaltError {
   readonly code = 'PUBLICATION_CHANGED';
   constructor(publicationName: string, differences: readonly CaptureDifference[], throughLsn: Lsn, flushLsn: Lsn) {
     const isGone = differences.some(({ found }) => found === 'none');

@@ -1,4 +1,4 @@
-// The publication check, which everything that moves forward waits for: are the captured tables still the ones that the
+// The publication check, which every commit and acknowledgement waits for: are the captured tables still those that the
 // checkpoint recorded? A publication that was altered, or a table that was renamed, swapped or moved, keeps rows out of the
 // stream without an error. A check that began after a transaction had come, and finds the fingerprint unchanged, proves
 // that nothing before it is missing (I11). It reads catalogues only. When to check is the publisher's and acknowledger's.
@@ -21,7 +21,7 @@ import type { SourceSession } from '../postgres/source-session.ts';
 import { UnpublishableError } from './unpublishable-errors.ts';
 
 export interface CaptureCheck {
-  /** `throughLsn`: what is published, for the error to tell. @throws the halt for a difference, or what Postgres said */
+  /** `throughLsn`: what is published, for the error. @throws the halt for a difference, or an error of Postgres */
   run(throughLsn: Lsn): Promise<void>;
   /** As the last check found it: what the next checkpoint records. */
   readonly accepted: CaptureFingerprint;
@@ -45,7 +45,7 @@ export function createCaptureCheck(options: {
     visibilityProblems = found;
     const event = { event: READER_VISIBILITY_CHANGED, role: source.roleName };
     if (found === '') logger.info(event, 'The role may read all captured rows again.');
-    else logger.warn(event, `Publishing goes on, but the next start will wait for this: ${found}`);
+    else logger.warn(event, `Publishing continues, but the next start will wait for this: ${found}`);
   };
 
   return {

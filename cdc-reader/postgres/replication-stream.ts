@@ -53,7 +53,7 @@ export interface ReplicationStream {
 export interface ReplicationStreamOptions {
   readonly databaseUrl: string;
   readonly slotName: string;
-  /** `slotName` is made as a copy of this one, from where it stands, and is gone with the connection. */
+  /** `slotName` is created as a temporary copy of this one, at its position. */
   readonly copyOf?: string;
   readonly publicationName: string;
   readonly applicationName: string;

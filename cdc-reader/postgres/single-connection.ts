@@ -6,7 +6,7 @@ import databases, { type ConnectionPool, type SQLQuery } from '@databases/pg';
 import { END_LIMIT_MS } from './raw-replication.ts';
 
 /** The session has ended: its database was shut down or restarted, the connection broke, or close() was called. */
-export class SessionEndedError extends Error {
+class SessionEndedError extends Error {
   readonly code = 'SESSION_ENDED';
 
   constructor(options?: ErrorOptions) {

@@ -1,4 +1,4 @@
-// One ordinary SQL session beside the replication stream, for what the stream can't tell: slot, publication, log end,
+// One ordinary SQL session beside the replication stream, for what the stream does not contain: slot, publication, end of the WAL,
 // orders. It is also the first to learn of a shutdown: Postgres ends ordinary sessions at once, while a stream that is
 // paused by backpressure hears nothing. After its end, and after close(), every call fails; see single-connection.ts.
 import type { TableName } from '#schemas/capture-fingerprint.ts';
@@ -31,7 +31,7 @@ export interface SlotState {
 }
 
 /** `timeline` is null on a standby. */
-export interface CurrentWal {
+interface CurrentWal {
   readonly flushLsn: Lsn;
   readonly timeline: number | null;
   readonly inRecovery: boolean;
@@ -55,7 +55,7 @@ export interface SourceSession {
   close(): Promise<void>;
 }
 
-/** Connects. @throws what Postgres or the network said */
+/** Connects. @throws errors of Postgres or the network */
 export async function createSourceSession(options: SessionOptions): Promise<SourceSession> {
   const connection = new SingleConnection(options);
   const { query } = connection;

@@ -1,4 +1,4 @@
-// Standby status updates: when to tell Postgres how far the reader is, what to tell it, and when to give a connection up.
+// Standby status updates: when to send one, with which LSN, and when to give a connection up.
 // StandbyStatus decides, on a clock that is an argument; StatusWriter carries it out with the one timer. Guarantees: what
 // goes on the wire is exactly the acknowledged position, never more and never backwards (I7); a requested reply is sent, at
 // most every 100 ms, whether or not the socket is read; a server in fast shutdown is not kept waiting for what can't be
@@ -7,12 +7,12 @@ import type { LogicalReplicationService } from 'pg-logical-replication';
 import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import { ServerShuttingDownError, StreamLostError } from './stream-errors.ts';
 
-/** The least time between two statuses: a server in shutdown asks again as soon as it is answered. */
+/** The least time between two statuses: a server in shutdown requests the next reply as soon as it has one. */
 const SHORTEST_INTERVAL_MS = 100;
 /** The longest silence of ours, whatever the server allows. */
 const LONGEST_INTERVAL_MS = 1_000;
-/** How long a server in shutdown may ask in vain. */
-const SHUTDOWN_PATIENCE_MS = 1_000;
+/** How long a server in shutdown may request replies in vain. */
+const SHUTDOWN_LIMIT_MS = 1_000;
 /** Silence in timeouts of the server's before it counts as gone; decoding a long transaction may take its time. */
 const SILENT_TIMEOUTS = 3;
 
@@ -20,7 +20,7 @@ const SILENT_TIMEOUTS = 3;
  * What happens next: `send` a status now (`askReply`: and let the server answer it), `give-up` the connection because
  * the server waits in shutdown for `walEnd` or because it is silent, or `wait` until `untilMs` unless something happens.
  */
-export type StatusDecision =
+type StatusDecision =
   | { readonly kind: 'send'; readonly throughLsn: Lsn; readonly askReply: boolean }
   | { readonly kind: 'give-up'; readonly reason: 'server-shuts-down'; readonly walEnd: Lsn }
   | { readonly kind: 'give-up'; readonly reason: 'server-silent'; readonly silentMs: number }
@@ -51,7 +51,7 @@ export class StandbyStatus {
   /** @param walSenderTimeoutMs the connection's `wal_sender_timeout`; 0 switches the server's and our own limit off. */
   constructor(walSenderTimeoutMs: number, nowMs: number) {
     this.#timeoutMs = walSenderTimeoutMs;
-    // The server asks after half its timeout without a word. A quarter keeps it from ever asking while we are well.
+    // The server requests a reply after half its timeout of silence. A quarter keeps it from ever doing so in normal use.
     this.#heartbeatMs =
       walSenderTimeoutMs > 0 ? Math.min(LONGEST_INTERVAL_MS, walSenderTimeoutMs / 4) : LONGEST_INTERVAL_MS;
     this.#heardAtMs = nowMs;
@@ -83,11 +83,11 @@ export class StandbyStatus {
     this.#heardAtMs = nowMs;
   }
 
-  /** A keepalive came; what it says about a reply goes into the next decision. */
+  /** A keepalive came; a requested reply goes into the next decision. */
   keepalive(keepalive: { walEnd: Lsn; replyRequested: boolean }, nowMs: number): void {
     if (!keepalive.replyRequested) return;
-    // An ordinary request comes after half the timeout without a word from us, so two are never this close. A server in
-    // shutdown asks as soon as it is answered, again and again, until it has been told walEnd.
+    // An ordinary request comes after half the timeout of silence, so two are never this close. A server in shutdown sends
+    // one as soon as it has a reply, again and again, until walEnd is acknowledged.
     const isPressing = nowMs - this.#lastAskedAtMs < this.#heartbeatMs;
     if (!isPressing || this.#acknowledgedLsn >= keepalive.walEnd) this.#pressedSinceMs = undefined;
     this.#pressedSinceMs ??= nowMs;
@@ -105,8 +105,7 @@ export class StandbyStatus {
 
   decide(nowMs: number): StatusDecision {
     const pressedMs = this.#pressedSinceMs === undefined ? 0 : this.#lastAskedAtMs - this.#pressedSinceMs;
-    if (pressedMs >= SHUTDOWN_PATIENCE_MS)
-      return { kind: 'give-up', reason: 'server-shuts-down', walEnd: this.#askedFor };
+    if (pressedMs >= SHUTDOWN_LIMIT_MS) return { kind: 'give-up', reason: 'server-shuts-down', walEnd: this.#askedFor };
     const silentMs = this.#isListening && this.#timeoutMs > 0 ? nowMs - this.#heardAtMs : 0;
     if (silentMs > SILENT_TIMEOUTS * this.#timeoutMs) return { kind: 'give-up', reason: 'server-silent', silentMs };
     const untilMs = this.#dueAtMs();
@@ -119,13 +118,13 @@ export class StandbyStatus {
     if (this.#acknowledgedLsn > this.#sentLsn) return earliestMs;
     const heartbeatAtMs = this.#sentAtMs + this.#heartbeatMs;
     if (this.#askedAtMs === undefined) return heartbeatAtMs;
-    // What is asked for will often be acknowledged within milliseconds: an answer before that costs a round of 100 ms.
+    // The requested LSN is often acknowledged within milliseconds: a reply before that costs a round of 100 ms.
     const answerAtMs = this.#acknowledgedLsn >= this.#askedFor ? 0 : this.#askedAtMs + SHORTEST_INTERVAL_MS;
     return Math.min(heartbeatAtMs, Math.max(earliestMs, answerAtMs));
   }
 }
 
-/** Writes statuses through the library. After stop() nothing is written but what flush() is asked for. */
+/** Writes statuses through the library; after stop(), only by flush(). */
 export class StatusWriter {
   readonly #service: LogicalReplicationService;
   readonly #onGiveUp: (error: Error) => void;
@@ -198,7 +197,7 @@ export class StatusWriter {
       decision.reason === 'server-shuts-down'
         ? new ServerShuttingDownError(decision.walEnd)
         : new StreamLostError(
-            `Postgres has been silent for ${Math.round(decision.silentMs)} ms though asked to answer.`,
+            `Postgres has been silent for ${Math.round(decision.silentMs)} ms although a reply was requested.`,
           ),
     );
   }
@@ -215,7 +214,7 @@ export class StatusWriter {
 
   #write(throughLsn: Lsn, askReply: boolean): void {
     this.#status.sent(throughLsn, performance.now());
-    // Writes before it returns; its promise tells only that the library had not been stopped.
+    // Writes before it returns; its promise resolves to whether the library had been stopped.
     void this.#service.acknowledge(formatForLibrary(throughLsn), askReply);
   }
 }

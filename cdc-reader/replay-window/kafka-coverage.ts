@@ -1,7 +1,6 @@
 // From where on the live topic has every order: what can be replayed from it. Pure. Guarantees: it never claims a position
 // that the topic may lack. Retention cuts each partition by itself, and within a transaction; a topic that was recreated
 // is shorter than its checkpoint says; and an operator may have accepted gaps. Reading the topic is live-topic.ts's.
-
 import type { Checkpoint, LsnRange } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn, maxLsn, toLsn } from '#schemas/lsn.ts';
 

@@ -17,7 +17,7 @@ import { createWindowSlotSession } from './window-slot.ts';
 const COVERAGE_EVERY_MS = 60_000;
 const READ_DEADLINE_MS = 10_000;
 
-export interface ReplayUpkeep {
+interface ReplayUpkeep {
   /** Called with each checkpoint that Kafka has committed. */
   published(checkpoint: Checkpoint): void;
   /** Within a second. */

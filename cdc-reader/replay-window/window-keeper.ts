@@ -33,7 +33,7 @@ class WindowSlotForeignError extends Error {
   }
 }
 
-export interface WindowKeeperOptions {
+interface WindowKeeperOptions {
   readonly open: () => Promise<WindowSlotSession>;
   readonly limits: WindowLimits;
   readonly windowSlotName: string;

@@ -1,6 +1,5 @@
 // What one start of the reader needs of Kafka before it may publish: topics, log and checkpoint topic, by the reader's
 // configuration. It holds no producer: creating that fences, and is a step of its own. Closing it cuts its connections.
-
 import { setTimeout as delay } from 'node:timers/promises';
 import { type CheckpointTopic, createCheckpointTopic } from '#kafka/checkpoint-topic.ts';
 import { createKafkaClient } from '#kafka/client.ts';

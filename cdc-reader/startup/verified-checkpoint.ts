@@ -33,7 +33,7 @@ function parseRecord(record: Buffer): Checkpoint {
   }
 }
 
-export interface FoundCheckpoint {
+interface FoundCheckpoint {
   readonly checkpoint: Checkpoint | null;
   /** A transaction was open in its topic, behind which a newer one may be. */
   readonly isHidden: boolean;

@@ -41,7 +41,7 @@ export interface Reader {
   close(): Promise<void>;
 }
 
-export interface ReaderOptions {
+interface ReaderOptions {
   readonly config: CdcReaderConfig;
   readonly logger: Logger;
   readonly metrics: ReaderMetrics;
