@@ -29,7 +29,7 @@ export interface ContractRelation {
 /** The oids of the captured tables. */
 export type CapturedOids = Readonly<Record<ContractTable, number>>;
 
-/** What the rows of a relation are; the first row of a refused one halts the reader, and `what` says why. */
+/** What the rows of a relation are; the first row of a refused one halts the reader with `what`. */
 export type RelationRole = ContractRelation | 'other' | { readonly kind: 'refused'; readonly what: string };
 
 type Relation = Extract<PgoutputMessage, { kind: 'relation' }>;
@@ -128,12 +128,13 @@ export function buildOrderPlaced(
 function parseInteger(value: string | null, column: string): number {
   const parsed = Number(value);
   if (!Number.isSafeInteger(parsed) || value === '' || value === null)
-    throw new RowNotPublishableError(column, 'is not an integer');
+    throw new RowNotPublishableError(column, 'holds something that is not an integer');
   return parsed;
 }
 
 function parseBigint(value: string | null, column: string): bigint {
-  if (value === null || !/^-?\d+$/.test(value)) throw new RowNotPublishableError(column, 'is not an integer');
+  if (value === null || !/^-?\d+$/.test(value))
+    throw new RowNotPublishableError(column, 'holds something that is not an integer');
   return BigInt(value);
 }
 
@@ -145,7 +146,8 @@ const TIMESTAMP = /^(\d{4,6})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?
  */
 export function parseTimestampMicros(value: string | null): bigint {
   const match = TIMESTAMP.exec(value ?? '');
-  if (match === null) throw new RowNotPublishableError('orders.placed_at', 'is not a finite UTC timestamp');
+  if (match === null)
+    throw new RowNotPublishableError('orders.placed_at', 'holds something that is not a finite UTC timestamp');
   const [, year, month, day, hours, minutes, seconds, fraction = ''] = match;
   const atMs = Date.UTC(+year!, +month! - 1, +day!, +hours!, +minutes!, +seconds!);
   return BigInt(atMs) * 1000n + BigInt(fraction.padEnd(6, '0'));
@@ -164,7 +166,7 @@ export function eventRecord(topic: string, partitions: number, event: OrderPlace
     const value = encodeOrderPlaced(event);
     return { topic, partition: orderPartition(userId, partitions), key: userId, value, orderId, ordinal };
   } catch (cause) {
-    const at = `the order at ${formatLsn(event.commitLsn)}:${ordinal}`;
-    throw new RowNotPublishableError(at, cause instanceof Error ? `(${cause.message})` : 'is refused', { cause });
+    const order = `Order ${orderId} at ${formatLsn(event.commitLsn)}:${ordinal}`;
+    throw new RowNotPublishableError(order, `can't be encoded: ${(cause as Error).message}`, { cause });
   }
 }

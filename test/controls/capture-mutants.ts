@@ -71,7 +71,7 @@ export const captureMutants: readonly Mutant[] = [
     name: 'snapshot-not-compared',
     breaks: 'I1: the snapshot is of other tables than the intent',
     file: 'cdc-reader/startup/initial-snapshot.ts',
-    find: '      await requireSameTables(fingerprint, seen.fingerprint);\n',
+    find: '      await requireSameTables(config, source, intent.capture, seen.fingerprint);\n',
     replace: '      void seen;\n',
     tests: ['test/unit/cdc-reader/startup/start-checks.test.ts'],
   },

@@ -272,7 +272,7 @@ describe('the tools', () => {
     'cdc-reader/errors.ts': 'adopt names a halt as the reader does',
     'cdc-reader/startup/preflight.ts': 'adopt finds a halt by the checks of the reader',
     'cdc-reader/startup/continuity.ts': 'adopt finds a halt by the checks of the reader',
-    'cdc-reader/startup/read-checkpoint.ts': 'adopt finds a halt by the checks of the reader',
+    'cdc-reader/startup/verified-checkpoint.ts': 'adopt finds a halt by the checks of the reader',
     'cdc-reader/startup/kafka-connection.ts': 'adopt fences readers by their transactional id',
     'cdc-reader/startup/live-topic.ts': 'the ends of the live topic, and what it covers',
     'cdc-reader/startup/snapshot-event.ts': 'an order of the tables becomes the event of a first start',

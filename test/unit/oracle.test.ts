@@ -5,14 +5,14 @@ import { describe, expect, test } from 'vitest';
 import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import { judge } from '../support/oracle/oracle.ts';
+import { createEvent } from '../support/examples/order-placed-events.ts';
 import { cartKey } from '../support/oracle/cart-model.ts';
 import { partitionOf } from '../support/oracle/event.ts';
 import type { CartFacts, Facts, OrderFact } from '../support/oracle/facts.ts';
 import type { CartHistory } from '../support/oracle/judge-carts.ts';
+import { judge } from '../support/oracle/oracle.ts';
 import type { PartitionLog, RawRecord } from '../support/oracle/read-topic.ts';
 import { assertClean, formatVerdict, type InvariantId } from '../support/oracle/verdict.ts';
-import { createEvent } from '../support/examples/order-placed-events.ts';
 
 type Mutable<T> = T extends bigint | string | number | boolean | Buffer | null | undefined | ReadonlySet<string>
   ? T

@@ -4,7 +4,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { compareCapture, formatVersion1, requireOids } from '#schemas/capture-fingerprint.ts';
-import { createLogger } from '#service/logger.ts';
 import { findVisibilityProblems } from '../../../cdc-reader/postgres/capture.ts';
 import { decodeTuple } from '../../../cdc-reader/postgres/pgoutput.ts';
 import { createSlot, dropSlot } from '../../../cdc-reader/postgres/slot.ts';
@@ -66,8 +65,7 @@ afterEach(async () => {
 });
 
 function openSession(databaseUrl = url): Promise<SourceSession> {
-  const logger = createLogger('test', 'silent');
-  return createSourceSession({ databaseUrl, applicationName, logger, onEnd: (error) => ends.push(error) });
+  return createSourceSession({ databaseUrl, applicationName, onEnd: (error) => ends.push(error) });
 }
 
 async function newSlot() {

@@ -11,7 +11,7 @@ import { formatLsn, LSN_ZERO, type Lsn, parseLsn, toLsn } from '#schemas/lsn.ts'
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { createLogger } from '#service/logger.ts';
 import { createSourceSession } from '../../../cdc-reader/postgres/source-session.ts';
-import { resolveInLog, resolveInWal, resolveTime } from '../../../tools/replay/plan/resolve-time.ts';
+import { resolveInLog, resolveInWal, resolveTime } from '../../../tools/replay/sources/resolve-time.ts';
 import type { ReplaySource, SourceChunk, SourceOrder } from '../../../tools/replay/sources/source.ts';
 import {
   createTablesSource,
@@ -55,7 +55,6 @@ beforeAll(async () => {
   const session = await createSourceSession({
     databaseUrl: env.ORDER_DATABASE_URL,
     applicationName: 'replay-sources-test',
-    logger,
     onEnd: () => undefined,
   });
   const { fingerprint } = await session.readCapture(env.PUBLICATION_NAME);

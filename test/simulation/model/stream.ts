@@ -21,8 +21,8 @@ import {
   orderTuple,
   type RelationMessage,
 } from '../../support/examples/pgoutput-messages.ts';
-import type { Commit, ModelPostgres, PlacedItem, PlacedOrder } from './postgres.ts';
 import type { Process } from '../world.ts';
+import type { Commit, ModelPostgres, PlacedItem, PlacedOrder } from './postgres.ts';
 
 const PLACED_AT = '2026-11-20 10:00:00+00';
 const KEEPALIVE_EVERY_MS = 1_000;

@@ -14,7 +14,7 @@ import type { ReaderSession } from '../../../cdc-reader/startup/session.ts';
 import { createScope, type Scope } from '../../../cdc-reader/supervise/scope.ts';
 import { exampleCapture, exampleOids, visibleCapture } from '../examples/capture.ts';
 import { exampleCheckpoint } from '../examples/checkpoint.ts';
-import { itemsRelation, ordersRelation, uuid, itemTuple, orderTuple } from '../examples/pgoutput-messages.ts';
+import { itemsRelation, itemTuple, ordersRelation, orderTuple, uuid } from '../examples/pgoutput-messages.ts';
 import { createRecordingKafka } from '../kafka/recording-kafka.ts';
 import { parseMetrics } from '../process/prometheus-text.ts';
 import { waitFor } from '../wait.ts';

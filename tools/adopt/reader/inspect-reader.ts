@@ -22,7 +22,7 @@ import { checkContinuity } from '../../../cdc-reader/startup/continuity.ts';
 import { type KafkaConnection, READ_DEADLINE_MS } from '../../../cdc-reader/startup/kafka-connection.ts';
 import { readPartitionTails } from '../../../cdc-reader/startup/live-topic.ts';
 import { findPreflightProblems } from '../../../cdc-reader/startup/preflight.ts';
-import { explainMissingCheckpoint, findCheckpoint } from '../../../cdc-reader/startup/read-checkpoint.ts';
+import { explainMissingCheckpoint, findCheckpoint } from '../../../cdc-reader/startup/verified-checkpoint.ts';
 import { findCapturedOids } from '../../captured/old-tables.ts';
 import { ToolRefusal } from '../../run-tool.ts';
 import type { Servers } from './adopt-reader.ts';

@@ -18,7 +18,13 @@ import { prepareTransaction } from '../../../../cdc-reader/pipeline/intake.ts';
 import { Publisher } from '../../../../cdc-reader/pipeline/publish.ts';
 import { exampleCapture, exampleOids } from '../../../support/examples/capture.ts';
 import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
-import { itemsRelation, ordersRelation, uuid, itemTuple, orderTuple } from '../../../support/examples/pgoutput-messages.ts';
+import {
+  itemsRelation,
+  itemTuple,
+  ordersRelation,
+  orderTuple,
+  uuid,
+} from '../../../support/examples/pgoutput-messages.ts';
 import { createRecordingKafka } from '../../../support/kafka/recording-kafka.ts';
 import { waitFor } from '../../../support/wait.ts';
 

@@ -10,7 +10,7 @@ import { createMetrics } from '#service/metrics.ts';
 import { readCdcReaderConfig } from '../../../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
 import type { SourceSession } from '../../../../cdc-reader/postgres/source-session.ts';
-import { runFirstStart } from '../../../../cdc-reader/startup/initial-snapshot.ts';
+import { runInitialSnapshot } from '../../../../cdc-reader/startup/initial-snapshot.ts';
 import type { StartContext } from '../../../../cdc-reader/startup/session.ts';
 import { haltIfTablesChanged } from '../../../../cdc-reader/startup/verified-checkpoint.ts';
 import { createScope } from '../../../../cdc-reader/supervise/scope.ts';
@@ -144,7 +144,9 @@ describe('the first start', () => {
       resources: new AsyncDisposableStack(),
       onWaiting: () => undefined,
     };
-    const error = await runFirstStart(context, sourceOf(found)).catch((thrown: Error & { code?: string }) => thrown);
+    const error = await runInitialSnapshot(context, sourceOf(found)).catch(
+      (thrown: Error & { code?: string }) => thrown,
+    );
     const written = kafka.committed.map((records) => {
       const checkpoint = parseCheckpoint(records.find(({ topic }) => topic === config.checkpointTopic)!.value);
       const events = records.filter(({ topic }) => topic === config.ordersTopic);
