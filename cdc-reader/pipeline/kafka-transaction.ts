@@ -79,7 +79,7 @@ export class CheckpointedTransactions {
       await kafka.commit();
       this.#checkpoint = next;
     } catch (error) {
-      // What ended the transaction is the news; where the abort fails too, the next start's fencing aborts it.
+      // The first failure is the one to report; where the abort fails too, the next start's fencing aborts it.
       await kafka.abort().catch((abortError) => logger.debug({ err: abortError }, 'The abort failed as well.'));
       if (error instanceof RecordTooLargeError) throw new EventTooLargeError(error, this.#checkpoint.throughLsn);
       throw error;

@@ -11,7 +11,7 @@ export class SlotBusyError extends Error {
   /** `details`: of the walsender's connection, as far as this role may read it. */
   constructor(slotName: string, activePid: number | undefined, details = '', options?: ErrorOptions) {
     const holder = activePid === undefined ? 'another walsender' : `walsender pid ${activePid}`;
-    super(`slot ${slotName} is in use by ${holder}${details === '' ? '' : ` (${details})`}`, options);
+    super(`Slot ${slotName} is in use by ${holder}${details === '' ? '' : ` (${details})`}`, options);
     this.name = 'SlotBusyError';
     this.activePid = activePid;
   }

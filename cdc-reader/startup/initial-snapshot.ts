@@ -49,7 +49,7 @@ interface Attempt {
 export async function runInitialSnapshot(context: StartContext, source: SourceSession): Promise<void> {
   const { config, scope, logger } = context;
   if (!(await source.tryAdvisoryLock(`tillstream first start of ${config.slotName}`))) {
-    throw new StandbyError('another reader holds the lock of the initial snapshot');
+    throw new StandbyError('Another reader holds the lock of the initial snapshot');
   }
   await using resources = new AsyncDisposableStack();
   const kafka = await scope.open(

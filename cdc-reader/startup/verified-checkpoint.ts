@@ -1,5 +1,5 @@
 // The checkpoint of a start: the newest one, and whether it fits to the server, the slot, the captured tables and the live
-// topic. Guarantees: publishing may go on from what is returned, as far as this moment tells (I11); facts of two moments,
+// topic. Guarantees: publishing may continue from what is returned, by the facts of this moment (I11); facts of two moments,
 // read while another reader was publishing, are read again and halt nobody. Before fencing, a newer checkpoint may be
 // hidden: the response to a commit comes before its control record is in the partition, long before where the broker dies
 // in between. Checking the facts is continuity.ts's, and when is start-up.ts's.

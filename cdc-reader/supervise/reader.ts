@@ -76,7 +76,7 @@ class SupervisedReader implements Reader {
     return { ready, body: { state: state.kind, ...why, ...problems } };
   };
 
-  async close(): Promise<void> {
+  readonly close = async (): Promise<void> => {
     const { logger, closeLimitMs = CLOSE_LIMIT_MS } = this.#options;
     this.#stop.abort();
     const limit = new AbortController();
@@ -85,7 +85,7 @@ class SupervisedReader implements Reader {
       logger.warn({ event: READER_CLOSE_ABANDONED }, 'A connection does not end; the process ends without it.');
     }
     limit.abort();
-  }
+  };
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;

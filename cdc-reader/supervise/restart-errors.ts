@@ -26,7 +26,7 @@ export class PreflightError extends RestartError {
 export class StandbyError extends RestartError {
   readonly code = 'STANDBY';
   constructor(why: string, options?: ErrorOptions) {
-    super(`This reader stands by: ${why}.`, options);
+    super(`${why}; this reader stands by.`, options);
   }
 }
 

@@ -1,4 +1,5 @@
-// How long the reader waits before it restarts: back-off with jitter. Pure: the caller counts attempts and brings the randomness.
+// How long the reader waits before it restarts: back-off with jitter. Pure: the caller counts attempts and passes the
+// randomness.
 const FIRST_DELAY_MS = 100;
 /** Low enough that recovery is seen within seconds of a fault's end (I8), high enough to not load a server at start. */
 const LONGEST_DELAY_MS = 2_000;
