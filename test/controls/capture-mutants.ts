@@ -233,7 +233,7 @@ export const captureMutants: readonly Mutant[] = [
     file: 'cdc-reader/pipeline/order-event.ts',
     find: 'if (byOid !== byName) {',
     replace: 'if (byName === undefined) {',
-    tests: ['test/unit/cdc-reader/pipeline/contract-rows.test.ts'],
+    tests: ['test/unit/cdc-reader/pipeline/order-event-relations.test.ts'],
   },
   {
     name: 'rows-by-oid-only',
@@ -241,7 +241,7 @@ export const captureMutants: readonly Mutant[] = [
     file: 'cdc-reader/pipeline/order-event.ts',
     find: 'if (byOid !== byName) {',
     replace: 'if (byOid === undefined) {',
-    tests: ['test/unit/cdc-reader/pipeline/contract-rows.test.ts'],
+    tests: ['test/unit/cdc-reader/pipeline/order-event-relations.test.ts'],
   },
   {
     name: 'row-types-not-checked',
@@ -249,7 +249,7 @@ export const captureMutants: readonly Mutant[] = [
     file: 'cdc-reader/pipeline/order-event.ts',
     find: 'if (!isReadable(table, column, relation.columns[index]!.typeOid)) {',
     replace: 'if (index > relation.columns.length) {',
-    tests: ['test/unit/cdc-reader/pipeline/contract-rows.test.ts'],
+    tests: ['test/unit/cdc-reader/pipeline/order-event-relations.test.ts'],
   },
   {
     name: 'refused-rows-ignored',

@@ -255,6 +255,8 @@ const withoutSource: Readonly<Record<string, string>> = {
   'test/unit/docs/pages.test.ts': 'of the pages',
   'test/unit/cdc-reader/pipeline/pipeline-refusals.test.ts':
     'of pipeline.ts: what it refuses; the rest is in pipeline.test.ts',
+  'test/unit/cdc-reader/pipeline/order-event-relations.test.ts':
+    'of order-event.ts: which relations hold orders and items',
   'test/unit/cdc-reader/startup/start-checks.test.ts': 'of the start as a whole, with its modules of I/O replaced',
 };
 

@@ -79,16 +79,8 @@ describe('adopting at the reader', { timeout: 300_000 }, () => {
   it('goes on with --force although nothing is seen to be wrong', async () => {
     const sink = await applySome();
     const forced = await stage.run('adopt', ['reader', '--yes', '--force']);
-<<<<<<< HEAD:test/integration/tools/adopt.test.ts
-    expect(forced.stdout).toContain('because of --force');
-    await stage.startStreaming();
-||||||| 577ada9:test/integration/adopt.test.ts
-    expect(forced.stdout).toContain('because of --force');
-    await stage.startReader();
-=======
     expect(forced.stdout).toContain('--force continues anyway');
-    await stage.startReader();
->>>>>>> tools14:test/integration/adopt.test.ts
+    await stage.startStreaming();
     await stage.load.backlog({ first: 40, count: 10 });
     await stage.requireWhole();
     expect(sink.exitCode).toBeUndefined();

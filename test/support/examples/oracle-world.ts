@@ -9,6 +9,7 @@ import type { CartFacts, Facts, OrderFact } from '../oracle/facts.ts';
 import type { CartHistory } from '../oracle/judge-carts.ts';
 import { judge } from '../oracle/oracle.ts';
 import type { PartitionLog, RawRecord } from '../oracle/read-topic.ts';
+import { createEvent } from './order-placed-events.ts';
 
 export type Mutable<T> = T extends bigint | string | number | boolean | Buffer | null | undefined | ReadonlySet<string>
   ? T
@@ -63,8 +64,7 @@ export function encode(index: number, change: Partial<OrderPlaced> = {}): Buffer
   const { commitLsn, ordinal } = places[index]!;
   const committedAt = 1_700_000_000_000_000n;
   return encodeOrderPlaced({
-    generation: 1,
-    timeline: 1,
+    ...createEvent(),
     ...fact,
     ordinal,
     committedAt,

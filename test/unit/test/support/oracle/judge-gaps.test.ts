@@ -21,6 +21,7 @@ import {
   uuid,
   type World,
 } from '../../../../support/examples/oracle-world.ts';
+import { createEvent } from '../../../../support/examples/order-placed-events.ts';
 import { judge } from '../../../../support/oracle/oracle.ts';
 import type { PartitionLog } from '../../../../support/oracle/read-topic.ts';
 import { assertClean, formatVerdict, type InvariantId } from '../../../../support/oracle/verdict.ts';
@@ -75,7 +76,7 @@ describe('the oracle excuses orders of an accepted gap, which come by a replay f
       facts.orders.push({ ...order(5, alice, '703', items), items, committedAt: 1_700_000_011_000_000n });
       const { xid: _, ...fact } = facts.orders[4]!;
       const at = { commitLsn: toLsn(0x1_0000_0320n), ordinal: 0 };
-      const event = { generation: 1, timeline: 1, ...fact, ...at, committedAt: 1_700_000_011_000_000n };
+      const event = { ...createEvent(), ...fact, ...at, committedAt: 1_700_000_011_000_000n };
       facts.live[0]!.records.push(record(0, 3n, alice, encodeOrderPlaced(event)));
       facts.carts.ledger.push({ orderId: uuid(5), userId: alice, source: 'cart', timeline: 1, ...at });
       facts.carts.offsets[0] = { partition: 0, nextOffset: 4n, last: { timeline: 1, ...at } };
