@@ -20,7 +20,7 @@ export interface CatalogueRow {
 }
 
 /** An entry of pg_publication_rel or pg_publication_namespace; `of` is the table or schema that it publishes. */
-export interface PublicationMember {
+interface PublicationMember {
   readonly oid: number;
   readonly xmin: string;
   readonly of: number;

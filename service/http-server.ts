@@ -17,8 +17,8 @@ import { addOpenApi, addOperationsRoutes, type Readiness, type ZodFastifyInstanc
 
 export type { Readiness, ZodFastifyInstance };
 
-export const SERVICE_LISTENING = 'service.listening';
-export const REQUEST_FAILED = 'http.request-failed';
+const SERVICE_LISTENING = 'service.listening';
+const REQUEST_FAILED = 'http.request-failed';
 
 /** 500 items of the longest ids are some 120 kB. */
 const BODY_LIMIT_BYTES = 1024 * 1024;

@@ -101,7 +101,7 @@ const WAIT_MS = 1;
  * Fewer, larger reads from a busy socket: waits 1 ms between reads while the stream is busy. The walsender flushes every
  * message by itself, so a reader that keeps up would see reads of some 300 bytes, each with the full price of a system
  * call, a buffer and an event. A quiet stream is never delayed. Only timing changes, never the bytes. It uses the two points where a Node stream decides
- * about reading on: what `push` returns (false: stop reading), and `_read` (start again). The socket stays flowing.
+ * about reading on: what `push` returns (false: stop reading), and `_read` (read on). The socket stays flowing.
  */
 export function coalesceReads(socket: Socket, nowMs: () => number = () => performance.now()): void {
   const push = socket.push.bind(socket);

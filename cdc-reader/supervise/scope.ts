@@ -1,5 +1,5 @@
 // The scope of one start: the first failure of any of its parts ends all of them, and the next start reads from the
-// checkpoint what happened. Guarantees: the first failure counts, and rejects what waits through `race` at once; nothing
+// checkpoint what happened. Guarantees: the first failure counts, and rejects every pending `race` at once; nothing
 // that was opened is left open.
 export interface Scope {
   /** Ends this start; later calls change nothing. */

@@ -35,7 +35,7 @@ export interface TablesOptions extends ServerOptions {
 }
 
 /** The live slot does not stream what commits from now on, so orders between snapshot and stream would be missed. */
-export class LiveSlotGoneError extends Error {
+class LiveSlotGoneError extends Error {
   readonly code = 'LIVE_SLOT_GONE';
 
   constructor(slotName: string, reason: string) {

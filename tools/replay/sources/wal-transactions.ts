@@ -32,7 +32,7 @@ export interface WalBatch {
 }
 
 /** The window has moved past the range, or never covered it. */
-export class WalRangeGoneError extends Error {
+class WalRangeGoneError extends Error {
   readonly code = 'WAL_RANGE_GONE';
 }
 
