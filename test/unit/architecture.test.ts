@@ -253,6 +253,7 @@ const withoutSource: Readonly<Record<string, string>> = {
   'test/unit/docs/configuration.test.ts': 'of a page',
   'test/unit/docs/operations.test.ts': 'of a page',
   'test/unit/docs/pages.test.ts': 'of the pages',
+  'test/unit/docs/words.test.ts': 'of all comments, messages and pages',
   'test/unit/cdc-reader/pipeline/pipeline-refusals.test.ts':
     'of pipeline.ts: what it refuses; the rest is in pipeline.test.ts',
   'test/unit/cdc-reader/pipeline/order-event-relations.test.ts':
