@@ -1,6 +1,5 @@
-// Every reason for which the reader halts over continuity (I11). Each carries a literal code, both positions where there
-// are two, and the remedy. A transaction that can't be published has its own in pipeline/unpublishable-errors.ts; what
-// ends one start only is in supervise/restart-errors.ts.
+// Every reason for which the reader halts over continuity (I11). Each carries a literal code, both positions where there are
+// two, and the remedy. Transactions that can't be published: pipeline/unpublishable-errors.ts; starts: supervise/restart-errors.ts.
 import type { CaptureDifference } from '#schemas/capture-fingerprint.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import { HaltError } from '#service/halt.ts';
@@ -11,10 +10,11 @@ const ADOPT =
   'prints the replay command that closes the gap; then start the reader again.';
 
 /** The remedy where the captured tables changed. The order matters: adopt refuses while orders are left. */
-const PUT_TABLES_BACK =
-  'Put the captured tables back under their names, and copy into them what was inserted into the others, orders and items, ' +
-  'in a session with `SET session_replication_role = replica` (the triggers refuse it otherwise). Then run ' +
-  '`npm run adopt -- reader`, restart the reader, and run `npm run replay -- --source tables` and `npm run audit`.';
+const UNDO_CHANGE =
+  'Undo it, unless it is undone by now: put the captured tables back under their names, give a column its name and type back, ' +
+  'drop a rule on INSERT or a child, SET LOGGED. Copy into them what was inserted into other tables, orders and items, in a ' +
+  'session with `SET session_replication_role = replica`. Then run `npm run adopt -- reader` (with --force if it finds nothing ' +
+  'wrong any more), restart the reader, and run `npm run replay -- --source tables` and `npm run audit`.';
 
 /** Nothing of the old slot and topic compares with the new source: the initial snapshot publishes all, the ledger skips. */
 const NEW_NAMES =
@@ -34,7 +34,7 @@ export class RowRefusedError extends HaltError {
   readonly code = 'TABLES_CHANGED';
   constructor(what: string, commitLsn: Lsn) {
     super(
-      `The transaction at ${formatLsn(commitLsn)} inserted ${what}: a captured table was renamed, replaced, moved or altered, and rows inserted around that may be missing from the stream. Nothing was published since the last check of the tables. ${PUT_TABLES_BACK}`,
+      `The transaction at ${formatLsn(commitLsn)} inserted ${what}: a captured table was renamed, replaced, moved or altered, and rows inserted around that may be missing from the stream. Nothing was published since the last check of the tables. ${UNDO_CHANGE}`,
       { ...lsns({ commitLsn }), row: what },
     );
   }
@@ -159,7 +159,7 @@ export class TablesChangedError extends HaltError {
       ? ' A GRANT of what was granted already, or an owner or privilege that was changed and changed back, leaves the same trace: if that was all, nothing has to be put back or copied.'
       : '';
     super(
-      `The captured tables are not what they were at the last check (${formatDifferences(differences)}): they were renamed, replaced, moved or altered, and orders inserted meanwhile may be missing from the stream.${where}${harmless} Everything before ${formatLsn(throughLsn)} was published; the server is at ${formatLsn(flushLsn)}. ${PUT_TABLES_BACK}`,
+      `The captured tables are not what they were at the last check (${formatDifferences(differences)}): they were renamed, replaced, moved or altered, and orders inserted meanwhile may be missing from the stream.${where}${harmless} Everything before ${formatLsn(throughLsn)} was published; the server is at ${formatLsn(flushLsn)}. ${UNDO_CHANGE}`,
       { ...lsns({ throughLsn, flushLsn }), ...differenceDetails(differences) },
     );
   }

@@ -9,7 +9,7 @@ import { RowRefusedError, StreamOrderError } from '../errors.ts';
 import type { PgoutputMessage } from '../postgres/pgoutput.ts';
 import {
   buildOrderPlaced,
-  type CapturedOids,
+  type CapturedTables,
   classifyRelation,
   type RelationRole,
   readItem,
@@ -60,7 +60,7 @@ interface OpenTransaction {
 export function createTransactionAssembler(options: {
   spillBytes: number;
   spillDirectory: string;
-  captured: CapturedOids;
+  captured: CapturedTables;
   onIgnored: (reason: IgnoredReason) => void;
 }): TransactionAssembler {
   const relations = new Map<number, RelationRole>();

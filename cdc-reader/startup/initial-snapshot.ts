@@ -30,6 +30,7 @@ import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafk
 import { readPublishedOrders } from './live-topic.ts';
 import type { StartContext } from './session.ts';
 import { snapshotRecords } from './snapshot-event.ts';
+import { requireUsableCapture } from './usable-capture.ts';
 import { explainMissingCheckpoint, findCheckpoint } from './verified-checkpoint.ts';
 
 /** Orders read from the snapshot, and published in one Kafka transaction, at a time. */
@@ -74,6 +75,7 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
 
   const earlier = fenced.checkpoint;
   const { fingerprint } = await source.readCapture(config.publicationName);
+  await requireUsableCapture(config, source, fingerprint);
   // Orders of the tables that an earlier attempt published from are only in those.
   if (earlier !== null && earlier.lastPublished !== null) {
     await requireSameTables(config, source, earlier.capture, fingerprint);

@@ -23,6 +23,7 @@ import { CheckpointUndecidedError, FirstStartUnfinishedError, OvertakenError } f
 import { checkContinuity } from './continuity.ts';
 import { type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
 import { readPartitionTails } from './live-topic.ts';
+import { requireUsableCapture } from './usable-capture.ts';
 
 /** A halt, not a plain error: continuing without the checkpoint would publish again what is published. */
 function parseRecord(record: Buffer): Checkpoint {
@@ -115,6 +116,8 @@ async function checkAgainstSource(
 ): Promise<ReturnType<typeof checkContinuity>> {
   const slot = await source.readSlot(config.slotName);
   const { fingerprint } = await source.readCapture(config.publicationName);
+  // Version 1 did not record the tables: what is found takes its place.
+  if ('version1' in checkpoint.capture) await requireUsableCapture(config, source, fingerprint);
   const names = await source.readTableNames(recordedOids(checkpoint.capture).map(({ oid }) => oid));
   const witness = findWitness(checkpoint);
   const { flushLsn } = await source.readCurrentWal();

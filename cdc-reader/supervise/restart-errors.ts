@@ -51,6 +51,15 @@ export class FirstStartUnfinishedError extends RestartError {
   }
 }
 
+/** Publication or tables changed while they were read for the first time; the next start reads them again. */
+export class CaptureUnsteadyError extends Error {
+  readonly code = 'CAPTURE_UNSTEADY';
+  constructor() {
+    super('The publication or the captured tables changed while they were read; the reader reads them again.');
+    this.name = 'CaptureUnsteadyError';
+  }
+}
+
 /** The server ends ordinary sessions: it is being shut down, or someone ended this one. */
 export class SourceSessionEndedError extends RestartError {
   readonly code = 'SOURCE_SESSION_ENDED';

@@ -11,7 +11,7 @@ import type { Database } from '#service/database.ts';
 import { ConfigurationError } from '#service/environment.ts';
 import { findVisibilityProblems } from '../../cdc-reader/postgres/capture.ts';
 import type { SourceSession } from '../../cdc-reader/postgres/source-session.ts';
-import { findCapturedOids, inspectOldTables, NO_OLD_TABLES, type OldTablesReport } from '../captured/old-tables.ts';
+import { findCapturedTables, inspectOldTables, NO_OLD_TABLES, type OldTablesReport } from '../captured/old-tables.ts';
 import { readHeldOrders } from '../sql/order-tables.ts';
 
 /** @throws ConfigurationError if this role may not see every row, or a table is missing */
@@ -42,7 +42,7 @@ export async function inspectTables(
 ): Promise<OldTablesReport> {
   const differences = recorded === null ? [] : compareCapture(recorded, found).differences;
   if (recorded === null || differences.length === 0) return NO_OLD_TABLES;
-  const names = await source.readTableNames(findCapturedOids(recorded, found).map(({ oid }) => oid));
+  const names = await source.readTableNames(findCapturedTables(recorded, found).map(({ oid }) => oid));
   const report = await inspectOldTables(recorded, found, names, { orders: () => orders, carts: () => carts });
   return {
     ...report,

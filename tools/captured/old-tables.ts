@@ -84,7 +84,7 @@ export async function inspectOldTables(
 }
 
 /** The captured oids; a version 1 checkpoint recorded only those of the publication's members. */
-export function findCapturedOids(
+export function findCapturedTables(
   recorded: RecordedCapture,
   found: CaptureFingerprint,
 ): readonly { readonly table: ContractTable; readonly oid: number }[] {
@@ -100,7 +100,7 @@ export function findOldTables(
   found: CaptureFingerprint,
   names: ReadonlyMap<number, TableName>,
 ): OldTable[] {
-  return findCapturedOids(recorded, found)
+  return findCapturedTables(recorded, found)
     .filter(({ table, oid }) => found.tables[table]?.oid !== oid)
     .map(({ table, oid }) => ({ table, oid, now: names.get(oid) ?? null }));
 }

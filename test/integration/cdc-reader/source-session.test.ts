@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { compareCapture, formatVersion1, requireOids } from '#schemas/capture-fingerprint.ts';
+import { compareCapture, formatVersion1, requireCaptured } from '#schemas/capture-fingerprint.ts';
 import { findVisibilityProblems } from '../../../cdc-reader/postgres/capture.ts';
 import { decodeTuple } from '../../../cdc-reader/postgres/pgoutput.ts';
 import { createSlot, dropSlot } from '../../../cdc-reader/postgres/slot.ts';
@@ -370,7 +370,7 @@ describe('the session', () => {
   it('tells who the tables are while others have them locked', async () => {
     await client.query('BEGIN; LOCK TABLE orders, order_items IN ACCESS EXCLUSIVE MODE');
     const { fingerprint } = await session.readCapture(publicationName);
-    expect(requireOids(fingerprint)).toEqual({ orders: expect.any(Number), order_items: expect.any(Number) });
+    expect(requireCaptured(fingerprint)).toEqual({ orders: expect.any(Number), order_items: expect.any(Number) });
     await client.query('COMMIT');
   });
 

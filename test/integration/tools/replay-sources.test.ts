@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createKafkaLog, type KafkaLog } from '#kafka/reading/log.ts';
-import { requireOids } from '#schemas/capture-fingerprint.ts';
+import { requireCaptured } from '#schemas/capture-fingerprint.ts';
 import type { LsnRange } from '#schemas/checkpoint.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { formatLsn, LSN_ZERO, type Lsn, parseLsn, toLsn } from '#schemas/lsn.ts';
@@ -60,7 +60,7 @@ beforeAll(async () => {
   const { fingerprint } = await session.readCapture(env.PUBLICATION_NAME);
   await session.close();
   walOptions = {
-    captured: requireOids(fingerprint),
+    captured: requireCaptured(fingerprint),
     databaseUrl: env.ORDER_DATABASE_URL,
     applicationName: 'replay-sources-test',
     publicationName: env.PUBLICATION_NAME,
@@ -345,7 +345,7 @@ describe('the WAL as a source', () => {
   });
 
   it('stops by name at a row of a table that was not the captured one, and skips none', async () => {
-    const others = { orders: 1, order_items: 2 };
+    const others = { orders: { oid: 1, columns: [] }, order_items: { oid: 2, columns: [] } };
     await expect(readChunks(walSource(whole, { captured: others }))).rejects.toMatchObject({ code: 'TABLES_CHANGED' });
     expect(await temporarySlots()).toEqual([]);
   });
@@ -374,6 +374,7 @@ describe('the tables as a source', () => {
         slotName: env.SLOT_NAME,
         logger,
         checkpoint,
+        filter: { users: [], orderIds: [] },
         awaitApplied: async () => undefined,
         ...change,
       });

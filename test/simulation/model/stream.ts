@@ -197,7 +197,7 @@ export function openSession(postgres: ModelPostgres, process: Process, onEnd: (e
         const there = new Set(postgres.wal.flatMap(({ orders }) => orders.map(({ orderId }) => orderId)));
         return new Set(ids.filter((id) => there.has(id)));
       }),
-    preflightFacts: async () => ({}),
+    preflightFacts: async () => ({ capture: visibleCapture(postgres.capture) }),
     tryAdvisoryLock: () =>
       read('tries the lock of the first start', () => {
         postgres.lockHolder ??= connection;

@@ -84,7 +84,7 @@ async function publishAll(
         const found = await readProgress(log, config.replayTopic, plan.runId, 'fenced');
         return await publishRun(producer, plan, found, {
           replayTopic: config.replayTopic,
-          openPass: (pass) => openSource(connections, state, pass, plan),
+          openPass: (pass) => openSource(connections, state, pass, { ...plan, print: operator.print }),
           planSecondPass: (progress) => planSecondPass(connections, progress, { operator, signal }),
           onPublished(progress) {
             const now = countPublished(progress);

@@ -50,7 +50,7 @@ async function planAndShow(
     shown += 1;
     operator.print(renderPreview(order));
   };
-  const listener = { onProgress, onPreview: request.dryRun ? onPreview : undefined };
+  const listener = { onProgress, print: operator.print, onPreview: request.dryRun ? onPreview : undefined };
   const plan = await makePlan(connections, state, request, { runId: randomUUID(), signal, ...listener });
   operator.print(renderPlan(plan));
   if (plan.survey.orders === 0) operator.print(['There is nothing to replay.']);

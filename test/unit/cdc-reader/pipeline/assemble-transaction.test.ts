@@ -9,7 +9,7 @@ import {
   createTransactionAssembler,
 } from '../../../../cdc-reader/pipeline/assemble-transaction.ts';
 import type { PgoutputMessage } from '../../../../cdc-reader/postgres/pgoutput.ts';
-import { exampleOids } from '../../../support/examples/capture.ts';
+import { exampleCaptured, exampleOids } from '../../../support/examples/capture.ts';
 import {
   itemsRelation,
   itemTuple,
@@ -44,7 +44,7 @@ describe('assembling a transaction', () => {
     const assembler = createTransactionAssembler({
       spillBytes,
       spillDirectory,
-      captured: exampleOids,
+      captured: exampleCaptured,
       onIgnored: (reason) => ignored.push(reason),
     });
     const transactions = [ordersRelation, itemsRelation, ...messages].flatMap((message) => {
@@ -144,14 +144,14 @@ describe('assembling a transaction', () => {
   it('reads rows by the shape that their table had when they were written', () => {
     const wider: PgoutputMessage = {
       ...ordersRelation,
-      columns: [...ordersRelation.columns, { name: 'note', typeOid: 25, isKey: false }].toReversed(),
+      columns: [{ name: 'note', typeOid: 25, isKey: false }, ...ordersRelation.columns],
     };
     const values = [uuid(2), 'user-2', 'placed', 'cart', 'USD', '7', '2026-11-20 10:00:00+00'];
-    const widerRow = [...ordersRelation.columns.map((_, index) => values[index] ?? null), 'hello'];
+    const widerRow = ['hello', ...ordersRelation.columns.map((_, index) => values[index] ?? null)];
     const widerOrder: PgoutputMessage = {
       kind: 'insert',
       relationOid: exampleOids.orders,
-      tuple: tupleOf(widerRow.toReversed()),
+      tuple: tupleOf(widerRow),
     };
     for (const spillBytes of [1_000_000, 0]) {
       const [transaction] = assemble([begin, order(1), item(1, 1), wider, widerOrder, item(2, 1), commit], spillBytes);

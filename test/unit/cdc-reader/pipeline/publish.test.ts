@@ -16,7 +16,7 @@ import {
 import type { CaptureCheck } from '../../../../cdc-reader/pipeline/capture-check.ts';
 import { prepareTransaction } from '../../../../cdc-reader/pipeline/intake.ts';
 import { Publisher } from '../../../../cdc-reader/pipeline/publish.ts';
-import { exampleCapture, exampleOids } from '../../../support/examples/capture.ts';
+import { exampleCapture, exampleCaptured, exampleOids } from '../../../support/examples/capture.ts';
 import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
 import {
   itemsRelation,
@@ -39,7 +39,7 @@ function transactionOf(count: number): CommittedTransaction {
   const assembler = createTransactionAssembler({
     spillBytes: 1e9,
     spillDirectory: '/tmp',
-    captured: exampleOids,
+    captured: exampleCaptured,
     onIgnored: () => {},
   });
   assembler.accept(ordersRelation);

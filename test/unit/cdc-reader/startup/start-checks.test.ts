@@ -17,6 +17,7 @@ import { createScope } from '../../../../cdc-reader/supervise/scope.ts';
 import { exampleCapture, exampleTable, visibleCapture } from '../../../support/examples/capture.ts';
 import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
 import { uuid } from '../../../support/examples/pgoutput-messages.ts';
+import { goodFacts } from '../../../support/examples/preflight-facts.ts';
 import { createRecordingKafka } from '../../../support/kafka/recording-kafka.ts';
 
 const io = vi.hoisted(() => ({
@@ -95,11 +96,16 @@ function standInForKafka(checkpoint: Checkpoint | null) {
 }
 
 function sourceOf(found: () => CaptureFingerprint, slot: { active: boolean } | null = null) {
+  let latest = exampleCapture();
   return {
     roleName: 'reader',
     tryAdvisoryLock: async () => true,
     readSlot: async () => slot,
-    readCapture: async () => visibleCapture(found()),
+    readCapture: async () => {
+      latest = found();
+      return visibleCapture(latest);
+    },
+    preflightFacts: async () => ({ ...goodFacts, capture: visibleCapture(latest) }),
     readTableNames: async () => new Map([[16384, { schema: 'public', name: 'orders_old', kind: 'r' }]]),
     readCurrentWal: async () => ({ flushLsn: toLsn(0x200n), timeline: 1, inRecovery: false }),
   } as unknown as SourceSession;
