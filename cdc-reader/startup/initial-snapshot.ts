@@ -74,6 +74,7 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
   if (fenced.kind === 'finished') return;
 
   const earlier = fenced.checkpoint;
+  await failpoint('reader.before-intent');
   const { fingerprint } = await source.readCapture(config.publicationName);
   await requireUsableCapture(config, source, fingerprint);
   // Orders of the tables that an earlier attempt published from are only in those.

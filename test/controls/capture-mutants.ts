@@ -228,6 +228,23 @@ export const captureMutants: readonly Mutant[] = [
     tests: ['test/unit/schemas/checkpoint.test.ts'],
   },
   {
+    name: 'baseline-not-checked',
+    breaks: 'I1: publication or tables that can not feed the reader become what later checks compare with',
+    file: 'cdc-reader/startup/initial-snapshot.ts',
+    find: '  await requireUsableCapture(config, source, fingerprint);\n',
+    replace: '',
+    tests: ['test/fault/tables/published.test.ts'],
+    testName: 'after the preflight',
+  },
+  {
+    name: 'swapped-columns-not-refused',
+    breaks: 'I2: two columns whose names were swapped are published with each other’s values',
+    file: 'cdc-reader/pipeline/order-event.ts',
+    find: 'if (found.join() !== recorded.join()) {',
+    replace: 'if (found.length !== recorded.length) {',
+    tests: ['test/unit/cdc-reader/pipeline/order-event-relations.test.ts'],
+  },
+  {
     name: 'rows-by-name-only',
     breaks: 'I1: a row of another table under the name is published',
     file: 'cdc-reader/pipeline/order-event.ts',

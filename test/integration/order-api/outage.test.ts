@@ -283,7 +283,7 @@ describe('the start of order-api', () => {
     await withServer(postgres.url(database), (client) => client.query('CREATE TABLE order_items (mine int)'));
     const api = await start();
     expect(await api.exited).toMatchObject({ code: 1 });
-    expect(JSON.stringify(api.logs)).toContain('migration 0001_orders.sql failed');
+    expect(JSON.stringify(api.logs)).toContain('Migration 0001_orders.sql failed');
     const { rows } = await withServer(postgres.url(database), (client) =>
       client.query(`SELECT to_regclass('public.orders') AS orders`),
     );
