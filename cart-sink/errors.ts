@@ -126,14 +126,14 @@ export class PositionWentBackError extends HaltError {
   }
 }
 
-/** The live topic was started anew, and no operator has announced it to the sink. */
+/** The live topic was started from empty again, and no operator has announced it to the sink. */
 export class GenerationChangedError extends HaltError {
   readonly code = 'GENERATION_CHANGED';
 
   constructor(batch: Place, { applied, found }: { applied: number; found: number }) {
     super(
       `${at(batch)} continues with events of generation ${found}, but the sink has applied generation ${applied}: the live ` +
-        `topic was started anew, and orders may be missing in between. Find out who did it. Then ${ADOPT}`,
+        `topic was started from empty again, and orders may be missing in between. Find out who did it. Then ${ADOPT}`,
       details(batch, { appliedGeneration: applied, foundGeneration: found }),
     );
   }

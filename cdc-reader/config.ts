@@ -1,5 +1,4 @@
 // The reader's configuration: every variable with its default and bounds, read once into one frozen object.
-
 import { tmpdir } from 'node:os';
 import { checkpointTopicName } from '#schemas/resource-names.ts';
 import {

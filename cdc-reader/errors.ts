@@ -1,25 +1,25 @@
-// Every reason for which the reader stops on purpose (I11; publish, count, or halt). Each carries a literal code, both
-// positions where there are two, and what repairs it. A transaction that can't be
-// published has its own in unpublishable-errors.ts; what ends one start only is in restart-errors.ts.
+// Every reason for which the reader halts over continuity (I11). Each carries a literal code, both positions where there are
+// two, and the remedy. Transactions that can't be published: pipeline/unpublishable-errors.ts; starts: supervise/restart-errors.ts.
 import type { CaptureDifference } from '#schemas/capture-fingerprint.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import { HaltError } from '#service/halt.ts';
 
-/** What repairs a proven or possible gap that a start of the reader sees. */
+/** The remedy for a proven or possible gap that a start of the reader finds. */
 const ADOPT =
-  'If the gap is accepted: run `npm run adopt -- reader`, which shows both positions, makes a new slot and checkpoint and ' +
+  'If the gap is accepted: run `npm run adopt -- reader`, which shows both positions, creates a new slot and checkpoint and ' +
   'prints the replay command that closes the gap; then start the reader again.';
 
-/** What repairs a halt over the identity of the captured tables. The order matters: adopt refuses while orders are left. */
-const PUT_TABLES_BACK =
-  'Put the captured tables back under their names, and copy into them what was inserted into the others, orders and items, ' +
-  'in a session with `SET session_replication_role = replica`, since the triggers refuse it otherwise. Then run ' +
-  '`npm run adopt -- reader`, restart the reader, and run `npm run replay -- --source tables` and `npm run audit`.';
+/** The remedy where the captured tables changed. The order matters: adopt refuses while orders are left. */
+const UNDO_CHANGE =
+  'Undo it, unless it is undone by now: put the captured tables back under their names, give a column its name and type back, ' +
+  'drop a rule on INSERT or a child, SET LOGGED. Copy into them what was inserted into other tables, orders and items, in a ' +
+  'session with `SET session_replication_role = replica`. Then run `npm run adopt -- reader` (with --force if it finds nothing ' +
+  'wrong any more), restart the reader, and run `npm run replay -- --source tables` and `npm run audit`.';
 
-/** Nothing of the old slot and topic compares with the new source: the first start publishes all, the ledger skips. */
+/** Nothing of the old slot and topic compares with the new source: the initial snapshot publishes all, the ledger skips. */
 const NEW_NAMES =
   'let the sinks drain the present topic, then set ORDERS_TOPIC to a new name for reader and sinks and SLOT_NAME for the ' +
-  'reader, and start them; the first start publishes every order, and the ledger skips what was applied.';
+  'reader, and start them; the initial snapshot publishes every order, and the ledger skips what was applied.';
 
 function positions(found: Record<string, string | number | bigint>): Record<string, string> {
   return Object.fromEntries(Object.entries(found).map(([name, value]) => [name, String(value)]));
@@ -29,12 +29,12 @@ function lsns(found: Record<string, Lsn>): Record<string, string> {
   return Object.fromEntries(Object.entries(found).map(([name, value]) => [name, formatLsn(value)]));
 }
 
-/** A row that is not of the captured table that it looks like. Nothing that came since the last check is published. */
+/** A row that is not of the captured table that it seems to be of. Nothing received since the last check is published. */
 export class RowRefusedError extends HaltError {
   readonly code = 'TABLES_CHANGED';
   constructor(what: string, commitLsn: Lsn) {
     super(
-      `The transaction at ${formatLsn(commitLsn)} inserted ${what}: a captured table was renamed, replaced, moved or altered, and rows inserted around that may be missing from the stream. Nothing was published since the last check of the tables. ${PUT_TABLES_BACK}`,
+      `The transaction at ${formatLsn(commitLsn)} inserted ${what}: a captured table was renamed, replaced, moved or altered, and rows inserted around that may be missing from the stream. Nothing was published since the last check of the tables. ${UNDO_CHANGE}`,
       { ...lsns({ commitLsn }), row: what },
     );
   }
@@ -44,7 +44,7 @@ export class StreamOrderError extends HaltError {
   readonly code = 'STREAM_OUT_OF_ORDER';
   constructor(what: string) {
     super(
-      `Postgres's stream is not what its protocol promises: ${what}. Please report it with the server's version; nothing was published past it.`,
+      `The replication stream violates its protocol: ${what}. Nothing was published past it. Please report it with the server's version.`,
     );
   }
 }
@@ -53,7 +53,7 @@ export class CheckpointUnreadableError extends HaltError {
   readonly code = 'CHECKPOINT_UNREADABLE';
   constructor(cause: unknown) {
     super(
-      `The newest record of the checkpoint topic can't be read (${cause instanceof Error ? cause.message : 'unknown'}). If a newer reader wrote it, run the newer reader: nothing is wrong. If something else wrote it: ${ADOPT}`,
+      `The newest record of the checkpoint topic can't be read (${cause instanceof Error ? cause.message : 'unknown'}). If a newer reader wrote it, run the newer reader. If something else wrote it: ${ADOPT}`,
       {},
       { cause },
     );
@@ -68,8 +68,10 @@ export class CheckpointMissingError extends HaltError {
     liveOffsets: bigint,
   ) {
     const confirmedFlushLsn = slot === null ? 'no slot' : formatLsn(slot.confirmedFlushLsn ?? LSN_ZERO);
+    const found =
+      slot === null ? 'No slot exists' : `Slot ${config.slotName} exists (confirmed_flush_lsn ${confirmedFlushLsn})`;
     super(
-      `There is no checkpoint of ${config.slotName} in ${config.checkpointTopic}, although the slot stands at ${confirmedFlushLsn} and the live topic's ends add up to ${liveOffsets}: what was published can't be known. Check KAFKA_BROKERS, CHECKPOINT_TOPIC, SLOT_NAME and ORDERS_TOPIC. ${ADOPT}`,
+      `${found} and the live topic holds ${liveOffsets} records, but there is no checkpoint of ${config.slotName} in ${config.checkpointTopic}: what was published is unknown. Check KAFKA_BROKERS, CHECKPOINT_TOPIC, SLOT_NAME and ORDERS_TOPIC. ${ADOPT}`,
       { confirmedFlushLsn, liveOffsets: String(liveOffsets), checkpoint: 'none' },
     );
   }
@@ -77,12 +79,9 @@ export class CheckpointMissingError extends HaltError {
 
 export class SystemChangedError extends HaltError {
   readonly code = 'SOURCE_CHANGED';
-  constructor(
-    found: { systemIdentifier: string; database: string },
-    expected: { systemIdentifier: string; database: string },
-  ) {
+  constructor(found: Record<'systemIdentifier' | 'database', string>, expected: typeof found) {
     super(
-      `ORDER_DATABASE_URL leads to database ${found.database} of cluster ${found.systemIdentifier}, the checkpoint is of ${expected.database} of ${expected.systemIdentifier}; positions of two clusters can't be compared. Correct ORDER_DATABASE_URL or KAFKA_BROKERS, or, for a cluster that replaces the old one: ${NEW_NAMES}`,
+      `ORDER_DATABASE_URL leads to database ${found.database} of cluster ${found.systemIdentifier}, but the checkpoint belongs to database ${expected.database} of cluster ${expected.systemIdentifier}; LSNs of two clusters can't be compared. Correct ORDER_DATABASE_URL or KAFKA_BROKERS, or, for a cluster that replaces the old one: ${NEW_NAMES}`,
       {
         found: `${found.systemIdentifier}/${found.database}`,
         expected: `${expected.systemIdentifier}/${expected.database}`,
@@ -101,12 +100,19 @@ export class SlotDroppedError extends HaltError {
   }
 }
 
+/** By `invalidation_reason` of pg_replication_slots; any other means that the WAL was removed. */
+const INVALIDATION_REMEDIES: Readonly<Record<string, string>> = {
+  idle_timeout: 'Raise idle_replication_slot_timeout, or it will happen again.',
+  wal_level_insufficient: 'Set wal_level = logical.',
+};
+const WAL_REMOVED_REMEDY = 'Raise max_slot_wal_keep_size, or it will happen again.';
+
 export class SlotInvalidatedError extends HaltError {
   readonly code = 'SLOT_LOST';
-  /** `what`: acknowledged, as long as the checkpoint is not read; it may be further. */
+  /** `what`: acknowledged, before the checkpoint is read; more may be published. */
   constructor(slotName: string, what: 'published' | 'acknowledged', throughLsn: Lsn, flushLsn: Lsn, reason: string) {
     super(
-      `Postgres has invalidated the slot ${slotName} (${reason}; see max_slot_wal_keep_size). Everything before ${formatLsn(throughLsn)} was ${what}; the server is at ${formatLsn(flushLsn)}, and of the WAL in between the slot's part is gone. ${ADOPT}`,
+      `Slot ${slotName} was invalidated: WAL between ${formatLsn(throughLsn)} (everything before was ${what}) and ${formatLsn(flushLsn)} was removed (reason: ${reason}); orders committed there may be unpublished. ${INVALIDATION_REMEDIES[reason] ?? WAL_REMOVED_REMEDY} ${ADOPT}`,
       { ...lsns({ throughLsn, flushLsn }), reason },
     );
   }
@@ -116,7 +122,7 @@ export class SlotAheadError extends HaltError {
   readonly code = 'SLOT_AHEAD';
   constructor(slotName: string, confirmedFlushLsn: Lsn, throughLsn: Lsn) {
     super(
-      `The slot ${slotName} is confirmed up to ${formatLsn(confirmedFlushLsn)}, published is only what lies before ${formatLsn(throughLsn)}: it was recreated, or advanced by another client, and the transactions in between are lost to it. ${ADOPT}`,
+      `confirmed_flush_lsn ${formatLsn(confirmedFlushLsn)} of slot ${slotName} is ahead of the checkpoint ${formatLsn(throughLsn)}: orders committed between them were never published and won't be sent again. The slot was recreated, or advanced by another client. ${ADOPT}`,
       lsns({ confirmedFlushLsn, throughLsn }),
     );
   }
@@ -132,12 +138,12 @@ export class SlotForeignError extends HaltError {
   }
 }
 
-export class PublicationChangedError extends HaltError {
+class PublicationChangedError extends HaltError {
   readonly code = 'PUBLICATION_CHANGED';
   constructor(publicationName: string, differences: readonly CaptureDifference[], throughLsn: Lsn, flushLsn: Lsn) {
     const isGone = differences.some(({ found }) => found === 'none');
     super(
-      `The publication ${publicationName} was ${isGone ? 'dropped' : 'altered or recreated'} since the last check (${formatDifferences(differences)}): rows written meanwhile may be missing from the stream. Everything before ${formatLsn(throughLsn)} was published; the server is at ${formatLsn(flushLsn)}. ${ADOPT}`,
+      `The publication ${publicationName} was ${isGone ? 'dropped' : 'altered or recreated'} since the last check (${formatDifferences(differences)}): rows inserted meanwhile may be missing from the stream. Everything before ${formatLsn(throughLsn)} was published; the server is at ${formatLsn(flushLsn)}. ${ADOPT}`,
       { ...lsns({ throughLsn, flushLsn }), ...differenceDetails(differences) },
     );
   }
@@ -145,7 +151,7 @@ export class PublicationChangedError extends HaltError {
 
 export class TablesChangedError extends HaltError {
   readonly code = 'TABLES_CHANGED';
-  /** `moved`: where the captured tables are now, of those that are not under their name. */
+  /** `moved`: where those captured tables are now that are not under their name. */
   constructor(differences: readonly CaptureDifference[], moved: readonly string[], throughLsn: Lsn, flushLsn: Lsn) {
     const where = moved.map((sentence) => ` ${sentence}`).join('');
     const isTraceOnly = differences.every(({ field }) => field.endsWith(' xmin'));
@@ -153,7 +159,7 @@ export class TablesChangedError extends HaltError {
       ? ' A GRANT of what was granted already, or an owner or privilege that was changed and changed back, leaves the same trace: if that was all, nothing has to be put back or copied.'
       : '';
     super(
-      `The captured tables are not what they were at the last check (${formatDifferences(differences)}): they were renamed, replaced, moved or altered, and orders inserted meanwhile may be missing from the stream.${where}${harmless} Everything before ${formatLsn(throughLsn)} was published; the server is at ${formatLsn(flushLsn)}. ${PUT_TABLES_BACK}`,
+      `The captured tables are not what they were at the last check (${formatDifferences(differences)}): they were renamed, replaced, moved or altered, and orders inserted meanwhile may be missing from the stream.${where}${harmless} Everything before ${formatLsn(throughLsn)} was published; the server is at ${formatLsn(flushLsn)}. ${UNDO_CHANGE}`,
       { ...lsns({ throughLsn, flushLsn }), ...differenceDetails(differences) },
     );
   }
@@ -184,7 +190,7 @@ export class ServerBehindError extends HaltError {
   readonly code = 'SERVER_BEHIND';
   constructor(flushLsn: Lsn, throughLsn: Lsn) {
     super(
-      `The server's WAL ends at ${formatLsn(flushLsn)}, but everything before ${formatLsn(throughLsn)} was published: it was restored from an older backup, and events exist of orders that it never had. ${ADOPT}`,
+      `The server's WAL ends at ${formatLsn(flushLsn)}, but everything before ${formatLsn(throughLsn)} was published: it was restored from an older backup, and the topic holds events of orders that it does not have. ${ADOPT}`,
       lsns({ flushLsn, throughLsn }),
     );
   }
@@ -202,7 +208,7 @@ export class TimelineForkedError extends HaltError {
     super(
       found.branchLsn === null
         ? `The server is on timeline ${found.timeline}, whose history does not contain timeline ${found.recordedTimeline} of the checkpoint (last published ${last}). ${ADOPT}`
-        : `The server's history left timeline ${found.recordedTimeline} at ${formatLsn(found.branchLsn)}, but the last published transaction is at ${last}, not before it: events exist of orders that this primary never had. ${ADOPT}`,
+        : `The server's history left timeline ${found.recordedTimeline} at ${formatLsn(found.branchLsn)}, but the last published transaction is at ${last}, not before it: the topic holds events of orders that this primary never had. ${ADOPT}`,
       positions({
         timeline: found.timeline,
         recordedTimeline: found.recordedTimeline,
@@ -217,7 +223,7 @@ export class ContentsDifferError extends HaltError {
   readonly code = 'CONTENTS_DIFFER';
   constructor(what: string, commitLsn: Lsn, throughLsn: Lsn) {
     super(
-      `The database does not hold what was published from it: ${what} (at ${formatLsn(commitLsn)}; published through ${formatLsn(throughLsn)}). It was restored from a copy of its files, or is a clone of another shop's. ${ADOPT} If adopt finds nothing wrong, add --force: some of it shows only in the stream.`,
+      `The database does not hold what was published from it: ${what} (at ${formatLsn(commitLsn)}; published through ${formatLsn(throughLsn)}). It was restored from a copy of its files, or is a clone. ${ADOPT} If adopt finds nothing wrong, add --force: some differences show only in the stream.`,
       lsns({ commitLsn, throughLsn }),
     );
   }
@@ -237,7 +243,7 @@ export class LiveTopicChangedError extends HaltError {
   readonly code = 'LIVE_TOPIC_CHANGED';
   constructor(what: string, found: Record<string, string | number | bigint>) {
     super(
-      `The live topic is not the one that was published to: ${what}. It was recreated or truncated, or something else writes to it. ${ADOPT}`,
+      `The live topic is not the one that was published to: ${what}. It was recreated or truncated, or another producer writes to it. ${ADOPT}`,
       positions(found),
     );
   }

@@ -24,7 +24,7 @@ export interface CheckpointTopic {
 }
 
 /** The end of the checkpoint topic could not be read in time, so what was published last is unknown. */
-export class CheckpointHiddenError extends Error {
+class CheckpointHiddenError extends Error {
   readonly code = 'CHECKPOINT_HIDDEN';
 
   constructor(

@@ -23,7 +23,7 @@ export interface TopicSpec {
 }
 
 /** The settings of an existing topic would lose data. */
-export class TopicMisconfiguredError extends HaltError {
+class TopicMisconfiguredError extends HaltError {
   override readonly code = 'TOPIC_MISCONFIGURED';
 
   constructor(topic: string, problems: readonly string[]) {

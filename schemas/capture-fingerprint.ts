@@ -20,7 +20,7 @@ export interface CatalogueRow {
 }
 
 /** An entry of pg_publication_rel or pg_publication_namespace; `of` is the table or schema that it publishes. */
-export interface PublicationMember {
+interface PublicationMember {
   readonly oid: number;
   readonly xmin: string;
   readonly of: number;
@@ -189,11 +189,21 @@ export function recordedOids(
   });
 }
 
-/** The oids by table. @throws Error where the capture lacks one, which no check lets pass */
-export function requireOids(capture: CaptureFingerprint): Readonly<Record<ContractTable, number>> {
-  const { orders, order_items } = capture.tables;
+export interface CapturedTable {
+  readonly oid: number;
+  /** The contract's columns by attnum: the order in which the stream describes them. */
+  readonly columns: readonly string[];
+}
+
+/** What the rows of the stream must belong to. @throws Error where the capture lacks a table, which no check lets pass */
+export function requireCaptured({ tables }: CaptureFingerprint): Readonly<Record<ContractTable, CapturedTable>> {
+  const { orders, order_items } = tables;
   if (orders === null || order_items === null) throw new Error('A captured table is missing.');
-  return { orders: orders.oid, order_items: order_items.oid };
+  const capturedOf = ({ oid, columns }: TableFingerprint): CapturedTable => {
+    const byAttnum = Object.entries(columns).toSorted(([, [one]], [, [other]]) => one - other);
+    return { oid, columns: byAttnum.map(([column]) => column) };
+  };
+  return { orders: capturedOf(orders), order_items: capturedOf(order_items) };
 }
 
 /** For each captured table that is no longer under its name, what it is called now. `names`: by oid, of those that exist. */

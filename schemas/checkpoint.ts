@@ -11,7 +11,7 @@ import type { TimelineSwitch } from './timeline.ts';
  * `intent`: a first start has begun, nothing is certain; `snapshot`: it is publishing the orders that existed;
  * `streaming`: everything before `throughLsn` is published.
  */
-export type CheckpointState = 'intent' | 'snapshot' | 'streaming';
+type CheckpointState = 'intent' | 'snapshot' | 'streaming';
 
 export interface LastPublished {
   readonly commitLsn: Lsn;

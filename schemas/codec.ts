@@ -74,7 +74,7 @@ function writeToScratch(event: OrderPlaced): number {
   try {
     return latest.type.encode(event, scratch, HEADER_BYTES);
   } catch {
-    // avsc's own message can't be had: formatting it crashes on a bigint, and it would hold the value.
+    // avsc's own message is unavailable: formatting it crashes on a bigint, and it would hold the value.
     throw new UnencodableEventError(
       `can't encode OrderPlaced: ${findMisfit(latest.type, event) ?? 'it does not fit the schema'}`,
     );

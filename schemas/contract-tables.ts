@@ -4,7 +4,7 @@
 // (src/include/catalog/pg_type.dat), the same on every server; a domain has an OID of its own and is not readable.
 // How to add a column: docs/changing-the-event.md.
 
-export interface ReadableType {
+interface ReadableType {
   /** As format_type prints it, without length. */
   readonly name: string;
   readonly oid: number;

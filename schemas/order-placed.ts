@@ -79,7 +79,7 @@ function findItemProblem(items: readonly OrderPlacedItem[]): FieldProblem | unde
   return undefined;
 }
 
-/** avsc reads an int without looking at its range. */
+/** avsc reads an int without checking its range. */
 function isInt(value: number, smallest: number): boolean {
   return Number.isInteger(value) && value >= smallest && value <= LARGEST_INT;
 }

@@ -15,10 +15,10 @@ import type { Logger } from './logger.ts';
 export { isDatabaseAway } from './failure.ts';
 
 /** Logged when a pooled connection was closed by the server or the network. */
-export const DATABASE_CONNECTION_LOST = 'database.connection-lost';
+const DATABASE_CONNECTION_LOST = 'database.connection-lost';
 
 /** Logged when `close` cut connections that still ran a statement. */
-export const DATABASE_WORK_CUT_OFF = 'database.work-cut-off';
+const DATABASE_WORK_CUT_OFF = 'database.work-cut-off';
 
 /**
  * How long `close` waits for running work. Before it, a server drains for 5 s, and the sink leaves its group within 4 s:

@@ -9,8 +9,8 @@ import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 
 /** Logged once, when the pipeline halts. */
-export const PIPELINE_HALTED = 'pipeline.halted';
-export const HALTED_METRIC = 'tillstream_halted';
+const PIPELINE_HALTED = 'pipeline.halted';
+const HALTED_METRIC = 'tillstream_halted';
 
 export interface Halt {
   readonly code: string;

@@ -27,8 +27,8 @@ import { createInternalError, createNotFound, explainError, PROBLEM_MEDIA_TYPE }
 
 export type { Readiness, ZodFastifyInstance };
 
-export const SERVICE_LISTENING = 'service.listening';
-export const REQUEST_FAILED = 'http.request-failed';
+const SERVICE_LISTENING = 'service.listening';
+const REQUEST_FAILED = 'http.request-failed';
 
 /** 500 items of the longest ids are some 120 kB. */
 const BODY_LIMIT_BYTES = 1024 * 1024;

@@ -9,10 +9,10 @@ import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import type { Logger } from './logger.ts';
 
-export const MIGRATIONS_TABLE = 'tillstream_migrations';
+const MIGRATIONS_TABLE = 'tillstream_migrations';
 
 /** Logged for each file, after the commit. */
-export const MIGRATION_APPLIED = 'migration.applied';
+const MIGRATION_APPLIED = 'migration.applied';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 

@@ -19,7 +19,7 @@ const LONGEST_DETAIL = 200;
 /** Bounds the response: a small request can be invalid in very many places. */
 const MOST_ERRORS = 20;
 
-export interface FieldError {
+interface FieldError {
   /** Dotted path that begins with body, params, query or headers, like `body.items.0.quantity`. */
   readonly field: string;
   readonly message: string;
@@ -34,7 +34,7 @@ export interface Problem {
 }
 
 /** The document's shape, for the OpenAPI description. */
-export const problemSchema = z
+const problemSchema = z
   .object({
     type: z.string().describe('Identifies the kind of problem; about:blank where the status is enough'),
     title: z.string(),

@@ -9,10 +9,10 @@ import { ConfigurationError } from './environment.ts';
 import type { Logger } from './logger.ts';
 import { createLogger } from './logger.ts';
 
-export const SERVICE_STOPPING = 'service.stopping';
-export const SERVICE_STOPPED = 'service.stopped';
-export const SERVICE_START_ABANDONED = 'service.start-abandoned';
-export const SERVICE_FAILED = 'service.failed';
+const SERVICE_STOPPING = 'service.stopping';
+const SERVICE_STOPPED = 'service.stopped';
+const SERVICE_START_ABANDONED = 'service.start-abandoned';
+const SERVICE_FAILED = 'service.failed';
 
 /** sysexits.h: EX_CONFIG. */
 const EXIT_BAD_CONFIGURATION = 78;

@@ -29,8 +29,8 @@ export function openDatabase({ databaseUrl, ...options }: ServerOptions, limits:
 }
 
 /** Its end is reported by its next use, which fails. */
-export function openSourceSession({ databaseUrl, applicationName, logger }: ServerOptions): Promise<SourceSession> {
-  return createSourceSession({ databaseUrl, applicationName, logger, onEnd: () => undefined });
+export function openSourceSession({ databaseUrl, applicationName }: ServerOptions): Promise<SourceSession> {
+  return createSourceSession({ databaseUrl, applicationName, onEnd: () => undefined });
 }
 
 /** Opens a session for one question, and closes it. */

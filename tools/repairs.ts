@@ -20,6 +20,11 @@ export function formatRepairs(gaps: readonly LsnRange[], windowFromLsn: Lsn | nu
   return [`npm run replay -- ${range}`, REPLAY_TABLES];
 }
 
+/** As in messages: [from, to), since the end is exclusive. */
+export function formatRange({ fromLsn, toLsn }: LsnRange): string {
+  return `[${formatLsn(fromLsn)}, ${formatLsn(toLsn)})`;
+}
+
 /** The first position that the replay window of this slot holds; null if there is no window, or its slot is lost. */
 export async function readWindowFrom(source: SourceSession, slotName: string): Promise<Lsn | null> {
   const slot = await source.readSlot(windowSlotName(slotName));

@@ -16,7 +16,7 @@ import { readLiveLines } from '../sql/cart-lines.ts';
 import { listWantedLines, readNamedLines } from './change-carts.ts';
 import { readHistories } from './recompute-carts.ts';
 
-export interface LinePreview {
+interface LinePreview {
   readonly lineId: string | null;
   readonly sku: string;
   /** Negative: taken out of the cart; positive: given back. Never 0. */

@@ -9,7 +9,7 @@ import type { ConnectionPool } from '@databases/pg';
 import type { ReplayStamp } from '#schemas/replay/records.ts';
 import { readRunState } from '../sql/replay-runs.ts';
 
-export type Admission = 'apply' | 'pause' | 'skip';
+type Admission = 'apply' | 'pause' | 'skip';
 
 export type AdmitReplay = (replay: ReplayStamp, signal: AbortSignal) => Promise<Admission>;
 

@@ -1,7 +1,7 @@
 /**
  * Opens what one consumer-group session needs, runs it to its end and closes it again, whatever ended it.
  *
- * Guarantees that no connection, timer or group membership of a session outlives it. Leaves to join-group.ts: the
+ * Guarantees that no connection, timer or group member of a session outlives it. Leaves to join-group.ts: the
  * stages between a fetch and its commit; to sink.ts: what follows an end.
  */
 import { createKafkaClient } from '#kafka/client.ts';

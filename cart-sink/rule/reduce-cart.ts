@@ -24,7 +24,7 @@ export interface CartLine {
  * removed: all that was ordered; partial: all that was there; absent: there is no such line, or none any more;
  * mismatch: the named line is another user's or of another SKU; direct: the order was not placed from the cart.
  */
-export type Outcome = 'removed' | 'partial' | 'absent' | 'mismatch' | 'direct';
+type Outcome = 'removed' | 'partial' | 'absent' | 'mismatch' | 'direct';
 
 export interface Removal {
   readonly orderId: string;
@@ -37,7 +37,7 @@ export interface Removal {
   readonly outcome: Outcome;
 }
 
-export interface LineChange {
+interface LineChange {
   readonly lineId: string;
   /** What is left; 0 deletes the line. */
   readonly quantity: number;

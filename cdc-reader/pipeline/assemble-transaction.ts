@@ -3,26 +3,23 @@
 // Guarantees: publish, count, or halt; every change is an order, an item, counted under a named reason, or an error that
 // names its position. Memory is bounded: past `spillBytes` the rows move to a temporary file. What a row holds is
 // order-event.ts's; which transactions are published, and when, is left to the pipeline.
-import type { ContractRow } from '#schemas/contract-tables.ts';
 import type { Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { RowRefusedError, StreamOrderError } from '../errors.ts';
 import type { PgoutputMessage } from '../postgres/pgoutput.ts';
 import {
   buildOrderPlaced,
-  type CapturedOids,
-  type ContractRelation,
+  type CapturedTables,
   classifyRelation,
   type RelationRole,
   readItem,
   readOrder,
 } from './order-event.ts';
-import { OrderIndex } from './order-index.ts';
-import { RowSpool } from './row-spool.ts';
+import { type HeldRow, type OrderRows, SpilledRows } from './row-spool.ts';
 import { ItemWithoutOrderError, OrderWithoutItemsError } from './unpublishable-errors.ts';
 
 /** Why a change of a published table is not published. */
-export type IgnoredReason = 'other_table' | 'update' | 'delete' | 'truncate';
+type IgnoredReason = 'other_table' | 'update' | 'delete' | 'truncate';
 
 /** One database transaction, whole. LSNs as BEGIN and COMMIT gave them; `committedAt` in microseconds since 1970. */
 export interface CommittedTransaction {
@@ -34,7 +31,7 @@ export interface CommittedTransaction {
   readonly rowBytes: number;
   /** Its events by ordinal. @throws OrderWithoutItemsError, RowNotPublishableError */
   events(stamp: { generation: number; timeline: number }): Iterable<OrderPlaced>;
-  /** Lets go of the temporary file, if there is one. */
+  /** Closes the temporary file, if there is one. */
   close(): void;
 }
 
@@ -51,39 +48,19 @@ interface OpenTransaction {
   readonly committedAt: bigint;
   readonly rows: HeldRow[];
   rowBytes: number;
-  spilled: Spilled | undefined;
-}
-
-/** A row keeps the shape its table had when it was written: one transaction may hold an ALTER TABLE. */
-interface HeldRow {
-  readonly relation: ContractRelation;
-  readonly tuple: Buffer;
-}
-
-interface Spilled {
-  readonly spool: RowSpool;
-  readonly index: OrderIndex;
-  /** A row's tag in the spool is its relation's place here. */
-  readonly relations: ContractRelation[];
-}
-
-/** An order as far as its rows have come: one statement may write its items first. */
-interface OrderRows {
-  order: ContractRow<'orders'> | undefined;
-  readonly items: ContractRow<'order_items'>[];
+  spilled: SpilledRows | undefined;
 }
 
 /**
  * @param options.spillBytes how many bytes of rows one transaction may hold in memory.
  * @param options.spillDirectory where the temporary file is made.
- * @param options.captured a row of a table that only looks like one of these is a RowRefusedError.
- * @param options.onIgnored is told of each change that is not published.
+ * @param options.captured the tables whose rows are orders and items; a row that only seems to be is a RowRefusedError.
+ * @param options.onIgnored called with each change that is not published.
  */
 export function createTransactionAssembler(options: {
   spillBytes: number;
   spillDirectory: string;
-  /** The tables whose rows are orders and items. */
-  captured: CapturedOids;
+  captured: CapturedTables;
   onIgnored: (reason: IgnoredReason) => void;
 }): TransactionAssembler {
   const relations = new Map<number, RelationRole>();
@@ -92,14 +69,13 @@ export function createTransactionAssembler(options: {
   const addRow = (transaction: OpenTransaction, row: HeldRow): void => {
     transaction.rowBytes += row.tuple.length;
     if (transaction.spilled !== undefined) {
-      spill(transaction.spilled, row);
+      transaction.spilled.add(row);
       return;
     }
     transaction.rows.push(row);
     if (transaction.rowBytes <= options.spillBytes) return;
-    const spilled = { spool: new RowSpool(options.spillDirectory), index: new OrderIndex(), relations: [] };
-    transaction.spilled = spilled;
-    for (const held of transaction.rows.splice(0)) spill(spilled, held);
+    transaction.spilled = new SpilledRows(options.spillDirectory);
+    for (const held of transaction.rows.splice(0)) transaction.spilled.add(held);
   };
 
   return {
@@ -147,7 +123,7 @@ export function createTransactionAssembler(options: {
       }
     },
     close() {
-      open?.spilled?.spool.close();
+      open?.spilled?.close();
       open = undefined;
     },
   };
@@ -161,18 +137,18 @@ function finishTransaction(transaction: OpenTransaction, endLsn: Lsn): Committed
     endLsn,
     committedAt,
     rowBytes,
-    orderCount: held?.size ?? spilled!.index.size,
+    orderCount: held?.size ?? spilled!.size,
     *events(stamp) {
       const context = { ...stamp, commitLsn, committedAt };
       let ordinal = 0;
-      for (const { order, items } of held?.values() ?? readSpilled(spilled!)) {
+      for (const { order, items } of held?.values() ?? spilled!.orders()) {
         if (order === undefined) throw new ItemWithoutOrderError(commitLsn);
         if (items.length === 0) throw new OrderWithoutItemsError(commitLsn, ordinal);
         yield buildOrderPlaced(context, ordinal, order, items);
         ordinal += 1;
       }
     },
-    close: () => spilled?.spool.close(),
+    close: () => spilled?.close(),
   };
 }
 
@@ -195,20 +171,4 @@ function groupByOrder(transaction: OpenTransaction): Map<string, OrderRows> {
     }
   }
   return orders;
-}
-
-function spill({ spool, index, relations }: Spilled, { relation, tuple }: HeldRow): void {
-  let tag = relations.indexOf(relation);
-  if (tag < 0) tag = relations.push(relation) - 1;
-  if (relation.kind === 'orders') spool.addOrder(index.add(readOrder(tuple, relation).order_id!), { tag, tuple });
-  else spool.addItem(index.add(readItem(tuple, relation).order_id!), { tag, tuple });
-}
-
-function* readSpilled({ spool, relations }: Spilled): Generator<OrderRows> {
-  for (const { order, items } of spool.orders()) {
-    yield {
-      order: order && readOrder(order.tuple, relations[order.tag]!),
-      items: items.map((item) => readItem(item.tuple, relations[item.tag]!)),
-    };
-  }
 }

@@ -1,9 +1,17 @@
-// The publication check, which everything that moves forward waits for: are the captured tables still the ones that the
+// The publication check, which every commit and acknowledgement waits for: are the captured tables still those that the
 // checkpoint recorded? A publication that was altered, or a table that was renamed, swapped or moved, keeps rows out of the
 // stream without an error. A check that began after a transaction had come, and finds the fingerprint unchanged, proves
 // that nothing before it is missing (I11). It reads catalogues only. When to check is the publisher's and acknowledger's.
-import { type CaptureFingerprint, compareCapture, describeMoved, recordedOids } from '#schemas/capture-fingerprint.ts';
+import {
+  type CaptureDifference,
+  type CaptureFingerprint,
+  compareCapture,
+  describeMoved,
+  type RecordedCapture,
+  recordedOids,
+} from '#schemas/capture-fingerprint.ts';
 import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
+import type { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { captureChanged } from '../errors.ts';
@@ -13,7 +21,7 @@ import type { SourceSession } from '../postgres/source-session.ts';
 import { UnpublishableError } from './unpublishable-errors.ts';
 
 export interface CaptureCheck {
-  /** `throughLsn`: what is published, for the error to tell. @throws the halt for a difference, or what Postgres said */
+  /** `throughLsn`: what is published, for the error. @throws the halt for a difference, or an error of Postgres */
   run(throughLsn: Lsn): Promise<void>;
   /** As the last check found it: what the next checkpoint records. */
   readonly accepted: CaptureFingerprint;
@@ -37,7 +45,7 @@ export function createCaptureCheck(options: {
     visibilityProblems = found;
     const event = { event: READER_VISIBILITY_CHANGED, role: source.roleName };
     if (found === '') logger.info(event, 'The role may read all captured rows again.');
-    else logger.warn(event, `Publishing goes on, but the next start will wait for this: ${found}`);
+    else logger.warn(event, `Publishing continues, but the next start will wait for this: ${found}`);
   };
 
   return {
@@ -49,9 +57,7 @@ export function createCaptureCheck(options: {
       const recorded = accepted;
       const { differences, warnings } = compareCapture(recorded, fingerprint);
       if (differences.length > 0) {
-        const names = await source.readTableNames(recordedOids(recorded).map(({ oid }) => oid));
-        const { flushLsn } = await source.readCurrentWal();
-        throw captureChanged(publicationName, differences, describeMoved(recorded, names), throughLsn, flushLsn);
+        throw await explainCaptureChange(source, publicationName, { recorded, differences, throughLsn });
       }
       for (const warning of warnings) logger.warn({ event: READER_CAPTURE_CHANGED }, `Accepted: ${warning}.`);
       accepted = fingerprint;
@@ -60,6 +66,18 @@ export function createCaptureCheck(options: {
       );
     },
   };
+}
+
+/** The halt for these differences, with where the captured tables are now, and where the server's WAL ends. */
+export async function explainCaptureChange(
+  source: Pick<SourceSession, 'readTableNames' | 'readCurrentWal'>,
+  publicationName: string,
+  change: { recorded: RecordedCapture; differences: readonly CaptureDifference[]; throughLsn: Lsn },
+): Promise<HaltError> {
+  const { recorded, differences, throughLsn } = change;
+  const names = await source.readTableNames(recordedOids(recorded).map(({ oid }) => oid));
+  const { flushLsn } = await source.readCurrentWal();
+  return captureChanged(publicationName, differences, describeMoved(recorded, names), throughLsn, flushLsn);
 }
 
 /** Builds events of rows that were read by name: where one can't be an event, a change of the tables is the better reason. */

@@ -3,7 +3,7 @@
 // Guarantees: every change is published, counted, or a halt (I1); nothing is acknowledged before all that lies before the
 // checkpoint was seen to be what was published (I11); a full queue pauses the socket. When to publish is publish.ts's.
 import { recordBytes } from '#kafka/protocol/record.ts';
-import { requireOids } from '#schemas/capture-fingerprint.ts';
+import { requireCaptured } from '#schemas/capture-fingerprint.ts';
 import { type Checkpoint, publishFrom } from '#schemas/checkpoint.ts';
 import { type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
@@ -49,7 +49,7 @@ export class Intake implements MessageReceiver {
     this.#assembler = createTransactionAssembler({
       spillBytes: config.spillBytes,
       spillDirectory: config.spillDirectory,
-      captured: requireOids(session.checkpoint.capture),
+      captured: requireCaptured(session.checkpoint.capture),
       onIgnored: (reason) => metrics.ignoredChanges.inc({ reason }),
     });
   }

@@ -10,7 +10,7 @@ import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { LiveTopicChangedError } from '../errors.ts';
 import type { ReaderMetrics } from '../metrics.ts';
-import { addWindowMark } from '../replay-window/decide.ts';
+import { addWindowMark } from '../replay-window/window-policy.ts';
 import type { ReaderSession } from '../startup/session.ts';
 import type { CaptureCheck } from './capture-check.ts';
 import { EventTooLargeError } from './unpublishable-errors.ts';
@@ -29,7 +29,7 @@ export interface TransactionsOptions {
 }
 
 /** What a checkpoint changes; the rest stays as it is in the newest one. */
-export type CheckpointChanges = Pick<Checkpoint, 'throughLsn'> & Partial<Checkpoint>;
+type CheckpointChanges = Pick<Checkpoint, 'throughLsn'> & Partial<Checkpoint>;
 
 export interface OpenTransaction {
   send(records: readonly OutgoingRecord[]): Promise<void>;
@@ -57,7 +57,7 @@ export class CheckpointedTransactions {
     return this.#checkpoint;
   }
 
-  /** Commits what `fill` sends. @throws EventTooLargeError, the halt of a publication check, or what Kafka said */
+  /** Commits what `fill` sends. @throws EventTooLargeError, the halt of a publication check, or an error of Kafka */
   async run(fill: (transaction: OpenTransaction) => Promise<void>): Promise<void> {
     const { config, session, metrics, logger, captureCheck, onPublished } = this.#options;
     const written = new Map<string, bigint>();
@@ -79,7 +79,7 @@ export class CheckpointedTransactions {
       await kafka.commit();
       this.#checkpoint = next;
     } catch (error) {
-      // What ended the transaction is the news; where the abort fails too, the next start's fencing aborts it.
+      // The first failure is the one to report; where the abort fails too, the next start's fencing aborts it.
       await kafka.abort().catch((abortError) => logger.debug({ err: abortError }, 'The abort failed as well.'));
       if (error instanceof RecordTooLargeError) throw new EventTooLargeError(error, this.#checkpoint.throughLsn);
       throw error;

@@ -4,6 +4,7 @@
 // schema, and readable contract columns (I1); where some of that differs, it is refused. No digit is lost (64-bit values
 // stay bigint, microseconds are kept); a row that can't become a valid event is an error that names the column.
 import type { OutgoingRecord } from '#kafka/protocol/record.ts';
+import type { CapturedTable } from '#schemas/capture-fingerprint.ts';
 import { encodeOrderPlaced } from '#schemas/codec.ts';
 import {
   type ContractRow,
@@ -26,17 +27,17 @@ export interface ContractRelation {
   readonly at: readonly (readonly [column: string, index: number])[];
 }
 
-/** The oids of the captured tables. */
-export type CapturedOids = Readonly<Record<ContractTable, number>>;
+/** The captured tables, as the fingerprint has them. */
+export type CapturedTables = Readonly<Record<ContractTable, CapturedTable>>;
 
-/** What the rows of a relation are; the first row of a refused one halts the reader, and `what` says why. */
+/** What the rows of a relation are; the first row of a refused one halts the reader with `what`. */
 export type RelationRole = ContractRelation | 'other' | { readonly kind: 'refused'; readonly what: string };
 
 type Relation = Extract<PgoutputMessage, { kind: 'relation' }>;
 
-export function classifyRelation(relation: Relation, captured: CapturedOids): RelationRole {
+export function classifyRelation(relation: Relation, captured: CapturedTables): RelationRole {
   const { relationOid, schema, name } = relation;
-  const byOid = contractTableNames.find((table) => captured[table] === relationOid);
+  const byOid = contractTableNames.find((table) => captured[table].oid === relationOid);
   const byName = schema === contractSchema ? contractTableNames.find((table) => table === name) : undefined;
   if (byOid === undefined && byName === undefined) return 'other';
   const refuse = (what: string) => ({ kind: 'refused', what }) as const;
@@ -44,7 +45,7 @@ export function classifyRelation(relation: Relation, captured: CapturedOids): Re
     const row = `a row of ${schema}.${name} (oid ${relationOid})`;
     return refuse(
       byOid === undefined
-        ? `${row}, but the captured table of that name has oid ${captured[byName!]}`
+        ? `${row}, but the captured table of that name has oid ${captured[byName!].oid}`
         : `${row}, which is the captured table ${contractSchema}.${byOid} under another name`,
     );
   }
@@ -58,6 +59,17 @@ export function classifyRelation(relation: Relation, captured: CapturedOids): Re
       return refuse(`a row of ${schema}.${table} whose column ${column} was not ${names}`);
     }
     at.push([column, index]);
+  }
+  // Two columns of one type whose names were swapped hold each other's values.
+  const known = captured[table].columns;
+  const found = at
+    .toSorted(([, one], [, other]) => one - other)
+    .flatMap(([column]) => (known.includes(column) ? column : []));
+  const recorded = known.filter((column) => found.includes(column));
+  if (found.join() !== recorded.join()) {
+    return refuse(
+      `a row of ${schema}.${table} with its columns in the order ${found.join(', ')}, captured as ${recorded.join(', ')}`,
+    );
   }
   return { kind: table === 'orders' ? 'orders' : 'items', columns: relation.columns.length, at };
 }
@@ -128,12 +140,13 @@ export function buildOrderPlaced(
 function parseInteger(value: string | null, column: string): number {
   const parsed = Number(value);
   if (!Number.isSafeInteger(parsed) || value === '' || value === null)
-    throw new RowNotPublishableError(column, 'is not an integer');
+    throw new RowNotPublishableError(column, 'holds something that is not an integer');
   return parsed;
 }
 
 function parseBigint(value: string | null, column: string): bigint {
-  if (value === null || !/^-?\d+$/.test(value)) throw new RowNotPublishableError(column, 'is not an integer');
+  if (value === null || !/^-?\d+$/.test(value))
+    throw new RowNotPublishableError(column, 'holds something that is not an integer');
   return BigInt(value);
 }
 
@@ -145,7 +158,8 @@ const TIMESTAMP = /^(\d{4,6})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?
  */
 export function parseTimestampMicros(value: string | null): bigint {
   const match = TIMESTAMP.exec(value ?? '');
-  if (match === null) throw new RowNotPublishableError('orders.placed_at', 'is not a finite UTC timestamp');
+  if (match === null)
+    throw new RowNotPublishableError('orders.placed_at', 'holds something that is not a finite UTC timestamp');
   const [, year, month, day, hours, minutes, seconds, fraction = ''] = match;
   const atMs = Date.UTC(+year!, +month! - 1, +day!, +hours!, +minutes!, +seconds!);
   return BigInt(atMs) * 1000n + BigInt(fraction.padEnd(6, '0'));
@@ -164,7 +178,7 @@ export function eventRecord(topic: string, partitions: number, event: OrderPlace
     const value = encodeOrderPlaced(event);
     return { topic, partition: orderPartition(userId, partitions), key: userId, value, orderId, ordinal };
   } catch (cause) {
-    const at = `the order at ${formatLsn(event.commitLsn)}:${ordinal}`;
-    throw new RowNotPublishableError(at, cause instanceof Error ? `(${cause.message})` : 'is refused', { cause });
+    const order = `Order ${orderId} at ${formatLsn(event.commitLsn)}:${ordinal}`;
+    throw new RowNotPublishableError(order, `can't be encoded: ${(cause as Error).message}`, { cause });
   }
 }

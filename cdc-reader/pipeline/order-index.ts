@@ -24,7 +24,7 @@ export class OrderIndex {
     if (this.#ordinals[slot] !== EMPTY) return this.#ordinals[slot]! - 1;
     this.#ids.set(this.#id, slot * ID_WORDS);
     this.#size += 1;
-    this.#ordinals[slot] = this.#size; // ordinal + 1: 0 says that the slot is free
+    this.#ordinals[slot] = this.#size; // ordinal + 1, since 0 marks a free slot
     return this.#size - 1;
   }
 

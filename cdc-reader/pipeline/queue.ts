@@ -44,7 +44,7 @@ export class Queue {
   #refusal: UnpublishableError | undefined;
   /** How far the stream has come while nothing was pending: progress without orders. */
   idleLsn: Lsn = LSN_ZERO;
-  /** Postgres has asked for a reply, which only recorded progress can give. */
+  /** Postgres has requested a reply, which takes recorded progress. */
   isReplyWanted = false;
   /** What the stream reports meanwhile is no idle progress. */
   isPublishing = false;

@@ -1,9 +1,12 @@
-// Holds the rows of one huge transaction outside the heap and hands them back grouped by order. Rows are put into
+// Holds the rows of one huge transaction outside the heap and returns them grouped by order. Rows are put into
 // buckets of consecutive ordinals; a bucket's bytes collect in memory and move to a temporary file that was unlinked
 // right after it was opened, so a crash leaves nothing behind. Guarantees: every row comes back once, in insertion
 // order within its order; memory is one small buffer a bucket, plus one bucket at a time while reading back.
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ContractRow } from '#schemas/contract-tables.ts';
+import { type ContractRelation, readItem, readOrder } from './order-event.ts';
+import { OrderIndex } from './order-index.ts';
 
 /** Orders a bucket: with four rows of ~120 bytes each, about 4 MB are read back at a time. */
 const ORDERS_PER_BUCKET = 8192;
@@ -15,13 +18,13 @@ const ORDER_ROW = 0;
 const ITEM_ROW = 1;
 
 /** A raw tuple and the tag it was added with (the caller's: which shape of its table the tuple has). */
-export interface SpooledRow {
+interface SpooledRow {
   readonly tag: number;
   readonly tuple: Buffer;
 }
 
 /** The rows of one order, as they were added; `order` is undefined when only items came. */
-export interface SpooledOrder {
+interface SpooledOrder {
   readonly order: SpooledRow | undefined;
   readonly items: readonly SpooledRow[];
 }
@@ -129,5 +132,55 @@ export class RowSpool {
       }
     }
     yield* orders;
+  }
+}
+
+/** A row keeps the shape its table had when it was written: one transaction may hold an ALTER TABLE. */
+export interface HeldRow {
+  readonly relation: ContractRelation;
+  readonly tuple: Buffer;
+}
+
+/** An order as far as its rows have come: one statement may write its items first. */
+export interface OrderRows {
+  order: ContractRow<'orders'> | undefined;
+  readonly items: ContractRow<'order_items'>[];
+}
+
+/** The spooled rows of one transaction, by order. A row's tag is its relation's place in `#relations`. */
+export class SpilledRows {
+  readonly #spool: RowSpool;
+  readonly #index = new OrderIndex();
+  readonly #relations: ContractRelation[] = [];
+
+  constructor(directory: string) {
+    this.#spool = new RowSpool(directory);
+  }
+
+  get size(): number {
+    return this.#index.size;
+  }
+
+  add({ relation, tuple }: HeldRow): void {
+    let tag = this.#relations.indexOf(relation);
+    if (tag < 0) tag = this.#relations.push(relation) - 1;
+    const isOrder = relation.kind === 'orders';
+    const { order_id } = isOrder ? readOrder(tuple, relation) : readItem(tuple, relation);
+    const ordinal = this.#index.add(order_id!);
+    if (isOrder) this.#spool.addOrder(ordinal, { tag, tuple });
+    else this.#spool.addItem(ordinal, { tag, tuple });
+  }
+
+  *orders(): Generator<OrderRows> {
+    for (const { order, items } of this.#spool.orders()) {
+      yield {
+        order: order && readOrder(order.tuple, this.#relations[order.tag]!),
+        items: items.map((item) => readItem(item.tuple, this.#relations[item.tag]!)),
+      };
+    }
+  }
+
+  close(): void {
+    this.#spool.close();
   }
 }

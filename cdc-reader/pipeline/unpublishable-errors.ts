@@ -1,22 +1,23 @@
 // Why a database transaction can't be published: each is a halt, after the whole transactions before it are published.
-// Each carries a literal code, its place, and what repairs it.
+// Each carries a literal code, its position, and the remedy. No message holds a value of a row.
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import { HaltError } from '#service/halt.ts';
 
-/** What repairs a gap that only the stream shows, so that the tool finds nothing by itself. */
+/** The remedy for a gap that only the stream shows, so that the tool finds nothing by itself. */
 const ADOPT_BY_FORCE =
-  'If it is accepted that the reader goes on behind it: run `npm run adopt -- reader --force`, start the reader again, and ' +
-  'run the replay command that adopt prints.';
+  'If it is accepted that the reader continues behind it: run `npm run adopt -- reader --force`, start the reader again, ' +
+  'and run the replay command that adopt prints.';
 
 /** A transaction that can't be published. The whole transactions before it are, and then the reader halts. */
 export abstract class UnpublishableError extends HaltError {}
 
 export class RowNotPublishableError extends UnpublishableError {
   readonly code = 'ROW_NOT_PUBLISHABLE';
-  constructor(column: string, what: string, options?: ErrorOptions) {
+  /** `subject`: the column, or the order with its position. */
+  constructor(subject: string, problem: string, options?: ErrorOptions) {
     super(
-      `${column} ${what}, so its order can't be made an event. The tables lack a CHECK of order-api's migrations: run \`npm run migrate\` and correct the row's writer.`,
-      { column },
+      `${subject} ${problem}. A CHECK constraint of order-api's migrations is missing: run \`npm run migrate\` and correct the program that wrote the row.`,
+      { column: subject },
       options,
     );
   }
@@ -26,7 +27,7 @@ export class OrderWithoutItemsError extends UnpublishableError {
   readonly code = 'ORDER_WITHOUT_ITEMS';
   constructor(commitLsn: Lsn, ordinal: number) {
     super(
-      `The transaction at ${formatLsn(commitLsn)} inserted an order (ordinal ${ordinal}) without items. The constraint that refuses it is missing: run \`npm run migrate\`. ${ADOPT_BY_FORCE}`,
+      `The transaction at ${formatLsn(commitLsn)} inserted an order (ordinal ${ordinal}) without items. The constraint that prevents this is missing: run \`npm run migrate\`. ${ADOPT_BY_FORCE}`,
       { commitLsn: formatLsn(commitLsn), ordinal: String(ordinal) },
     );
   }
@@ -36,7 +37,7 @@ export class ItemWithoutOrderError extends UnpublishableError {
   readonly code = 'ITEM_WITHOUT_ORDER';
   constructor(commitLsn: Lsn) {
     super(
-      `The transaction at ${formatLsn(commitLsn)} inserted an order item whose order it had not inserted before. The trigger that refuses it, order_items_come_with_their_order, is missing or disabled: make it again as order-api/migrations/0002_order_rules.sql does. ${ADOPT_BY_FORCE}`,
+      `The transaction at ${formatLsn(commitLsn)} inserted an order item whose order it had not inserted before. The trigger that prevents this, order_items_come_with_their_order, is missing or disabled: recreate it as in order-api/migrations/0002_order_rules.sql. ${ADOPT_BY_FORCE}`,
       { commitLsn: formatLsn(commitLsn) },
     );
   }
@@ -46,7 +47,7 @@ export class EventTooLargeError extends UnpublishableError {
   readonly code = 'EVENT_TOO_LARGE';
   constructor(cause: Error, throughLsn: Lsn) {
     super(
-      `An event behind ${formatLsn(throughLsn)} is larger than Kafka takes. ${cause.message}`,
+      `An event after ${formatLsn(throughLsn)} is larger than Kafka accepts. ${cause.message}`,
       { throughLsn: formatLsn(throughLsn) },
       { cause },
     );

@@ -46,7 +46,7 @@ export async function readCapturedTables(
   return parseCapture(await query(readCapture(publicationName, serverVersion)));
 }
 
-/** For one session, which must stay the same: the statement is prepared in it, for the first publication that is asked for. */
+/** For one session, which must stay the same: the statement is prepared in it, for the first publication that is read. */
 export function createCaptureReader(
   query: Query,
   serverVersion: number,
@@ -78,7 +78,7 @@ function parseCapture([row]: Record<string, unknown>[]): Capture {
   };
 }
 
-export interface VisibilityProblem {
+interface VisibilityProblem {
   readonly code: 'ROW_LEVEL_SECURITY' | 'NO_SELECT_PRIVILEGE' | 'NO_SCHEMA_PRIVILEGE';
   readonly problem: string;
   readonly remedy: string;
@@ -116,7 +116,7 @@ export function findVisibilityProblems({ mayUseSchema, tables }: CaptureVisibili
   return problems;
 }
 
-export interface PublishedTable {
+interface PublishedTable {
   readonly schema: string;
   readonly name: string;
   readonly oid: number;

@@ -1,8 +1,7 @@
 // The messages of Postgres's logical decoding plugin pgoutput, protocol version 1, as values. Pure, and our own: the
 // library's parser cuts timestamps to milliseconds, reads transaction ids as signed and throws on kinds it does not
 // know. Guarantees: no digit is lost, and bytes that are torn, too long or of an unknown kind are a PgoutputFormatError
-// and never a message. Rows stay undecoded until decodeTuple is asked, because most are decoded once, by their table.
-
+// and never a message. Rows stay undecoded until decodeTuple, because most are decoded once, by their table.
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
 
 /** `committedAt` is microseconds since 1970; `xid` is unsigned; `tuple` is a view into the bytes that were parsed. */
@@ -22,13 +21,13 @@ export type PgoutputMessage =
   | { readonly kind: 'type' | 'origin' | 'message' };
 
 /** `isKey`: part of the replica identity. */
-export interface RelationColumn {
+interface RelationColumn {
   readonly name: string;
   readonly typeOid: number;
   readonly isKey: boolean;
 }
 
-/** Bytes that are no message of protocol version 1. The message tells their kind and length, never their content. */
+/** Bytes that are no message of protocol version 1. The error has their kind and length, never their content. */
 export class PgoutputFormatError extends Error {
   readonly code = 'PGOUTPUT_FORMAT';
 
@@ -229,7 +228,7 @@ function decodeUtf8(bytes: Buffer, start: number, end: number): string {
   try {
     return utf8.decode(bytes.subarray(start, end));
   } catch {
-    // The decoder's own error says less; no text of the row may be in ours.
+    // No text of the row may be in the error.
     throw new PgoutputFormatError(bytes, 'holds text that is not UTF-8');
   }
 }

@@ -1,17 +1,21 @@
 // One connection to the walsender and one START_REPLICATION, through the library that carries the protocol, without its
 // own acknowledging, flow control and parser (each loses rows). Guarantees: messages arrive in order and none while
-// paused; the server hears from us while paused; only what was acknowledged is confirmed (I7); every end of the stream
-// is one onFailure, and nothing thrown here or in a handler reaches the socket. A new object for each connection.
-
+// paused (backpressure); standby status updates go out while paused; only what was acknowledged is confirmed (I7); every
+// end of the stream is one onFailure, and nothing thrown here or in a handler reaches the socket.
 import type pg from 'pg';
 import type { LogicalReplicationService } from 'pg-logical-replication';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
-import type { Logger } from '#service/logger.ts';
-import { coalesceReads } from './coalesced-reads.ts';
-import { END_LIMIT_MS } from './end-session.ts';
 import { type PgoutputMessage, parsePgoutput } from './pgoutput.ts';
-import { connectionOf, createRawService, keepBytes, RawPgoutput, type WalSenderConnection } from './raw-replication.ts';
-import { StatusWriter } from './status-writer.ts';
+import {
+  coalesceReads,
+  connectionOf,
+  createRawService,
+  END_LIMIT_MS,
+  keepBytes,
+  RawPgoutput,
+  type WalSenderConnection,
+} from './raw-replication.ts';
+import { StatusWriter } from './standby-status.ts';
 import { ServerShuttingDownError, StreamLostError } from './stream-errors.ts';
 import {
   explainSlotError,
@@ -32,34 +36,33 @@ export interface StreamHandlers {
 
 export interface ReplicationStream {
   readonly identity: SourceIdentity;
-  /** Stops handing over at once, and reading once the socket's buffer is full; the server still hears from us. */
+  /** Stops handing over at once, and reading once the socket's buffer is full; standby status updates go on. */
   pause(): void;
   resume(): void;
   /**
-   * Confirms everything before `throughLsn`, exactly: goes out at once, but at most every 100 ms.
+   * Acknowledges everything before `throughLsn`, exactly: at once, but at most every 100 ms.
    * @throws RangeError when it goes back.
    */
   acknowledge(throughLsn: Lsn): void;
-  /** LSN_ZERO, which confirms nothing, until the first acknowledge(). */
+  /** LSN_ZERO, which acknowledges nothing, until the first acknowledge(). */
   readonly acknowledgedLsn: Lsn;
-  /** Sends the last acknowledgement, waits up to 1 s until the server has taken it and let go of the slot, disconnects. */
+  /** Sends the last acknowledgement, waits up to 1 s until the server has read it and released the slot, disconnects. */
   close(): Promise<void>;
 }
 
 export interface ReplicationStreamOptions {
   readonly databaseUrl: string;
   readonly slotName: string;
-  /** `slotName` is made as a copy of this one, from where it stands, and is gone with the connection. */
+  /** `slotName` is created as a temporary copy of this one, at its position. */
   readonly copyOf?: string;
   readonly publicationName: string;
   readonly applicationName: string;
   /** Set on this connection as `wal_sender_timeout`; 0 switches it off. */
   readonly walSenderTimeoutMs: number;
-  readonly logger: Logger;
   readonly handlers: StreamHandlers;
 }
 
-/** How long connecting and starting may take, in all. */
+/** For connecting and starting: a server that is there takes milliseconds, unless a decoder starts far back in the WAL. */
 const START_LIMIT_MS = 10_000;
 const INSERT = 0x49;
 
@@ -69,7 +72,7 @@ type StreamEvent =
 
 /**
  * Connects, takes the slot (which is the lock: one reader at a time) and returns the stream, paused.
- * @throws SlotBusyError, SlotMissingError, SlotLostError, SlotCopyError, or what Postgres or the network said.
+ * @throws SlotBusyError, SlotMissingError, SlotLostError, SlotCopyError, or an error of Postgres or the network.
  */
 export async function createReplicationStream(options: ReplicationStreamOptions): Promise<ReplicationStream> {
   const connection = new StreamConnection(options);
@@ -82,9 +85,9 @@ class StreamConnection implements ReplicationStream {
   readonly #service: LogicalReplicationService;
   readonly #status: StatusWriter;
   readonly #started = Promise.withResolvers<void>();
-  /** Settles when the server has ended the stream, for whatever reason. */
+  /** When the server has ended the stream, for whatever reason. */
   readonly #ended = Promise.withResolvers<void>();
-  /** What had been read when the stream was paused, in order. */
+  /** Read from the socket when the stream was paused, in order. */
   readonly #held: StreamEvent[] = [];
   #state: 'starting' | 'streaming' | 'closing' | 'ended' = 'starting';
   #isPaused = true;
@@ -105,7 +108,6 @@ class StreamConnection implements ReplicationStream {
   get identity(): SourceIdentity {
     return this.#identity!;
   }
-
   get acknowledgedLsn(): Lsn {
     return this.#status.acknowledgedLsn;
   }
@@ -182,7 +184,7 @@ class StreamConnection implements ReplicationStream {
         this.#state = 'streaming';
         this.#status.start();
         this.#started.resolve();
-        // The end of the copy, which nobody asked for; pg would only tell that the connection broke.
+        // The server ended the copy; pg would only report that the connection broke.
         connection.once('commandComplete', () => {
           if (this.#state === 'streaming') this.#fail(new ServerShuttingDownError(undefined));
         });
@@ -197,22 +199,22 @@ class StreamConnection implements ReplicationStream {
 
   #onBytes(bytes: Buffer): void {
     if (this.#state !== 'streaming') return;
-    try {
-      this.#handOver(parsePgoutput(bytes[0] === INSERT ? keepBytes(bytes) : bytes));
-    } catch (error) {
-      this.#fail(error as Error);
-    }
+    this.#guard(() => this.#handOver(parsePgoutput(bytes[0] === INSERT ? keepBytes(bytes) : bytes)));
   }
 
   #onKeepalive(keepalive: StreamEvent & { kind: 'keepalive' }): void {
     if (this.#state !== 'streaming') return;
     this.#status.keepalive(keepalive);
+    this.#guard(() => this.#handOver(keepalive));
+    this.#status.respond();
+  }
+
+  #guard(handle: () => void): void {
     try {
-      this.#handOver(keepalive);
+      handle();
     } catch (error) {
       this.#fail(error as Error);
     }
-    this.#status.respond();
   }
 
   #handOver(event: StreamEvent): void {
@@ -222,12 +224,11 @@ class StreamConnection implements ReplicationStream {
   }
 
   #handOverHeld(): void {
-    try {
-      while (this.#state === 'streaming' && !this.#isPaused && this.#held.length > 0)
+    this.#guard(() => {
+      while (this.#state === 'streaming' && !this.#isPaused && this.#held.length > 0) {
         this.#handOver(this.#held.shift()!);
-    } catch (error) {
-      this.#fail(error as Error);
-    }
+      }
+    });
     if (this.#state === 'streaming' && !this.#isPaused) this.#connection!.stream.resume();
   }
 

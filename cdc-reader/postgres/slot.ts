@@ -1,10 +1,9 @@
-// The replication slot's beginning and end. Creating it exports a snapshot that sees exactly the transactions which the
-// stream will not deliver: the orders that were there before the first start. Guarantees: the snapshot stays as long as
+// Creates and drops the replication slot. Creating it exports a snapshot that sees exactly the transactions which the
+// stream will not deliver: the orders of the initial snapshot. Guarantees: the snapshot stays as long as
 // the returned object is open. Streaming from the slot is replication-stream.ts's business.
-
 import pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
-import { endSession } from './end-session.ts';
+import { endSession } from './raw-replication.ts';
 import {
   explainSlotError,
   pinWalSender,
@@ -18,12 +17,12 @@ import {
 export interface NewSlot {
   readonly consistentPoint: Lsn;
   readonly snapshotName: string;
-  /** Lets go of the snapshot; the slot stays. */
+  /** Releases the snapshot; the slot stays. */
   close(): Promise<void>;
 }
 
 /** A slot of this name exists already. */
-export class SlotExistsError extends Error {
+class SlotExistsError extends Error {
   readonly code = 'SLOT_EXISTS';
 
   constructor(slotName: string, options?: ErrorOptions) {
@@ -89,15 +88,15 @@ export async function dropSlot(options: {
 
 async function connect(options: { databaseUrl: string; applicationName: string }): Promise<pg.Client> {
   const client = new pg.Client(walSenderConfig(options.databaseUrl, options.applicationName));
-  // A command in flight fails by itself. While idle the connection only holds the snapshot, and whoever still needs that
-  // is told by Postgres that it is gone; without a listener the process would end.
+  // A command in flight fails by itself. While idle the connection only holds the snapshot, and importing that
+  // fails once it is gone; without a listener the process would end.
   client.on('error', () => undefined);
   await client.connect();
   await pinWalSender(client);
   return client;
 }
 
-/** Who the server is, asked on a connection of its own: the first start has no stream yet. */
+/** Who the server is, on a connection of its own: before the initial snapshot there is no stream. */
 export async function readIdentity(options: { databaseUrl: string; applicationName: string }): Promise<SourceIdentity> {
   const client = await connect(options);
   try {

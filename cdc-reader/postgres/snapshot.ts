@@ -2,7 +2,6 @@
 // the stream will not deliver), or one of its own, taken by the first read. Guarantees: bounded memory, however many
 // orders; values in the very text that the stream gives (ISO dates in UTC, numbers with all digits, char(n) padded), so
 // that one builder makes the events of both.
-
 import databases, { DataTypeID, IsolationLevel, type SQLQuery, type Transaction } from '@databases/pg';
 import type { ContractRow } from '#schemas/contract-tables.ts';
 import { fetchOrders, openOrdersCursor, readItemsOfOrders } from './sql/orders.ts';
@@ -26,14 +25,14 @@ const textTypes = {
 
 /**
  * Reads all orders of the snapshot by `placed_at` and `order_id`, in batches of at most `batchSize` orders. Without
- * `snapshotName`, what had committed when the first batch was asked for.
+ * `snapshotName`, what had committed when the first batch was read.
  */
 export async function* readSnapshotOrders(options: {
   databaseUrl: string;
   applicationName: string;
   snapshotName?: string;
   batchSize: number;
-  /** Called once the snapshot is taken, with a way to ask what else it sees. */
+  /** Called once the snapshot is taken, with a way to query what else it sees. */
   onSnapshot?: (query: (statement: SQLQuery) => Promise<Record<string, unknown>[]>) => Promise<void>;
 }): AsyncGenerator<readonly SnapshotOrder[], void, undefined> {
   const pool = databases.default({
@@ -71,7 +70,7 @@ export async function* readSnapshotOrders(options: {
     }
   } finally {
     done.resolve();
-    // A transaction that broke has told so already, by the query that failed.
+    // The query that failed has reported a transaction that broke.
     await transaction.catch(() => undefined);
     await pool.dispose();
   }

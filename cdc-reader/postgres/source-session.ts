@@ -1,17 +1,12 @@
-// One ordinary SQL session beside the replication stream, for what the stream can't tell: slot, publication, log end,
+// One ordinary SQL session beside the replication stream, for what the stream does not contain: slot, publication, end of the WAL,
 // orders. It is also the first to learn of a shutdown: Postgres ends ordinary sessions at once, while a stream that is
-// paused by backpressure hears nothing. Guarantees: one connection, never silently another (an advisory lock would be
-// gone); its end is told once. After that, and after close(), every call fails.
-
-import { setTimeout as delay } from 'node:timers/promises';
-import databases, { type SQLQuery } from '@databases/pg';
+// paused by backpressure hears nothing. After its end, and after close(), every call fails; see single-connection.ts.
 import type { TableName } from '#schemas/capture-fingerprint.ts';
 import { type ContractTable, contractSchema } from '#schemas/contract-tables.ts';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
-import type { Logger } from '#service/logger.ts';
 import type { PreflightFacts, TableFacts } from '../startup/preflight.ts';
 import { type Capture, createCaptureReader, readPublicationState } from './capture.ts';
-import { END_LIMIT_MS } from './end-session.ts';
+import { type Query, type SessionOptions, SingleConnection, STATEMENT_TIMEOUT_MS } from './single-connection.ts';
 import { readTableFacts, readTableNames } from './sql/capture.ts';
 import { readExistingOrders } from './sql/orders.ts';
 import { pinSession, readCurrentWal, readServerFacts, setKeepalives, tryAdvisoryLock } from './sql/session.ts';
@@ -36,7 +31,7 @@ export interface SlotState {
 }
 
 /** `timeline` is null on a standby. */
-export interface CurrentWal {
+interface CurrentWal {
   readonly flushLsn: Lsn;
   readonly timeline: number | null;
   readonly inRecovery: boolean;
@@ -60,145 +55,100 @@ export interface SourceSession {
   close(): Promise<void>;
 }
 
-/** The session has ended: its database was shut down or restarted, the connection broke, or close() was called. */
-export class SessionEndedError extends Error {
-  readonly code = 'SESSION_ENDED';
-
-  constructor(options?: ErrorOptions) {
-    super('The SQL session to the orders database has ended; open another one.', options);
-    this.name = 'SessionEndedError';
-  }
-}
-
-/** A statement of this session that takes longer has met something that a restart deals with better. */
-const STATEMENT_TIMEOUT_MS = 5_000;
-const CONNECT_TIMEOUT_MS = 10_000;
-
-/** Connects. `onEnd` is told once, as soon as the session ends in any way but close(). */
-export async function createSourceSession(options: {
-  databaseUrl: string;
-  applicationName: string;
-  logger: Logger;
-  onEnd: (error: Error) => void;
-}): Promise<SourceSession> {
-  let end: { readonly cause: unknown } | undefined;
-  let isOpen = false;
-  let lastError: unknown;
-
-  const finish = (cause: unknown): void => {
-    if (end !== undefined) return;
-    end = { cause };
-    if (isOpen) options.onEnd(cause instanceof Error ? cause : new SessionEndedError({ cause }));
-  };
-
-  const pool = databases.default({
-    connectionString: options.databaseUrl,
-    applicationName: options.applicationName,
-    bigIntMode: 'bigint',
-    poolSize: 1,
-    idleTimeoutMilliseconds: 0, // kept for ever: it is the session
-    connectionTimeoutMilliseconds: CONNECT_TIMEOUT_MS,
-    statementTimeoutMilliseconds: STATEMENT_TIMEOUT_MS,
-    queryTimeoutMilliseconds: STATEMENT_TIMEOUT_MS + 1_000,
-    keepAlive: true,
-    keepAliveInitialDelayMilliseconds: 10_000,
-    // While idle, an error is the end; after a failed statement the pool drops the connection and tells of that only.
-    onError: finish,
-    onConnectionClosed: () => finish(lastError),
-  });
-
-  const query = async (statement: SQLQuery): Promise<Record<string, unknown>[]> => {
-    if (end !== undefined) throw new SessionEndedError({ cause: end.cause });
-    try {
-      return await pool.query(statement);
-    } catch (error) {
-      lastError = error;
-      throw error;
-    }
-  };
-
-  let serverVersion: number;
-  let roleName: string;
+/** Connects. @throws errors of Postgres or the network */
+export async function createSourceSession(options: SessionOptions): Promise<SourceSession> {
+  const connection = new SingleConnection(options);
+  const { query } = connection;
   try {
     await query(pinSession(STATEMENT_TIMEOUT_MS));
     await query(setKeepalives);
     const [server] = await query(readServerFacts);
-    serverVersion = server!.server_version as number;
-    roleName = server!.role_name as string;
+    connection.isOpen = true;
+    return new SqlSourceSession(connection, server!.server_version as number, server!.role_name as string);
   } catch (error) {
-    await pool.dispose();
+    await connection.dispose();
     throw error;
   }
-  isOpen = true;
+}
 
-  const readTable = async (table: ContractTable): Promise<TableFacts | null> => {
-    const rows = await query(readTableFacts(contractSchema, table));
+class SqlSourceSession implements SourceSession {
+  readonly roleName: string;
+  readonly readCapture: (publicationName: string) => Promise<Capture>;
+  readonly #connection: SingleConnection;
+  readonly #query: Query;
+  readonly #serverVersion: number;
+
+  constructor(connection: SingleConnection, serverVersion: number, roleName: string) {
+    this.#connection = connection;
+    this.#query = connection.query;
+    this.#serverVersion = serverVersion;
+    this.roleName = roleName;
+    this.readCapture = createCaptureReader(this.#query, serverVersion);
+  }
+
+  async readSlot(slotName: string): Promise<SlotState | null> {
+    const [row] = await this.#query(readSlotState(slotName));
+    return row === undefined ? null : parseSlotState(row);
+  }
+
+  async readTableNames(oids: readonly number[]): Promise<ReadonlyMap<number, TableName>> {
+    const rows = await this.#query(readTableNames(oids));
+    return new Map(
+      rows.map(({ oid, schema, name, kind }) => [
+        Number(oid),
+        { schema: schema as string, name: name as string, kind: kind as string },
+      ]),
+    );
+  }
+
+  async readCurrentWal(): Promise<CurrentWal> {
+    const [row] = await this.#query(readCurrentWal);
+    return {
+      flushLsn: parseLsn(row!.flush_lsn as string),
+      timeline: row!.timeline === null ? null : Number(row!.timeline),
+      inRecovery: row!.in_recovery as boolean,
+    };
+  }
+
+  async orderExists(orderIds: readonly string[]): Promise<Set<string>> {
+    if (orderIds.length === 0) return new Set();
+    const rows = await this.#query(readExistingOrders(orderIds));
+    return new Set(rows.map((row) => row.order_id as string));
+  }
+
+  async preflightFacts(names: { slotName: string; publicationName: string }): Promise<PreflightFacts> {
+    const [server] = await this.#query(readServerFacts);
+    return {
+      serverVersion: this.#serverVersion,
+      serverVersionName: server!.server_version_name as string,
+      walLevel: server!.wal_level as string,
+      inRecovery: server!.in_recovery as boolean,
+      roleName: this.roleName,
+      mayReplicate: server!.may_replicate as boolean,
+      slotExists: (await this.readSlot(names.slotName)) !== null,
+      slots: { used: server!.slots_used as number, allowed: server!.slots_allowed as number },
+      walSenders: { used: server!.wal_senders_used as number, allowed: server!.wal_senders_allowed as number },
+      synchronousStandbyNames: server!.synchronous_standby_names as string,
+      publication: await readPublicationState(this.#query, names.publicationName),
+      capture: await this.readCapture(names.publicationName),
+      tables: { orders: await this.#readTable('orders'), order_items: await this.#readTable('order_items') },
+    };
+  }
+
+  async #readTable(table: ContractTable): Promise<TableFacts | null> {
+    const rows = await this.#query(readTableFacts(contractSchema, table));
     if (rows.length === 0) return null;
     return { columns: rows.map((row) => ({ name: row.name as string, type: row.type as string })) };
-  };
+  }
 
-  const session: SourceSession = {
-    roleName,
-    async readSlot(slotName) {
-      const [row] = await query(readSlotState(slotName));
-      return row === undefined ? null : parseSlotState(row);
-    },
-    readCapture: createCaptureReader(query, serverVersion),
-    async readTableNames(oids) {
-      const rows = await query(readTableNames(oids));
-      return new Map(
-        rows.map(({ oid, schema, name, kind }) => [
-          Number(oid),
-          { schema: schema as string, name: name as string, kind: kind as string },
-        ]),
-      );
-    },
-    async readCurrentWal() {
-      const [row] = await query(readCurrentWal);
-      return {
-        flushLsn: parseLsn(row!.flush_lsn as string),
-        timeline: row!.timeline === null ? null : Number(row!.timeline),
-        inRecovery: row!.in_recovery as boolean,
-      };
-    },
-    async orderExists(orderIds) {
-      if (orderIds.length === 0) return new Set();
-      const rows = await query(readExistingOrders(orderIds));
-      return new Set(rows.map((row) => row.order_id as string));
-    },
-    async preflightFacts({ slotName, publicationName }) {
-      const [server] = await query(readServerFacts);
-      return {
-        serverVersion,
-        serverVersionName: server!.server_version_name as string,
-        walLevel: server!.wal_level as string,
-        inRecovery: server!.in_recovery as boolean,
-        roleName,
-        mayReplicate: server!.may_replicate as boolean,
-        slotExists: (await session.readSlot(slotName)) !== null,
-        slots: { used: server!.slots_used as number, allowed: server!.slots_allowed as number },
-        walSenders: { used: server!.wal_senders_used as number, allowed: server!.wal_senders_allowed as number },
-        synchronousStandbyNames: server!.synchronous_standby_names as string,
-        publication: await readPublicationState(query, publicationName),
-        capture: await session.readCapture(publicationName),
-        tables: { orders: await readTable('orders'), order_items: await readTable('order_items') },
-      };
-    },
-    async tryAdvisoryLock(key) {
-      const [row] = await query(tryAdvisoryLock(key));
-      return row!.is_taken as boolean;
-    },
-    async close() {
-      end ??= { cause: 'close() was called' };
-      // With a statement under way the pool waits for its time limit, and then for the end of the connection; a server
-      // that is silent does not hear of either.
-      const limit = new AbortController();
-      const late = delay(END_LIMIT_MS, undefined, { signal: limit.signal }).catch(() => undefined); // ended in time
-      await Promise.race([pool.dispose(), late]);
-      limit.abort();
-    },
-  };
-  return session;
+  async tryAdvisoryLock(key: string): Promise<boolean> {
+    const [row] = await this.#query(tryAdvisoryLock(key));
+    return row!.is_taken as boolean;
+  }
+
+  close(): Promise<void> {
+    return this.#connection.close();
+  }
 }
 
 function parseSlotState(row: Record<string, unknown>): SlotState {

@@ -1,17 +1,17 @@
-// Why a replication stream could not start, or ended. Plain errors with a literal code: whether one means "try again",
-// "stand by" or "halt" is decided by the reader's restart policy, not here.
-
+// Why a replication stream could not start, or ended. Plain errors with a literal code: whether one means a retry, a hot
+// standby or a halt is decided by supervise/ and startup/, not here.
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 
-/** Another connection streams from the slot: stand by until it lets go. */
+/** Another connection streams from the slot: stand by until it ends. */
 export class SlotBusyError extends Error {
   readonly code = 'SLOT_BUSY';
-  /** The server process that holds it, where Postgres told. */
+  /** The server process that holds it, where Postgres reports it. */
   readonly activePid: number | undefined;
 
-  constructor(slotName: string, activePid: number | undefined, options?: ErrorOptions) {
-    const holder = activePid === undefined ? 'another connection' : `server process ${activePid}`;
-    super(`The replication slot ${slotName} is in use by ${holder}; it is free when that reader has stopped.`, options);
+  /** `details`: of the walsender's connection, as far as this role may read it. */
+  constructor(slotName: string, activePid: number | undefined, details = '', options?: ErrorOptions) {
+    const holder = activePid === undefined ? 'another walsender' : `walsender pid ${activePid}`;
+    super(`Slot ${slotName} is in use by ${holder}${details === '' ? '' : ` (${details})`}`, options);
     this.name = 'SlotBusyError';
     this.activePid = activePid;
   }
@@ -23,15 +23,15 @@ export class SlotMissingError extends Error {
 
   constructor(slotName: string, options?: ErrorOptions) {
     super(
-      `The replication slot ${slotName} does not exist on this server. If it was dropped, changes since then may be ` +
-        'gone: run `npm run adopt -- reader`, which prints the replay command that closes the gap.',
+      `The replication slot ${slotName} does not exist on this server. If it was dropped, orders committed since then may be ` +
+        'unpublished: run `npm run adopt -- reader`, which prints the replay command that closes the gap.',
       options,
     );
     this.name = 'SlotMissingError';
   }
 }
 
-/** Postgres has removed log that the slot still needed. */
+/** Postgres has removed WAL that the slot still needed. */
 export class SlotLostError extends Error {
   readonly code = 'SLOT_LOST';
   /** As Postgres names it. */
@@ -39,9 +39,8 @@ export class SlotLostError extends Error {
 
   constructor(slotName: string, reason: string, options?: ErrorOptions) {
     super(
-      `The replication slot ${slotName} was invalidated (${reason}): changes that had not been read are gone from the ` +
-        'log. Raise max_slot_wal_keep_size, and run `npm run adopt -- reader`, which prints the replay command that ' +
-        'closes the gap.',
+      `The replication slot ${slotName} was invalidated (${reason}): WAL that had not been read was removed. Raise ` +
+        'max_slot_wal_keep_size, and run `npm run adopt -- reader`, which prints the replay command that closes the gap.',
       options,
     );
     this.reason = reason;
@@ -49,15 +48,15 @@ export class SlotLostError extends Error {
   }
 }
 
-/** The slot that a temporary copy should be made of is of no use; the live slot has nothing to do with it. */
+/** The slot to copy for a replay is unusable; the live slot is not affected. */
 export class SlotCopyError extends Error {
   readonly code: 'SLOT_COPY_MISSING' | 'SLOT_COPY_LOST';
 
   constructor(reason: 'missing' | 'lost', sourceName: string, options?: ErrorOptions) {
-    const why = reason === 'missing' ? 'it does not exist on this server' : 'Postgres has removed log that it needed';
+    const why = reason === 'missing' ? 'it does not exist on this server' : 'Postgres has removed WAL that it needed';
     super(
-      `The replication slot ${sourceName} can't be copied: ${why}. A streaming reader makes it again within seconds ` +
-        'unless REPLAY_WINDOW_BYTES is 0; what came before that can be replayed from Kafka or the tables.',
+      `The replication slot ${sourceName} can't be copied: ${why}. A streaming reader recreates it within seconds ` +
+        'unless REPLAY_WINDOW_BYTES is 0; what was committed before that can be replayed from Kafka or the tables.',
       options,
     );
     this.code = reason === 'missing' ? 'SLOT_COPY_MISSING' : 'SLOT_COPY_LOST';
@@ -65,7 +64,7 @@ export class SlotCopyError extends Error {
   }
 }
 
-/** Postgres is shutting down: it ended the stream, or waits for an acknowledgement that can't be given now. */
+/** Postgres is shutting down: it ended the stream, or waits for an acknowledgement that can't be sent now. */
 export class ServerShuttingDownError extends Error {
   readonly code = 'SERVER_SHUTTING_DOWN';
 
@@ -73,14 +72,14 @@ export class ServerShuttingDownError extends Error {
     super(
       walEnd === undefined
         ? 'Postgres ended the replication stream: it is shutting down.'
-        : `Postgres is shutting down and waits for the acknowledgement of ${formatLsn(walEnd)}, which can't be given ` +
-            'yet; the connection was closed so that it need not wait longer.',
+        : `Postgres is shutting down and waits for the acknowledgement of ${formatLsn(walEnd)}, which can't be sent ` +
+            'yet; the connection was closed so that the shutdown can finish.',
     );
     this.name = 'ServerShuttingDownError';
   }
 }
 
-/** The connection broke, or nothing came from Postgres although it was asked. */
+/** The connection broke, or nothing came from Postgres although a reply was requested. */
 export class StreamLostError extends Error {
   readonly code = 'STREAM_LOST';
 

@@ -1,16 +1,15 @@
-// What is said to a walsender before the stream flows: the session's settings, who the server is, and START_REPLICATION.
+// The commands to a walsender before the stream starts: the session's settings, IDENTIFY_SYSTEM, and START_REPLICATION.
 // Guarantees: values come as text in one canonical form (ISO dates, UTC, UTF-8); names are quoted; identity and history
-// are those of the very server that will stream; a refused slot is an error that tells which kind of refusal it was.
-
+// are those of the very server that will stream; a refused slot is an error of its own for each kind of refusal.
 import type pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { parseTimelineHistory, type TimelineSwitch } from '#schemas/timeline.ts';
 import { plainText, quoteIdentifier } from './plain-text.ts';
 import { pinSession } from './sql/session.ts';
-import { copySlot, readSlotState } from './sql/slots.ts';
+import { copySlot, describeBackend, readSlotState } from './sql/slots.ts';
 import { SlotBusyError, SlotCopyError, SlotLostError, SlotMissingError } from './stream-errors.ts';
 
-/** Who streams: `flushLsn` is the end of its flushed log when asked, `history` the ancestors of `timeline`, oldest first. */
+/** Who streams: `flushLsn` is the end of its flushed WAL, `history` the ancestors of `timeline`, oldest first. */
 export interface SourceIdentity {
   readonly systemIdentifier: string;
   readonly database: string;
@@ -43,7 +42,7 @@ export function walSenderConfig(
 
 /**
  * Makes a new connection ready to stream: its settings, the temporary copy of `copyOf` where one is wanted, and who the
- * server is. @throws SlotCopyError, or what Postgres or the network said
+ * server is. @throws SlotCopyError, or an error of Postgres or the network
  */
 export async function prepareWalSender(
   client: pg.ClientBase,
@@ -76,7 +75,7 @@ export async function pinWalSender(client: pg.ClientBase): Promise<void> {
 export async function readSourceIdentity(client: pg.ClientBase): Promise<SourceIdentity> {
   const system = await readRow(client, 'IDENTIFY_SYSTEM');
   const timeline = Number(system.timeline);
-  // Timeline 1 has no ancestors, no history file, and an error for whoever asks.
+  // Timeline 1 has no history file: the command would fail.
   const history = timeline === 1 ? '' : (await readRow(client, `TIMELINE_HISTORY ${timeline}`)).content!;
   const version = await readRow(client, 'SHOW server_version_num');
   return {
@@ -89,7 +88,7 @@ export async function readSourceIdentity(client: pg.ClientBase): Promise<SourceI
   };
 }
 
-/** START_REPLICATION from where the slot was confirmed: 0/0 leaves the position to the server. */
+/** START_REPLICATION from confirmed_flush_lsn: 0/0 leaves the position to the server. */
 export function formatStartReplication(slotName: string, publicationName: string): string {
   // pgoutput splits the list of publications as identifiers, so the name is quoted twice: as one, and as a string.
   const publications = quoteLiteral(quoteIdentifier(publicationName));
@@ -100,7 +99,7 @@ export function formatStartReplication(slotName: string, publicationName: string
 }
 
 /**
- * Turns the refusal of a slot into the error that names it, by SQLSTATE and by the slot's own state on the same server;
+ * Turns the refusal of a slot into its own error, by SQLSTATE and by the slot's state on the same server;
  * Postgres's messages may be in any language. Other errors are returned as they are.
  */
 export async function explainSlotError(client: pg.ClientBase, slotName: string, error: unknown): Promise<unknown> {
@@ -111,7 +110,9 @@ export async function explainSlotError(client: pg.ClientBase, slotName: string, 
   const slot: Record<string, string | null> | undefined = rows[0];
   if (code === OBJECT_IN_USE) {
     const pid = slot?.active_pid;
-    return new SlotBusyError(slotName, typeof pid === 'string' ? Number(pid) : undefined, { cause: error });
+    if (typeof pid !== 'string') return new SlotBusyError(slotName, undefined, '', { cause: error });
+    const holder: Record<string, string> = (await client.query(plainText(describeBackend(pid)))).rows[0] ?? {};
+    return new SlotBusyError(slotName, Number(pid), Object.values(holder).filter(Boolean).join(', '), { cause: error });
   }
   if (slot?.wal_status !== 'lost' && slot?.invalidation_reason == null) return error;
   return new SlotLostError(slotName, slot.invalidation_reason ?? 'wal_removed', { cause: error });
@@ -124,7 +125,7 @@ export async function explainSlotError(client: pg.ClientBase, slotName: string, 
 export function quoteSlotName(slotName: string): string {
   if (!/^[a-z0-9_]{1,63}$/.test(slotName)) {
     throw new RangeError(
-      `${JSON.stringify(slotName)} is no name of a replication slot: 1 to 63 lower-case letters, digits and underscores.`,
+      `${JSON.stringify(slotName)} is not a valid name of a replication slot: 1 to 63 lower-case letters, digits and underscores.`,
     );
   }
   return `"${slotName}"`;
@@ -136,6 +137,6 @@ function quoteLiteral(text: string): string {
 
 async function readRow(client: pg.ClientBase, command: string): Promise<Record<string, string>> {
   const row: Record<string, string> | undefined = (await client.query(command)).rows[0];
-  if (row === undefined) throw new Error(`Postgres answered ${command} without a row.`);
+  if (row === undefined) throw new Error(`Postgres returned no row for ${command}.`);
   return row;
 }

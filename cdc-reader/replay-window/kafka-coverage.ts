@@ -1,7 +1,6 @@
 // From where on the live topic has every order: what can be replayed from it. Pure. Guarantees: it never claims a position
 // that the topic may lack. Retention cuts each partition by itself, and within a transaction; a topic that was recreated
 // is shorter than its checkpoint says; and an operator may have accepted gaps. Reading the topic is live-topic.ts's.
-
 import type { Checkpoint, LsnRange } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn, maxLsn, toLsn } from '#schemas/lsn.ts';
 
@@ -15,11 +14,11 @@ export interface PartitionHead {
   readonly partition: number;
   readonly earliest: bigint;
   readonly end: bigint;
-  /** Of the first record that is there; null when there is none, or nobody looked because nothing was cut. */
+  /** Of the first record; null when there is none, or it was not read because nothing was cut. */
   readonly firstCommitLsn: Lsn | null;
 }
 
-/** The worst of the partitions that the checkpoint uses decides. */
+/** The worst of the partitions that the checkpoint uses counts. */
 export function findOldestCovered(
   checkpoint: Pick<Checkpoint, 'partitions' | 'nextOffsets' | 'throughLsn'>,
   heads: readonly PartitionHead[],

@@ -1,5 +1,5 @@
-// What a streaming reader does for replays beside publishing: it keeps the window of WAL, and tells from where on Kafka
-// and that window can be replayed. Guarantees: neither delays publishing nor ends it.
+// What a streaming reader does for replays beside publishing: it keeps the window of WAL, and reports from where on Kafka
+// can be replayed. Guarantees: neither delays publishing nor ends it.
 import { setTimeout as delay } from 'node:timers/promises';
 import type { KafkaLog } from '#kafka/reading/log.ts';
 import type { Checkpoint } from '#schemas/checkpoint.ts';
@@ -10,17 +10,17 @@ import type { CdcReaderConfig } from '../config.ts';
 import type { ReaderMetrics } from '../metrics.ts';
 import { readKafkaCoverage } from '../startup/live-topic.ts';
 import { findCoveredRanges, type KafkaCoverage } from './kafka-coverage.ts';
-import { startWindowKeeper } from './keeper.ts';
+import { startWindowKeeper } from './window-keeper.ts';
 import { createWindowSlotSession } from './window-slot.ts';
 
-/** Retention moves slowly, and each look costs a few requests a partition. */
+/** Retention moves slowly, and each sample costs a few requests a partition. */
 const COVERAGE_EVERY_MS = 60_000;
 const READ_DEADLINE_MS = 10_000;
 
-export interface ReplayUpkeep {
-  /** Told of each checkpoint that Kafka has committed. */
+interface ReplayUpkeep {
+  /** Called with each checkpoint that Kafka has committed. */
   published(checkpoint: Checkpoint): void;
-  /** Waits for nothing that takes long. */
+  /** Within a second. */
   close(): Promise<void>;
 }
 
@@ -60,14 +60,14 @@ export function startReplayUpkeep(options: {
     async close() {
       sampler.close();
       await keeper.close();
-      // Whoever streams next tells; old figures of this one would stand beside them.
+      // Whoever streams next reports; old figures of this one would stand beside them.
       metrics.replayWindow(null, 0, 0);
       metrics.replayableFromKafka(null);
     },
   };
 }
 
-/** Tells what can be replayed from Kafka, now and every minute; a look that fails is made again the next time. */
+/** Reports what can be replayed from Kafka, now and every minute; a failed sample waits for the next one. */
 export function startCoverageSampler(options: {
   log: Pick<KafkaLog, 'readOffsets' | 'readRecords'>;
   topic: string;
@@ -87,7 +87,7 @@ export function startCoverageSampler(options: {
         metrics.replayableFromKafka(oldestReplayable(coverage, checkpoint));
       } catch (error) {
         if (closed.signal.aborted) return;
-        logger.debug({ err: error }, 'What Kafka can replay could not be looked up; it is tried again in a minute.');
+        logger.debug({ err: error }, 'What can be replayed from Kafka could not be read; it is retried in a minute.');
       }
       await delay(everyMs, undefined, { signal: closed.signal, ref: false }).catch(() => undefined); // closed
     }

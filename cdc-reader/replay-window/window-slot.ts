@@ -1,12 +1,11 @@
-// The window slot on the server: an ordinary SQL session of its own, since some of its statements read WAL for seconds
-// or wait for other people's transactions, which the reader's own session must not. Guarantees: statements end by
-// themselves after a minute; closing does not wait for one; the live slot is only looked at. What to do when is decided
-// in replay-window.ts.
+// The window slot on the server: an SQL session of its own, since some of its statements read WAL for seconds or wait for
+// other sessions' transactions, which the reader's own session must not. Guarantees: statements end by themselves after a
+// minute; closing does not wait for one; the live slot is only read. Which step to take is window-policy.ts's.
 import type { SQLQuery } from '@databases/pg';
 import pg from 'pg';
 import { formatLsn, type Lsn, parseLsn } from '#schemas/lsn.ts';
-import { endSession } from '../postgres/end-session.ts';
 import { plainText } from '../postgres/plain-text.ts';
+import { endSession } from '../postgres/raw-replication.ts';
 import { readServerFacts } from '../postgres/sql/session.ts';
 import {
   advanceWindowSlot,
@@ -15,7 +14,7 @@ import {
   logRestartPoint,
   readWindowFacts,
 } from '../postgres/sql/slots.ts';
-import type { WindowFacts } from './decide.ts';
+import type { WindowFacts } from './window-policy.ts';
 
 export interface WindowSlotSession {
   /** `mayLogRestartPoint`: whether logRestartPoint() is granted to this role. */
@@ -30,10 +29,10 @@ export interface WindowSlotSession {
   close(): Promise<void>;
 }
 
-/** Reading WAL takes a second a gigabyte or so; a transaction that runs for longer than this is waited for next time. */
+/** Decoding takes about a second a gigabyte of WAL; the next attempt waits again for a transaction that runs longer. */
 const STATEMENT_TIMEOUT_MS = 60_000;
 
-/** Every call fails after the first failure: open another one. @throws what Postgres or the network said */
+/** Every call fails after the first failure: open another one. @throws errors of Postgres or the network */
 export async function createWindowSlotSession(options: {
   databaseUrl: string;
   applicationName: string;
@@ -50,7 +49,7 @@ export async function createWindowSlotSession(options: {
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
   });
-  client.on('error', () => undefined); // the next statement fails, and tells
+  client.on('error', () => undefined); // the next statement fails with it
   const query = async (statement: SQLQuery): Promise<Record<string, unknown>> =>
     (await client.query(plainText(statement))).rows[0] ?? {};
 

@@ -1,14 +1,13 @@
-// Whether publishing may go on from the checkpoint: one pure function over facts that start-up has collected (I11).
-// Guarantees: it answers only where every transaction since `throughLsn` is provably still to come, and nothing that
-// was published is unknown to this server; otherwise it throws the named error. What can only be seen while streaming
-// (the contents of transactions that are dropped) is DropVerifier's, below.
+// Whether publishing may continue from the checkpoint: one pure function over facts that start-up has read (I11).
+// Guarantees: it returns only where every transaction since `throughLsn` is provably still to come, and nothing that
+// was published is unknown to this server; otherwise it throws the named error. What only the stream shows (the contents
+// of transactions that are dropped) is DropVerifier's, below.
 import {
   type CaptureFingerprint,
   compareCapture,
   describeMoved,
   type TableName,
 } from '#schemas/capture-fingerprint.ts';
-
 import { addOrderId, type Checkpoint, hashOrderIds, isSlotAhead } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import type { Position } from '#schemas/position.ts';
@@ -46,15 +45,15 @@ export interface ContinuityFacts {
   readonly capture: CaptureFacts;
   /** Whether the last published order is in `orders`; null when nothing was published. */
   readonly lastOrderExists: boolean | null;
-  /** Null before fencing: then another reader's transaction may just be ending, and only identity is judged. */
+  /** Null before fencing: then another reader's transaction may just be ending, and only the identity is checked. */
   readonly live: readonly PartitionTail[] | null;
 }
 
-/** A checkpoint that may be gone on from; its capture is what the catalogue says now. */
+/** A checkpoint that publishing may continue from; its capture is that of the catalogue now. */
 export type VerifiedCheckpoint = Checkpoint & { readonly capture: CaptureFingerprint };
 
 /** Who the captured tables are now. `names`: by oid, what the tables that the checkpoint recorded are called now. */
-export interface CaptureFacts {
+interface CaptureFacts {
   readonly publicationName: string;
   readonly found: CaptureFingerprint;
   readonly names: ReadonlyMap<number, TableName>;
@@ -69,7 +68,7 @@ export interface PartitionTail {
 }
 
 /**
- * @returns the checkpoint to go on from: brought onto the server's timeline, with a `throughLsn` that this timeline has;
+ * @returns the checkpoint to continue from: brought onto the server's timeline, with a `throughLsn` that this timeline has;
  * and what changed of the captured tables without losing anything.
  * @throws one of the HaltErrors of errors.ts
  */
@@ -117,7 +116,7 @@ export function checkContinuity(
   return { checkpoint: current, warnings };
 }
 
-// A standby that was promoted goes on where its timeline branched off. What was published must lie strictly before
+// A standby that was promoted continues where its timeline branched off. What was published must lie strictly before
 // that point: a commit record that starts there belongs to the old timeline alone. An idle throughLsn beyond it is
 // cut back, because the new timeline uses the positions after the branch again.
 function throughLsnOnTimeline(checkpoint: Checkpoint, timeline: number, history: readonly TimelineSwitch[]): Lsn {
@@ -172,7 +171,7 @@ function isAfter(a: Position, b: Position): boolean {
 /**
  * Watches the transactions that are dropped because they were published before: where any of them holds orders, the
  * last of those must be the last published one, by position and by the hash of its order ids. A restored copy of the
- * files keeps timeline and LSNs, and writes other transactions at the same places; only their contents tell.
+ * files keeps timeline and LSNs, and writes other transactions at the same LSNs; only their contents differ.
  */
 export class DropVerifier {
   readonly #checkpoint: Checkpoint;

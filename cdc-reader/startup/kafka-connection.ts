@@ -1,6 +1,5 @@
 // What one start of the reader needs of Kafka before it may publish: topics, log and checkpoint topic, by the reader's
 // configuration. It holds no producer: creating that fences, and is a step of its own. Closing it cuts its connections.
-
 import { setTimeout as delay } from 'node:timers/promises';
 import { type CheckpointTopic, createCheckpointTopic } from '#kafka/checkpoint-topic.ts';
 import { createKafkaClient } from '#kafka/client.ts';
@@ -13,6 +12,7 @@ import type { Lsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { LiveTopicMissingError } from '../errors.ts';
+import type { SourceSession } from '../postgres/source-session.ts';
 
 /** How long one read of the checkpoint or of the end of a partition may make no progress. */
 export const READ_DEADLINE_MS = 10_000;
@@ -24,10 +24,10 @@ export interface KafkaConnection {
   hasCheckpointTopic(isExpected: boolean): Promise<boolean>;
   /**
    * Creates the missing topics and checks the others. If something was published, the live topic is expected to exist.
-   * `readFlushLsn` is called only for the message of a halt.
+   * `source` is read only for the message of a halt.
    * @throws LiveTopicMissingError, TopicMisconfiguredError, TopicMissingError
    */
-  ensureTopics(published: { throughLsn: Lsn; readFlushLsn: () => Promise<Lsn> } | null): Promise<void>;
+  ensureTopics(published: { throughLsn: Lsn; source: Pick<SourceSession, 'readCurrentWal'> } | null): Promise<void>;
   /** The sum of the live topic's high watermarks; 0 if nothing was ever published or the topic does not exist. */
   countLiveOffsets(isExpected: boolean): Promise<bigint>;
   close(): Promise<void>;
@@ -94,7 +94,8 @@ export async function openKafka(config: CdcReaderConfig, logger: Logger): Promis
     hasCheckpointTopic: (isExpected) => hasTopic(config.checkpointTopic, isExpected),
     async ensureTopics(published) {
       if (published !== null && !(await hasTopic(config.ordersTopic, true))) {
-        throw new LiveTopicMissingError(config.ordersTopic, published.throughLsn, await published.readFlushLsn());
+        const { flushLsn } = await published.source.readCurrentWal();
+        throw new LiveTopicMissingError(config.ordersTopic, published.throughLsn, flushLsn);
       }
       await ensureTopics({ kafka, topics, logger });
     },

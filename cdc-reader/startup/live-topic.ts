@@ -1,7 +1,6 @@
 // What the live topic holds: the end of every partition with its last event, as a start needs it; the ids of all orders
-// in it, after an interrupted first start; and from where on it has every order, for replay. Reads only what is
-// committed; judging it is continuity's, what of it can be replayed is kafka-coverage.ts's.
-
+// in it, after an interrupted initial snapshot; and from where on it has every order, for replay. Reads only what is
+// committed; checking it is continuity.ts's, what of it can be replayed is kafka-coverage.ts's.
 import type { KafkaLog, LogRecord } from '#kafka/reading/log.ts';
 import { findNewestRecord } from '#kafka/reading/newest-record.ts';
 import type { Checkpoint } from '#schemas/checkpoint.ts';
@@ -29,7 +28,7 @@ export interface EventTail extends PartitionTail {
 
 /**
  * The ends of all partitions. `deadlineMs`: see KafkaLog. @throws LiveTopicChangedError for a foreign record,
- * LiveTopicTransactionOpenError while a transaction is open: what lies behind it can't be judged yet
+ * LiveTopicTransactionOpenError while a transaction is open: what lies after it can't be read yet
  */
 export async function readPartitionTails(log: KafkaLog, topic: string, deadlineMs: number): Promise<EventTail[]> {
   const tails: EventTail[] = [];

@@ -1,7 +1,6 @@
 // Whether this server, role, publication and pair of tables can feed the reader at all. Pure: facts in, all problems out
-// at once, each with its remedy, so that an operator mends everything in one go. Whether the slot and the log continue
-// where the checkpoint ended is another question (continuity), asked later and on the stream's own connection.
-
+// at once, each with its remedy, so that an operator corrects everything at once. Whether the slot and the log continue
+// where the checkpoint ended is another question (continuity), checked later and on the stream's own connection.
 import type { TableFingerprint } from '#schemas/capture-fingerprint.ts';
 import {
   type ContractColumns,
@@ -35,7 +34,7 @@ export interface PreflightFacts {
   readonly tables: Readonly<Record<ContractTable, TableFacts | null>>;
 }
 
-export interface PreflightProblem {
+interface PreflightProblem {
   readonly code: string;
   readonly problem: string;
   readonly remedy: string;
@@ -45,7 +44,7 @@ const OLDEST_VERSION = 140_000;
 
 type Names = { readonly publicationName: string; readonly applicationName: string };
 
-/** All that stands in the way; empty when nothing does. */
+/** All problems at once; empty when the reader may start. */
 export function findPreflightProblems(facts: PreflightFacts, names: Names): PreflightProblem[] {
   return [...findServerProblems(facts, names), ...findPublicationProblems(facts, names), ...findTableProblems(facts)];
 }
@@ -151,7 +150,7 @@ function* findPublicationProblems(facts: PreflightFacts, { publicationName }: Na
   }
 }
 
-/** What a start should be told although nothing is missing: no need to wait. */
+/** What is logged at a start although nothing is missing: no need to wait. */
 export function findPreflightWarnings({ publication }: PreflightFacts, { publicationName }: Names): string[] {
   if (publication === null || (!publication.allTables && publication.tables.length > 0)) return [];
   return [

@@ -1,5 +1,5 @@
 // What one start works with (StartContext), and what it leaves to the pipeline once it may publish (ReaderSession). The
-// stream exists before the pipeline does: it is paused until then, and hands its messages to whoever is the receiver.
+// stream exists before the pipeline does: it is paused until then, and hands its messages to the receiver, if there is one.
 import type { CheckpointTopic } from '#kafka/checkpoint-topic.ts';
 import type { TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import type { KafkaLog } from '#kafka/reading/log.ts';

@@ -1,8 +1,8 @@
-// One start, in the order that is safe: preflight → take the slot (the lock of this server: a standby waits here and
-// has fenced nobody) → read the checkpoint and check continuity (a restored clone stops here and has fenced nobody) →
-// fence → read the checkpoint to its end and check again → process. Guarantees: what it returns may publish; until
-// then the stream is paused, and answered. While Kafka is away it holds the slot and retries, so an outage costs no
-// takeover. Without a slot, or with an unfinished first start, initial-snapshot.ts goes before.
+// One start, in the order that is safe: preflight → take the slot (the lock of this server: a standby waits here and has
+// fenced nobody) → read the checkpoint and check continuity (a restored clone stops here and has fenced nobody) → fence →
+// read the checkpoint to its end and check again → stream. Guarantees: what it returns may publish; until then the stream
+// is paused, and standby status updates go out. While Kafka is away it holds the slot and retries, so an outage costs no
+// takeover. Without a slot, or with an unfinished initial snapshot, initial-snapshot.ts comes before.
 import { setTimeout as delay } from 'node:timers/promises';
 import { LSN_ZERO } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
@@ -23,13 +23,13 @@ import {
   StandbyError,
 } from '../supervise/restart-errors.ts';
 import { restartDelayMs } from '../supervise/restart-policy.ts';
-import { runFirstStart } from './initial-snapshot.ts';
+import { runInitialSnapshot } from './initial-snapshot.ts';
 import { fence, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
 import { findPreflightProblems, findPreflightWarnings } from './preflight.ts';
 import type { ReaderSession, StartContext } from './session.ts';
 import { haltIfTablesChanged, readVerifiedCheckpoint } from './verified-checkpoint.ts';
 
-/** @throws HaltError (stop), StandbyError and PreflightError (wait), anything else (start again) */
+/** @throws HaltError (halt), StandbyError and PreflightError (wait), anything else (restart) */
 export async function startReader(context: StartContext): Promise<ReaderSession> {
   const { config, scope, logger, metrics, resources } = context;
   const inlet: ReaderSession['inlet'] = { receiver: undefined };
@@ -39,7 +39,6 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
       createSourceSession({
         databaseUrl: config.orderDatabaseUrl,
         applicationName: config.applicationName,
-        logger,
         onEnd: (cause) => scope.fail(new SourceSessionEndedError({ cause })),
       }),
     (session) => session.close(),
@@ -56,12 +55,12 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
   let isFirstStart = (await scope.race(source.readSlot(config.slotName))) === null;
   for (;;) {
     if (isFirstStart)
-      await scope.race(runFirstStart(context, source).catch((error) => requireLock(error, source, config)));
+      await scope.race(runInitialSnapshot(context, source).catch((error) => requireLock(error, source, config)));
     const stream = await scope.race(takeSlot(context, source, inlet));
     await scope.race(requireSameServer(source, stream.identity, config.slotName));
     await failpoint('reader.slot-taken');
     try {
-      const kafka = await whileKafkaIsAway(context, (attempt) => connectKafka(context, source, stream, attempt));
+      const kafka = await retryHoldingSlot(context, (attempt) => connectKafka(context, source, stream, attempt));
       return { source, stream, inlet, ...kafka };
     } catch (error) {
       if (!(error instanceof FirstStartUnfinishedError)) throw error;
@@ -71,7 +70,7 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
   }
 }
 
-/** A halt of the first start counts while its lock is ours: without it another reader may have done it all meanwhile. */
+/** A halt of the initial snapshot counts while its lock is ours: without it another reader may have finished meanwhile. */
 async function requireLock(error: unknown, source: SourceSession, { slotName }: CdcReaderConfig): Promise<never> {
   if (error instanceof HaltError) await source.readSlot(slotName); // rejects when the session, and the lock with it, is gone
   throw error;
@@ -82,7 +81,7 @@ function takeSlot(
   source: SourceSession,
   inlet: ReaderSession['inlet'],
 ): Promise<ReplicationStream> {
-  const { config, scope, logger, resources } = context;
+  const { config, scope, resources } = context;
   const create = async () => {
     try {
       return await createReplicationStream({
@@ -91,7 +90,6 @@ function takeSlot(
         publicationName: config.publicationName,
         applicationName: config.applicationName,
         walSenderTimeoutMs: config.walSenderTimeoutMs,
-        logger,
         handlers: {
           onMessage: (message) => inlet.receiver?.onMessage(message),
           onKeepalive: (keepalive) => inlet.receiver?.onKeepalive(keepalive),
@@ -110,8 +108,8 @@ function takeSlot(
 }
 
 /**
- * A host name can lead elsewhere between two connections (failover). Then the session sees another timeline, or a slot
- * that nobody holds. @throws SourceMovedError
+ * A host name can resolve to another server between two connections (failover). Then the session sees another timeline,
+ * or a slot that is not active. @throws SourceMovedError
  */
 export async function requireSameServer(
   source: Pick<SourceSession, 'readCurrentWal' | 'readSlot'>,
@@ -124,8 +122,8 @@ export async function requireSameServer(
   if (!isSameTimeline || slot?.active !== true) throw new SourceMovedError(slotName);
 }
 
-/** Tries until Kafka answers; only a halt, or the end of this start, ends it sooner. */
-async function whileKafkaIsAway<T>(
+/** Retries until Kafka and everything else is ready; only a halt, or the end of this start, ends it sooner. */
+async function retryHoldingSlot<T>(
   { scope, logger, resources, onWaiting }: StartContext,
   attemptOnce: (attempt: AsyncDisposableStack) => Promise<T>,
 ): Promise<T> {
@@ -141,7 +139,7 @@ async function whileKafkaIsAway<T>(
       onWaiting(error as Error);
       logger.warn(
         { event: READER_WAITING, err: error, failures },
-        'Kafka is not ready; holding the slot and trying again.',
+        `Start failed with ${(error as { code?: string }).code ?? (error as Error).name}; holding the slot and retrying.`,
       );
       await delay(restartDelayMs('failure', failures, Math.random()), undefined, { signal: scope.signal });
     }
@@ -169,7 +167,7 @@ async function connectKafka(
   );
   await failpoint('reader.fenced');
 
-  // Nobody else writes from here on. Read before the check: what is created anew after it begins below these offsets.
+  // Nobody else writes from here on. Read before the check: a topic that is recreated after it begins below these offsets.
   const offsets = await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
   const { checkpoint, warnings } = await readVerifiedCheckpoint(config, kafka, source, stream, 'high_watermark');
   for (const warning of warnings) logger.warn({ event: READER_CAPTURE_CHANGED }, `Accepted: ${warning}.`);

@@ -5,12 +5,12 @@
 const TOKEN = /"((?:[^"]|"")*)"|[^\s,()"]+|\(/g;
 
 /**
- * Tells whether the setting (`a, b`, `2 (a, b)`, `FIRST 2 (a, b)`, `ANY 1 (*)`) names `applicationName`; names compare
+ * Whether the setting (`a, b`, `2 (a, b)`, `FIRST 2 (a, b)`, `ANY 1 (*)`) names `applicationName`; names compare
  * without case, `*` is everyone.
  */
 export function matchesSynchronousStandby(setting: string, applicationName: string): boolean {
   const tokens = [...setting.matchAll(TOKEN)].map((match) => match[1]?.replaceAll('""', '"') ?? match[0]);
-  // What stands before a parenthesis is the method and the number of standbys.
+  // Before a parenthesis is the method and the number of standbys.
   const names = tokens.slice(tokens.indexOf('(') + 1);
   return names.some((name) => name === '*' || name.toLowerCase() === applicationName.toLowerCase());
 }

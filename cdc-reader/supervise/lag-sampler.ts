@@ -1,11 +1,12 @@
-// How far the reader is behind, and what its slot costs the server, looked at every two seconds for as long as one start
-// lasts: while Kafka is away, or the stream is paused, the stream itself tells nothing. Guarantees: a look that fails ends
+// How far the reader is behind, and what its slot costs the server, sampled every two seconds for as long as one start
+// lasts: while Kafka is away, or the stream is paused, the stream itself shows nothing. Guarantees: a failed sample ends
 // the start, since it means that the session is gone. What the figures mean is metrics.ts's.
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ReaderMetrics } from '../metrics.ts';
 import type { SourceSession } from '../postgres/source-session.ts';
 import type { Scope } from './scope.ts';
 
+/** Two rows a sample; alerts on lag need no finer one. */
 const SAMPLE_EVERY_MS = 2_000;
 
 /** Samples until it is closed, which waits for nothing. */

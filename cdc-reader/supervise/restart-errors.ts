@@ -1,29 +1,37 @@
-// Why one start of the reader ends, or waits, without anything being wrong with what was published: each is followed by
-// another start. What must not be tried again is a halt, in errors.ts.
-import type { Lsn } from '#schemas/lsn.ts';
+// Why one start of the reader ends, or waits, without anything being wrong with what was published: the reader restarts
+// from the checkpoint. Each carries a literal code. What must not be retried is a halt, in errors.ts.
+import { formatLsn, type Lsn } from '#schemas/lsn.ts';
+import type { HaltError } from '#service/halt.ts';
 
-/** Preflight found what only an operator can change; the reader waits and looks again. */
-export class PreflightError extends Error {
+/** Ends one start, or makes it wait. */
+abstract class RestartError extends Error {
+  abstract readonly code: string;
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** Preflight found what only an operator can change; the reader waits and checks again. */
+export class PreflightError extends RestartError {
   readonly code = 'PREFLIGHT';
   readonly problems: readonly { code: string; problem: string; remedy: string }[];
   constructor(problems: readonly { code: string; problem: string; remedy: string }[]) {
     super(problems.map(({ problem, remedy }) => `${problem} ${remedy}`).join(' '));
-    this.name = 'PreflightError';
     this.problems = problems;
   }
 }
 
-/** Another reader is at work: this one stands by. */
-export class StandbyError extends Error {
+/** Another reader is active: this one is a hot standby. */
+export class StandbyError extends RestartError {
   readonly code = 'STANDBY';
   constructor(why: string, options?: ErrorOptions) {
-    super(`Another reader is at work: ${why}.`, options);
-    this.name = 'StandbyError';
+    super(`${why}; this reader stands by.`, options);
   }
 }
 
 /** Kafka refused a group as too large. The next start publishes its transactions one by one, up to the one that is. */
-export class GroupTooLargeError extends Error {
+export class GroupTooLargeError extends RestartError {
   readonly code = 'GROUP_TOO_LARGE';
   /** Commit LSN of the group's last transaction: up to there each is published alone. */
   readonly lastCommitLsn: Lsn;
@@ -32,52 +40,53 @@ export class GroupTooLargeError extends Error {
       `Kafka refused ${transactions} database transactions in one group as too large; the next start publishes them one by one.`,
       options,
     );
-    this.name = 'GroupTooLargeError';
     this.lastCommitLsn = lastCommitLsn;
   }
 }
 
-/** A first start began and did not end: it has to be done again, under its lock. */
-export class FirstStartUnfinishedError extends Error {
+export class FirstStartUnfinishedError extends RestartError {
   readonly code = 'FIRST_START_UNFINISHED';
   constructor() {
-    super('The first start was interrupted; it is done again.');
-    this.name = 'FirstStartUnfinishedError';
+    super('The initial snapshot was interrupted; it is taken again.');
+  }
+}
+
+/** Publication or tables changed while they were read for the first time; the next start reads them again. */
+export class CaptureUnsteadyError extends Error {
+  readonly code = 'CAPTURE_UNSTEADY';
+  constructor() {
+    super('The publication or the captured tables changed while they were read; the reader reads them again.');
+    this.name = 'CaptureUnsteadyError';
   }
 }
 
 /** The server ends ordinary sessions: it is being shut down, or someone ended this one. */
-export class SourceSessionEndedError extends Error {
+export class SourceSessionEndedError extends RestartError {
   readonly code = 'SOURCE_SESSION_ENDED';
   constructor(options?: ErrorOptions) {
     super(
-      'The session with the orders database has ended; the stream is given up so that a shutdown need not wait.',
+      'The session with the orders database has ended; the stream is closed, so that a shutdown need not wait.',
       options,
     );
-    this.name = 'SourceSessionEndedError';
   }
 }
 
 /** The stream and the session beside it reached different servers: a failover lies between the two connections. */
-export class SourceMovedError extends Error {
+export class SourceMovedError extends RestartError {
   readonly code = 'SOURCE_MOVED';
   constructor(slotName: string) {
     super(
-      `The slot ${slotName} was taken on another server than the session's, or lost at once; both are opened again. If ` +
-        `this goes on, the host of ORDER_DATABASE_URL leads to several servers: name the primary.`,
+      `The slot ${slotName} is on another server than the session's, or was lost at once; both connections are reopened. ` +
+        'If this repeats, the host of ORDER_DATABASE_URL resolves to several servers: name the primary.',
     );
-    this.name = 'SourceMovedError';
   }
 }
 
-/** No checkpoint can be seen, but a transaction that has not ended may hold the first one. */
-export class CheckpointUndecidedError extends Error {
+/** No checkpoint can be seen, but an open transaction may hold the first one. */
+export class CheckpointUndecidedError extends RestartError {
   readonly code = 'CHECKPOINT_UNDECIDED';
   constructor(checkpointTopic: string) {
-    super(
-      `There is no checkpoint in ${checkpointTopic} yet, but a transaction in it that has not ended; it is read again.`,
-    );
-    this.name = 'CheckpointUndecidedError';
+    super(`${checkpointTopic} has no checkpoint yet, but an open transaction; it is read again.`);
   }
 }
 
@@ -85,34 +94,30 @@ export class CheckpointUndecidedError extends Error {
  * Someone else's transaction is open in the live topic; ours were ended by fencing. It ends by its timeout; only one
  * that its coordinator has forgotten stays (kafka-transactions.sh find-hanging, abort).
  */
-export class LiveTopicTransactionOpenError extends Error {
+export class LiveTopicTransactionOpenError extends RestartError {
   readonly code = 'LIVE_TOPIC_UNSETTLED';
   constructor(topic: string, partition: number, offset: bigint) {
     super(
-      `A transaction of another producer is open in ${topic}[${partition}] from offset ${offset} on, so what was published behind it can't be read; it is waited for. If it stays, end it (kafka-transactions.sh).`,
+      `The last stable offset of ${topic}-${partition} is held at ${offset} by an open transaction of another producer, so what was published after it can't be read; retrying. If it stays, abort it (kafka-transactions.sh find-hanging, abort).`,
     );
-    this.name = 'LiveTopicTransactionOpenError';
   }
 }
 
-/** While this start was looking, the checkpoint went on: what it saw is of two moments, and proves nothing. */
-export class OvertakenError extends Error {
+/** During this start another reader has written a checkpoint: the facts are of two moments, and prove nothing. */
+export class OvertakenError extends RestartError {
   readonly code = 'OVERTAKEN';
-  constructor(found: Error) {
+  constructor(readThroughLsn: Lsn, newestThroughLsn: Lsn, found: HaltError) {
     super(
-      'Another reader has published while this one was starting; it looks again. What did not fit together: ' +
-        found.message,
+      `Another reader has published during this start: the checkpoint moved from ${formatLsn(readThroughLsn)} to ${formatLsn(newestThroughLsn)}. Nothing to do (${found.code} was found meanwhile, and does not count).`,
       { cause: found },
     );
-    this.name = 'OvertakenError';
   }
 }
 
-/** What was in flight could not be published before the reader had to stop; the next start does it. */
-export class DrainAbandonedError extends Error {
+/** What was in flight could not be published before the reader had to stop; the next start publishes it. */
+export class DrainAbandonedError extends RestartError {
   readonly code = 'DRAIN_ABANDONED';
   constructor(limitMs: number) {
     super(`What was in flight was not published within ${limitMs} ms of the stop; the next start publishes it.`);
-    this.name = 'DrainAbandonedError';
   }
 }

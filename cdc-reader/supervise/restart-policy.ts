@@ -1,8 +1,9 @@
-// How long the reader waits before it starts again. Pure: the caller counts attempts and brings the randomness.
+// How long the reader waits before it restarts: back-off with jitter. Pure: the caller counts attempts and passes the
+// randomness.
 const FIRST_DELAY_MS = 100;
 /** Low enough that recovery is seen within seconds of a fault's end (I8), high enough to not load a server at start. */
 const LONGEST_DELAY_MS = 2_000;
-/** A standby looks again this often; with wal_sender_timeout (10 s) it stays below the 15 s that a takeover may take. */
+/** A standby tries to take the slot this often; with wal_sender_timeout (10 s) it stays below the 15 s that a takeover may take. */
 const STANDBY_DELAY_MS = 1_000;
 
 export type RestartReason = 'failure' | 'standby' | 'preflight';
@@ -18,7 +19,7 @@ export function restartDelayMs(reason: RestartReason, attempt: number, random: n
   return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 10)) * jitter;
 }
 
-/** A start that published for this long was a good one: what ended it is news. */
+/** A start that published for this long was a good one: what ended it is a new failure. */
 const GOOD_START_MS = 10_000;
 
 /**

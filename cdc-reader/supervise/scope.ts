@@ -1,7 +1,6 @@
-// One start of the reader lives and dies as a whole: the first failure of any of its parts ends all of them, and the
-// next start tells from the checkpoint what happened. Guarantees: the first failure wins, and whoever waits through
-// `race` learns of it at once; nothing that was opened is left open.
-
+// The scope of one start: the first failure of any of its parts ends all of them, and the next start reads from the
+// checkpoint what happened. Guarantees: the first failure counts, and rejects every pending `race` at once; nothing
+// that was opened is left open.
 export interface Scope {
   /** Ends this start; later calls change nothing. */
   fail(error: Error): void;
@@ -9,7 +8,7 @@ export interface Scope {
   readonly failed: Promise<never>;
   /** Aborted at the first failure. */
   readonly signal: AbortSignal;
-  /** Settles as `work` does, or rejects with the first failure if that comes sooner. */
+  /** Resolves or rejects as `work` does, or rejects with the first failure if that comes sooner. */
   race<T>(work: Promise<T>): Promise<T>;
   /**
    * Opens something that `resources` closes, unless this start has ended meanwhile: then it is closed at once, since
@@ -20,7 +19,7 @@ export interface Scope {
 
 export function createScope(): Scope {
   const { promise: failed, reject } = Promise.withResolvers<never>();
-  failed.catch(() => {}); // nobody may be waiting just then; whoever does gets it all the same
+  failed.catch(() => {}); // it may have no listener yet; later ones get it all the same
   const controller = new AbortController();
   return {
     fail: (error) => {

@@ -12,7 +12,7 @@ export type ProcessIdentity = { pid: number; startMark: string };
 type PidFile = { what: string; process: ProcessIdentity; owner: ProcessIdentity };
 
 /** Another live program started the server that this folder belongs to. */
-export class FolderInUseError extends Error {
+class FolderInUseError extends Error {
   readonly code = 'folder_in_use';
 
   constructor(what: string, pidFile: string, process: ProcessIdentity, owner: ProcessIdentity) {
@@ -25,7 +25,7 @@ export class FolderInUseError extends Error {
 }
 
 /** Returns what tells the live process `pid` from any other that ever has the same number; undefined when it is gone. */
-export function readStartMark(pid: number): string | undefined {
+function readStartMark(pid: number): string | undefined {
   if (existsSync('/proc/self/stat')) {
     let stat: string;
     try {

@@ -12,7 +12,7 @@ import { makeWhole, userCacheDirectory } from './cache-directory.ts';
 const run = promisify(execFile);
 
 /** The version that is fetched; it goes to Maven as a property, over the one in kafka.pom.xml. */
-export const kafkaVersion = '4.4.0';
+const kafkaVersion = '4.4.0';
 const oldestJava = 17;
 const fetchDeadlineMs = 300_000;
 

@@ -38,7 +38,7 @@ export type KafkaBroker = {
   close(options?: { deadlineMs?: number }): Promise<void>;
 };
 
-export type KafkaBrokerPorts = { client: number; advertised: number; internal: number; controller: number };
+type KafkaBrokerPorts = { client: number; advertised: number; internal: number; controller: number };
 
 type BrokerOptions = {
   id: number;

@@ -127,7 +127,7 @@ function openCluster(directory: string, nodes: number): Cluster {
     if (cluster.nodes === nodes) return cluster;
     throw new Error(
       `${directory} holds a Kafka of ${cluster.nodes} node(s), and ${nodes} are wanted. Ask for ${cluster.nodes}, or ` +
-        `remove the folder to start anew without its topics.`,
+        `remove the folder to start from empty, without its topics.`,
     );
   }
   mkdirSync(directory, { recursive: true });

@@ -17,7 +17,7 @@ import { stopLeftover } from '../process/process-identity.ts';
 import { preparePostgresData } from './postgres-data.ts';
 
 /** fast rolls back and disconnects (SIGINT), smart waits for clients (SIGTERM), immediate leaves recovery to the next start (SIGQUIT). */
-export type PostgresStopMode = 'fast' | 'immediate' | 'smart';
+type PostgresStopMode = 'fast' | 'immediate' | 'smart';
 
 export type LocalPostgres = {
   readonly port: number;

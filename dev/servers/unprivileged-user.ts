@@ -49,7 +49,7 @@ export function canReach(path: string, user: ServerUser): boolean {
 }
 
 /** Temporary folders, where something that must be reached by every user may be put. */
-export const temporaryPlaces: readonly string[] = [...new Set([tmpdir(), '/var/tmp'])];
+const temporaryPlaces: readonly string[] = [...new Set([tmpdir(), '/var/tmp'])];
 
 /** Returns the places, best first, where something for `user` may be put; those that we can't write to are left out. */
 export function reachablePlaces(user: ServerUser, { persistent }: { persistent: boolean }): string[] {

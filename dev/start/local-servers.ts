@@ -17,12 +17,12 @@ const answerDeadlineMs = 5_000;
 const kafkaStopDeadlineMs = 30_000;
 
 /** A port that `npm start` wants is taken; the message names every one, with the variable that moves it. */
-export class StackPortsTakenError extends Error {
+class StackPortsTakenError extends Error {
   readonly code = 'stack_ports_taken';
 }
 
 /** A server that the environment names does not answer. */
-export class GivenServerError extends Error {
+class GivenServerError extends Error {
   readonly code = 'given_server';
 
   constructor(variable: string, cause: unknown) {
@@ -51,7 +51,7 @@ export async function requireStackPorts({ wantedPorts }: StackConfig): Promise<v
 }
 
 /**
- * Starts the stack's own servers, keeps them running, and looks whether the given ones answer. Whatever it has started
+ * Starts the stack's own servers, keeps them running, and checks that the given ones answer. Whatever it has started
  * is handed to `resources`, also when it throws. Returns its own.
  */
 export async function startLocalServers(options: {

@@ -5,7 +5,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 
-export type CartLine = { readonly lineId: string; readonly sku: string; readonly quantity: number };
+type CartLine = { readonly lineId: string; readonly sku: string; readonly quantity: number };
 export type SampleResult = {
   readonly before: readonly CartLine[];
   readonly ordered: readonly { readonly sku: string; readonly quantity: number }[];
@@ -14,7 +14,7 @@ export type SampleResult = {
 };
 
 /** The cart did not become what the order leaves of it. */
-export class SampleError extends Error {
+class SampleError extends Error {
   readonly code = 'sample';
 }
 

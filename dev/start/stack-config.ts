@@ -36,10 +36,10 @@ export const stackVariables = {
   ),
 };
 
-export type ServiceName = 'order-api' | 'cdc-reader' | 'cart-sink';
+type ServiceName = 'order-api' | 'cdc-reader' | 'cart-sink';
 export type ServicePlan = { readonly name: ServiceName; readonly port: number; readonly url: string };
 /** A port that must be free, what for, and the variable that moves it. */
-export type WantedPort = { readonly port: number; readonly what: string; readonly variable: string };
+type WantedPort = { readonly port: number; readonly what: string; readonly variable: string };
 
 export type StackConfig = {
   /** Absolute. */

@@ -1,6 +1,6 @@
 // The folder of `npm start` (.tillstream): one run at a time, nothing of an earlier run still alive in it. Guarantees:
 // of two starts at once, one goes on and the other is told which process has the folder; what a killed run has left is
-// stopped in the right order, services before Kafka before Postgres, before its ports are looked at.
+// stopped in the right order, services before Kafka before Postgres, before its ports are checked.
 
 import { globSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { isAlive, readPidFile, stopLeftover, writePidFile } from '../process/pro
 const largestLogBytes = 10 * 1024 * 1024;
 
 /** Another `npm start` has this folder. */
-export class StackRunsError extends Error {
+class StackRunsError extends Error {
   readonly code = 'stack_runs';
 
   constructor(home: string, pid: number) {

@@ -35,7 +35,7 @@ export type SupervisedService = {
   close(): Promise<void>;
 };
 
-/** What /health/ready answers, as far as it is looked at here. */
+/** What /health/ready answers, as far as it is read here. */
 export type ReadyBody = {
   readonly status: number;
   readonly pipeline?: string;
@@ -89,7 +89,7 @@ export async function startSupervisedService(options: {
     void started.exited.then(() => {
       if (stopping.signal.aborted || !wasReady) return;
       recovering = recover(performance.now() - startedMs).catch((error: Error) =>
-        say(`${name} could not be started again: ${error.message}\nStop the rest (Ctrl-C) and run npm start again.`),
+        say(`${name} could not be restarted: ${error.message}\nStop the rest (Ctrl-C) and run npm start again.`),
       );
     });
   };

@@ -144,7 +144,7 @@ export function object(json: unknown): Record<string, unknown> {
   return json as Record<string, unknown>;
 }
 
-export function text(json: unknown): string {
+function text(json: unknown): string {
   if (typeof json !== 'string') throw new Error(`expected text, found ${typeof json}`);
   return json;
 }

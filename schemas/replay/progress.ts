@@ -19,7 +19,7 @@ import { addTallies, addToTally, EMPTY_TALLY, type ReplayTally } from './records
  * `publishing`: a pass is being published; `between`: the first pass is published, and the second one waits until the sinks
  * have applied it; `done`: everything is published, end records included.
  */
-export type ProgressState = 'publishing' | 'between' | 'done';
+type ProgressState = 'publishing' | 'between' | 'done';
 
 export interface Progress {
   readonly plan: ReplayPlan;

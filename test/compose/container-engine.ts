@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 const execute = promisify(execFile);
 
 /** No container engine works on this machine; the message says what to install. */
-export class NoContainerEngineError extends Error {
+class NoContainerEngineError extends Error {
   readonly code = 'no_container_engine';
 
   constructor(tried: readonly string[]) {

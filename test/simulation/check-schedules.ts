@@ -43,7 +43,7 @@ export async function checkSchedules(scenario: fc.Arbitrary<Scenario>, usualRuns
 }
 
 /** @throws what is wrong, with the trace of the run */
-export async function judge(scenario: Scenario): Promise<void> {
+async function judge(scenario: Scenario): Promise<void> {
   const simulation = new Simulation(scenario);
   const { world, halts } = simulation;
   const release = takeClock(simulation);

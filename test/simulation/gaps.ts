@@ -16,7 +16,7 @@ interface GapKind {
 }
 
 /** Of nobody's order, at a position before every other. */
-export const FOREIGN_ORDER = uuid(900_000);
+const FOREIGN_ORDER = uuid(900_000);
 
 /** Some place in the log where a record begins, and the slot exists. */
 const drawLsn = ({ world, postgres }: Simulation): bigint => {

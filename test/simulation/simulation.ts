@@ -12,7 +12,7 @@ import { ModelPostgres, type PlacedOrder } from './model/postgres.ts';
 import { type Models, type Service, setStage, startReader, startSink } from './services.ts';
 import { World } from './world.ts';
 
-export const PARTITIONS = 2;
+const PARTITIONS = 2;
 /** A takeover, a start and the longest back-offs are some 20 s of simulated time; after a halt the others need no more. */
 const DRAIN_LIMIT_MS = 60_000;
 const DRAIN_LIMIT_STEPS = 20_000;

@@ -66,7 +66,7 @@ export interface Fault {
   readonly company?: Fault;
 }
 
-export interface OrderNumbers {
+interface OrderNumbers {
   readonly first: number;
   readonly count: number;
 }
@@ -97,8 +97,8 @@ export interface TorturePlan {
 
 /** Users, and SKUs of each. Additions go to all SKUs, changes and removals by users only to those from `editedSkus` on. */
 export const cartShape = { users: 400, itemsPerOrder: 3, skusPerUser: 10, editedSkus: 8 } as const;
-export const burstOrders = 1_500;
-export const copiedOrders = 20_000;
+const burstOrders = 1_500;
+const copiedOrders = 20_000;
 
 const quietStartMs = 2_000;
 const stepEveryMs = [150, 650] as const;

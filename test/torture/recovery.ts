@@ -26,7 +26,7 @@ export interface RecoveryWatch {
 }
 
 /** The slowest that was ever seen, disturbed by other faults on a busy machine, took a quarter of this. */
-export const recoveryDeadlineMs = 120_000;
+const recoveryDeadlineMs = 120_000;
 
 export function createRecoveryWatch(stack: TortureStack, signal: AbortSignal): RecoveryWatch {
   const recoveries: Recovery[] = [];

@@ -144,7 +144,7 @@ export async function startTortureStack(brokers: 1 | 3, onNotice: (message: stri
 }
 
 /** Whether a server of dev/ has a process. */
-export function isRunning(server: { pid(): number }): boolean {
+function isRunning(server: { pid(): number }): boolean {
   try {
     return server.pid() > 0;
   } catch {

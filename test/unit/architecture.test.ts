@@ -133,6 +133,17 @@ describe('imports', () => {
     });
   });
 
+  it('lead down the order of the areas only', () => {
+    const order = [['schemas', 'service'], ['kafka'], services, ['tools'], ['dev'], ['test']];
+    const levelOf = (area: string) => order.findIndex((areas) => areas.includes(area));
+    expectNoImport(
+      'An area knows those before it: schemas and service, kafka, the services, tools, dev, test.',
+      (from, to) => {
+        return folders.includes(areaOf(to.target)) && levelOf(areaOf(to.target)) > levelOf(from.area);
+      },
+    );
+  });
+
   it('never lead to tools/, and to dev/ and test/ only from there', () => {
     expectNoImport('A tool is an entry point: move what others need to the service that it belongs to.', (from, to) => {
       return areaOf(to.target) === 'tools' && from.area !== 'tools' && from.area !== 'test';
@@ -242,10 +253,79 @@ const withoutSource: Readonly<Record<string, string>> = {
   'test/unit/docs/configuration.test.ts': 'of a page',
   'test/unit/docs/operations.test.ts': 'of a page',
   'test/unit/docs/pages.test.ts': 'of the pages',
+  'test/unit/docs/words.test.ts': 'of all comments, messages and pages',
   'test/unit/cdc-reader/pipeline/pipeline-refusals.test.ts':
     'of pipeline.ts: what it refuses; the rest is in pipeline.test.ts',
+  'test/unit/cdc-reader/pipeline/order-event-relations.test.ts':
+    'of order-event.ts: which relations hold orders and items',
   'test/unit/cdc-reader/startup/start-checks.test.ts': 'of the start as a whole, with its modules of I/O replaced',
 };
+
+describe('the tools', () => {
+  /** What they may import of a service, and why it is not in schemas/, kafka/ or service/. */
+  const publicRooms: Readonly<Record<string, string>> = {
+    'cart-sink/config.ts': 'variables, with the same names and defaults',
+    'cart-sink/migrate-carts.ts': 'npm run migrate does what the service does when it starts',
+    'cart-sink/rule/reduce-cart.ts': 'the version of the rule is part of a plan and of an audit',
+    'cart-sink/apply/preview-replay.ts': 'a dry run computes by the rule of the sink, and reads its ledger',
+    'cart-sink/apply/positions.ts': 'adopt finds a halt by the check of the sink',
+    'cart-sink/consume/offset-checks.ts': 'adopt finds a halt by the check of the sink',
+    'cart-sink/sql/consumer-offsets.ts': 'how far the sinks are: one statement for everyone who asks',
+    'cdc-reader/config.ts': 'variables, with the same names and defaults',
+    'cdc-reader/errors.ts': 'adopt names a halt as the reader does',
+    'cdc-reader/startup/preflight.ts': 'adopt finds a halt by the checks of the reader',
+    'cdc-reader/startup/usable-capture.ts': 'adopt records a fingerprint as a first start does',
+    'cdc-reader/startup/continuity.ts': 'adopt finds a halt by the checks of the reader',
+    'cdc-reader/startup/verified-checkpoint.ts': 'adopt finds a halt by the checks of the reader',
+    'cdc-reader/startup/kafka-connection.ts': 'adopt fences readers by their transactional id',
+    'cdc-reader/startup/live-topic.ts': 'the ends of the live topic, and what it covers',
+    'cdc-reader/startup/snapshot-event.ts': 'an order of the tables becomes the event of a first start',
+    'cdc-reader/postgres/source-session.ts':
+      'one session of the orders database: slots, identity of the tables, orders',
+    'cdc-reader/postgres/walsender.ts': 'the identity of the server',
+    'cdc-reader/postgres/slot.ts': 'adopt makes a slot as the reader does',
+    'cdc-reader/postgres/capture.ts': 'what a role may see of the captured tables',
+    'cdc-reader/postgres/snapshot.ts': 'the orders of a snapshot, as a first start reads them',
+    'cdc-reader/postgres/replication-stream.ts': 'a replay from WAL reads what the reader read',
+    'cdc-reader/pipeline/order-event.ts': 'the time of an order as Postgres prints it',
+    'cdc-reader/pipeline/unpublishable-errors.ts': 'why no event can be made of an order of the tables',
+    'cdc-reader/pipeline/assemble-transaction.ts': 'a replay from WAL reads what the reader read',
+    'cdc-reader/replay-window/kafka-coverage.ts': 'which ranges the live topic covers: one answer in tool and metric',
+    'order-api/config.ts': 'variables, with the same names and defaults',
+    'order-api/migrate-orders.ts': 'npm run migrate does what the service does when it starts',
+  };
+  const ofService = (target: string) => services.includes(areaOf(target));
+
+  it('use a service’s public rooms only where listed', () => {
+    expectNoImport(
+      'Data that crosses a process boundary belongs in schemas/, connections in kafka/ or service/; else list it with a reason.',
+      (from, to) => from.area === 'tools' && ofService(to.target) && !(to.target in publicRooms),
+    );
+    const used = sources.filter(({ area }) => area === 'tools').flatMap(({ imports }) => imports);
+    const targets = new Set(used.map(({ target }) => target));
+    const what = 'No tool imports this any more: take it off the list.';
+    expect(
+      Object.keys(publicRooms).filter((room) => !targets.has(room)),
+      what,
+    ).toEqual([]);
+  });
+
+  it('never import one another, and what they share imports none of them', () => {
+    const tools = ['tools/adopt/', 'tools/audit/', 'tools/replay/'];
+    const toolOf = (path: string) => tools.find((tool) => path.startsWith(tool));
+    expectNoImport('Move what two tools need to tools/ itself, tools/captured/ or tools/sql/.', (from, to) => {
+      const isEntry = from.area !== 'tools' || from.path === 'tools/main.ts';
+      return !isEntry && toolOf(to.target) !== undefined && toolOf(to.target) !== toolOf(from.path);
+    });
+  });
+
+  it('of replay plan and read without publishing', () => {
+    expectNoImport('plan/ and sources/ change nothing, so they never call run/.', (from, to) => {
+      const isReading = isBelow(from.path, 'tools/replay/plan/', 'tools/replay/sources/');
+      return isReading && to.target.startsWith('tools/replay/run/');
+    });
+  });
+});
 
 describe('files', () => {
   const expectNone = (what: string, isWrong: (source: Source) => boolean, candidates = sources) =>
@@ -328,7 +408,7 @@ describe('files', () => {
     expectNone(
       'One file a table or subject under sql/; each statement an exported tagged template named for what it does.',
       ({ path, text }) => !path.includes('/sql/') && /^import [^;]*\bsql\b[^;]*from '@databases\/pg'/m.test(text),
-      sources.filter(({ area }) => services.includes(area)),
+      sources.filter(({ area }) => services.includes(area) || area === 'tools'),
     );
     const files = globSync('**/*.sql', { cwd: repository, exclude: ['node_modules', '.tillstream'] });
     expect(files.filter((path) => !path.includes('/migrations/'))).toEqual([]);

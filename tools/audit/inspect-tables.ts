@@ -11,25 +11,8 @@ import type { Database } from '#service/database.ts';
 import { ConfigurationError } from '#service/environment.ts';
 import { findVisibilityProblems } from '../../cdc-reader/postgres/capture.ts';
 import type { SourceSession } from '../../cdc-reader/postgres/source-session.ts';
-import {
-  countLeftOrders,
-  findCapturedOids,
-  findLeftOrders,
-  findOldTables,
-  findStandIns,
-  formatLeftOrders,
-  type OldTable,
-} from '../captured/old-tables.ts';
+import { findCapturedTables, inspectOldTables, NO_OLD_TABLES, type OldTablesReport } from '../captured/old-tables.ts';
 import { readHeldOrders } from '../sql/order-tables.ts';
-
-export interface TablesReport {
-  /** Captured tables that are no longer under their names. */
-  readonly oldTables: readonly OldTable[];
-  /** How the tables differ from the captured ones, and which orders are left in old ones; empty if they don't differ. */
-  readonly lines: readonly string[];
-  /** Orders that only old tables hold and the ledger lacks. */
-  readonly leftOrders: number;
-}
 
 /** @throws ConfigurationError if this role may not see every row, or a table is missing */
 export async function requireReadableTables(
@@ -56,22 +39,19 @@ export async function inspectTables(
   source: Pick<SourceSession, 'readTableNames'>,
   orders: Database,
   carts: Database,
-): Promise<TablesReport> {
+): Promise<OldTablesReport> {
   const differences = recorded === null ? [] : compareCapture(recorded, found).differences;
-  if (recorded === null || differences.length === 0) return { oldTables: [], lines: [], leftOrders: 0 };
-  const names = await source.readTableNames(findCapturedOids(recorded, found).map(({ oid }) => oid));
-  const oldTables = findOldTables(recorded, found, names);
-  const lines = [
-    'What the reader captures has changed since its checkpoint, so it halts:',
-    ...differences.map((one) => `  ${one.field}: ${one.expected} -> ${one.found}`),
-    ...describeMoved(recorded, names).map((sentence) => `  ${sentence}`),
-  ];
-  const isOfTables = differences.some(({ subject }) => subject !== 'publication');
-  const standIns = isOfTables ? await findStandIns(orders, found, oldTables) : [];
-  const left = await findLeftOrders([...oldTables, ...standIns], found, orders, carts);
-  const notable = left.filter((one) => !one.old.isStandIn || one.left?.count !== 0);
-  lines.push(...notable.flatMap(formatLeftOrders).map((line) => `  ${line}`));
-  return { oldTables, lines, leftOrders: countLeftOrders(left) };
+  if (recorded === null || differences.length === 0) return NO_OLD_TABLES;
+  const names = await source.readTableNames(findCapturedTables(recorded, found).map(({ oid }) => oid));
+  const report = await inspectOldTables(recorded, found, names, { orders: () => orders, carts: () => carts });
+  return {
+    ...report,
+    lines: [
+      'What the reader captures has changed since its checkpoint, so it halts:',
+      ...differences.map((one) => `  ${one.field}: ${one.expected} -> ${one.found}`),
+      ...[...describeMoved(recorded, names), ...report.lines].map((line) => `  ${line}`),
+    ],
+  };
 }
 
 const KINDS: Readonly<Record<string, string>> = { v: 'a view', m: 'a materialized view', f: 'a foreign table' };
@@ -89,7 +69,7 @@ export function describeViews({ tables }: CaptureFingerprint): string[] {
 
 /** Which of these orders are in an old table. */
 export async function readReplacedOrders(
-  { oldTables }: TablesReport,
+  { oldTables }: OldTablesReport,
   orders: Database,
   orderIds: readonly string[],
 ): Promise<ReadonlySet<string>> {

@@ -7,6 +7,7 @@ import { formatLsn, parseLsn } from '#schemas/lsn.ts';
 import type { Database } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
 import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
+import type { OldTablesReport } from '../captured/old-tables.ts';
 import type { AuditConfig } from '../config.ts';
 import { openDatabase, openSourceSession, withSourceSession } from '../connect.ts';
 import { readCheckpoint } from '../read-checkpoint.ts';
@@ -19,13 +20,7 @@ import type { AuditArguments } from './arguments.ts';
 import { mergeByOrderId } from './compare/merge-join.ts';
 import { openSnapshot, readAppliedOrders, readPlacedOrders, type SnapshotSession } from './compare/snapshot-session.ts';
 import { type AuditResult, createTally, isClean } from './compare/tally.ts';
-import {
-  describeViews,
-  inspectTables,
-  readReplacedOrders,
-  requireReadableTables,
-  type TablesReport,
-} from './inspect-tables.ts';
+import { describeViews, inspectTables, readReplacedOrders, requireReadableTables } from './inspect-tables.ts';
 import { formatReport } from './report.ts';
 import { readPartitions, waitForPipeline } from './wait/watch-pipeline.ts';
 
@@ -93,7 +88,7 @@ async function compareAll(
   placed: SnapshotSession,
   applied: SnapshotSession,
   orders: Database,
-  tables: TablesReport,
+  tables: OldTablesReport,
   limit: number,
 ): Promise<AuditResult> {
   const tally = createTally(limit, RULE_VERSION);

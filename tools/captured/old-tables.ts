@@ -5,6 +5,7 @@
 import { IsolationLevel, type SQLQuery } from '@databases/pg';
 import {
   type CaptureFingerprint,
+  compareCapture,
   type RecordedCapture,
   recordedOids,
   type TableName,
@@ -39,8 +40,51 @@ export interface LeftOrders {
 const EXAMPLES = 20;
 const FETCH_ROWS = 1_000;
 
+export interface OldTablesReport {
+  /** Captured tables that are no longer under their names. */
+  readonly oldTables: readonly OldTable[];
+  /** What was found in them and in possible stand-ins, for the operator. */
+  readonly lines: readonly string[];
+  /** Orders left in any of them, each counted once. */
+  readonly leftOrders: number;
+  /** A captured table was dropped. */
+  readonly isGone: boolean;
+}
+
+export const NO_OLD_TABLES: OldTablesReport = { oldTables: [], lines: [], leftOrders: 0, isGone: false };
+
+/**
+ * Finds the old tables and counts the orders left in them, one table after the other. Connects to the databases only if
+ * the tables have changed. `names`: by oid, of the captured tables that exist. @throws ConfigurationError if the role may
+ * not read one of them
+ */
+export async function inspectOldTables(
+  recorded: RecordedCapture,
+  found: CaptureFingerprint,
+  names: ReadonlyMap<number, TableName>,
+  databases: { orders(): Database; carts(): Database },
+): Promise<OldTablesReport> {
+  const { differences } = compareCapture(recorded, found);
+  const oldTables = findOldTables(recorded, found, names);
+  const isOfTables = oldTables.length > 0 || differences.some(({ subject }) => subject !== 'publication');
+  if (!isOfTables) return NO_OLD_TABLES;
+  const [orders, carts] = [databases.orders(), databases.carts()];
+  const tables = [...oldTables, ...(await findStandIns(orders, found, oldTables))];
+  const all: LeftOrders[] = [];
+  for (const [index, old] of tables.entries()) {
+    all.push(await findLeftIn(old, tables.slice(0, index), found, orders, carts));
+  }
+  const notable = all.filter(({ old, left }) => !old.isStandIn || left?.count !== 0);
+  return {
+    oldTables,
+    lines: notable.flatMap(formatLeftOrders),
+    leftOrders: countLeftOrders(all),
+    isGone: all.some(({ left }) => left === null),
+  };
+}
+
 /** The captured oids; a version 1 checkpoint recorded only those of the publication's members. */
-export function findCapturedOids(
+export function findCapturedTables(
   recorded: RecordedCapture,
   found: CaptureFingerprint,
 ): readonly { readonly table: ContractTable; readonly oid: number }[] {
@@ -56,7 +100,7 @@ export function findOldTables(
   found: CaptureFingerprint,
   names: ReadonlyMap<number, TableName>,
 ): OldTable[] {
-  return findCapturedOids(recorded, found)
+  return findCapturedTables(recorded, found)
     .filter(({ table, oid }) => found.tables[table]?.oid !== oid)
     .map(({ table, oid }) => ({ table, oid, now: names.get(oid) ?? null }));
 }
@@ -65,7 +109,7 @@ export function findOldTables(
  * Tables that may have had the captured tables' names for a while: after a swap and back, the catalogue does not show with
  * which table. @param oldTables those that are known already
  */
-export async function findStandIns(
+async function findStandIns(
   orders: Database,
   found: CaptureFingerprint,
   oldTables: readonly OldTable[],
@@ -82,20 +126,6 @@ export async function findStandIns(
     }
   }
   return standIns;
-}
-
-/** One table after the other. @throws ConfigurationError if the role may not read one of them */
-export async function findLeftOrders(
-  oldTables: readonly OldTable[],
-  found: CaptureFingerprint,
-  orders: Database,
-  carts: Database,
-): Promise<LeftOrders[]> {
-  const all: LeftOrders[] = [];
-  for (const [index, old] of oldTables.entries()) {
-    all.push(await findLeftIn(old, oldTables.slice(0, index), found, orders, carts));
-  }
-  return all;
 }
 
 async function findLeftIn(

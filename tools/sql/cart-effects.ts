@@ -1,4 +1,4 @@
-// What the carts database says was done for each order, for the audit: cursors over the ledger and the removal entries.
+// What the carts database recorded for each order, for the audit: cursors over the ledger and the removal entries.
 import { sql } from '@databases/pg';
 
 /** Every applied order by id. */

@@ -1,4 +1,4 @@
-// Statements on `consumer_offsets` that only an operator's command may run: reading where the sinks stand, and moving them.
+// Statements on `consumer_offsets` that only an operator's command may run: reading the offsets of the sinks, and moving them.
 // Every move raises `owner_epoch`, so that a sink which still holds the partition is fenced (I6).
 import { sql } from '@databases/pg';
 

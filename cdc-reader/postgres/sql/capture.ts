@@ -1,6 +1,5 @@
 // What is captured, from catalogues only: the fingerprint of publication and tables, and what preflight asks beyond it. No
 // statement takes a lock on the two tables: pg_publication_tables would open them, and wait for an ACCESS EXCLUSIVE lock.
-
 import { type SQLQuery, sql } from '@databases/pg';
 import { contractSchema, contractTableNames, contractTables } from '#schemas/contract-tables.ts';
 import { plainText } from '../plain-text.ts';

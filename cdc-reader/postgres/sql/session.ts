@@ -1,4 +1,4 @@
-// What a session is told before its first use, and what it asks the server about itself.
+// The settings of a session before its first use, and the server's facts about itself.
 import { type SQLQuery, sql } from '@databases/pg';
 
 const PINNED: Readonly<Record<string, string>> = {
@@ -35,8 +35,8 @@ export function pinSession(statementTimeoutMs: number): SQLQuery {
 }
 
 /**
- * The server notices within half a minute (10 + 3 × 5 s) that this session's client is gone without a word, and lets go of
- * its advisory lock: by the system's defaults a first start would hold up the next one for two hours.
+ * The server notices within half a minute (10 + 3 × 5 s) that this session's client is gone without closing, and releases
+ * its advisory lock: by the system's defaults an interrupted initial snapshot would hold up the next one for two hours.
  */
 export const setKeepalives = sql`
   SELECT set_config('tcp_keepalives_idle', '10', false),
@@ -79,7 +79,7 @@ export const readServerFacts = sql`
     current_setting('synchronous_standby_names') AS synchronous_standby_names
 `;
 
-/** Where the server's log ends; a standby's is what it has replayed, and its file names tell no timeline. */
+/** The end of the server's WAL; a standby's is what it has replayed, and its file names have no timeline. */
 export const readCurrentWal = sql`
   SELECT pg_is_in_recovery() AS in_recovery,
     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text AS flush_lsn,
@@ -89,7 +89,7 @@ export const readCurrentWal = sql`
     END AS timeline
 `;
 
-/** Takes the lock named by `key` for as long as the session lasts, or tells that another session has it. */
+/** Takes the lock named by `key` for as long as the session lasts, or returns false when another session has it. */
 export function tryAdvisoryLock(key: string): SQLQuery {
   return sql`SELECT pg_try_advisory_lock(hashtextextended(${key}, 0)) AS is_taken`;
 }

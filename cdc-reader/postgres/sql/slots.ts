@@ -30,14 +30,25 @@ export function readSlotState(slotName: string): SQLQuery {
   `;
 }
 
-/** A temporary slot that stands where the other one stands, for as long as this connection lasts. */
+/** Who a server process works for: NULL where this role may not read it. */
+export function describeBackend(pid: string): SQLQuery {
+  return sql`
+    SELECT 'application_name ' || nullif(application_name, '') AS application,
+      'address ' || host(client_addr) AS address,
+      'since ' || to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
+    FROM pg_stat_activity
+    WHERE pid = ${pid}::int
+  `;
+}
+
+/** A temporary slot at the position of the other one, for as long as this connection lasts. */
 export function copySlot(sourceName: string, slotName: string): SQLQuery {
   return sql`SELECT pg_copy_logical_replication_slot(${sourceName}::name, ${slotName}::name, true)`;
 }
 
 /**
  * One row: the window slot (`plugin` is null when there is none), where the live slot and the log stand at the same
- * moment, and whether this role may ask for restart points, which Postgres can be asked for from 16 on.
+ * moment, and whether this role may log restart points, which Postgres has a function for from 16 on.
  */
 export function readWindowFacts(liveSlotName: string, windowSlotName: string): SQLQuery {
   return sql`
@@ -72,5 +83,5 @@ export function dropWindowSlot(slotName: string): SQLQuery {
   return sql`SELECT pg_drop_replication_slot(${slotName}::name)`;
 }
 
-/** A running-xacts record, which the server writes by itself every 15 seconds: slots can let go of WAL up to one. */
+/** A running-xacts record, which the server writes by itself every 15 seconds: slots release WAL up to one. */
 export const logRestartPoint = sql`SELECT pg_log_standby_snapshot()`;

@@ -16,6 +16,7 @@ import {
 import { readPublished } from '../../support/stack/require-halted.ts';
 import { waitPaused } from '../../support/stack/start-services.ts';
 import { type CaptureChange, captureChanges } from '../../support/stack/table-changes.ts';
+import { waitFor } from '../../support/wait.ts';
 
 const slow = { deadlineMs: 30_000 };
 const wide = [['FOR ALL TABLES'], ['FOR TABLES IN SCHEMA public']] as const;
@@ -278,6 +279,38 @@ describe('a first start in the midst of which the tables are changed', () => {
       if (at === 'reader.intent-written' || at === 'reader.slot-created') return; // nothing is published: it begins anew
       await requireTablesChanged(await stage.startReader(), one.says);
       expect(await committed()).toBe(before);
+    },
+  );
+
+  it.each([
+    [
+      'the publication stops publishing inserts',
+      "ALTER PUBLICATION :name SET (publish = 'delete')",
+      'PUBLICATION_WITHOUT_INSERTS',
+      "ALTER PUBLICATION :name SET (publish = 'insert')",
+    ],
+    [
+      'a table gets a child',
+      'CREATE TABLE child () INHERITS (orders)',
+      'TABLE_HAS_CHILDREN',
+      'DROP TABLE child; VACUUM orders',
+    ],
+  ])(
+    'waits by name when %s after the preflight, and publishes every order once that is undone',
+    async (_, there, code, back) => {
+      await stage.load.insertTogether({ first: 0, count: 10 });
+      const reader = await stage.startReader({ failpoints: 'reader.before-intent=pause' });
+      await waitPaused(reader, 'reader.before-intent');
+      const named = (statement: string) => statement.replace(':name', stage.environment.env.PUBLICATION_NAME);
+      await stage.run([named(there), 'SELECT order_load.place(2000)']);
+      resumePaused(reader);
+      await waitFor(`the reader to wait with ${code}`, async () => {
+        const { status, body } = await reader.ready();
+        return status === 503 && JSON.stringify(body).includes(code);
+      });
+      for (const statement of back.split('; ')) await stage.run([named(statement)]);
+      await stage.run(['SELECT order_load.place(3000)']);
+      await waitFor('all orders', async () => (await readPublished(stage)).length === 12);
     },
   );
 });

@@ -83,7 +83,8 @@ describe("the reader's topics", () => {
 });
 
 describe('a missing topic', () => {
-  const published = { throughLsn: toLsn(0x29n), readFlushLsn: async () => toLsn(0x2an) };
+  const readCurrentWal = async () => ({ flushLsn: toLsn(0x2an), timeline: 1, inRecovery: false });
+  const published = { throughLsn: toLsn(0x29n), source: { readCurrentWal } };
   let names: { ORDERS_TOPIC: string; CHECKPOINT_TOPIC: string; REPLAY_TOPIC: string };
   let connection: KafkaConnection;
 

@@ -91,7 +91,9 @@ describe('a local Postgres', () => {
     mkdirSync(data, { recursive: true });
     writeFileSync(join(data, 'PG_VERSION'), '13\n');
     const old = await createLocalPostgres({ directory: join(directory, 'old') });
-    await expect(old.start()).rejects.toThrow(/made by Postgres 13.*To start anew without it, remove the folder/);
+    await expect(old.start()).rejects.toThrow(
+      /made by Postgres 13.*To start from empty, without it, remove the folder/,
+    );
   });
 });
 

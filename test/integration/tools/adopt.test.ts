@@ -79,7 +79,7 @@ describe('adopting at the reader', { timeout: 300_000 }, () => {
   it('goes on with --force although nothing is seen to be wrong', async () => {
     const sink = await applySome();
     const forced = await stage.run('adopt', ['reader', '--yes', '--force']);
-    expect(forced.stdout).toContain('because of --force');
+    expect(forced.stdout).toContain('--force continues anyway');
     await stage.startStreaming();
     await stage.load.backlog({ first: 40, count: 10 });
     await stage.requireWhole();

@@ -4,14 +4,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createKafkaLog, type KafkaLog } from '#kafka/reading/log.ts';
-import { requireOids } from '#schemas/capture-fingerprint.ts';
+import { requireCaptured } from '#schemas/capture-fingerprint.ts';
 import type { LsnRange } from '#schemas/checkpoint.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { formatLsn, LSN_ZERO, type Lsn, parseLsn, toLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { createLogger } from '#service/logger.ts';
 import { createSourceSession } from '../../../cdc-reader/postgres/source-session.ts';
-import { resolveInLog, resolveInWal, resolveTime } from '../../../tools/replay/plan/resolve-time.ts';
+import { resolveInLog, resolveInWal, resolveTime } from '../../../tools/replay/sources/resolve-time.ts';
 import type { ReplaySource, SourceChunk, SourceOrder } from '../../../tools/replay/sources/source.ts';
 import {
   createTablesSource,
@@ -55,13 +55,12 @@ beforeAll(async () => {
   const session = await createSourceSession({
     databaseUrl: env.ORDER_DATABASE_URL,
     applicationName: 'replay-sources-test',
-    logger,
     onEnd: () => undefined,
   });
   const { fingerprint } = await session.readCapture(env.PUBLICATION_NAME);
   await session.close();
   walOptions = {
-    captured: requireOids(fingerprint),
+    captured: requireCaptured(fingerprint),
     databaseUrl: env.ORDER_DATABASE_URL,
     applicationName: 'replay-sources-test',
     publicationName: env.PUBLICATION_NAME,
@@ -346,7 +345,7 @@ describe('the WAL as a source', () => {
   });
 
   it('stops by name at a row of a table that was not the captured one, and skips none', async () => {
-    const others = { orders: 1, order_items: 2 };
+    const others = { orders: { oid: 1, columns: [] }, order_items: { oid: 2, columns: [] } };
     await expect(readChunks(walSource(whole, { captured: others }))).rejects.toMatchObject({ code: 'TABLES_CHANGED' });
     expect(await temporarySlots()).toEqual([]);
   });
@@ -375,6 +374,7 @@ describe('the tables as a source', () => {
         slotName: env.SLOT_NAME,
         logger,
         checkpoint,
+        filter: { users: [], orderIds: [] },
         awaitApplied: async () => undefined,
         ...change,
       });

@@ -32,7 +32,6 @@ export interface Partition {
 /** As the reader asks for. */
 export const TRANSACTION_TIMEOUT_MS = 5_000;
 export const LIVE = 'orders.placed';
-export const REPLAY = 'orders.placed.replay';
 export const CHECKPOINTS = 'cdc.checkpoints.tillstream';
 
 export class FencedError extends Error {}

@@ -16,9 +16,10 @@ import {
 import { exampleOids, visibleCapture } from '../../support/examples/capture.ts';
 import {
   itemsRelation,
+  itemTuple,
   ordersRelation,
+  orderTuple,
   type RelationMessage,
-  tupleOf,
 } from '../../support/examples/pgoutput-messages.ts';
 import type { Process } from '../world.ts';
 import type { Commit, ModelPostgres, PlacedItem, PlacedOrder } from './postgres.ts';
@@ -38,7 +39,7 @@ const itemRow = (orderId: string, { lineNo, sku, quantity, cartLineId }: PlacedI
 
 export function formatOrder(order: PlacedOrder): SnapshotOrder {
   const named = <T extends ContractTable>(names: readonly string[], values: readonly (string | null)[]) =>
-    Object.fromEntries(names.map((name, index) => [name, values[index]!])) as ContractRow<T>;
+    Object.fromEntries(names.map((name, index) => [name, values[index] ?? null])) as ContractRow<T>;
   const names = (relation: RelationMessage) => relation.columns.map(({ name }) => name);
   return {
     order: named<'orders'>(names(ordersRelation), orderRow(order)),
@@ -48,11 +49,11 @@ export function formatOrder(order: PlacedOrder): SnapshotOrder {
 
 function messagesOf({ commitLsn, endLsn, orders, isHidden }: Commit, isFirst: boolean): PgoutputMessage[] {
   const rows = (isHidden ? [] : orders).flatMap((order): PgoutputMessage[] => [
-    { kind: 'insert', relationOid: exampleOids.orders, tuple: tupleOf(orderRow(order)) },
+    { kind: 'insert', relationOid: exampleOids.orders, tuple: orderTuple(orderRow(order)) },
     ...order.items.map((item) => ({
       kind: 'insert' as const,
       relationOid: exampleOids.order_items,
-      tuple: tupleOf(itemRow(order.orderId, item)),
+      tuple: itemTuple(itemRow(order.orderId, item)),
     })),
   ]);
   const committedAt = commitLsn;
@@ -196,7 +197,7 @@ export function openSession(postgres: ModelPostgres, process: Process, onEnd: (e
         const there = new Set(postgres.wal.flatMap(({ orders }) => orders.map(({ orderId }) => orderId)));
         return new Set(ids.filter((id) => there.has(id)));
       }),
-    preflightFacts: async () => ({}),
+    preflightFacts: async () => ({ capture: visibleCapture(postgres.capture) }),
     tryAdvisoryLock: () =>
       read('tries the lock of the first start', () => {
         postgres.lockHolder ??= connection;

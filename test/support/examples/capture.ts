@@ -1,6 +1,11 @@
 // The captured tables as a catalogue would describe them: publication, schema and both tables, for tests that need some
 // CaptureFingerprint. What differs between two of them is the test's to say.
-import type { CaptureFingerprint, CatalogueRow, TableFingerprint } from '#schemas/capture-fingerprint.ts';
+import {
+  type CaptureFingerprint,
+  type CatalogueRow,
+  requireCaptured,
+  type TableFingerprint,
+} from '#schemas/capture-fingerprint.ts';
 import { type ContractTable, contractTables } from '#schemas/contract-tables.ts';
 import type { Capture, TableVisibility } from '../../../cdc-reader/postgres/capture.ts';
 
@@ -60,3 +65,6 @@ export function visibleCapture(
     },
   };
 }
+
+/** What rows of the stream must belong to. */
+export const exampleCaptured = requireCaptured(exampleCapture());

@@ -50,7 +50,7 @@ export function encodeTuple(values: readonly TupleValue[]): Buffer {
   return Buffer.concat([uint16(values.length), ...encoded]);
 }
 
-export function uint16(value: number): Buffer {
+function uint16(value: number): Buffer {
   const bytes = Buffer.alloc(2);
   bytes.writeUInt16BE(value);
   return bytes;

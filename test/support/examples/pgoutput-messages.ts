@@ -18,24 +18,20 @@ function relation(name: ContractTable, columns: readonly string[]): RelationMess
   };
 }
 
-export const ordersRelation = relation('orders', [
-  'order_id',
-  'user_id',
-  'status',
-  'source',
-  'currency',
-  'total_cents',
-  'placed_at',
-]);
+const [orderId, userId, ...otherColumns] = Object.keys(contractTables.orders) as [string, string, ...string[]];
+/** With a column that is not the contract's between those that are. */
+export const ordersRelation = relation('orders', [orderId, userId, 'status', ...otherColumns]);
+export const itemsRelation = relation('order_items', Object.keys(contractTables.order_items));
 
-export const itemsRelation = relation('order_items', [
-  'order_id',
-  'line_no',
-  'sku',
-  'quantity',
-  'unit_price_cents',
-  'cart_line_id',
-]);
+type Values = readonly (string | null)[];
+
+/** A row of {@link ordersRelation}; columns without a value are NULL. */
+export const orderTuple = (values: Values): Buffer => tupleOf(padded(values, ordersRelation));
+/** A row of {@link itemsRelation}; columns without a value are NULL. */
+export const itemTuple = (values: Values): Buffer => tupleOf(padded(values, itemsRelation));
+
+const padded = (values: Values, { columns }: RelationMessage): Values =>
+  columns.map((_, index) => values[index] ?? null);
 
 /** TupleData: the number of columns, then for each `n`, or `t`, its length and its bytes. */
 export function tupleOf(values: readonly (string | null)[]): Buffer {

@@ -7,25 +7,20 @@ import { RULE_VERSION } from '../../../cart-sink/rule/reduce-cart.ts';
 import { encodeOrderPlaced } from '../../../schemas/codec.ts';
 import { toLsn } from '../../../schemas/lsn.ts';
 import type { OrderPlaced } from '../../../schemas/order-placed.ts';
+import { createItem, createEvent as createPlainEvent } from './order-placed-events.ts';
 
 /** One order of one item, with `changes` on top. `committedAt` is now. */
 export function createEvent(changes: Partial<OrderPlaced> = {}): OrderPlaced {
   const nowMicros = BigInt(Date.now()) * 1_000n;
-  return {
-    generation: 1,
-    timeline: 1,
+  return createPlainEvent({
     commitLsn: toLsn(0x1000n),
-    ordinal: 0,
     committedAt: nowMicros,
     orderId: randomUUID(),
-    userId: 'user-1',
-    source: 'cart',
-    currency: 'USD',
     totalCents: 500n,
     placedAt: nowMicros,
-    items: [{ lineNo: 1, sku: 'sku-1', quantity: 1, unitPriceCents: 500n, cartLineId: null }],
+    items: [createItem({ quantity: 1, unitPriceCents: 500n, cartLineId: null })],
     ...changes,
-  };
+  });
 }
 
 /** Counts positions up, as one reader does: every call is a transaction of its own. */

@@ -27,7 +27,7 @@ export type KafkaFixture = {
   cleanUp(): Promise<void>;
 };
 
-export type ProducerOptions = { transactionalId?: string; transactionTimeoutMs?: number; requestTimeoutMs?: number };
+type ProducerOptions = { transactionalId?: string; transactionTimeoutMs?: number; requestTimeoutMs?: number };
 
 /** `brokers` and `directBrokers` are comma-separated; the latter are past any proxy. */
 export function createKafkaFixture(label: string, brokers: string, directBrokers = brokers): KafkaFixture {

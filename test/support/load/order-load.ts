@@ -18,7 +18,7 @@ import {
   type OrderShape,
 } from './order-load-sql.ts';
 
-export { defaultShape, type OrderShape };
+export type { OrderShape };
 
 export interface OrderLoadOptions {
   readonly ordersUrl: string;
@@ -33,7 +33,7 @@ export interface OrderRange {
 }
 
 /** An order placed by {@link OrderLoad.place}, with the client's clock at the end of its COMMIT. */
-export interface PlacedOrder {
+interface PlacedOrder {
   readonly orderId: string;
   readonly committedAtMs: number;
 }

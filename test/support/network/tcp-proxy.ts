@@ -7,7 +7,7 @@ import { freePort } from '../../../dev/process/ports.ts';
 import { createProxyFlow, type ProxyFlow, type ProxyVerdict } from './proxy-flow.ts';
 
 /** One client's connection, as hooks see it. */
-export type ProxyConnection = {
+type ProxyConnection = {
   readonly id: number;
   /** Bytes received so far from the client, those handed to the hook not included. */
   readonly clientBytes: number;
@@ -18,7 +18,7 @@ export type ProxyConnection = {
 };
 
 /** Decides about a chunk; not called for bytes behind held ones. */
-export type ProxyHook = (data: Buffer, connection: ProxyConnection) => ProxyVerdict;
+type ProxyHook = (data: Buffer, connection: ProxyConnection) => ProxyVerdict;
 
 export type TcpProxy = {
   readonly port: number;

@@ -10,7 +10,7 @@ import type { LineFact } from './facts.ts';
 export type Addition = LineFact;
 
 /** What one item of an order takes: from which line (null: none), and how much. */
-export interface Reduction {
+interface Reduction {
   readonly lineId: string | null;
   readonly removed: number;
 }

@@ -5,7 +5,7 @@
 import { findOrderPlacedVersion } from '#schemas/catalogue.ts';
 import { Varints } from './records.ts';
 
-export interface EventItem {
+interface EventItem {
   readonly lineNo: number;
   readonly sku: string;
   readonly quantity: number;

@@ -27,7 +27,7 @@ export interface OrderFact {
   }[];
 }
 
-export interface LedgerFact {
+interface LedgerFact {
   readonly orderId: string;
   readonly userId: string;
   readonly source: string;
@@ -52,7 +52,7 @@ export interface LineFact {
   readonly quantity: number;
 }
 
-export interface OffsetFact {
+interface OffsetFact {
   readonly partition: number;
   readonly nextOffset: bigint;
   /** The furthest position applied from the live topic. */

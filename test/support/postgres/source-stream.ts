@@ -2,7 +2,6 @@
 // one plain table in a publication, and a slot.
 
 import pg from 'pg';
-import { createLogger } from '#service/logger.ts';
 import type { PgoutputMessage } from '../../../cdc-reader/postgres/pgoutput.ts';
 import { decodeTuple } from '../../../cdc-reader/postgres/pgoutput.ts';
 import {
@@ -49,7 +48,6 @@ export async function recordStream(
     applicationName: 'stream-test',
     walSenderTimeoutMs: options.walSenderTimeoutMs ?? 10_000,
     ...(options.copyOf === undefined ? {} : { copyOf: options.copyOf }),
-    logger: createLogger('test', 'silent'),
     handlers: {
       onMessage: (message) => {
         messages.push(message);

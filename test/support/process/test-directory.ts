@@ -39,7 +39,7 @@ export function removeAbandonedTestRoots(): void {
 }
 
 /** Returns the run's folder; outside a test run (a benchmark) one is made that whoever started it removes. */
-export function testRoot(): string {
+function testRoot(): string {
   process.env[testRootVariable] ??= createTestRoot();
   return process.env[testRootVariable];
 }

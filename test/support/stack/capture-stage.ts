@@ -26,7 +26,7 @@ export type CaptureStage = PipelineStage & {
   createPublication(what: string): Promise<void>;
 };
 
-export type Traffic = {
+type Traffic = {
   readonly placed: () => number;
   /** Waits until `count` more orders are placed, or refused. */
   more(count: number): Promise<void>;

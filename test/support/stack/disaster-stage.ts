@@ -20,7 +20,7 @@ const PACE_COUNT = 5;
 /** For waits on traffic, which a busy machine slows down. */
 export const slow = { deadlineMs: 60_000, everyMs: 100 };
 
-export type Traffic = {
+type Traffic = {
   /** Stops placing orders; throws when one could not be placed. */
   stop(): Promise<void>;
 };
@@ -48,7 +48,7 @@ export type DisasterStage = Pick<
   requireWhole(more?: Record<string, string>): Promise<void>;
 };
 
-export type RunOptions = {
+type RunOptions = {
   readonly code?: number;
   readonly env?: Record<string, string>;
   readonly failpoints?: string;

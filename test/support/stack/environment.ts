@@ -27,7 +27,7 @@ export type TestEnvironment = {
   cleanUp(): Promise<void>;
 };
 
-export type EnvironmentName =
+type EnvironmentName =
   | 'ORDER_DATABASE_URL'
   | 'CART_DATABASE_URL'
   | 'KAFKA_BROKERS'

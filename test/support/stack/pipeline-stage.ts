@@ -1,5 +1,5 @@
 // The stage for readers, and for readers with sinks: a migrated orders database, loads that write it, services as
-// processes that can be stopped at named moments, and an oracle that judges the way from COMMIT to Kafka, or with `carts`
+// processes that can be stopped at named moments, and an oracle that checks the way from COMMIT to Kafka, or with `carts`
 // from COMMIT to COMMIT. A sink without a reader is sink-stage.ts's; what operators do is disaster-stage.ts's.
 
 import { createOrderLoad, fillCarts, type OrderLoad } from '../load/order-load.ts';
@@ -20,7 +20,7 @@ export type PipelineStage = {
   startSink(options?: Parameters<typeof startSink>[1]): Promise<Service>;
   /** Fills the carts for the orders 0 … `count` - 1; a sink must have migrated them. */
   openCarts(count: number): Promise<void>;
-  /** Waits until everything is published, and with `carts` applied, then lets the oracle judge it. */
+  /** Waits until everything is published, and with `carts` applied, then has the oracle check it. */
   requireClean(deadlineMs?: number): Promise<Verdict>;
   cleanUp(): Promise<void>;
 };
@@ -67,7 +67,7 @@ export async function createPipelineStage(
   };
 }
 
-/** The oracle over what the environment's names mean; without `carts` it judges the log alone. */
+/** The oracle over what the environment's names mean; without `carts` it checks the log alone. */
 export function createEnvironmentOracle({ env, servers }: TestEnvironment, { carts }: { carts: boolean }): Oracle {
   return createOracle({
     ordersUrl: env.ORDER_DATABASE_URL,

@@ -13,7 +13,7 @@ import { withServer } from './environment.ts';
 import { createPipelineStage, type PipelineStage } from './pipeline-stage.ts';
 
 /** Where recovery ends: at the record that starts at `lsn`, which is replayed or not. Without it: at the end of the WAL. */
-export type RecoveryTarget = { readonly lsn: string; readonly inclusive: boolean };
+type RecoveryTarget = { readonly lsn: string; readonly inclusive: boolean };
 
 export type ReplaceableSource = {
   readonly stage: PipelineStage;

@@ -23,17 +23,17 @@ import { waitFor } from '../wait.ts';
 import { createTestEnvironment, type TestEnvironment, type TestServers } from './environment.ts';
 import { startSink } from './start-services.ts';
 
-export const partitionCount = 6;
+const partitionCount = 6;
 /** What each user has of the one SKU at first. */
 export const fullCart = 1_000_000;
 
-export type RawRecord = {
+type RawRecord = {
   partition: number;
   key: Buffer | null;
   value: Buffer | null;
   headers?: Record<string, string>;
 };
-export type StoredOffset = { topic: string; partition: number; nextOffset: bigint; ownerEpoch: bigint };
+type StoredOffset = { topic: string; partition: number; nextOffset: bigint; ownerEpoch: bigint };
 
 export type SinkStage = {
   readonly environment: TestEnvironment;

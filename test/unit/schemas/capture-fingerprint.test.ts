@@ -9,7 +9,7 @@ import {
   formatVersion1,
   type PublicationFingerprint,
   recordedOids,
-  requireOids,
+  requireCaptured,
   type TableFingerprint,
 } from '#schemas/capture-fingerprint.ts';
 import type { ContractTable } from '#schemas/contract-tables.ts';
@@ -320,7 +320,9 @@ describe('where the captured tables are now', () => {
   });
 
   it('needs both OIDs before rows are compared with them', () => {
-    expect(requireOids(recorded)).toEqual(exampleOids);
-    expect(() => requireOids(exampleCapture({ tables: { ...recorded.tables, orders: null } }))).toThrow('missing');
+    const { orders, order_items } = requireCaptured(recorded);
+    expect([orders.oid, order_items.oid]).toEqual([exampleOids.orders, exampleOids.order_items]);
+    expect(order_items.columns).toEqual(['order_id', 'line_no', 'sku', 'quantity', 'unit_price_cents', 'cart_line_id']);
+    expect(() => requireCaptured(exampleCapture({ tables: { ...recorded.tables, orders: null } }))).toThrow('missing');
   });
 });

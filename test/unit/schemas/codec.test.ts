@@ -36,7 +36,9 @@ describe.each(orderPlacedVersions.map(({ version, fingerprint }) => ({ version, 
     });
 
     test.each(golden.cases)('decodes the golden bytes of $name', ({ hex, event }) => {
-      expect(decodeOrderPlaced(Buffer.from(hex, 'hex'))).toEqual(event);
+      const decoded = decodeOrderPlaced(Buffer.from(hex, 'hex'));
+      // Fields that later versions have added get their defaults.
+      expect(decoded).toMatchObject(event);
     });
   },
 );
@@ -178,7 +180,9 @@ describe('bytes that are no event', () => {
   test('a branch that the union does not have is malformed', () => {
     const bytes = encodeOrderPlaced(createEvent({ items: [createItem({ cartLineId: null })] }));
     bytes[bytes.length - 2] = 0x04;
-    expect(() => decodeOrderPlaced(bytes)).toThrow('the body does not match schema version 1');
+    expect(() => decodeOrderPlaced(bytes)).toThrow(
+      `the body does not match schema version ${latestOrderPlaced.version}`,
+    );
   });
 
   test('a schema that nobody knows is told apart, with its fingerprint', () => {

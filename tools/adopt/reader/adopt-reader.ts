@@ -54,8 +54,8 @@ export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
   });
   if (facts.halt === null && !force) {
     throw new ToolRefusal(
-      'nothing wrong is found: start the reader. Some halts occur only while it streams (CONTENTS_DIFFER, ORDER_WITHOUT_ITEMS ' +
-        'and others): if it halts again, run this with --force',
+      'nothing wrong is found: start the reader. Some halts occur only while it streams (CONTENTS_DIFFER, ORDER_WITHOUT_ITEMS, ' +
+        'TABLES_CHANGED because of a row, and others): if it halts again, run this with --force',
     );
   }
   requireNoOrdersLeft(await showLeftOrders(facts, servers, print), leaveOrders);

@@ -11,6 +11,7 @@ import { failpoint } from '#service/failpoint.ts';
 import { createSlot, dropSlot } from '../../../cdc-reader/postgres/slot.ts';
 import { fence, READ_DEADLINE_MS } from '../../../cdc-reader/startup/kafka-connection.ts';
 import { readPartitionTails } from '../../../cdc-reader/startup/live-topic.ts';
+import { requireUsableCapture } from '../../../cdc-reader/startup/usable-capture.ts';
 import { withSourceSession } from '../../connect.ts';
 import { formatRepairs, readWindowFrom } from '../../repairs.ts';
 import { ToolRefusal } from '../../run-tool.ts';
@@ -46,6 +47,7 @@ export async function carryOut(
     if (isNew) requireEmpty(ordersTopic, live);
     // Before the slot is created: a change from now on alters the fingerprint, so the reader finds it.
     const { fingerprint: capture } = await source.readCapture(config.publicationName);
+    await requireUsableCapture(config, source, capture);
     const consistentPoint = await replaceSlot(servers, facts, plan, print);
     const reset = isNew ? await resetOffsets(carts(), ordersTopic, generation) : null;
     await failpoint('adopt.offsets-reset');

@@ -1,7 +1,8 @@
 // What an operator reads before accepting a gap of the reader, and after. Pure.
 import type { Checkpoint } from '#schemas/checkpoint.ts';
-import { formatLsn, type Lsn } from '#schemas/lsn.ts';
+import { formatLsn } from '#schemas/lsn.ts';
 import type { CdcReaderConfig } from '../../../cdc-reader/config.ts';
+import { formatRange } from '../../repairs.ts';
 import type { ReaderFacts, ReaderPlan } from './plan-reader.ts';
 
 type Names = Pick<CdcReaderConfig, 'slotName' | 'checkpointTopic' | 'ordersTopic' | 'transactionalId'>;
@@ -46,11 +47,10 @@ export function formatReaderDone(
   groups: readonly string[] | null,
   repairs: readonly string[],
 ): string[] {
-  const range = ({ fromLsn, toLsn }: { fromLsn: Lsn; toLsn: Lsn }) => `[${formatLsn(fromLsn)}, ${formatLsn(toLsn)})`;
   const [first, ...others] = repairs;
   return [
     `Done: the reader continues from ${formatLsn(checkpoint.throughLsn)}, generation ${checkpoint.generation}.`,
-    `Not in the live topic: ${checkpoint.gaps.map(range).join(', ') || 'nothing'}.`,
+    `Not in the live topic: ${checkpoint.gaps.map(formatRange).join(', ') || 'nothing'}.`,
     ...(groups === null ? [] : [`Offsets reset for: ${groups.join(', ') || 'no group; none had consumed the topic'}.`]),
     'Next:',
     ...number([

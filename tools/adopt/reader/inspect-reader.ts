@@ -22,8 +22,8 @@ import { checkContinuity } from '../../../cdc-reader/startup/continuity.ts';
 import { type KafkaConnection, READ_DEADLINE_MS } from '../../../cdc-reader/startup/kafka-connection.ts';
 import { readPartitionTails } from '../../../cdc-reader/startup/live-topic.ts';
 import { findPreflightProblems } from '../../../cdc-reader/startup/preflight.ts';
-import { explainMissingCheckpoint, findCheckpoint } from '../../../cdc-reader/startup/read-checkpoint.ts';
-import { findCapturedOids } from '../../captured/old-tables.ts';
+import { explainMissingCheckpoint, findCheckpoint } from '../../../cdc-reader/startup/verified-checkpoint.ts';
+import { findCapturedTables } from '../../captured/old-tables.ts';
 import { ToolRefusal } from '../../run-tool.ts';
 import type { Servers } from './adopt-reader.ts';
 import type { ReaderFacts } from './plan-reader.ts';
@@ -61,7 +61,7 @@ export async function inspectReader(
   if (checkpoint !== null) requireSameSource(config, identity, checkpoint);
   const capture = preflight.capture.fingerprint;
   const differences = checkpoint === null ? [] : compareCapture(checkpoint.capture, capture).differences;
-  const captured = checkpoint === null ? [] : findCapturedOids(checkpoint.capture, capture);
+  const captured = checkpoint === null ? [] : findCapturedTables(checkpoint.capture, capture);
   const tableNames = await source.readTableNames(captured.map(({ oid }) => oid));
   const changed = (one: Checkpoint) =>
     captureChanged(

@@ -44,8 +44,10 @@ export function planReader(facts: ReaderFacts): ReaderPlan {
     gapFrom: newGeneration === null ? findGapStart(facts) : LSN_ZERO,
     newGeneration,
     // If what is captured has changed, no: Postgres decodes WAL by the publication and the tables of the time it was written.
+    // Nor if the cause shows only in the stream (--force): it may be a change that is undone by now.
     isInWal:
-      facts.checkpoint === null || compareCapture(facts.checkpoint.capture, facts.capture).differences.length === 0,
+      facts.halt !== null &&
+      (facts.checkpoint === null || compareCapture(facts.checkpoint.capture, facts.capture).differences.length === 0),
   };
 }
 

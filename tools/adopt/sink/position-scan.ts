@@ -4,7 +4,7 @@ import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { comparePositions, type Position } from '#schemas/position.ts';
 import { type AppliedPosition, checkPositions } from '../../../cart-sink/apply/positions.ts';
 
-export interface ScannedEvent {
+interface ScannedEvent {
   readonly offset: bigint;
   readonly event: OrderPlaced;
   /** Whether the ledger has its order: then it is a duplicate, and legal anywhere. */

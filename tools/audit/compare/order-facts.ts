@@ -2,7 +2,7 @@
 // difference is named with the line it concerns; messages hold nothing but ids, line numbers, SKUs and quantities. What is
 // left in carts is not compared: users edit them.
 
-export interface OrderItem {
+interface OrderItem {
   readonly lineNo: number;
   readonly sku: string;
   readonly quantity: number;
@@ -16,7 +16,7 @@ export interface PlacedOrder {
   readonly items: readonly OrderItem[];
 }
 
-export interface RemovalEntry {
+interface RemovalEntry {
   readonly lineNo: number;
   /** 0 is the first application; reapplied differences follow. */
   readonly entry: number;

@@ -11,7 +11,7 @@ import type { AppliedOrder, PlacedOrder } from './order-facts.ts';
 
 const FETCH_ROWS = 1_000;
 
-// biome-ignore lint/suspicious/noExplicitAny: rows are what the statement says.
+// biome-ignore lint/suspicious/noExplicitAny: rows have the statement's columns.
 type Rows = any[];
 
 export interface SnapshotSession {

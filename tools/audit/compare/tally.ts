@@ -2,7 +2,7 @@
 // differ, it holds at most the limit. The caller classifies the orders that only the ledger has.
 import { type AppliedOrder, compareOrder, type DifferenceKind, type PlacedOrder } from './order-facts.ts';
 
-export type OrderVerdict = 'agrees' | 'missing' | 'differs' | 'stray-removals' | 'unknown';
+type OrderVerdict = 'agrees' | 'missing' | 'differs' | 'stray-removals' | 'unknown';
 
 export interface AuditResult {
   readonly orders: number;

@@ -16,69 +16,41 @@ export const exitCodes = {
   interrupted: 130,
 } as const;
 
-/** An argument that can't be used; nothing was changed. */
-export class ArgumentError extends ToolRefusal {
-  readonly code = 'BAD_ARGUMENT';
+function refusalOf<const C extends string>(code: C, exitCode: number) {
+  return class extends ToolRefusal {
+    readonly code = code;
 
+    constructor(message: string, options?: ErrorOptions) {
+      super(message, exitCode, options);
+    }
+  };
+}
+
+/** An argument that can't be used; nothing was changed. */
+export class ArgumentError extends refusalOf('BAD_ARGUMENT', exitCodes.badArguments) {
   constructor(argument: string, problem: string) {
-    super(`${argument}: ${problem}`, exitCodes.badArguments);
+    super(`${argument}: ${problem}`);
   }
 }
 
 /** No source, or not the one that was named, holds the whole range. */
-export class NotCoveredError extends ToolRefusal {
-  readonly code = 'NOT_COVERED';
-
-  constructor(message: string) {
-    super(message, exitCodes.unavailable);
-  }
-}
+export class NotCoveredError extends refusalOf('NOT_COVERED', exitCodes.unavailable) {}
 
 /** The checkpoint was written by a reader that did not record which tables it captured. */
-export class CapturedTablesUnknownError extends ToolRefusal {
-  readonly code = 'CAPTURED_TABLES_UNKNOWN';
-
-  constructor() {
-    super(
-      'The checkpoint does not record which tables were captured: an older reader wrote it, and what it did record has ' +
-        'changed since. Start the reader of this version first: it checks and records the tables, or reports what is wrong.',
-      exitCodes.unavailable,
-    );
-  }
-}
+export class CapturedTablesUnknownError extends refusalOf('CAPTURED_TABLES_UNKNOWN', exitCodes.unavailable) {}
 
 /** One run at a time: another one is being published, or was left unfinished. */
-export class RunBusyError extends ToolRefusal {
-  readonly code = 'RUN_BUSY';
-
-  constructor(message: string) {
-    super(message, exitCodes.busy);
-  }
-}
+export class RunBusyError extends refusalOf('RUN_BUSY', exitCodes.busy) {}
 
 /** The databases and Kafka that the variables name are not those of one pipeline. */
-export class PipelineMismatchError extends ToolRefusal {
-  readonly code = 'PIPELINE_MISMATCH';
-
-  constructor(message: string) {
-    super(message, exitCodes.badConfiguration);
-  }
-}
+export class PipelineMismatchError extends refusalOf('PIPELINE_MISMATCH', exitCodes.badConfiguration) {}
 
 /** A server is unavailable, or the pipeline is not in a state from which a replay can start. */
-export class NotReadyError extends ToolRefusal {
-  readonly code = 'NOT_READY';
-
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, exitCodes.failed, options);
-  }
-}
+export class NotReadyError extends refusalOf('NOT_READY', exitCodes.failed) {}
 
 /** Stopped by a signal; everything published so far is complete. */
-export class InterruptedError extends ToolRefusal {
-  readonly code = 'INTERRUPTED';
-
+export class InterruptedError extends refusalOf('INTERRUPTED', exitCodes.interrupted) {
   constructor() {
-    super('stopped', exitCodes.interrupted);
+    super('stopped');
   }
 }

@@ -2,7 +2,7 @@
 // commit. Pure. Strict on purpose: without a zone, or on 30 February, a guess would replay another range than was meant.
 
 /** The text is no time of the expected form. */
-export class TimeMalformedError extends Error {
+class TimeMalformedError extends Error {
   readonly code = 'TIME_MALFORMED';
 
   constructor(text: string, reason: string) {

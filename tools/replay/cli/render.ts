@@ -4,7 +4,7 @@ import { formatLsn } from '#schemas/lsn.ts';
 import type { PlannedPass, ReplayPlan, SurveyedOrder } from '#schemas/replay/plan.ts';
 import { countPublished, type Progress } from '#schemas/replay/progress.ts';
 import type { OrderPreview } from '../../../cart-sink/apply/preview-replay.ts';
-import { formatRange } from '../plan/choose-source.ts';
+import { formatRange } from '../../repairs.ts';
 import type { RunRecord } from '../run/run-records.ts';
 import type { Proof } from '../run/verdict.ts';
 import { formatTime } from './parse-time.ts';

@@ -5,6 +5,7 @@
 import type { LsnRange } from '#schemas/checkpoint.ts';
 import { formatLsn } from '#schemas/lsn.ts';
 import type { SourceKind } from '#schemas/replay/plan.ts';
+import { formatRange } from '../../repairs.ts';
 import { NotCoveredError } from '../cli/errors.ts';
 import type { Coverage } from '../sources/source.ts';
 
@@ -20,10 +21,6 @@ export function chooseSource(wanted: SourceKind | 'auto', range: LsnRange, cover
       ...formatRemedies(coverages, range),
     ].join('\n'),
   );
-}
-
-export function formatRange({ fromLsn, toLsn }: LsnRange): string {
-  return `[${formatLsn(fromLsn)}, ${formatLsn(toLsn)})`;
 }
 
 /** One line: `kafka: 0/16B3748 to 0/1A00000 (why)`. */

@@ -9,12 +9,13 @@ import type { Connections } from '../cli/connections.ts';
 import { ArgumentError, NotCoveredError } from '../cli/errors.ts';
 import { formatTime } from '../cli/parse-time.ts';
 import { openSource, readCoverages, resolveFromTime } from '../sources/open-source.ts';
+import type { PipelineState } from '../sources/pipeline-state.ts';
 import { chooseSource } from './choose-source.ts';
-import type { PipelineState } from './pipeline-state.ts';
 import { surveySource } from './survey.ts';
 
 export interface PlanListener {
   readonly onProgress: (orders: number) => void;
+  readonly print: (lines: readonly string[]) => void;
   readonly onPreview?: ((order: OrderPreview) => void) | undefined;
 }
 
@@ -28,7 +29,8 @@ export async function makePlan(
   const { systemIdentifier, database, generation, partitions } = state.checkpoint;
   const { pass, why } = await choosePass(connections, state, request, signal);
   const { mode, users, orderIds, ratePerSecond } = request;
-  const source = openSource(connections, state, pass, { mode, ratePerSecond: null });
+  const { print } = listener;
+  const source = openSource(connections, state, pass, { mode, ratePerSecond: null, users, orderIds, print });
   const survey = await surveySource(connections.carts, { source, filter: request, mode, signal, ...listener });
   return {
     runId,

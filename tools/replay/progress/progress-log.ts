@@ -14,14 +14,14 @@ const key = Buffer.from(REPLAY_PROGRESS_KEY);
 
 /**
  * The newest progress of `runId`, or of any run if it is undefined; null if there is none. `fenced`: the producer that wrote
- * them is fenced and its open transaction about to end, so the whole topic is read; `settled`: only up to the last stable
+ * them is fenced and its open transaction about to end, so the whole topic is read; `stable`: only up to the last stable
  * offset, since a killed tool's transaction may stay open until it times out.
  */
 export async function readProgress(
   log: KafkaLog,
   replayTopic: string,
   runId: string | undefined,
-  through: 'fenced' | 'settled',
+  through: 'fenced' | 'stable',
 ): Promise<Progress | null> {
   const { earliest, lastStable, highWatermark } = (await log.readOffsets(replayTopic, READ_DEADLINE_MS)).get(0)!;
   const isWanted = (record: LogRecord): boolean => {

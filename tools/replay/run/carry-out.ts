@@ -3,7 +3,7 @@
 // leaves the run unfinished, and the message names the command that continues it. The caller holds the run lock.
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { createTransactionalProducer } from '#kafka/producer/transactional-producer.ts';
+import { createTransactionalProducer, type TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import type { PlannedPass, ReplayPlan } from '#schemas/replay/plan.ts';
 import { countPublished, type Progress } from '#schemas/replay/progress.ts';
 import type { Connections } from '../cli/connections.ts';
@@ -11,14 +11,13 @@ import { exitCodes } from '../cli/errors.ts';
 import type { Talk } from '../cli/operator.ts';
 import { renderProof } from '../cli/render.ts';
 import { chooseSource } from '../plan/choose-source.ts';
-import { type PipelineState, readPipelineState } from '../plan/pipeline-state.ts';
-import { awaitResults } from '../progress/await-results.ts';
-import { explainStall } from '../progress/explain-stall.ts';
+import { awaitSinks } from '../progress/await-sinks.ts';
 import { readProgress } from '../progress/progress-log.ts';
 import { openSource, readCoverages } from '../sources/open-source.ts';
+import { type PipelineState, readPipelineState } from '../sources/pipeline-state.ts';
 import { publishRun } from './publish-run.ts';
-import { finishRun, markPublished, type RunResult, readResults } from './run-records.ts';
-import { compareSides, countHandled, formatVerdict, hasEnded, isHandled } from './verdict.ts';
+import { finishRun, markPublished } from './run-records.ts';
+import { compareSides, formatVerdict, hasEnded, isHandled } from './verdict.ts';
 
 /** A request to Kafka fails after this; leader elections take less. */
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -56,6 +55,18 @@ export async function carryOut(
   }
 }
 
+/** Fences every process that publishes to this replay topic, and aborts its open transaction. */
+export function fenceEarlierRuns({ config, logger }: Connections): Promise<TransactionalProducer> {
+  return createTransactionalProducer({
+    brokers: config.kafkaBrokers,
+    clientId: config.applicationName,
+    transactionalId: config.transactionalId,
+    transactionTimeoutMs: config.transactionTimeoutMs,
+    requestTimeoutMs: Math.min(config.transactionTimeoutMs, REQUEST_TIMEOUT_MS),
+    logger,
+  });
+}
+
 /** Publishes to the end, with a new producer after each transient failure. */
 async function publishAll(
   connections: Connections,
@@ -63,24 +74,17 @@ async function publishAll(
   plan: ReplayPlan,
   { operator, signal }: Talk,
 ): Promise<Progress> {
-  const { config, log, logger } = connections;
+  const { config, log } = connections;
   let published = -1n;
   let movedMs = performance.now();
   for (;;) {
     try {
-      const producer = await createTransactionalProducer({
-        brokers: config.kafkaBrokers,
-        clientId: config.applicationName,
-        transactionalId: config.transactionalId,
-        transactionTimeoutMs: config.transactionTimeoutMs,
-        requestTimeoutMs: Math.min(config.transactionTimeoutMs, REQUEST_TIMEOUT_MS),
-        logger,
-      });
+      const producer = await fenceEarlierRuns(connections);
       try {
         const found = await readProgress(log, config.replayTopic, plan.runId, 'fenced');
         return await publishRun(producer, plan, found, {
           replayTopic: config.replayTopic,
-          openPass: (pass) => openSource(connections, state, pass, plan),
+          openPass: (pass) => openSource(connections, state, pass, { ...plan, print: operator.print }),
           planSecondPass: (progress) => planSecondPass(connections, progress, { operator, signal }),
           onPublished(progress) {
             const now = countPublished(progress);
@@ -115,23 +119,4 @@ async function planSecondPass(connections: Connections, progress: Progress, talk
   if (range.fromLsn >= range.toLsn) return null;
   const source = chooseSource('auto', range, await readCoverages(connections, state)).kind;
   return { source, range };
-}
-
-function awaitSinks(
-  connections: Connections,
-  plan: ReplayPlan,
-  total: number,
-  isEnough: (results: ReadonlyMap<number, RunResult>) => boolean,
-  { operator, signal }: Talk,
-) {
-  return awaitResults({
-    readResults: () => readResults(connections.carts, plan.runId, connections.config.consumerGroup),
-    isEnough,
-    onResults(results) {
-      const handled = [...results.values()].reduce((sum, result) => sum + countHandled(result), 0n);
-      operator.show('applying', Number(handled), total);
-    },
-    onStalled: async (results) => operator.print(await explainStall(connections, plan, results)),
-    signal,
-  });
 }

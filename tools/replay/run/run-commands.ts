@@ -1,7 +1,6 @@
 // The other commands: `coverage`, `status`, `resume` and `cancel`. Guarantees: coverage and status change nothing; resume follows
 // the run's own plan, whatever is configured now; cancel fences the process that publishes the run.
 
-import { createTransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import { formatLsn } from '#schemas/lsn.ts';
 import { countPublished } from '#schemas/replay/progress.ts';
 import { RULE_VERSION } from '../../../cart-sink/rule/reduce-cart.ts';
@@ -10,10 +9,10 @@ import { ArgumentError, exitCodes, PipelineMismatchError } from '../cli/errors.t
 import type { Talk } from '../cli/operator.ts';
 import { renderFields, renderPlan, renderProgress, renderProof, renderRun } from '../cli/render.ts';
 import { formatCoverage } from '../plan/choose-source.ts';
-import { readPipelineState } from '../plan/pipeline-state.ts';
 import { readProgress } from '../progress/progress-log.ts';
 import { readCoverages } from '../sources/open-source.ts';
-import { carryOut } from './carry-out.ts';
+import { readPipelineState } from '../sources/pipeline-state.ts';
+import { carryOut, fenceEarlierRuns } from './carry-out.ts';
 import { finishRun, type RunRecord, readResults, readRun, withRunLock } from './run-records.ts';
 import { compareSides } from './verdict.ts';
 
@@ -37,7 +36,7 @@ export async function showCoverage(connections: Connections, { operator }: Talk)
 export async function showStatus(connections: Connections, runId: string, { operator }: Talk): Promise<number> {
   const { carts, config, log } = connections;
   const run = await readRun(carts, runId);
-  const progress = await readProgress(log, config.replayTopic, runId, 'settled');
+  const progress = await readProgress(log, config.replayTopic, runId, 'stable');
   const results = await readResults(carts, runId, config.consumerGroup);
   operator.print([...renderRun(run), ...renderPlan(run.plan), ...renderProgress(progress)]);
   const proof = compareSides(run.plan.partitions, progress?.tallies ?? new Map(), results);
@@ -79,20 +78,12 @@ function requireSamePlan(
 
 /** What is published stays in the topic, and sinks of the run's rule version apply it; nothing is published any more. */
 export function cancelRun(connections: Connections, runId: string, { operator }: Talk): Promise<number> {
-  const { carts, config, log, logger } = connections;
+  const { carts, config, log } = connections;
   return withRunLock(carts, config.replayTopic, async () => {
     const run = await readRun(carts, runId);
     if (isOver(run)) throw new ArgumentError('RUN_ID', `run ${runId} is over (${run.state}) and can't be cancelled`);
-    // Fences a process that lost its lock and still publishes, and aborts its open transaction.
-    const producer = await createTransactionalProducer({
-      brokers: config.kafkaBrokers,
-      clientId: config.applicationName,
-      transactionalId: config.transactionalId,
-      transactionTimeoutMs: config.transactionTimeoutMs,
-      requestTimeoutMs: config.transactionTimeoutMs,
-      logger,
-    });
-    await producer.close();
+    // A process that lost its lock may still publish.
+    await (await fenceEarlierRuns(connections)).close();
     const progress = await readProgress(log, config.replayTopic, runId, 'fenced');
     await finishRun(carts, runId, 'cancelled', null);
     const published = progress === null ? 0n : countPublished(progress);

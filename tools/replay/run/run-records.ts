@@ -16,7 +16,7 @@ import {
   updateRunState,
 } from '../sql/replay-runs.ts';
 
-export type RunState = 'publishing' | 'published' | 'agreed' | 'disagreed' | 'cancelled';
+type RunState = 'publishing' | 'published' | 'agreed' | 'disagreed' | 'cancelled';
 
 export interface RunRecord {
   readonly runId: string;

@@ -10,8 +10,8 @@ import { exitCodes, RunBusyError } from '../cli/errors.ts';
 import type { Talk } from '../cli/operator.ts';
 import { renderPlan, renderPreview } from '../cli/render.ts';
 import { makePlan } from '../plan/make-plan.ts';
-import { type PipelineState, readPipelineState } from '../plan/pipeline-state.ts';
 import { readProgress } from '../progress/progress-log.ts';
+import { type PipelineState, readPipelineState } from '../sources/pipeline-state.ts';
 import { carryOut } from './carry-out.ts';
 import { findRun, type RunRecord, readUnfinished, storeRun, withRunLock } from './run-records.ts';
 
@@ -50,7 +50,7 @@ async function planAndShow(
     shown += 1;
     operator.print(renderPreview(order));
   };
-  const listener = { onProgress, onPreview: request.dryRun ? onPreview : undefined };
+  const listener = { onProgress, print: operator.print, onPreview: request.dryRun ? onPreview : undefined };
   const plan = await makePlan(connections, state, request, { runId: randomUUID(), signal, ...listener });
   operator.print(renderPlan(plan));
   if (plan.survey.orders === 0) operator.print(['There is nothing to replay.']);
@@ -63,7 +63,7 @@ async function requireNoUnfinished({ carts, log, config }: Connections): Promise
   const [unfinished] = await readUnfinished(carts);
   if (unfinished !== undefined) throw createBusyError(unfinished);
   // A carts database that was restored lacks runs that are in the topic.
-  const newest = await readProgress(log, config.replayTopic, undefined, 'settled');
+  const newest = await readProgress(log, config.replayTopic, undefined, 'stable');
   if (newest === null || newest.state === 'done') return;
   if ((await findRun(carts, newest.plan.runId)) !== undefined) return;
   await storeRun(carts, newest.plan);

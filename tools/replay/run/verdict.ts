@@ -6,7 +6,7 @@ import type { JsonValue } from '#schemas/replay/plan.ts';
 import { EMPTY_TALLY, type ReplayTally } from '#schemas/replay/records.ts';
 import type { RunResult } from './run-records.ts';
 
-export interface PartitionProof {
+interface PartitionProof {
   readonly partition: number;
   readonly published: ReplayTally;
   /** Null before any sink has applied a record of the run. */

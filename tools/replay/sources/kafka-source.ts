@@ -4,11 +4,12 @@
 
 import type { KafkaLog } from '#kafka/reading/log.ts';
 import type { LsnRange } from '#schemas/checkpoint.ts';
-import { formatLsn, LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
+import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import type { JsonValue } from '#schemas/replay/plan.ts';
 import { coversRange } from '../../../cdc-reader/replay-window/kafka-coverage.ts';
 import { READ_DEADLINE_MS } from '../../read-checkpoint.ts';
+import { formatRange } from '../../repairs.ts';
 import { findFirstEvent, readEvent, readStableOffsets } from './live-records.ts';
 import type { Coverage, ReplaySource, SourceChunk, SourceOrder } from './source.ts';
 
@@ -161,13 +162,12 @@ export function kafkaCoverage(
     return { kind: 'kafka', oldestLsn, newestLsn, why, covers: () => false };
   }
   const lastGap = gaps.reduce((end, { toLsn }) => maxLsn(end, toLsn), LSN_ZERO);
-  const known = gaps.map(({ fromLsn, toLsn }) => `[${formatLsn(fromLsn)}, ${formatLsn(toLsn)})`);
   const begin = oldestLsn === LSN_ZERO ? `${topic} has lost no record` : `retention has deleted the start of ${topic}`;
   return {
     kind: 'kafka',
     oldestLsn: maxLsn(oldestLsn, lastGap),
     newestLsn,
-    why: known.length === 0 ? begin : `${begin}; accepted gaps: ${known.join(', ')}`,
+    why: gaps.length === 0 ? begin : `${begin}; accepted gaps: ${gaps.map(formatRange).join(', ')}`,
     covers: (range) => range.toLsn <= newestLsn && coversRange({ oldestLsn }, gaps, range),
   };
 }

@@ -12,10 +12,14 @@
 
 import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { encodeOrderPlaced } from '#schemas/codec.ts';
+import type { ContractRow } from '#schemas/contract-tables.ts';
 import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
+import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { orderPartition } from '#schemas/partition.ts';
-import type { JsonValue } from '#schemas/replay/plan.ts';
+import { createOrderFilter, type JsonValue, type OrderFilter } from '#schemas/replay/plan.ts';
 import { SystemChangedError } from '../../../cdc-reader/errors.ts';
+import { parseTimestampMicros } from '../../../cdc-reader/pipeline/order-event.ts';
+import { OrderWithoutItemsError } from '../../../cdc-reader/pipeline/unpublishable-errors.ts';
 import { readIdentity } from '../../../cdc-reader/postgres/slot.ts';
 import { readSnapshotOrders, type SnapshotOrder } from '../../../cdc-reader/postgres/snapshot.ts';
 import type { SlotState } from '../../../cdc-reader/postgres/source-session.ts';
@@ -23,6 +27,8 @@ import { buildSnapshotEvent } from '../../../cdc-reader/startup/snapshot-event.t
 import { explainUnreadable } from '../../captured/unreadable-rows.ts';
 import { type ServerOptions, withSourceSession } from '../../connect.ts';
 import { isLost } from '../../repairs.ts';
+import { ToolRefusal } from '../../run-tool.ts';
+import { exitCodes } from '../cli/errors.ts';
 import { ChunkBuilder, type Coverage, type ReplaySource, type SourceChunk } from './source.ts';
 
 export interface TablesOptions extends ServerOptions {
@@ -30,12 +36,33 @@ export interface TablesOptions extends ServerOptions {
   readonly checkpoint: Pick<Checkpoint, 'systemIdentifier' | 'database' | 'generation' | 'partitions' | 'gaps'>;
   /** Which of these orders the ledger lacks; undefined: all are given. */
   readonly selectUnknown?: ((orderIds: readonly string[]) => Promise<ReadonlySet<string>>) | undefined;
+  /** The orders that are wanted at all; of others no event is made, whatever their rows hold. */
+  readonly filter: OrderFilter;
   /** Resolves once every sink has applied everything that was committed when it was called. */
   readonly awaitApplied: (signal: AbortSignal) => Promise<void>;
 }
 
+/** An order of the tables that no event can be made of. */
+export class TableOrderError extends ToolRefusal {
+  readonly code = 'TABLE_ORDER_UNREADABLE';
+
+  constructor(orderId: string, cause: unknown) {
+    const isWithoutItems = cause instanceof OrderWithoutItemsError;
+    const what = isWithoutItems
+      ? 'has no rows in public.order_items. If its items are in a table that stood in for that, copy them; else delete the order'
+      : `can't be replayed: ${(cause as Error).message}`;
+    super(
+      `Order ${orderId} in public.orders ${what}, in a session with SET session_replication_role = replica. Or replay other ` +
+        'orders by --order or --user. Nothing was skipped.',
+      exitCodes.failed,
+      { cause },
+    );
+    this.name = 'TableOrderError';
+  }
+}
+
 /** The live slot does not stream what commits from now on, so orders between snapshot and stream would be missed. */
-export class LiveSlotGoneError extends Error {
+class LiveSlotGoneError extends Error {
   readonly code = 'LIVE_SLOT_GONE';
 
   constructor(slotName: string, reason: string) {
@@ -52,6 +79,7 @@ const SNAPSHOT_BATCH = 1_000;
 
 export function createTablesSource(options: TablesOptions): ReplaySource {
   const { checkpoint, selectUnknown } = options;
+  const isWanted = createOrderFilter(options.filter);
   const { generation, partitions } = checkpoint;
   const epoch = `${generation}.${checkpoint.gaps.length}`;
 
@@ -77,14 +105,15 @@ export function createTablesSource(options: TablesOptions): ReplaySource {
     };
     for await (const batch of readTables(options)) {
       signal.throwIfAborted();
-      const events = batch
-        .map((order) => buildSnapshotEvent(position, 0, order))
-        .filter((event) => isAfter(event, last));
-      const wanted = await selectWanted(events.map(({ orderId }) => orderId));
+      const rows = batch.filter(
+        ({ order }) =>
+          isAfter(order, last) && isWanted({ event: { userId: order.user_id!, orderId: order.order_id! } }),
+      );
+      const wanted = await selectWanted(rows.map(({ order }) => order.order_id!));
       let cursorOfChunk: JsonValue = cursor;
-      for (const found of events) {
-        if (!wanted.has(found.orderId)) continue;
-        const event = { ...found, ordinal };
+      for (const row of rows) {
+        if (!wanted.has(row.order.order_id!)) continue;
+        const event = buildEvent(position, ordinal, row);
         ordinal += 1;
         const { userId: key } = event;
         chunk.add({ partition: orderPartition(key, partitions), key, value: encodeOrderPlaced(event), event });
@@ -130,9 +159,23 @@ export function parseTablesCursor(cursor: JsonValue | null, epoch: string): Tabl
 }
 
 /** By the snapshot's order. Postgres prints ids in lower case, and sorts them as their bytes. */
-function isAfter(event: { placedAt: bigint; orderId: string }, last: TablesCursor | undefined): boolean {
+function isAfter({ placed_at, order_id }: ContractRow<'orders'>, last: TablesCursor | undefined): boolean {
   if (last === undefined) return true;
-  return event.placedAt > last.placedAt || (event.placedAt === last.placedAt && event.orderId > last.orderId);
+  const placedAt = parseTimestampMicros(placed_at);
+  return placedAt > last.placedAt || (placedAt === last.placedAt && order_id! > last.orderId);
+}
+
+/** @throws TableOrderError */
+function buildEvent(
+  position: Parameters<typeof buildSnapshotEvent>[0],
+  ordinal: number,
+  row: SnapshotOrder,
+): OrderPlaced {
+  try {
+    return buildSnapshotEvent(position, ordinal, row);
+  } catch (error) {
+    throw new TableOrderError(row.order.order_id!, error);
+  }
 }
 
 function requireLiveSlot(slotName: string, slot: SlotState | null): void {

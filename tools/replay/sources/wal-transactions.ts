@@ -4,7 +4,7 @@
 // batches are pending; nothing is acknowledged, and neither the live slot nor the window slot is changed. The copy ends with its
 // connection. Until then it retains WAL beyond the window's own limit.
 import { randomBytes } from 'node:crypto';
-import type { requireOids } from '#schemas/capture-fingerprint.ts';
+import type { requireCaptured } from '#schemas/capture-fingerprint.ts';
 import type { LsnRange } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import {
@@ -20,7 +20,7 @@ export interface WalOptions extends ServerOptions {
   readonly windowSlotName: string;
   readonly walSenderTimeoutMs: number;
   /** The tables that the checkpoint recorded; a row of another table under their names ends the read. */
-  readonly captured: ReturnType<typeof requireOids>;
+  readonly captured: ReturnType<typeof requireCaptured>;
   readonly spillBytes: number;
   readonly spillDirectory: string;
 }
@@ -32,7 +32,7 @@ export interface WalBatch {
 }
 
 /** The window has moved past the range, or never covered it. */
-export class WalRangeGoneError extends Error {
+class WalRangeGoneError extends Error {
   readonly code = 'WAL_RANGE_GONE';
 }
 

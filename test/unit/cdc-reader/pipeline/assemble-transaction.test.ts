@@ -9,8 +9,15 @@ import {
   createTransactionAssembler,
 } from '../../../../cdc-reader/pipeline/assemble-transaction.ts';
 import type { PgoutputMessage } from '../../../../cdc-reader/postgres/pgoutput.ts';
-import { exampleOids } from '../../../support/examples/capture.ts';
-import { itemsRelation, ordersRelation, tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
+import { exampleCaptured, exampleOids } from '../../../support/examples/capture.ts';
+import {
+  itemsRelation,
+  itemTuple,
+  ordersRelation,
+  orderTuple,
+  tupleOf,
+  uuid,
+} from '../../../support/examples/pgoutput-messages.ts';
 
 const stamp = { generation: 1, timeline: 3 };
 const begin: PgoutputMessage = { kind: 'begin', commitLsn: toLsn(100n), committedAt: 5n, xid: 7 };
@@ -18,12 +25,12 @@ const commit: PgoutputMessage = { kind: 'commit', commitLsn: toLsn(100n), endLsn
 const order = (n: number): PgoutputMessage => ({
   kind: 'insert',
   relationOid: exampleOids.orders,
-  tuple: tupleOf([uuid(n), `user-${n}`, 'placed', 'cart', 'USD', '1000', '2026-11-20 10:00:00.000001+00']),
+  tuple: orderTuple([uuid(n), `user-${n}`, 'placed', 'cart', 'USD', '1000', '2026-11-20 10:00:00.000001+00']),
 });
 const item = (n: number, lineNo: number): PgoutputMessage => ({
   kind: 'insert',
   relationOid: exampleOids.order_items,
-  tuple: tupleOf([uuid(n), String(lineNo), `sku-${lineNo}`, '2', '500', null]),
+  tuple: itemTuple([uuid(n), String(lineNo), `sku-${lineNo}`, '2', '500', null]),
 });
 
 describe('assembling a transaction', () => {
@@ -37,7 +44,7 @@ describe('assembling a transaction', () => {
     const assembler = createTransactionAssembler({
       spillBytes,
       spillDirectory,
-      captured: exampleOids,
+      captured: exampleCaptured,
       onIgnored: (reason) => ignored.push(reason),
     });
     const transactions = [ordersRelation, itemsRelation, ...messages].flatMap((message) => {
@@ -139,10 +146,12 @@ describe('assembling a transaction', () => {
       ...ordersRelation,
       columns: [{ name: 'note', typeOid: 25, isKey: false }, ...ordersRelation.columns],
     };
+    const values = [uuid(2), 'user-2', 'placed', 'cart', 'USD', '7', '2026-11-20 10:00:00+00'];
+    const widerRow = ['hello', ...ordersRelation.columns.map((_, index) => values[index] ?? null)];
     const widerOrder: PgoutputMessage = {
       kind: 'insert',
       relationOid: exampleOids.orders,
-      tuple: tupleOf(['hello', uuid(2), 'user-2', 'placed', 'cart', 'USD', '7', '2026-11-20 10:00:00+00']),
+      tuple: tupleOf(widerRow),
     };
     for (const spillBytes of [1_000_000, 0]) {
       const [transaction] = assemble([begin, order(1), item(1, 1), wider, widerOrder, item(2, 1), commit], spillBytes);

@@ -1,12 +1,17 @@
 // Rows to events, digit by digit; and the index that finds an order's ordinal in a huge transaction.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { type ContractRow, type ContractTable, contractTables } from '#schemas/contract-tables.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import { buildOrderPlaced, parseTimestampMicros } from '../../../../cdc-reader/pipeline/order-event.ts';
 import { OrderIndex } from '../../../../cdc-reader/pipeline/order-index.ts';
 
 const context = { generation: 2, timeline: 3, commitLsn: toLsn(77n), committedAt: 99n };
+/** A row of NULLs, for columns that the case does not name. */
+const nullRow = <T extends ContractTable>(table: T) =>
+  Object.fromEntries(Object.keys(contractTables[table]).map((column) => [column, null])) as ContractRow<T>;
 const order = {
+  ...nullRow('orders'),
   order_id: '0190f5fe-0000-7000-8000-000000000001',
   user_id: 'ada',
   source: 'cart',
@@ -15,6 +20,7 @@ const order = {
   placed_at: '2026-11-20 10:00:00.123456+00',
 };
 const item = (lineNo: string) => ({
+  ...nullRow('order_items'),
   order_id: order.order_id,
   line_no: lineNo,
   sku: 'tea',

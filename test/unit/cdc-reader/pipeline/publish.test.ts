@@ -16,9 +16,15 @@ import {
 import type { CaptureCheck } from '../../../../cdc-reader/pipeline/capture-check.ts';
 import { prepareTransaction } from '../../../../cdc-reader/pipeline/intake.ts';
 import { Publisher } from '../../../../cdc-reader/pipeline/publish.ts';
-import { exampleCapture, exampleOids } from '../../../support/examples/capture.ts';
+import { exampleCapture, exampleCaptured, exampleOids } from '../../../support/examples/capture.ts';
 import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
-import { itemsRelation, ordersRelation, tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
+import {
+  itemsRelation,
+  itemTuple,
+  ordersRelation,
+  orderTuple,
+  uuid,
+} from '../../../support/examples/pgoutput-messages.ts';
 import { createRecordingKafka } from '../../../support/kafka/recording-kafka.ts';
 import { waitFor } from '../../../support/wait.ts';
 
@@ -33,7 +39,7 @@ function transactionOf(count: number): CommittedTransaction {
   const assembler = createTransactionAssembler({
     spillBytes: 1e9,
     spillDirectory: '/tmp',
-    captured: exampleOids,
+    captured: exampleCaptured,
     onIgnored: () => {},
   });
   assembler.accept(ordersRelation);
@@ -41,11 +47,11 @@ function transactionOf(count: number): CommittedTransaction {
   assembler.accept({ kind: 'begin', commitLsn: toLsn(100n), committedAt: 5n, xid: 7 });
   for (let n = 0; n < count; n++) {
     const row = [uuid(n), `user-${n % 7}`, 'placed', 'cart', 'USD', '5', '2026-11-20 10:00:00+00'];
-    assembler.accept({ kind: 'insert', relationOid: exampleOids.orders, tuple: tupleOf(row) });
+    assembler.accept({ kind: 'insert', relationOid: exampleOids.orders, tuple: orderTuple(row) });
     assembler.accept({
       kind: 'insert',
       relationOid: exampleOids.order_items,
-      tuple: tupleOf([uuid(n), '1', 'tea', '1', '5', null]),
+      tuple: itemTuple([uuid(n), '1', 'tea', '1', '5', null]),
     });
   }
   return assembler.accept({ kind: 'commit', commitLsn: toLsn(100n), endLsn: toLsn(120n), committedAt: 5n })!;

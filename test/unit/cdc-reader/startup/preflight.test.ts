@@ -8,66 +8,13 @@ import {
   type PreflightFacts,
 } from '../../../../cdc-reader/startup/preflight.ts';
 import { matchesSynchronousStandby } from '../../../../cdc-reader/startup/synchronous-standbys.ts';
-import { exampleCapture, exampleOids, exampleTable, visibleCapture } from '../../../support/examples/capture.ts';
+import { exampleCapture, exampleTable, visibleCapture } from '../../../support/examples/capture.ts';
+import { goodFacts, items, orders, published } from '../../../support/examples/preflight-facts.ts';
 
 const names = { publicationName: 'tillstream', applicationName: 'tillstream-cdc-reader' };
 
-const orders = {
-  columns: [
-    { name: 'order_id', type: 'uuid' },
-    { name: 'user_id', type: 'text' },
-    { name: 'status', type: 'text' },
-    { name: 'source', type: 'character varying' },
-    { name: 'currency', type: 'character' },
-    { name: 'total_cents', type: 'bigint' },
-    { name: 'placed_at', type: 'timestamp with time zone' },
-    { name: 'somebody_elses', type: 'jsonb' },
-  ],
-};
-const items = {
-  columns: [
-    { name: 'order_id', type: 'uuid' },
-    { name: 'line_no', type: 'integer' },
-    { name: 'sku', type: 'text' },
-    { name: 'quantity', type: 'integer' },
-    { name: 'unit_price_cents', type: 'bigint' },
-    { name: 'cart_line_id', type: 'uuid' },
-  ],
-};
-const published = (name: string, columns: readonly { name: string }[] | null) => ({
-  schema: 'public',
-  name,
-  oid: (exampleOids as Record<string, number>)[name] ?? 99,
-  hasRowFilter: false,
-  columnList: columns?.map((column) => column.name) ?? null,
-});
-
-const good: PreflightFacts = {
-  serverVersion: 180_004,
-  serverVersionName: '18.4',
-  walLevel: 'logical',
-  inRecovery: false,
-  roleName: 'reader',
-  mayReplicate: true,
-  slotExists: false,
-  slots: { used: 9, allowed: 10 },
-  walSenders: { used: 9, allowed: 10 },
-  synchronousStandbyNames: '',
-  publication: {
-    allTables: false,
-    inserts: true,
-    updates: false,
-    deletes: false,
-    truncates: false,
-    viaRoot: false,
-    tables: [published('order_items', items.columns), published('orders', orders.columns)],
-  },
-  capture: visibleCapture(),
-  tables: { orders, order_items: items },
-};
-
 function codes(change: Partial<PreflightFacts>): string[] {
-  return findPreflightProblems({ ...good, ...change }, names).map(({ code }) => code);
+  return findPreflightProblems({ ...goodFacts, ...change }, names).map(({ code }) => code);
 }
 
 const captured = (change: Partial<CaptureFingerprint>) => ({ capture: visibleCapture(exampleCapture(change)) });
@@ -77,7 +24,7 @@ const itemsVisible = (visible: Partial<TableVisibility>) => ({
   capture: visibleCapture(exampleCapture(), { order_items: visible }),
 });
 const publication = (change: Partial<NonNullable<PreflightFacts['publication']>>) => ({
-  publication: { ...good.publication!, ...change },
+  publication: { ...goodFacts.publication!, ...change },
 });
 
 describe('preflight', () => {
@@ -88,7 +35,7 @@ describe('preflight', () => {
   it('allows more tables, more kinds of change, all tables, and Postgres 14, which has no column lists', () => {
     const extra = published('invoices', [{ name: 'id' }]);
     const widened = { updates: true, deletes: true, truncates: true, allTables: true };
-    expect(codes(publication({ ...widened, tables: [...good.publication!.tables, extra] }))).toEqual([]);
+    expect(codes(publication({ ...widened, tables: [...goodFacts.publication!.tables, extra] }))).toEqual([]);
     const plain = [published('orders', null), published('order_items', null)];
     expect(codes({ serverVersion: 140_000, ...publication({ tables: plain }) })).toEqual([]);
   });
@@ -113,13 +60,16 @@ describe('preflight', () => {
     [
       'TABLE_NOT_PUBLISHED',
       publication({
-        tables: [{ ...published('orders', null), schema: 'other', oid: 7 }, good.publication!.tables[0]!],
+        tables: [{ ...published('orders', null), schema: 'other', oid: 7 }, goodFacts.publication!.tables[0]!],
       }),
     ],
-    ['ROW_FILTER', publication({ tables: good.publication!.tables.map((t, i) => ({ ...t, hasRowFilter: i === 0 })) })],
+    [
+      'ROW_FILTER',
+      publication({ tables: goodFacts.publication!.tables.map((t, i) => ({ ...t, hasRowFilter: i === 0 })) }),
+    ],
     [
       'COLUMN_LIST',
-      publication({ tables: [published('orders', orders.columns.slice(1)), good.publication!.tables[0]!] }),
+      publication({ tables: [published('orders', orders.columns.slice(1)), goodFacts.publication!.tables[0]!] }),
     ],
     ['TABLE_MISSING', captured({ tables: { ...exampleCapture().tables, orders: null } })],
     ['TABLE_KIND', ordersAs({ kind: 'v' })],
@@ -131,19 +81,19 @@ describe('preflight', () => {
     ['ROW_LEVEL_SECURITY', itemsVisible({ isFiltered: true })],
     [
       'NO_SCHEMA_PRIVILEGE',
-      { capture: { ...good.capture, visibility: { ...good.capture.visibility, mayUseSchema: false } } },
+      { capture: { ...goodFacts.capture, visibility: { ...goodFacts.capture.visibility, mayUseSchema: false } } },
     ],
     ['PUBLICATION_VIA_ROOT', publication({ viaRoot: true, allTables: true })],
     [
       'PUBLICATION_VIA_ROOT',
-      publication({ viaRoot: true, tables: [...good.publication!.tables, published('more', null)] }),
+      publication({ viaRoot: true, tables: [...goodFacts.publication!.tables, published('more', null)] }),
     ],
-    ['COLUMN_MISSING', { tables: { ...good.tables, orders: { ...orders, columns: orders.columns.slice(1) } } }],
+    ['COLUMN_MISSING', { tables: { ...goodFacts.tables, orders: { ...orders, columns: orders.columns.slice(1) } } }],
     [
       'COLUMN_TYPE',
       {
         tables: {
-          ...good.tables,
+          ...goodFacts.tables,
           orders: {
             ...orders,
             columns: orders.columns.map((column) =>
@@ -154,7 +104,7 @@ describe('preflight', () => {
       },
     ],
   ])('finds %s, and says what to do', (code, change) => {
-    const problems = findPreflightProblems({ ...good, ...change }, names);
+    const problems = findPreflightProblems({ ...goodFacts, ...change }, names);
     expect(problems.map((one) => one.code)).toEqual([code]);
     expect(problems[0]!.problem).toMatch(/\.$/);
     expect(problems[0]!.remedy).toMatch(/\.$/);
@@ -164,7 +114,7 @@ describe('preflight', () => {
     const swapped = publication({
       tables: [{ ...published('orders_old', null), oid: 7 }, published('order_items', null)],
     });
-    const [problem] = findPreflightProblems({ ...good, ...swapped }, names);
+    const [problem] = findPreflightProblems({ ...goodFacts, ...swapped }, names);
     expect(problem).toMatchObject({ code: 'TABLE_NOT_PUBLISHED' });
     expect(problem!.problem).toContain('it lists public.orders_old, public.order_items.');
   });
@@ -192,7 +142,7 @@ describe('preflight', () => {
     ['warns of a publication that lists none by name', publication({ tables: [] }), 1],
     ['does not warn where there is no publication: that is a problem', { publication: null }, 0],
   ])('%s', (_, change, count) => {
-    const warnings = findPreflightWarnings({ ...good, ...change }, names);
+    const warnings = findPreflightWarnings({ ...goodFacts, ...change }, names);
     expect(warnings).toHaveLength(count);
     for (const warning of warnings) expect(warning).toContain('FOR TABLE public.orders, public.order_items');
   });

@@ -10,13 +10,14 @@ import { createMetrics } from '#service/metrics.ts';
 import { readCdcReaderConfig } from '../../../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
 import type { SourceSession } from '../../../../cdc-reader/postgres/source-session.ts';
-import { runFirstStart } from '../../../../cdc-reader/startup/initial-snapshot.ts';
+import { runInitialSnapshot } from '../../../../cdc-reader/startup/initial-snapshot.ts';
 import type { StartContext } from '../../../../cdc-reader/startup/session.ts';
 import { haltIfTablesChanged } from '../../../../cdc-reader/startup/verified-checkpoint.ts';
 import { createScope } from '../../../../cdc-reader/supervise/scope.ts';
 import { exampleCapture, exampleTable, visibleCapture } from '../../../support/examples/capture.ts';
 import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
 import { uuid } from '../../../support/examples/pgoutput-messages.ts';
+import { goodFacts } from '../../../support/examples/preflight-facts.ts';
 import { createRecordingKafka } from '../../../support/kafka/recording-kafka.ts';
 
 const io = vi.hoisted(() => ({
@@ -95,11 +96,16 @@ function standInForKafka(checkpoint: Checkpoint | null) {
 }
 
 function sourceOf(found: () => CaptureFingerprint, slot: { active: boolean } | null = null) {
+  let latest = exampleCapture();
   return {
     roleName: 'reader',
     tryAdvisoryLock: async () => true,
     readSlot: async () => slot,
-    readCapture: async () => visibleCapture(found()),
+    readCapture: async () => {
+      latest = found();
+      return visibleCapture(latest);
+    },
+    preflightFacts: async () => ({ ...goodFacts, capture: visibleCapture(latest) }),
     readTableNames: async () => new Map([[16384, { schema: 'public', name: 'orders_old', kind: 'r' }]]),
     readCurrentWal: async () => ({ flushLsn: toLsn(0x200n), timeline: 1, inRecovery: false }),
   } as unknown as SourceSession;
@@ -144,7 +150,9 @@ describe('the first start', () => {
       resources: new AsyncDisposableStack(),
       onWaiting: () => undefined,
     };
-    const error = await runFirstStart(context, sourceOf(found)).catch((thrown: Error & { code?: string }) => thrown);
+    const error = await runInitialSnapshot(context, sourceOf(found)).catch(
+      (thrown: Error & { code?: string }) => thrown,
+    );
     const written = kafka.committed.map((records) => {
       const checkpoint = parseCheckpoint(records.find(({ topic }) => topic === config.checkpointTopic)!.value);
       const events = records.filter(({ topic }) => topic === config.ordersTopic);

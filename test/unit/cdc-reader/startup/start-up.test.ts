@@ -10,7 +10,7 @@ import { createMetrics } from '#service/metrics.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
 import { RowSpool } from '../../../../cdc-reader/pipeline/row-spool.ts';
 import type { SourceSession } from '../../../../cdc-reader/postgres/source-session.ts';
-import { explainMissingCheckpoint, findCheckpoint } from '../../../../cdc-reader/startup/read-checkpoint.ts';
+import { explainMissingCheckpoint, findCheckpoint } from '../../../../cdc-reader/startup/verified-checkpoint.ts';
 import { startLagSampler } from '../../../../cdc-reader/supervise/lag-sampler.ts';
 import { createScope } from '../../../../cdc-reader/supervise/scope.ts';
 import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';

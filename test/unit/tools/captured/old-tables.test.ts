@@ -12,7 +12,7 @@ import {
   type LeftOrders,
 } from '../../../../tools/captured/old-tables.ts';
 import { explainUnreadable } from '../../../../tools/captured/unreadable-rows.ts';
-import { explainMissingWitness, withCapture } from '../../../../tools/replay/plan/pipeline-state.ts';
+import { explainMissingWitness, withCapture } from '../../../../tools/replay/sources/pipeline-state.ts';
 import { exampleCapture, exampleOids, exampleTable } from '../../../support/examples/capture.ts';
 
 const swapped = exampleCapture({
@@ -65,18 +65,18 @@ describe('the old tables', () => {
 
 describe('adopt', () => {
   it.each([
-    [{ count: 0, isGone: false }, undefined],
-    [{ count: 5, isGone: false }, 5],
-    [{ count: 0, isGone: true }, 0],
+    [{ leftOrders: 0, isGone: false }, undefined],
+    [{ leftOrders: 5, isGone: false }, 5],
+    [{ leftOrders: 0, isGone: true }, 0],
   ])('goes on with %j and --leave-orders %s', (found, given) => {
     expect(() => requireNoOrdersLeft(found, given)).not.toThrow();
   });
 
   it.each([
-    [{ count: 5, isGone: false }, undefined, '5 orders would be lost'],
-    [{ count: 5, isGone: false }, 4, '5 orders would be lost'],
-    [{ count: 0, isGone: true }, undefined, 'a captured table was dropped'],
-    [{ count: 1, isGone: true }, 0, '1 orders would be lost'],
+    [{ leftOrders: 5, isGone: false }, undefined, '5 orders would be lost'],
+    [{ leftOrders: 5, isGone: false }, 4, '5 orders would be lost'],
+    [{ leftOrders: 0, isGone: true }, undefined, 'a captured table was dropped'],
+    [{ leftOrders: 1, isGone: true }, 0, '1 orders would be lost'],
   ])('refuses %j with --leave-orders %s, and says the remedy in its order', (found, given, words) => {
     expect(() => requireNoOrdersLeft(found, given)).toThrow(words);
     expect(() => requireNoOrdersLeft(found, given)).toThrow(/back under their names.*copy.*adopt.*replay.*audit/);

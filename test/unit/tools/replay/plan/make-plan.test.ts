@@ -4,13 +4,13 @@ import { describe, expect, it } from 'vitest';
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
 import { NotCoveredError } from '../../../../../tools/replay/cli/errors.ts';
 import { chooseSource } from '../../../../../tools/replay/plan/choose-source.ts';
-import { appliedThrough } from '../../../../../tools/replay/plan/pipeline-state.ts';
 import {
   findOffset,
   formatKafkaCursor,
   kafkaCoverage,
   parseKafkaCursor,
 } from '../../../../../tools/replay/sources/kafka-source.ts';
+import { appliedThrough } from '../../../../../tools/replay/sources/pipeline-state.ts';
 import type { Coverage } from '../../../../../tools/replay/sources/source.ts';
 import { tablesCoverage } from '../../../../../tools/replay/sources/tables-source.ts';
 

@@ -13,7 +13,7 @@ import {
   type ResolvedTime,
   resolveInLog,
   resolveInWal,
-} from '../../../../../tools/replay/plan/resolve-time.ts';
+} from '../../../../../tools/replay/sources/resolve-time.ts';
 import { formatTablesCursor, parseTablesCursor } from '../../../../../tools/replay/sources/tables-source.ts';
 import { formatWalCursor, parseWalCursor, walCoverage } from '../../../../../tools/replay/sources/wal-source.ts';
 import type { WalBatch } from '../../../../../tools/replay/sources/wal-transactions.ts';

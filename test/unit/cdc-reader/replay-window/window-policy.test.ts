@@ -7,17 +7,17 @@ import { type Lsn, toLsn } from '#schemas/lsn.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
+import { startCoverageSampler } from '../../../../cdc-reader/replay-window/upkeep.ts';
+import { startWindowKeeper } from '../../../../cdc-reader/replay-window/window-keeper.ts';
 import {
   addWindowMark,
-  decideWindowStep,
-  nextLookMs,
+  chooseWindowStep,
+  nextCheckMs,
   pinnedBytes,
   type WindowFacts,
   type WindowSlot,
   windowAgeMs,
-} from '../../../../cdc-reader/replay-window/decide.ts';
-import { startWindowKeeper } from '../../../../cdc-reader/replay-window/keeper.ts';
-import { startCoverageSampler } from '../../../../cdc-reader/replay-window/upkeep.ts';
+} from '../../../../cdc-reader/replay-window/window-policy.ts';
 import type { WindowSlotSession } from '../../../../cdc-reader/replay-window/window-slot.ts';
 import { parseMetrics } from '../../../support/process/prometheus-text.ts';
 import { waitFor } from '../../../support/wait.ts';
@@ -33,9 +33,9 @@ function slotAt(restart: number, confirmed: number, change: Partial<WindowSlot> 
 describe('the step for the window slot', () => {
   const decide = (
     facts: Partial<WindowFacts>,
-    more: Partial<Omit<Parameters<typeof decideWindowStep>[0], 'facts'>> = {},
+    more: Partial<Omit<Parameters<typeof chooseWindowStep>[0], 'facts'>> = {},
   ) =>
-    decideWindowStep({
+    chooseWindowStep({
       facts: { slot: slotAt(5_000, 5_000), liveRestartLsn: at(5_900), flushLsn: at(6_000), ...facts },
       limits,
       marks: [],
@@ -160,10 +160,10 @@ describe('the step for the window slot', () => {
   });
 
   it('looks again before a sixteenth of the limit is written, between a tenth and a half of a second', () => {
-    expect(nextLookMs({ bytes: 16_000, ms: 1 }, { bytes: 4_000, ms: 1_000 })).toBe(250);
-    expect(nextLookMs({ bytes: 16_000, ms: 1 }, { bytes: 2_000_000, ms: 1_000 })).toBe(100);
-    expect(nextLookMs({ bytes: 16_000, ms: 1 }, { bytes: 1, ms: 1_000 })).toBe(500);
-    expect(nextLookMs({ bytes: 16_000, ms: 1 }, { bytes: 0, ms: 0 })).toBe(500);
+    expect(nextCheckMs({ bytes: 16_000, ms: 1 }, { bytes: 4_000, ms: 1_000 })).toBe(250);
+    expect(nextCheckMs({ bytes: 16_000, ms: 1 }, { bytes: 2_000_000, ms: 1_000 })).toBe(100);
+    expect(nextCheckMs({ bytes: 16_000, ms: 1 }, { bytes: 1, ms: 1_000 })).toBe(500);
+    expect(nextCheckMs({ bytes: 16_000, ms: 1 }, { bytes: 0, ms: 0 })).toBe(500);
   });
 });
 

@@ -13,7 +13,7 @@ import { requireReadable } from '../../captured/unreadable-rows.ts';
 import { READ_DEADLINE_MS, readCheckpoint } from '../../read-checkpoint.ts';
 import type { Connections } from '../cli/connections.ts';
 import { NotReadyError, PipelineMismatchError } from '../cli/errors.ts';
-import { findFirstEvent, readStableOffsets } from '../sources/live-records.ts';
+import { findFirstEvent, readStableOffsets } from './live-records.ts';
 
 export interface PipelineState {
   readonly checkpoint: Checkpoint;

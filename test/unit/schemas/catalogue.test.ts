@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
-import { createCatalogue } from '#schemas/catalogue.ts';
-import { crc64Avro } from '#schemas/fingerprint.ts';
+import { crc64Avro, createCatalogue } from '#schemas/catalogue.ts';
 
 // Signed, as Avro's own test data (share/test/data/schema-tests.txt) prints them.
 test.each([

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { coalesceReads } from '../../../../cdc-reader/postgres/coalesced-reads.ts';
+import { coalesceReads } from '../../../../cdc-reader/postgres/raw-replication.ts';
 
 const server = createServer();
 let sender: Socket;

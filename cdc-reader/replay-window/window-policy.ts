@@ -1,10 +1,9 @@
-// The window of WAL that is kept for replays: what to do with its slot, by what is seen now. Pure. Guarantees: the
-// window slot makes the server keep at most `bytes` more than the live slot does anyway (I7), and keeps what was
-// published in about the last `ms`; it never passes what is published. Postgres lets go of WAL only up to a restart
-// point (a running-xacts record) before the position that a slot was advanced to, so room is made early, and restart
-// points are asked for where the server makes too few; where that is not enough, the window is emptied. Doing it is
-// postgres/window-slot.ts's, when is window-keeper.ts's.
-
+// The policy of the WAL that is kept for replays: which step its slot needs, by the facts of this moment. Pure. Guarantees:
+// the window slot makes the server keep at most `bytes` more than the live slot does anyway (I7), and keeps what was
+// published in about the last `ms`; it never passes what is published. Postgres removes WAL only up to a restart point (a
+// running-xacts record) before the position that a slot was advanced to, so room is made early, and restart points are
+// logged where the server writes too few; where that is not enough, the window is emptied. Taking the steps is
+// window-keeper.ts's.
 import type { WindowMark } from '#schemas/checkpoint.ts';
 import { type Lsn, maxLsn, toLsn } from '#schemas/lsn.ts';
 
@@ -39,18 +38,18 @@ export type WindowStep =
   | { readonly kind: 'advance'; readonly toLsn: Lsn }
   | { readonly kind: 'refuse'; readonly why: 'foreign' };
 
-/** From this part of the limit on room is made, down to the half. */
+/** From this share of the limit on room is made, down to the half. */
 const MAKE_ROOM_FROM = 0.75;
 const MAKE_ROOM_TO = 0.5;
 
-/** From here on at any price: the rest is for what is written before the next look. */
+/** From here on at any price: the rest is for what is written before the next check. */
 const EMPTY_FROM = 0.875;
 
-/** Of one look: the first advance may stop at the first restart point it meets, the second one goes on from there. */
+/** In one check: the first advance may stop at the first restart point it meets, the second one goes on from there. */
 const MAX_ADVANCES = 2;
 
-/** `advances`: how many were made in this look. */
-export function decideWindowStep(options: {
+/** `advances`: how many were made in this check. */
+export function chooseWindowStep(options: {
   facts: WindowFacts;
   limits: WindowLimits;
   marks: readonly WindowMark[];
@@ -69,8 +68,8 @@ export function decideWindowStep(options: {
   const isAtLimit = pinnedBytes(facts) > limits.bytes * EMPTY_FROM;
   if (isAtLimit) {
     if (advances > MAX_ADVANCES) return { kind: 'recreate', reason: 'over-limit' };
-    // The live slot has let go of WAL up to a restart point that this one has not reached: then what is replayable goes
-    // first. An advance to where it stands already is of use too, since only that looks for restart points behind it.
+    // The live slot has released WAL up to a restart point that this one has not reached: then what is replayable goes
+    // first. An advance to its present position is of use too, since only that finds restart points behind it.
     if (advances === MAX_ADVANCES) return { kind: 'advance', toLsn: maxLsn(throughLsn, confirmedFlushLsn) };
   }
 
@@ -84,7 +83,7 @@ export function decideWindowStep(options: {
   return { kind: 'advance', toLsn: maxLsn(allowed, confirmedFlushLsn) };
 }
 
-/** What the server keeps because of the window slot alone. */
+/** Bytes that the server keeps because of the window slot alone. */
 export function pinnedBytes({ slot, liveRestartLsn, flushLsn }: WindowFacts): number {
   const otherwise = liveRestartLsn === null || liveRestartLsn > flushLsn ? flushLsn : liveRestartLsn;
   return Math.max(0, Number(otherwise - (slot?.restartLsn ?? otherwise)));
@@ -132,13 +131,13 @@ export function restartPointStepBytes(limits: WindowLimits): number {
   return limits.bytes / 16;
 }
 
-const SHORTEST_LOOK_MS = 100;
-/** A look is one row; when writing begins, this much of it comes before anybody looks. */
-const LONGEST_LOOK_MS = 500;
+/** A check is one row, so ten a second cost nothing; when writing begins, the longest interval passes unchecked. */
+const SHORTEST_CHECK_MS = 100;
+const LONGEST_CHECK_MS = 500;
 
-/** When to look again: before another step of the limit is written, at the rate of the last look. */
-export function nextLookMs(limits: WindowLimits, written: { bytes: number; ms: number }): number {
-  if (limits.bytes === 0 || written.bytes <= 0) return LONGEST_LOOK_MS;
+/** Time until the next check: before another step of the limit is written, at the rate since the last one. */
+export function nextCheckMs(limits: WindowLimits, written: { bytes: number; ms: number }): number {
+  if (limits.bytes === 0 || written.bytes <= 0) return LONGEST_CHECK_MS;
   const stepMs = (restartPointStepBytes(limits) / written.bytes) * written.ms;
-  return Math.min(LONGEST_LOOK_MS, Math.max(SHORTEST_LOOK_MS, stepMs));
+  return Math.min(LONGEST_CHECK_MS, Math.max(SHORTEST_CHECK_MS, stepMs));
 }

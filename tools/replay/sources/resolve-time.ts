@@ -8,8 +8,8 @@ import type { KafkaLog } from '#kafka/reading/log.ts';
 import type { LsnRange } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import { findFirstEvent, readStableOffsets } from '../sources/live-records.ts';
-import type { WalBatch } from '../sources/wal-transactions.ts';
+import { findFirstEvent, readStableOffsets } from './live-records.ts';
+import type { WalBatch } from './wal-transactions.ts';
 
 export type ResolvedTime =
   | { readonly kind: 'found'; readonly commitLsn: Lsn /** Microseconds since 1970. */; readonly committedAt: bigint }
