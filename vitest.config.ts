@@ -36,6 +36,7 @@ const matrix = [
   'test/fault/kafka-answers.test.ts',
   'test/fault/kafka-cluster.test.ts',
   'test/fault/kafka-topics.test.ts',
+  'test/fault/topic-compression.test.ts',
   'test/fault/sink-database-limits.test.ts',
   'test/fault/sink-outage.test.ts',
   'test/fault/sink-zombies.test.ts',

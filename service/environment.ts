@@ -203,4 +203,10 @@ export const topicVariables = {
   kafkaBrokers: brokers('KAFKA_BROKERS', 'Kafka brokers, comma-separated host:port pairs', '127.0.0.1:9092'),
   ordersTopic: topic('ORDERS_TOPIC', 'The live topic', 'orders.placed'),
   replayTopic: topic('REPLAY_TOPIC', 'The topic that replays are published to', 'orders.placed.replay'),
+  maxExpandedBatchBytes: integer(
+    'MAX_EXPANDED_BATCH_BYTES',
+    'Bytes of memory that one record batch may take once it is expanded; a larger one halts its partition',
+    // A batch of ours has 900,000 bytes, and may be four thousand records at 512 bytes for each as an object.
+    { min: 8 * 1024 * 1024, max: 1024 * 1024 * 1024, fallback: String(64 * 1024 * 1024) },
+  ),
 };

@@ -7,6 +7,7 @@ export const adoptSinkVariables = {
   kafkaBrokers: cartSinkVariables.kafkaBrokers,
   ordersTopic: cartSinkVariables.ordersTopic,
   replayTopic: cartSinkVariables.replayTopic,
+  maxExpandedBatchBytes: cartSinkVariables.maxExpandedBatchBytes,
   consumerGroup: cartSinkVariables.consumerGroup,
 };
 

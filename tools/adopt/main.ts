@@ -2,6 +2,7 @@
 import process from 'node:process';
 import { cartSinkVariables } from '../../cart-sink/config.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
+import { limitExpandedBatches } from '../../kafka/protocol/record-batch.ts';
 import { optional, readEnvironment } from '../../service/environment.ts';
 import { createLogger } from '../../service/logger.ts';
 import { runTool } from '../run-tool.ts';
@@ -21,10 +22,13 @@ await runTool('adopt', process, EXIT_FAILED, async () => {
     print: (line: string) => void process.stdout.write(`${line}\n`),
   };
   if (options.side === 'sink') {
-    await adoptSink({ config: readAdoptSinkConfig(process.env), ...options, conversation, logger });
+    const config = readAdoptSinkConfig(process.env);
+    limitExpandedBatches(config.maxExpandedBatchBytes);
+    await adoptSink({ config, ...options, conversation, logger });
     return 0;
   }
   const config = readCdcReaderConfig(process.env);
+  limitExpandedBatches(config.maxExpandedBatchBytes);
   const carts = { cartDatabaseUrl: optional(cartSinkVariables.cartDatabaseUrl) };
   await adoptReader({ config, ...readEnvironment(carts, process.env), ...options, conversation, logger });
   return 0;

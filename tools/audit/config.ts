@@ -9,6 +9,7 @@ export const auditVariables = {
   kafkaBrokers: cdcReaderVariables.kafkaBrokers,
   ordersTopic: cdcReaderVariables.ordersTopic,
   replayTopic: cdcReaderVariables.replayTopic,
+  maxExpandedBatchBytes: cdcReaderVariables.maxExpandedBatchBytes,
   checkpointTopic: cdcReaderVariables.checkpointTopic,
   slotName: cdcReaderVariables.slotName,
   publicationName: cdcReaderVariables.publicationName,

@@ -12,6 +12,7 @@ export const replayVariables = {
   kafkaBrokers: cdcReaderVariables.kafkaBrokers,
   ordersTopic: cdcReaderVariables.ordersTopic,
   replayTopic: cdcReaderVariables.replayTopic,
+  maxExpandedBatchBytes: cdcReaderVariables.maxExpandedBatchBytes,
   checkpointTopic: cdcReaderVariables.checkpointTopic,
   slotName: cdcReaderVariables.slotName,
   publicationName: cdcReaderVariables.publicationName,

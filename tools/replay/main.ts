@@ -2,6 +2,7 @@
 // Only this file touches the process; Ctrl-C and SIGTERM stop after the transaction in flight.
 
 import process from 'node:process';
+import { limitExpandedBatches } from '../../kafka/protocol/record-batch.ts';
 import { createCommand, runTool } from '../run-tool.ts';
 import { parseRequest, parseRunId, type ReplayOptions } from './arguments.ts';
 import { readReplayConfig } from './config.ts';
@@ -24,7 +25,9 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => st
 const operator = createOperator(process.stdin, process.stdout);
 
 async function withConnections(work: (connections: Connections, talk: Talk) => Promise<number>): Promise<number> {
-  const connections = await openConnections(readReplayConfig(process.env));
+  const config = readReplayConfig(process.env);
+  limitExpandedBatches(config.maxExpandedBatchBytes);
+  const connections = await openConnections(config);
   try {
     return await work(connections, { operator, signal: stop.signal });
   } finally {
