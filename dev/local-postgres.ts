@@ -5,6 +5,7 @@
 
 import { join, resolve } from 'node:path';
 import pg from 'pg';
+import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import { type ProcessExit, type ServerProcess, StopDeadlineError, startServerProcess } from './child-process.ts';
 import { endOrphanedBackends } from './orphaned-backends.ts';
 import { freePort, requireFreePort } from './ports.ts';
@@ -75,7 +76,7 @@ export async function createLocalPostgres(options: {
     `postgres://${encodeURIComponent(user)}@127.0.0.1:${port}/${encodeURIComponent(database)}`;
 
   const query = async (statement: (client: pg.Client) => string): Promise<void> => {
-    const client = new pg.Client({ connectionString: url('postgres') });
+    const client = new pg.Client(parseDatabaseUrl(url('postgres')));
     await client.connect();
     try {
       await client.query(statement(client));

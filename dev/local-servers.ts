@@ -4,6 +4,7 @@
 
 import { connect } from 'node:net';
 import pg from 'pg';
+import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import { keepRunning, type Restartable } from './keep-running.ts';
 import { createLocalKafka } from './local-kafka.ts';
 import { createLocalPostgres, type LocalPostgres } from './local-postgres.ts';
@@ -123,7 +124,7 @@ async function ensureDatabase(server: LocalPostgres, name: string): Promise<void
 }
 
 async function requirePostgres(variable: string, url: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: answerDeadlineMs });
+  const client = new pg.Client({ ...parseDatabaseUrl(url), connectionTimeoutMillis: answerDeadlineMs });
   try {
     await client.connect();
   } catch (cause) {

@@ -9,6 +9,7 @@
 import type { ConnectionPool } from '@databases/pg';
 import databases, { sql } from '@databases/pg';
 import type { Logger } from './logger.ts';
+import { parseDatabaseUrl } from './postgres/database-url.ts';
 
 export { isDatabaseAway } from './database-away.ts';
 
@@ -64,7 +65,7 @@ export class AcquireTimeoutError extends Error {
 export function createDatabase(options: DatabaseOptions): Database {
   const { logger } = options;
   const pool = databases.default({
-    connectionString: options.url,
+    ...parseDatabaseUrl(options.url),
     applicationName: options.applicationName,
     poolSize: options.poolSize,
     bigIntMode: 'bigint',

@@ -8,6 +8,7 @@
 import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import type { Logger } from './logger.ts';
+import { parseDatabaseUrl } from './postgres/database-url.ts';
 
 export const MIGRATIONS_TABLE = 'tillstream_migrations';
 
@@ -42,7 +43,7 @@ export async function migrate(options: {
 }): Promise<readonly string[]> {
   const { databaseUrl, directory, logger } = options;
   const client = new pg.Client({
-    connectionString: databaseUrl,
+    ...parseDatabaseUrl(databaseUrl),
     application_name: 'tillstream-migrate',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,

@@ -4,6 +4,7 @@
 // that one builder makes the events of both.
 
 import databases, { DataTypeID, IsolationLevel, type SQLQuery, type Transaction } from '@databases/pg';
+import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import { fetchOrders, openOrdersCursor, readItemsOfOrders } from './sql/orders.ts';
 import { pinSession, setSnapshot } from './sql/session.ts';
 
@@ -39,7 +40,7 @@ export async function* readSnapshotOrders(options: {
   onSnapshot?: (query: (statement: SQLQuery) => Promise<Record<string, unknown>[]>) => Promise<void>;
 }): AsyncGenerator<readonly SnapshotOrder[], void, undefined> {
   const pool = databases.default({
-    connectionString: options.databaseUrl,
+    ...parseDatabaseUrl(options.databaseUrl),
     applicationName: options.applicationName,
     bigIntMode: 'string',
     types: textTypes,

@@ -9,6 +9,7 @@ import type { TableName } from '#schemas/capture-fingerprint.ts';
 import { type ContractTable, contractSchema } from '#schemas/contract-tables.ts';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import type { Logger } from '#service/logger.ts';
+import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import type { PreflightFacts, TableFacts } from '../startup/preflight.ts';
 import { type Capture, createCaptureReader, readPublicationState } from './capture.ts';
 import { END_LIMIT_MS } from './end-session.ts';
@@ -92,7 +93,7 @@ export async function createSourceSession(options: {
   };
 
   const pool = databases.default({
-    connectionString: options.databaseUrl,
+    ...parseDatabaseUrl(options.databaseUrl),
     applicationName: options.applicationName,
     bigIntMode: 'bigint',
     poolSize: 1,

@@ -5,6 +5,7 @@
 import type pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { parseTimelineHistory, type TimelineSwitch } from '#schemas/timeline.ts';
+import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import { plainText, quoteIdentifier } from './plain-text.ts';
 import { pinSession } from './sql/session.ts';
 import { copySlot, readSlotState } from './sql/slots.ts';
@@ -32,7 +33,7 @@ export function walSenderConfig(
 ): pg.ClientConfig & { replication: 'database' } {
   return {
     replication: 'database',
-    connectionString: databaseUrl,
+    ...parseDatabaseUrl(databaseUrl),
     application_name: applicationName,
     connectionTimeoutMillis: 10_000,
     keepAlive: true,

@@ -5,6 +5,7 @@
 import type { SQLQuery } from '@databases/pg';
 import pg from 'pg';
 import { formatLsn, type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import { endSession } from '../postgres/end-session.ts';
 import { plainText } from '../postgres/plain-text.ts';
 import { readServerFacts } from '../postgres/sql/session.ts';
@@ -42,7 +43,7 @@ export async function createWindowSlotSession(options: {
 }): Promise<WindowSlotSession> {
   const { liveSlotName, windowSlotName } = options;
   const client = new pg.Client({
-    connectionString: options.databaseUrl,
+    ...parseDatabaseUrl(options.databaseUrl),
     application_name: options.applicationName,
     connectionTimeoutMillis: 10_000,
     statement_timeout: STATEMENT_TIMEOUT_MS,
