@@ -25,6 +25,9 @@ const CODES = new Set([
   'CONNECTION_POOL:QUEUE_TIMEOUT',
   'CONNECTION_POOL:OPEN_TIMEOUT',
   'DATABASE_ACQUIRE_TIMEOUT',
+  // Only an operator ends these two, but until then it is as away: nothing was stored, and a retry finds it ended.
+  'SESSION_SETTINGS',
+  'POOLER_UNFIT',
 ]);
 
 /**

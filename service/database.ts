@@ -3,13 +3,21 @@
  *
  * Guarantees: nobody waits for a connection longer than `acquireTimeoutMs`, or for an answer longer than the statement
  * limit and some grace, whatever the network does; closing ends as surely; a client that stops holds no lock for longer
- * than the idle limit; transactions are READ COMMITTED; bigint columns are bigints. Leaves to callers: what to do when
- * the database is away (service/database-away.ts tells), and that a COMMIT that failed so may have happened.
+ * than the idle limit; every session has the settings of postgres/session.ts; bigint columns are bigints. Leaves to
+ * callers: what to do when the database is away (service/database-away.ts tells), and that a COMMIT that failed so may
+ * have happened.
  */
 import type { ConnectionPool } from '@databases/pg';
 import databases, { sql } from '@databases/pg';
 import type { Logger } from './logger.ts';
-import { parseDatabaseUrl } from './postgres/database-url.ts';
+import { type DatabaseConnection, parseDatabaseUrl } from './postgres/database-url.ts';
+import {
+  explainConnectError,
+  prepareSession,
+  type SessionClient,
+  type SessionSettings,
+  sessionSettings,
+} from './postgres/session.ts';
 
 export { isDatabaseAway } from './database-away.ts';
 
@@ -35,7 +43,7 @@ export interface DatabaseOptions {
   readonly url: string;
   readonly applicationName: string;
   readonly poolSize: number;
-  /** 0 switches a limit off. The next three are the server's session settings of the same name. */
+  /** 0 switches a limit off. These three are the server's session settings of the same name. */
   readonly statementTimeoutMs: number;
   readonly lockTimeoutMs: number;
   readonly idleInTransactionTimeoutMs: number;
@@ -69,10 +77,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     applicationName: options.applicationName,
     poolSize: options.poolSize,
     bigIntMode: 'bigint',
-    statementTimeoutMilliseconds: options.statementTimeoutMs,
     queryTimeoutMilliseconds: options.statementTimeoutMs === 0 ? 0 : options.statementTimeoutMs + ANSWER_GRACE_MS,
-    lockTimeoutMilliseconds: options.lockTimeoutMs,
-    idleInTransactionSessionTimeoutMilliseconds: options.idleInTransactionTimeoutMs,
     connectionTimeoutMilliseconds: options.connectTimeoutMs,
     queueTimeoutMilliseconds: options.acquireTimeoutMs,
     keepAlive: true,
@@ -102,25 +107,15 @@ export function createDatabase(options: DatabaseOptions): Database {
 }
 
 /**
- * What a session is told before its first use, whatever the server's, the database's or the role's defaults are.
- *
- * Statements here count on seeing what they have waited for, and would fail with 40001 under a stricter isolation. A
- * client that stops while the server sends it an answer is not "idle in transaction", and its kernel keeps the
- * connection alive: only tcp_user_timeout ends that session and its locks. 0 leaves it to the system. A statement that
- * row-level security would filter is an error: a cart line or an order that is not seen must not count as not there.
+ * A client that stops while the server sends it an answer is not "idle in transaction", and its kernel keeps the connection
+ * alive: only tcp_user_timeout ends that session and its locks. 0 leaves it to the system.
  */
-function formatSessionSettings(options: DatabaseOptions): string {
-  const { statementTimeoutMs, lockTimeoutMs, idleInTransactionTimeoutMs } = options;
-  return (
-    `SET default_transaction_isolation = 'read committed'; SET row_security = off; ` +
-    `SET statement_timeout = ${statementTimeoutMs}; SET lock_timeout = ${lockTimeoutMs}; ` +
-    `SET idle_in_transaction_session_timeout = ${idleInTransactionTimeoutMs}; ` +
-    `SET tcp_user_timeout = ${idleInTransactionTimeoutMs}`
-  );
+function poolSettings(options: DatabaseOptions): SessionSettings {
+  return sessionSettings(options, { tcp_user_timeout: String(options.idleInTransactionTimeoutMs) });
 }
 
 interface Connection {
-  readonly client: { query(text: string): Promise<unknown>; once(event: 'end', listener: () => void): unknown };
+  readonly client: SessionClient & { once(event: 'end', listener: () => void): unknown };
   /** Destroys its socket; whatever runs on it rejects. */
   dispose(): Promise<void>;
 }
@@ -135,6 +130,22 @@ interface PoolInternals {
   readonly _pool: { getConnection(): Promise<PooledConnection> };
 }
 
+/** Prepares the session of a pool that has one connection, kept for ever. @throws as prepareSession */
+export async function preparePooledSession(
+  pool: ConnectionPool,
+  settings: SessionSettings,
+  connection: DatabaseConnection,
+): Promise<void> {
+  const pooled = await (pool as unknown as PoolInternals)._pool.getConnection().catch((error) => {
+    throw explainConnectError(error);
+  });
+  try {
+    await prepareSession(pooled.connection.client, settings, connection);
+  } finally {
+    pooled.release();
+  }
+}
+
 /**
  * Puts a limit on the wait for a connection, and the settings on each before its first use. The library has no place
  * for either: it bounds the wait for a connection that is busy, not for one being opened, which it tries for two seconds
@@ -144,17 +155,22 @@ function governConnections(pool: ConnectionPool, options: DatabaseOptions): Read
   const { acquireTimeoutMs } = options;
   const inner = (pool as unknown as PoolInternals)._pool;
   const getConnection = inner.getConnection.bind(inner);
-  const settings = formatSessionSettings(options);
+  const settings = poolSettings(options);
   const open = new Set<Connection>();
+  // Whether there is a pooler, and how it works, does not change from one connection to the next.
+  let unexamined: DatabaseConnection | undefined = parseDatabaseUrl(options.url);
 
   const getPrepared = async (): Promise<PooledConnection> => {
-    const pooled = await getConnection();
+    const pooled = await getConnection().catch((error) => {
+      throw explainConnectError(error);
+    });
     const { connection } = pooled;
     if (open.has(connection)) return pooled;
     open.add(connection);
     connection.client.once('end', () => open.delete(connection));
     try {
-      await connection.client.query(settings);
+      await prepareSession(connection.client, settings, unexamined);
+      unexamined = undefined;
     } catch (error) {
       pooled.dispose();
       throw error;

@@ -9,6 +9,13 @@ import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import type { Logger } from './logger.ts';
 import { parseDatabaseUrl } from './postgres/database-url.ts';
+import {
+  explainConnectError,
+  NO_LIMITS,
+  prepareSession,
+  type SessionClient,
+  sessionSettings,
+} from './postgres/session.ts';
 
 export const MIGRATIONS_TABLE = 'tillstream_migrations';
 
@@ -32,6 +39,33 @@ export class MigrationFailedError extends Error {
 }
 
 /**
+ * The role's search_path has led an earlier version to another schema. Creating the tables in public beside them would begin
+ * again with an empty ledger, and take every order's goods twice.
+ */
+export class TablesElsewhereError extends Error {
+  readonly code = 'TABLES_ELSEWHERE';
+  override readonly name = 'TablesElsewhereError';
+
+  constructor(schema: string) {
+    super(
+      `The tables of this service are in the schema ${schema}, but they belong in public, whatever the role's search_path ` +
+        `says. Stop the services, move every table of theirs (ALTER TABLE ${schema}.… SET SCHEMA public), then start them`,
+    );
+  }
+}
+
+/** Asked before the session's search_path is set: where the role's own leads. */
+async function requireTablesInPublic(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ schema: string }>(
+    `SELECT pg_catalog.quote_ident(schema.nspname) AS schema FROM pg_catalog.pg_class AS found
+     JOIN pg_catalog.pg_namespace AS schema ON schema.oid = found.relnamespace
+     WHERE found.oid = pg_catalog.to_regclass($1) AND pg_catalog.to_regclass($2) IS NULL`,
+    [MIGRATIONS_TABLE, `public.${MIGRATIONS_TABLE}`],
+  );
+  if (rows.length > 0) throw new TablesElsewhereError(rows[0]!.schema);
+}
+
+/**
  * Applies what is missing of the `.sql` files in `directory`, in the order of their names.
  * @returns the names of the migrations that were applied, without `.sql`; empty when there was nothing to do
  * @throws MigrationFailedError, or the connection's error
@@ -42,17 +76,22 @@ export async function migrate(options: {
   logger: Logger;
 }): Promise<readonly string[]> {
   const { databaseUrl, directory, logger } = options;
+  const connection = parseDatabaseUrl(databaseUrl);
   const client = new pg.Client({
-    ...parseDatabaseUrl(databaseUrl),
+    ...connection,
     application_name: 'tillstream-migrate',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
   });
   // Without a listener a connection that breaks would end the process; the running query rejects all the same.
   client.on('error', () => undefined);
-  await client.connect();
   let current: string | undefined;
   try {
+    await client.connect().catch((error) => {
+      throw explainConnectError(error);
+    });
+    await requireTablesInPublic(client);
+    await prepareSession(client as pg.Client & SessionClient, sessionSettings(NO_LIMITS), connection);
     const applied = await runner({
       dbClient: client,
       dir: directory,

@@ -4,6 +4,7 @@
 
 import pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { explainConnectError } from '#service/postgres/session.ts';
 import { endSession } from './end-session.ts';
 import {
   explainSlotError,
@@ -92,7 +93,9 @@ async function connect(options: { databaseUrl: string; applicationName: string }
   // A command in flight fails by itself. While idle the connection only holds the snapshot, and whoever still needs that
   // is told by Postgres that it is gone; without a listener the process would end.
   client.on('error', () => undefined);
-  await client.connect();
+  await client.connect().catch((error) => {
+    throw explainConnectError(error);
+  });
   await pinWalSender(client);
   return client;
 }

@@ -8,6 +8,7 @@ import databases, { type SQLQuery } from '@databases/pg';
 import type { TableName } from '#schemas/capture-fingerprint.ts';
 import { type ContractTable, contractSchema } from '#schemas/contract-tables.ts';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { preparePooledSession } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
 import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import type { PreflightFacts, TableFacts } from '../startup/preflight.ts';
@@ -15,7 +16,7 @@ import { type Capture, createCaptureReader, readPublicationState } from './captu
 import { END_LIMIT_MS } from './end-session.ts';
 import { readTableFacts, readTableNames } from './sql/capture.ts';
 import { readExistingOrders } from './sql/orders.ts';
-import { pinSession, readCurrentWal, readServerFacts, setKeepalives, tryAdvisoryLock } from './sql/session.ts';
+import { KEEPALIVES, readCurrentWal, readerSettings, readServerFacts, tryAdvisoryLock } from './sql/session.ts';
 import { readSlotState } from './sql/slots.ts';
 
 /** A logical slot as pg_replication_slots shows it; positions are null before the slot has any. */
@@ -92,14 +93,14 @@ export async function createSourceSession(options: {
     if (isOpen) options.onEnd(cause instanceof Error ? cause : new SessionEndedError({ cause }));
   };
 
+  const connection = parseDatabaseUrl(options.databaseUrl);
   const pool = databases.default({
-    ...parseDatabaseUrl(options.databaseUrl),
+    ...connection,
     applicationName: options.applicationName,
     bigIntMode: 'bigint',
     poolSize: 1,
     idleTimeoutMilliseconds: 0, // kept for ever: it is the session
     connectionTimeoutMilliseconds: CONNECT_TIMEOUT_MS,
-    statementTimeoutMilliseconds: STATEMENT_TIMEOUT_MS,
     queryTimeoutMilliseconds: STATEMENT_TIMEOUT_MS + 1_000,
     keepAlive: true,
     keepAliveInitialDelayMilliseconds: 10_000,
@@ -121,8 +122,7 @@ export async function createSourceSession(options: {
   let serverVersion: number;
   let roleName: string;
   try {
-    await query(pinSession(STATEMENT_TIMEOUT_MS));
-    await query(setKeepalives);
+    await preparePooledSession(pool, { ...readerSettings(STATEMENT_TIMEOUT_MS), ...KEEPALIVES }, connection);
     const [server] = await query(readServerFacts);
     serverVersion = server!.server_version as number;
     roleName = server!.role_name as string;

@@ -6,9 +6,10 @@ import type { SQLQuery } from '@databases/pg';
 import pg from 'pg';
 import { formatLsn, type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
+import { prepareSession, type SessionClient } from '#service/postgres/session.ts';
 import { endSession } from '../postgres/end-session.ts';
 import { plainText } from '../postgres/plain-text.ts';
-import { readServerFacts } from '../postgres/sql/session.ts';
+import { readerSettings, readServerFacts } from '../postgres/sql/session.ts';
 import {
   advanceWindowSlot,
   createWindowSlot,
@@ -46,7 +47,6 @@ export async function createWindowSlotSession(options: {
     ...parseDatabaseUrl(options.databaseUrl),
     application_name: options.applicationName,
     connectionTimeoutMillis: 10_000,
-    statement_timeout: STATEMENT_TIMEOUT_MS,
     query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
@@ -56,6 +56,7 @@ export async function createWindowSlotSession(options: {
     (await client.query(plainText(statement))).rows[0] ?? {};
 
   await client.connect();
+  await prepareSession(client as pg.Client & SessionClient, readerSettings(STATEMENT_TIMEOUT_MS));
   const serverVersion = (await query(readServerFacts)).server_version as number;
   return {
     async readFacts() {

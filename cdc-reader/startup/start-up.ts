@@ -11,6 +11,7 @@ import { LSN_ZERO } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
+import { isUnfitSession } from '#service/postgres/session.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { SlotInvalidatedError } from '../errors.ts';
 import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_WAITING, type ReaderMetrics } from '../metrics.ts';
@@ -64,12 +65,14 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
   const source = await lifeline.open(
     resources,
     () =>
-      createSourceSession({
-        databaseUrl: config.orderDatabaseUrl,
-        applicationName: config.applicationName,
-        logger,
-        onEnd: relay.sourceEnded,
-      }),
+      waitIfUnfit(
+        createSourceSession({
+          databaseUrl: config.orderDatabaseUrl,
+          applicationName: config.applicationName,
+          logger,
+          onEnd: relay.sourceEnded,
+        }),
+      ),
     (session) => session.close(),
   );
   const facts = await lifeline.race(source.preflightFacts(config));
@@ -86,8 +89,10 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
   let isFirstStart = (await lifeline.race(source.readSlot(config.slotName))) === null;
   for (;;) {
     if (isFirstStart)
-      await lifeline.race(runFirstStart(context, source).catch((error) => requireLock(error, source, config)));
-    const stream = await lifeline.race(takeSlot(context, source, relay));
+      await lifeline.race(
+        waitIfUnfit(runFirstStart(context, source).catch((error) => requireLock(error, source, config))),
+      );
+    const stream = await lifeline.race(waitIfUnfit(takeSlot(context, source, relay)));
     await lifeline.race(requireSameServer(source, stream.identity, config.slotName));
     await failpoint('reader.slot-taken');
     try {
@@ -99,6 +104,15 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
       isFirstStart = true;
     }
   }
+}
+
+/** Settings that do not hold, and a pooler in transaction mode, are for an operator to change. @throws PreflightError */
+function waitIfUnfit<T>(opening: Promise<T>): Promise<T> {
+  return opening.catch((error) => {
+    if (!isUnfitSession(error)) throw error;
+    const { code, problem, remedy } = error;
+    throw new PreflightError([{ code, problem, remedy }]);
+  });
 }
 
 /** A halt of the first start counts while its lock is ours: without it another reader may have done it all meanwhile. */
