@@ -43,6 +43,7 @@ const matrix = [
   'test/fault/pressure.test.ts',
   'test/fault/disaster-*.test.ts',
   'test/integration/adopt.test.ts',
+  'test/integration/session-settings.test.ts',
   'test/integration/kafka-leader-moves.test.ts',
   'test/integration/replay-property.test.ts',
   'test/integration/reader-replay-window.test.ts',

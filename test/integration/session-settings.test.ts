@@ -13,6 +13,7 @@ import { silent } from '../support/cart-database.ts';
 import { createTestEnvironment, type TestEnvironment, withServer } from '../support/environment.ts';
 import { runTool } from '../support/operator-tool.ts';
 import { migrateTestOrders } from '../support/order-database.ts';
+import { createOrderLoad } from '../support/order-load.ts';
 import { waitFor } from '../support/wait.ts';
 
 const SETTINGS: Readonly<Record<string, string>> = {
@@ -38,6 +39,8 @@ const SETTINGS: Readonly<Record<string, string>> = {
   transaction_timeout: '200ms',
   exit_on_error: 'on',
 };
+
+const ORDERS = 10_000;
 
 let environment: TestEnvironment;
 let role: string;
@@ -72,7 +75,6 @@ afterAll(async () => {
   }
 });
 
-/** Sets it for the role, or for the role in both databases, which counts for more than either alone. */
 async function setForRole(settings: Readonly<Record<string, string>>): Promise<void> {
   const { orderServerUrl, cartServerUrl } = environment.servers;
   for (const url of new Set([orderServerUrl, cartServerUrl])) {
@@ -156,47 +158,90 @@ describe('each session sets for itself', () => {
   });
 });
 
+/** Sets it for everybody in this database. */
+async function setForDatabase(url: string, settings: Readonly<Record<string, string>>): Promise<void> {
+  const server = Object.assign(new URL(url), { pathname: '/postgres' }).href;
+  await withServer(server, async (client) => {
+    for (const [name, value] of Object.entries(settings)) {
+      const text = name === 'search_path' ? value : client.escapeLiteral(value);
+      await client.query(`ALTER DATABASE ${new URL(url).pathname.slice(1)} SET ${name} = ${text}`);
+    }
+  });
+}
+
 describe('all of them together', () => {
-  it('change nothing for order-api, reader, sink, audit and replay, from an empty database on', async () => {
-    const fresh = await createTestEnvironment('settings_all');
-    try {
-      const { env, servers } = fresh;
-      for (const url of [env.ORDER_DATABASE_URL, env.CART_DATABASE_URL]) {
-        await withServer(url, (client) =>
-          client.query('CREATE SCHEMA shop CREATE TABLE cart_lines (id int) CREATE TABLE orders (id int)'),
+  it.each(['role', 'database'])(
+    'of a %s change nothing for order-api, reader, sink, audit and replay, from an empty database on',
+    async (whose) => {
+      const fresh = await createTestEnvironment('settings_all');
+      try {
+        const { env } = fresh;
+        for (const url of [env.ORDER_DATABASE_URL, env.CART_DATABASE_URL]) {
+          await withServer(url, (client) =>
+            client.query('CREATE SCHEMA shop CREATE TABLE cart_lines (id int) CREATE TABLE orders (id int)'),
+          );
+        }
+        if (whose === 'role') await setForRole(SETTINGS);
+        else {
+          await setForDatabase(env.ORDER_DATABASE_URL, SETTINGS);
+          await setForDatabase(env.CART_DATABASE_URL, SETTINGS);
+        }
+        const own = {
+          ORDER_DATABASE_URL: as(role, env.ORDER_DATABASE_URL),
+          CART_DATABASE_URL: as(role, env.CART_DATABASE_URL),
+        };
+        const shop = await fresh.startService('order-api', own);
+        const sink = await fresh.startService('cart-sink', own);
+        await shop.waitReady({ deadlineMs: 60_000 });
+        await sink.waitReady({ deadlineMs: 60_000 });
+        const post = async (url: string, body: object): Promise<number> => {
+          const headers = { 'content-type': 'application/json' };
+          return (await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })).status;
+        };
+        expect(await post(`${sink.url}/carts/ann/lines`, { sku: 'tea', quantity: 3 })).toBe(201);
+        const items = [{ sku: 'tea', quantity: 2, unitPriceCents: 1 }];
+        expect(await post(`${shop.url}/orders`, { userId: 'ann', items })).toBe(201);
+        const reader = await fresh.startService('cdc-reader', own);
+        await reader.waitForLog('reader.streaming', { deadlineMs: 60_000 });
+        await waitFor(
+          'the tea to leave the cart',
+          async () => {
+            const { lines } = (await (await fetch(`${sink.url}/carts/ann`)).json()) as {
+              lines: { quantity: number }[];
+            };
+            return lines[0]?.quantity === 1;
+          },
+          { deadlineMs: 60_000 },
         );
+        const tools = { ...env, ...own };
+        expect(await runTool('audit', ['--wait-seconds', '60'], tools)).toMatchObject({ code: 0 });
+        const replay = ['--source', 'tables', '--yes'];
+        expect(await runTool('replay', replay, tools)).toMatchObject({ code: 0 });
+      } finally {
+        await fresh.cleanUp();
       }
-      await setForRole(SETTINGS);
-      expect(servers).toEqual(environment.servers);
-      const own = {
-        ORDER_DATABASE_URL: as(role, env.ORDER_DATABASE_URL),
-        CART_DATABASE_URL: as(role, env.CART_DATABASE_URL),
-      };
-      const shop = await fresh.startService('order-api', own);
-      const sink = await fresh.startService('cart-sink', own);
-      await shop.waitReady({ deadlineMs: 60_000 });
-      await sink.waitReady({ deadlineMs: 60_000 });
-      const post = async (url: string, body: object): Promise<number> => {
-        const headers = { 'content-type': 'application/json' };
-        return (await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })).status;
-      };
-      expect(await post(`${sink.url}/carts/ann/lines`, { sku: 'tea', quantity: 3 })).toBe(201);
-      const items = [{ sku: 'tea', quantity: 2, unitPriceCents: 1 }];
-      expect(await post(`${shop.url}/orders`, { userId: 'ann', items })).toBe(201);
-      const reader = await fresh.startService('cdc-reader', own);
-      await reader.waitForLog('reader.streaming', { deadlineMs: 60_000 });
-      await waitFor(
-        'the tea to leave the cart',
-        async () => {
-          const { lines } = (await (await fetch(`${sink.url}/carts/ann`)).json()) as { lines: { quantity: number }[] };
-          return lines[0]?.quantity === 1;
-        },
-        { deadlineMs: 60_000 },
-      );
-      const tools = { ...env, ...own };
-      expect(await runTool('audit', ['--wait-seconds', '60'], tools)).toMatchObject({ code: 0 });
-      const replay = ['--source', 'tables', '--yes'];
-      expect(await runTool('replay', replay, tools)).toMatchObject({ code: 0 });
+    },
+  );
+});
+
+describe('a first start', () => {
+  it('reads thousands of orders whatever limits the role has', async () => {
+    const fresh = await createTestEnvironment('settings_first');
+    try {
+      const { env } = fresh;
+      await migrateTestOrders(env.ORDER_DATABASE_URL, env.PUBLICATION_NAME);
+      const load = await createOrderLoad({ ordersUrl: env.ORDER_DATABASE_URL });
+      await load.copyTogether({ first: 0, count: ORDERS });
+      await load.close();
+      await setForRole({
+        statement_timeout: '20ms',
+        lock_timeout: '5ms',
+        idle_in_transaction_session_timeout: '5ms',
+        transaction_timeout: '50ms',
+      });
+      const reader = await fresh.startService('cdc-reader', { ORDER_DATABASE_URL: as(role, env.ORDER_DATABASE_URL) });
+      await reader.waitForLog('reader.streaming', { deadlineMs: 100_000 });
+      expect(reader.logs.filter(({ event }) => event === 'reader.restarting')).toEqual([]);
     } finally {
       await fresh.cleanUp();
     }
