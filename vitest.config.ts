@@ -30,6 +30,7 @@ const matrix = [
   'test/fault/{disaster,kafka,source}/*.test.ts',
   'test/integration/cdc-reader/replay-window.test.ts',
   'test/integration/kafka/leader-moves.test.ts',
+  'test/integration/service/session-settings.test.ts',
   'test/integration/tools/{adopt,replay-property}.test.ts',
 ];
 

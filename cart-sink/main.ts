@@ -6,6 +6,7 @@
  */
 import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
+import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
 import { createDatabase } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
 import { createLogger, type Logger } from '#service/logger.ts';
@@ -62,6 +63,7 @@ function openDatabases(config: CartSinkConfig, logger: Logger) {
 
 async function start(stopping: AbortSignal): Promise<RunningService> {
   const config = readCartSinkConfig(process.env);
+  limitExpandedBatches(config.maxExpandedBatchBytes);
   const logger = createLogger(SERVICE, config.logLevel);
   const metrics = createMetrics(SERVICE);
   const halt = createHaltState(metrics, logger);

@@ -2,6 +2,7 @@
 import { tmpdir } from 'node:os';
 import { checkpointTopicName } from '#schemas/resource-names.ts';
 import {
+  choice,
   commonVariables,
   integer,
   matching,
@@ -98,6 +99,12 @@ export const cdcReaderVariables = {
     max: 67_108_864,
     fallback: '4194304',
   }),
+  compression: choice(
+    'COMPRESSION',
+    'How the reader compresses what it publishes: none or gzip',
+    ['none', 'gzip'],
+    'none',
+  ),
   replayWindowBytes: integer('REPLAY_WINDOW_BYTES', 'WAL kept for replays from WAL, at most; 0 keeps none', {
     min: 0,
     max: Number.MAX_SAFE_INTEGER,

@@ -1,5 +1,6 @@
 // The cdc-reader's process: health and metrics over HTTP, and the reader beside them.
 import process from 'node:process';
+import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
 import { createHaltState } from '#service/halt.ts';
 import { createHttpServer } from '#service/http-server.ts';
 import { createLogger } from '#service/logger.ts';
@@ -16,6 +17,7 @@ await runService({
   process,
   start: async () => {
     const config = readCdcReaderConfig(process.env);
+    limitExpandedBatches(config.maxExpandedBatchBytes);
     const logger = createLogger(SERVICE, config.logLevel);
     const metrics = createMetrics(SERVICE);
     const halts = createHaltState(metrics, logger);

@@ -1,7 +1,8 @@
 // The sockets of one Kafka client. Guarantees: all of them can be cut at once, since kafkajs's own disconnect waits for
-// responses that may never come. What to connect for, and when to cut, is left to the clients.
+// responses that may never come; IPv6 addresses work, which kafkajs would cut at their first colon. What to connect for,
+// and when to cut, is left to the clients.
 
-import { connect, type Socket } from 'node:net';
+import { connect, isIPv6, type Socket } from 'node:net';
 import type { ISocketFactory } from 'kafkajs';
 
 /** The connections of one client. */
@@ -14,7 +15,20 @@ export interface Connections {
   close(): void;
 }
 
-/** Creates the {@link Connections} to `brokers` (`host:port`). */
+/** What stands for an IPv6 address in a list of brokers: kafkajs splits `host:port` at the first colon. */
+const IPV6_NAME = /^(.+)\.ipv6-address$/;
+
+function nameIpv6(broker: string): string {
+  const [, address, port] = /^\[(.+)\]:(\d+)$/.exec(broker) ?? [];
+  return address === undefined ? broker : `${address.replaceAll(':', '_')}.ipv6-address:${port}`;
+}
+
+function resolveIpv6(host: string): string {
+  const address = IPV6_NAME.exec(host)?.[1]?.replaceAll('_', ':');
+  return address !== undefined && isIPv6(address) ? address : host;
+}
+
+/** Creates the {@link Connections} to `brokers` (`host:port`, `[address]:port`). */
 export function createConnections(brokers: readonly string[]): Connections {
   const open = new Set<Socket>();
   let closed = false;
@@ -25,9 +39,10 @@ export function createConnections(brokers: readonly string[]): Connections {
   return {
     cut,
     // An empty list is the only answer that kafkajs takes for final.
-    brokers: () => (closed ? [] : [...brokers]),
-    socketFactory: ({ host, port, onConnect }) => {
+    brokers: () => (closed ? [] : brokers.map(nameIpv6)),
+    socketFactory: ({ host: name, port, onConnect }) => {
       if (closed) throw new Error('this client is closed');
+      const host = resolveIpv6(name);
       const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000 }, onConnect);
       open.add(socket);
       socket.once('close', () => open.delete(socket));

@@ -3,14 +3,22 @@
  *
  * Guarantees, whatever the network does: a wait for a connection ends after `acquireTimeoutMs`, a wait for a result after
  * the statement timeout and a grace, `close` after a few seconds; a client that stops holds no lock for longer than the
- * idle limit; transactions are READ COMMITTED; bigint columns are bigints. Leaves to callers: what to do while the
- * database is unavailable (failure.ts classifies errors), and that a COMMIT which failed so may have happened.
+ * idle limit; every session has the settings of postgres/session.ts; bigint columns are bigints. Leaves to callers: what to
+ * do while the database is unavailable (failure.ts classifies errors), and that a COMMIT which failed so may have happened.
  */
 import type { ConnectionPool } from '@databases/pg';
 import databases, { sql } from '@databases/pg';
 import { resolvesWithin, withDeadline } from './deadline.ts';
 import { markNothingSent } from './http/lost-answer.ts';
 import type { Logger } from './logger.ts';
+import { type DatabaseConnection, parseDatabaseUrl } from './postgres/database-url.ts';
+import {
+  explainConnectError,
+  prepareSession,
+  type SessionClient,
+  type SessionSettings,
+  sessionSettings,
+} from './postgres/session.ts';
 
 export { isDatabaseAway } from './failure.ts';
 
@@ -58,7 +66,7 @@ export interface Database {
 }
 
 /** No connection within the time limit: the database can't be reached, or all connections are busy. */
-export class AcquireTimeoutError extends Error {
+class AcquireTimeoutError extends Error {
   readonly code = 'DATABASE_ACQUIRE_TIMEOUT';
   override readonly name = 'AcquireTimeoutError';
 }
@@ -66,14 +74,11 @@ export class AcquireTimeoutError extends Error {
 export function createDatabase(options: DatabaseOptions): Database {
   const { logger } = options;
   const pool = databases.default({
-    connectionString: options.url,
+    ...parseDatabaseUrl(options.url),
     applicationName: options.applicationName,
     poolSize: options.poolSize,
     bigIntMode: 'bigint',
-    statementTimeoutMilliseconds: options.statementTimeoutMs,
     queryTimeoutMilliseconds: options.statementTimeoutMs === 0 ? 0 : options.statementTimeoutMs + RESULT_GRACE_MS,
-    lockTimeoutMilliseconds: options.lockTimeoutMs,
-    idleInTransactionSessionTimeoutMilliseconds: options.idleInTransactionTimeoutMs,
     connectionTimeoutMilliseconds: options.connectTimeoutMs,
     queueTimeoutMilliseconds: options.acquireTimeoutMs,
     keepAlive: true,
@@ -103,25 +108,15 @@ export function createDatabase(options: DatabaseOptions): Database {
 }
 
 /**
- * The settings of each session, whatever the defaults of server, database or role are.
- *
- * The statements rely on seeing the rows that they have waited for; stricter isolation would make them fail with 40001. A
- * client that stops while the server sends it a result is not "idle in transaction", and its kernel keeps the connection
- * alive: only tcp_user_timeout ends that session and its locks (0: the system's default). A statement that row-level
- * security would filter is an error: a cart line or an order that is hidden must not count as missing.
+ * A client that stops while the server sends it a result is not "idle in transaction", and its kernel keeps the connection
+ * alive: only tcp_user_timeout ends that session and its locks (0: the system's default).
  */
-function formatSessionSettings(options: DatabaseOptions): string {
-  const { statementTimeoutMs, lockTimeoutMs, idleInTransactionTimeoutMs } = options;
-  return (
-    `SET default_transaction_isolation = 'read committed'; SET row_security = off; ` +
-    `SET statement_timeout = ${statementTimeoutMs}; SET lock_timeout = ${lockTimeoutMs}; ` +
-    `SET idle_in_transaction_session_timeout = ${idleInTransactionTimeoutMs}; ` +
-    `SET tcp_user_timeout = ${idleInTransactionTimeoutMs}`
-  );
+function poolSettings(options: DatabaseOptions): SessionSettings {
+  return sessionSettings(options, { tcp_user_timeout: String(options.idleInTransactionTimeoutMs) });
 }
 
 interface Connection {
-  readonly client: { query(text: string): Promise<unknown>; once(event: 'end', listener: () => void): unknown };
+  readonly client: SessionClient & { once(event: 'end', listener: () => void): unknown };
   /** Destroys the socket; the running statement rejects. */
   dispose(): Promise<void>;
 }
@@ -136,6 +131,22 @@ interface PoolInternals {
   readonly _pool: { getConnection(): Promise<PooledConnection> };
 }
 
+/** Prepares the session of a pool that has one connection, kept for ever. @throws as prepareSession */
+export async function preparePooledSession(
+  pool: ConnectionPool,
+  settings: SessionSettings,
+  connection: DatabaseConnection,
+): Promise<void> {
+  const pooled = await (pool as unknown as PoolInternals)._pool.getConnection().catch((error) => {
+    throw explainConnectError(error);
+  });
+  try {
+    await prepareSession(pooled.connection.client, settings, connection);
+  } finally {
+    pooled.release();
+  }
+}
+
 /**
  * Limits the wait for a connection, and applies the settings to each before its first use. The library offers neither: it
  * bounds the wait for a busy connection, but not for one being opened, which it retries internally for two seconds and
@@ -145,17 +156,22 @@ function governConnections(pool: ConnectionPool, options: DatabaseOptions): Read
   const { acquireTimeoutMs } = options;
   const inner = (pool as unknown as PoolInternals)._pool;
   const getConnection = inner.getConnection.bind(inner);
-  const settings = formatSessionSettings(options);
+  const settings = poolSettings(options);
   const open = new Set<Connection>();
+  // Whether there is a pooler, and how it works, does not change from one connection to the next.
+  let unexamined: DatabaseConnection | undefined = parseDatabaseUrl(options.url);
 
   const getPrepared = async (): Promise<PooledConnection> => {
-    const pooled = await getConnection();
+    const pooled = await getConnection().catch((error) => {
+      throw explainConnectError(error);
+    });
     const { connection } = pooled;
     if (open.has(connection)) return pooled;
     open.add(connection);
     connection.client.once('end', () => open.delete(connection));
     try {
-      await connection.client.query(settings);
+      await prepareSession(connection.client, settings, unexamined);
+      unexamined = undefined;
     } catch (error) {
       pooled.dispose();
       throw error;

@@ -5,6 +5,9 @@
  * and people paste secrets into the wrong variable). An empty variable counts as unset, as compose files write them.
  * Leaves to each service's config.ts: which variables there are, and what depends on several of them.
  */
+import { isIPv6 } from 'node:net';
+import { parseDatabaseUrl } from './postgres/database-url.ts';
+
 export interface Variable<T> {
   readonly name: string;
   readonly description: string;
@@ -76,13 +79,10 @@ export function port(name: string, description: string, fallback?: string): Vari
   return integer(name, description, { min: 0, max: 65_535, ...(fallback === undefined ? {} : { fallback }) });
 }
 
+/** A URL that every connection understands alike; what it means is `parseDatabaseUrl`'s to say, where it is used. */
 export function postgresUrl(name: string, description: string, fallback?: string): Variable<string> {
   return define(name, description, fallback, (value) => {
-    const url = URL.canParse(value) ? new URL(value) : undefined;
-    refuseUnless(
-      url !== undefined && /^postgres(ql)?:$/.test(url.protocol) && url.hostname !== '' && url.pathname.length > 1,
-      'a URL like postgres://user:password@host:5432/database',
-    );
+    parseDatabaseUrl(value);
     return value;
   });
 }
@@ -129,20 +129,23 @@ export function logLevel(
   return { ...choice(name, description, levels), fallback };
 }
 
-/** `brokers`: host:port pairs. */
+/** `brokers`: host:port pairs; an IPv6 address stands in brackets. */
 export function brokers(name: string, description: string, fallback?: string): Variable<readonly string[]> {
   const entries = list(name, description, fallback);
   return {
     ...entries,
     parse: (value) => {
+      refuseUnless(!value.includes('://'), 'comma-separated host:port pairs, without a protocol before them');
       const parsed = entries.parse(value);
-      refuseUnless(
-        parsed.every((entry) => /^[^\s/:]+:\d{1,5}$|^\[[0-9A-Fa-f:.]+\]:\d{1,5}$/.test(entry)),
-        'comma-separated host:port pairs',
-      );
+      refuseUnless(parsed.every(isBroker), 'comma-separated host:port pairs, an IPv6 address in brackets: [::1]:9092');
       return parsed;
     },
   };
+}
+
+function isBroker(entry: string): boolean {
+  const [, host, address, port] = /^(?:([\p{L}\p{N}._-]+)|\[(.+)\]):(\d{1,5})$/u.exec(entry) ?? [];
+  return (host !== undefined || isIPv6(address ?? '')) && Number(port) >= 1 && Number(port) <= 65_535;
 }
 
 /** A name that Kafka accepts for a topic. */
@@ -203,4 +206,10 @@ export const topicVariables = {
   kafkaBrokers: brokers('KAFKA_BROKERS', 'Kafka brokers, comma-separated host:port pairs', '127.0.0.1:9092'),
   ordersTopic: topic('ORDERS_TOPIC', 'The live topic', 'orders.placed'),
   replayTopic: topic('REPLAY_TOPIC', 'The topic that replays are published to', 'orders.placed.replay'),
+  maxExpandedBatchBytes: integer(
+    'MAX_EXPANDED_BATCH_BYTES',
+    'Bytes of memory that one record batch may take once it is expanded; a larger one halts its partition',
+    // A batch of ours has 900,000 bytes, and may be four thousand records at 512 bytes for each as an object.
+    { min: 8 * 1024 * 1024, max: 1024 * 1024 * 1024, fallback: String(64 * 1024 * 1024) },
+  ),
 };

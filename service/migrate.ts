@@ -7,7 +7,16 @@
  */
 import { runner } from 'node-pg-migrate';
 import pg from 'pg';
+import { WaitingError } from './failure.ts';
 import type { Logger } from './logger.ts';
+import { parseDatabaseUrl } from './postgres/database-url.ts';
+import {
+  explainConnectError,
+  NO_LIMITS,
+  prepareSession,
+  type SessionClient,
+  sessionSettings,
+} from './postgres/session.ts';
 
 const MIGRATIONS_TABLE = 'tillstream_migrations';
 
@@ -34,6 +43,33 @@ export class MigrationFailedError extends Error {
 }
 
 /**
+ * The role's search_path has led an earlier version to another schema. Creating the tables in public beside them would begin
+ * again with an empty ledger, and take every order's goods twice.
+ */
+class TablesElsewhereError extends WaitingError {
+  readonly code = 'TABLES_ELSEWHERE';
+  override readonly name = 'TablesElsewhereError';
+
+  constructor(schema: string) {
+    super(
+      `The tables of this service are in the schema ${schema}, but they belong in public, whatever the role's search_path ` +
+        `says. Stop the services, move every table of theirs (ALTER TABLE ${schema}.… SET SCHEMA public), then start them`,
+    );
+  }
+}
+
+/** Asked before the session's search_path is set: where the role's own leads. */
+async function requireTablesInPublic(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ schema: string }>(
+    `SELECT pg_catalog.quote_ident(schema.nspname) AS schema FROM pg_catalog.pg_class AS found
+     JOIN pg_catalog.pg_namespace AS schema ON schema.oid = found.relnamespace
+     WHERE found.oid = pg_catalog.to_regclass($1) AND pg_catalog.to_regclass($2) IS NULL`,
+    [MIGRATIONS_TABLE, `public.${MIGRATIONS_TABLE}`],
+  );
+  if (rows.length > 0) throw new TablesElsewhereError(rows[0]!.schema);
+}
+
+/**
  * Applies those `.sql` files of `directory` that are missing, in the order of their names.
  * @returns the names of the applied migrations, without `.sql`; empty if none was missing
  * @throws MigrationFailedError, or the connection's error
@@ -44,17 +80,22 @@ export async function migrate(options: {
   logger: Logger;
 }): Promise<readonly string[]> {
   const { databaseUrl, directory, logger } = options;
+  const connection = parseDatabaseUrl(databaseUrl);
   const client = new pg.Client({
-    connectionString: databaseUrl,
+    ...connection,
     application_name: 'tillstream-migrate',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
   });
   // Without a listener, a broken connection would end the process; the running query rejects anyway.
   client.on('error', () => undefined);
-  await client.connect();
   let current: string | undefined;
   try {
+    await client.connect().catch((error) => {
+      throw explainConnectError(error);
+    });
+    await requireTablesInPublic(client);
+    await prepareSession(client as pg.Client & SessionClient, sessionSettings(NO_LIMITS), connection);
     const applied = await runner({
       dbClient: client,
       dir: directory,

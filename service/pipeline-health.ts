@@ -10,9 +10,9 @@ import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 
 /** Logged once for each cause that needs a person. */
-export const PIPELINE_WAITING = 'pipeline.waiting';
+const PIPELINE_WAITING = 'pipeline.waiting';
 /** Logged when a waiting or long transient state has ended. */
-export const PIPELINE_WORKING = 'pipeline.working';
+const PIPELINE_WORKING = 'pipeline.working';
 
 /** So many tries without progress make an unknown error one that waits. */
 export const UNKNOWN_TRIES = 5;
@@ -25,7 +25,7 @@ const LONGEST_DELAY_MS = 2_000;
 const FIRST_WAITING_DELAY_MS = 1_000;
 const LONGEST_WAITING_DELAY_MS = 30_000;
 
-export type Trouble =
+type Trouble =
   | { readonly kind: 'transient'; readonly name: string; readonly message: string }
   | { readonly kind: 'waiting'; readonly name: string; readonly message: string };
 

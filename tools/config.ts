@@ -13,6 +13,7 @@ const sinkSide = {
   ordersTopic: cartSinkVariables.ordersTopic,
   replayTopic: cartSinkVariables.replayTopic,
   consumerGroup: cartSinkVariables.consumerGroup,
+  maxExpandedBatchBytes: cartSinkVariables.maxExpandedBatchBytes,
 };
 
 const bothSides = {

@@ -65,7 +65,7 @@ export interface BatchIo {
   readonly readStored: () => Promise<StoredOffset | undefined>;
 }
 
-/** @throws HaltError: continuity is broken, or nobody knows the error; else what waits for a person */
+/** @throws HaltError: continuity is broken, or nobody knows the error; else what needs a person */
 export async function applyWithRetry(
   batch: Batch,
   io: BatchIo,

@@ -10,7 +10,7 @@ import type { CartCounters } from './cart-counters.ts';
 import { cartParameters, formatLine, keyHeaders, lineSchema, newLineSchema } from './carts.ts';
 
 /** Lines that the API adds to one cart: some 200 kB to read it. What is more came from other writers. */
-export const MOST_LINES = 1_000;
+const MOST_LINES = 1_000;
 
 /** POST /carts/:userId/lines */
 export function addAddLine(app: ZodFastifyInstance, database: Queryable, counters: CartCounters): void {

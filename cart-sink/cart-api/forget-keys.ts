@@ -10,7 +10,7 @@ import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
 import { deleteOldKeys } from '../sql/cart-line-keys.ts';
 
-export const KEYS_NOT_FORGOTTEN = 'carts.keys-not-forgotten';
+const KEYS_NOT_FORGOTTEN = 'carts.keys-not-forgotten';
 
 /** Some 10 ms of work for the database. */
 const BATCH_ROWS = 1_000;

@@ -54,4 +54,8 @@ export async function consumeFetch(
     consumed = end;
     passed(nextOffset - 1n);
   }
+  // What follows can't be read: the partition halts, with everything before it applied.
+  if (fetched.unreadable !== undefined && partition.isOpen() && partition.position() > lastOffset) {
+    throw fetched.unreadable;
+  }
 }

@@ -5,6 +5,7 @@
 import type pg from 'pg';
 import type { LogicalReplicationService } from 'pg-logical-replication';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { explainConnectError } from '#service/postgres/session.ts';
 import { type PgoutputMessage, parsePgoutput } from './pgoutput.ts';
 import {
   coalesceReads,
@@ -242,7 +243,7 @@ class StreamConnection implements ReplicationStream {
     // Without this, a paused socket would keep its unread bytes and never close.
     this.#connection?.stream.destroy();
     void this.#service.stop().then(() => {
-      if (state === 'starting') this.#started.reject(error);
+      if (state === 'starting') this.#started.reject(explainConnectError(error));
       else this.#options.handlers.onFailure(error);
     });
   }

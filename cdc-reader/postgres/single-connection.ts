@@ -3,6 +3,9 @@
 // fails.
 import { setTimeout as delay } from 'node:timers/promises';
 import databases, { type ConnectionPool, type SQLQuery } from '@databases/pg';
+import { preparePooledSession } from '#service/database.ts';
+import { type DatabaseConnection, parseDatabaseUrl } from '#service/postgres/database-url.ts';
+import type { SessionSettings } from '#service/postgres/session.ts';
 import { END_LIMIT_MS } from './raw-replication.ts';
 
 /** The session has ended: its database was shut down or restarted, the connection broke, or close() was called. */
@@ -33,20 +36,21 @@ export class SingleConnection {
   /** Before it is open, its end is only the error of a query. */
   isOpen = false;
   readonly #onEnd: (error: Error) => void;
+  readonly #connection: DatabaseConnection;
   readonly #pool: ConnectionPool;
   #end: { readonly cause: unknown } | undefined;
   #lastError: unknown;
 
   constructor({ databaseUrl, applicationName, onEnd }: SessionOptions) {
     this.#onEnd = onEnd;
+    this.#connection = parseDatabaseUrl(databaseUrl);
     this.#pool = databases.default({
-      connectionString: databaseUrl,
+      ...this.#connection,
       applicationName,
       bigIntMode: 'bigint',
       poolSize: 1,
       idleTimeoutMilliseconds: 0, // kept for ever: it is the session
       connectionTimeoutMilliseconds: CONNECT_TIMEOUT_MS,
-      statementTimeoutMilliseconds: STATEMENT_TIMEOUT_MS,
       queryTimeoutMilliseconds: STATEMENT_TIMEOUT_MS + 1_000,
       keepAlive: true,
       keepAliveInitialDelayMilliseconds: 10_000,
@@ -71,6 +75,11 @@ export class SingleConnection {
       throw error;
     }
   };
+
+  /** Sets what its statements depend on, and reads it back. @throws as prepareSession */
+  prepare(settings: SessionSettings): Promise<void> {
+    return preparePooledSession(this.#pool, settings, this.#connection);
+  }
 
   dispose(): Promise<void> {
     return this.#pool.dispose();

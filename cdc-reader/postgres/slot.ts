@@ -3,6 +3,7 @@
 // the returned object is open. Streaming from the slot is replication-stream.ts's business.
 import pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { explainConnectError } from '#service/postgres/session.ts';
 import { endSession } from './raw-replication.ts';
 import {
   explainSlotError,
@@ -91,7 +92,9 @@ async function connect(options: { databaseUrl: string; applicationName: string }
   // A command in flight fails by itself. While idle the connection only holds the snapshot, and importing that
   // fails once it is gone; without a listener the process would end.
   client.on('error', () => undefined);
-  await client.connect();
+  await client.connect().catch((error) => {
+    throw explainConnectError(error);
+  });
   await pinWalSender(client);
   return client;
 }

@@ -4,8 +4,10 @@
 // that one builder makes the events of both.
 import databases, { DataTypeID, IsolationLevel, type SQLQuery, type Transaction } from '@databases/pg';
 import type { ContractRow } from '#schemas/contract-tables.ts';
+import { preparePooledSession } from '#service/database.ts';
+import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import { fetchOrders, openOrdersCursor, readItemsOfOrders } from './sql/orders.ts';
-import { pinSession, setSnapshot } from './sql/session.ts';
+import { readerSettings, setSnapshot } from './sql/session.ts';
 
 /** The contract's columns of one order, and of its items by `line_no`. */
 export interface SnapshotOrder {
@@ -35,8 +37,9 @@ export async function* readSnapshotOrders(options: {
   /** Called once the snapshot is taken, with a way to query what else it sees. */
   onSnapshot?: (query: (statement: SQLQuery) => Promise<Record<string, unknown>[]>) => Promise<void>;
 }): AsyncGenerator<readonly SnapshotOrder[], void, undefined> {
+  const connection = parseDatabaseUrl(options.databaseUrl);
   const pool = databases.default({
-    connectionString: options.databaseUrl,
+    ...connection,
     applicationName: options.applicationName,
     bigIntMode: 'string',
     types: textTypes,
@@ -47,7 +50,7 @@ export async function* readSnapshotOrders(options: {
   const begun = Promise.withResolvers<Transaction>();
   const holdTransaction = async (): Promise<void> => {
     // Before the transaction: importing a snapshot must come before any query in it. The pool has one connection.
-    await pool.query(pinSession(0));
+    await preparePooledSession(pool, readerSettings(0), connection);
     await pool.tx(
       async (tx) => {
         begun.resolve(tx);

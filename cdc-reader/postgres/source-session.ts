@@ -9,7 +9,7 @@ import { type Capture, createCaptureReader, readPublicationState } from './captu
 import { type Query, type SessionOptions, SingleConnection, STATEMENT_TIMEOUT_MS } from './single-connection.ts';
 import { readTableFacts, readTableNames } from './sql/capture.ts';
 import { readExistingOrders } from './sql/orders.ts';
-import { pinSession, readCurrentWal, readServerFacts, setKeepalives, tryAdvisoryLock } from './sql/session.ts';
+import { KEEPALIVES, readCurrentWal, readerSettings, readServerFacts, tryAdvisoryLock } from './sql/session.ts';
 import { readSlotState } from './sql/slots.ts';
 
 /** A logical slot as pg_replication_slots shows it; positions are null before the slot has any. */
@@ -60,8 +60,7 @@ export async function createSourceSession(options: SessionOptions): Promise<Sour
   const connection = new SingleConnection(options);
   const { query } = connection;
   try {
-    await query(pinSession(STATEMENT_TIMEOUT_MS));
-    await query(setKeepalives);
+    await connection.prepare({ ...readerSettings(STATEMENT_TIMEOUT_MS), ...KEEPALIVES });
     const [server] = await query(readServerFacts);
     connection.isOpen = true;
     return new SqlSourceSession(connection, server!.server_version as number, server!.role_name as string);

@@ -4,8 +4,10 @@
 import type pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { parseTimelineHistory, type TimelineSwitch } from '#schemas/timeline.ts';
+import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
+import { prepareSession, type SessionClient } from '#service/postgres/session.ts';
 import { plainText, quoteIdentifier } from './plain-text.ts';
-import { pinSession } from './sql/session.ts';
+import { readerSettings } from './sql/session.ts';
 import { copySlot, describeBackend, readSlotState } from './sql/slots.ts';
 import { SlotBusyError, SlotCopyError, SlotLostError, SlotMissingError } from './stream-errors.ts';
 
@@ -31,7 +33,7 @@ export function walSenderConfig(
 ): pg.ClientConfig & { replication: 'database' } {
   return {
     replication: 'database',
-    connectionString: databaseUrl,
+    ...parseDatabaseUrl(databaseUrl),
     application_name: applicationName,
     connectionTimeoutMillis: 10_000,
     keepAlive: true,
@@ -68,7 +70,7 @@ async function copyFrom(client: pg.ClientBase, copyOf: string, slotName: string)
 
 /** Values have one text form, and no limit of the role's ends a stream or a snapshot that is being read. */
 export async function pinWalSender(client: pg.ClientBase): Promise<void> {
-  await client.query(plainText(pinSession(0)));
+  await prepareSession(client as pg.Client & SessionClient, readerSettings(0));
 }
 
 /** Reads IDENTIFY_SYSTEM and the timeline's history on `client`, a walsender connection that does not stream yet. */

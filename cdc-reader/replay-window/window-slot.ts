@@ -4,9 +4,11 @@
 import type { SQLQuery } from '@databases/pg';
 import pg from 'pg';
 import { formatLsn, type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
+import { prepareSession, type SessionClient } from '#service/postgres/session.ts';
 import { plainText } from '../postgres/plain-text.ts';
 import { endSession } from '../postgres/raw-replication.ts';
-import { readServerFacts } from '../postgres/sql/session.ts';
+import { readerSettings, readServerFacts } from '../postgres/sql/session.ts';
 import {
   advanceWindowSlot,
   createWindowSlot,
@@ -41,10 +43,9 @@ export async function createWindowSlotSession(options: {
 }): Promise<WindowSlotSession> {
   const { liveSlotName, windowSlotName } = options;
   const client = new pg.Client({
-    connectionString: options.databaseUrl,
+    ...parseDatabaseUrl(options.databaseUrl),
     application_name: options.applicationName,
     connectionTimeoutMillis: 10_000,
-    statement_timeout: STATEMENT_TIMEOUT_MS,
     query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
@@ -54,6 +55,7 @@ export async function createWindowSlotSession(options: {
     (await client.query(plainText(statement))).rows[0] ?? {};
 
   await client.connect();
+  await prepareSession(client as pg.Client & SessionClient, readerSettings(STATEMENT_TIMEOUT_MS));
   const serverVersion = (await query(readServerFacts)).server_version as number;
   return {
     async readFacts() {

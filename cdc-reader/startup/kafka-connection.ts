@@ -47,6 +47,7 @@ export function fence(config: CdcReaderConfig, logger: Logger): Promise<Transact
     clientId: config.applicationName,
     transactionalId: config.transactionalId,
     transactionTimeoutMs: config.transactionTimeoutMs,
+    compression: config.compression,
     requestTimeoutMs: Math.min(config.transactionTimeoutMs, REQUEST_TIMEOUT_MS),
     logger,
   });

@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { LSN_ZERO } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
+import { isUnfitSession } from '#service/postgres/session.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { SlotInvalidatedError } from '../errors.ts';
 import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_WAITING } from '../metrics.ts';
@@ -36,11 +37,13 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
   const source = await scope.open(
     resources,
     () =>
-      createSourceSession({
-        databaseUrl: config.orderDatabaseUrl,
-        applicationName: config.applicationName,
-        onEnd: (cause) => scope.fail(new SourceSessionEndedError({ cause })),
-      }),
+      waitIfUnfit(
+        createSourceSession({
+          databaseUrl: config.orderDatabaseUrl,
+          applicationName: config.applicationName,
+          onEnd: (cause) => scope.fail(new SourceSessionEndedError({ cause })),
+        }),
+      ),
     (session) => session.close(),
   );
   const facts = await scope.race(source.preflightFacts(config));
@@ -55,8 +58,10 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
   let isFirstStart = (await scope.race(source.readSlot(config.slotName))) === null;
   for (;;) {
     if (isFirstStart)
-      await scope.race(runInitialSnapshot(context, source).catch((error) => requireLock(error, source, config)));
-    const stream = await scope.race(takeSlot(context, source, inlet));
+      await scope.race(
+        waitIfUnfit(runInitialSnapshot(context, source).catch((error) => requireLock(error, source, config))),
+      );
+    const stream = await scope.race(waitIfUnfit(takeSlot(context, source, inlet)));
     await scope.race(requireSameServer(source, stream.identity, config.slotName));
     await failpoint('reader.slot-taken');
     try {
@@ -68,6 +73,15 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
       isFirstStart = true;
     }
   }
+}
+
+/** Settings that do not hold, and a pooler in transaction mode, are for an operator to change. @throws PreflightError */
+function waitIfUnfit<T>(opening: Promise<T>): Promise<T> {
+  return opening.catch((error) => {
+    if (!isUnfitSession(error)) throw error;
+    const { code, problem, remedy } = error;
+    throw new PreflightError([{ code, problem, remedy }]);
+  });
 }
 
 /** A halt of the initial snapshot counts while its lock is ours: without it another reader may have finished meanwhile. */

@@ -5,6 +5,7 @@
 import { connect } from 'node:net';
 import pg from 'pg';
 import { unlessAborted } from '#service/deadline.ts';
+import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import { isPortFree } from '../process/ports.ts';
 import { createLocalKafka } from '../servers/local-kafka.ts';
 import { createLocalPostgres, type LocalPostgres } from '../servers/local-postgres.ts';
@@ -114,7 +115,7 @@ async function ensureDatabase(server: LocalPostgres, name: string): Promise<void
 }
 
 async function requirePostgres(variable: string, url: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: answerDeadlineMs });
+  const client = new pg.Client({ ...parseDatabaseUrl(url), connectionTimeoutMillis: answerDeadlineMs });
   try {
     await client.connect();
   } catch (cause) {

@@ -6,7 +6,12 @@
 
 import { createKafkaError, isRetriable, kafkaErrorType } from '#kafka/errors.ts';
 import type { KafkaBroker, KafkaCluster } from '#kafka/protocol/cluster.ts';
-import { type ProduceBatch, type ProducerIdentity, produceExchange } from '#kafka/protocol/produce-request.ts';
+import {
+  type Compression,
+  type ProduceBatch,
+  type ProducerIdentity,
+  produceExchange,
+} from '#kafka/protocol/produce-request.ts';
 import type { PartitionRecords } from '#kafka/protocol/record.ts';
 import { type BackOff, retry } from '#service/retry.ts';
 
@@ -26,6 +31,7 @@ interface TransactionClientOptions {
   readonly transactionTimeoutMs: number;
   /** How long a leader may wait for its in-sync replicas. */
   readonly produceTimeoutMs: number;
+  readonly compression: Compression;
   readonly isClosed: () => boolean;
 }
 
@@ -136,8 +142,9 @@ export class TransactionClient {
   /** Sends `batches` to one leader, and adds to `stored` those that it confirms; throws if it refuses one. */
   async #sendTo(leader: number, batches: readonly ProduceBatch[], stored: Map<ProduceBatch, bigint>): Promise<void> {
     const broker = await this.#cluster.findBroker(leader);
-    const { produceTimeoutMs: timeoutMs } = this.#options;
-    const exchange = produceExchange({ producer: this.#initialised(), timeoutMs, batches, nowMs: Date.now() });
+    const { produceTimeoutMs: timeoutMs, compression } = this.#options;
+    const producer = this.#initialised();
+    const exchange = produceExchange({ producer, timeoutMs, batches, compression, nowMs: Date.now() });
     const { topics } = await broker.connectionPool.send(exchange);
     let refused: Error | undefined;
     for (const batch of batches) {

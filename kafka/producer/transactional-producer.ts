@@ -12,6 +12,7 @@ import {
   RecordTooLargeError,
 } from '#kafka/errors.ts';
 import { createKafkaCluster } from '#kafka/protocol/cluster.ts';
+import type { Compression } from '#kafka/protocol/produce-request.ts';
 import type { OutgoingRecord } from '#kafka/protocol/record.ts';
 import { withDeadline } from '#service/deadline.ts';
 import type { Logger } from '#service/logger.ts';
@@ -60,6 +61,8 @@ export async function createTransactionalProducer(options: {
   transactionTimeoutMs: number;
   requestTimeoutMs: number;
   logger: Logger;
+  /** `none` by default. */
+  compression?: Compression;
   bounds?: Partial<SendBounds>;
 }): Promise<TransactionalProducer> {
   const { transactionalId, transactionTimeoutMs, requestTimeoutMs } = options;
@@ -73,6 +76,7 @@ export async function createTransactionalProducer(options: {
     transactionalId,
     transactionTimeoutMs,
     produceTimeoutMs: requestTimeoutMs,
+    compression: options.compression ?? 'none',
     isClosed: () => state === 'unusable',
   });
 

@@ -1,10 +1,12 @@
-// Replaces what kafkajs does wrong at run time, once for all clients of the process: its idle timers, and its filtering of
-// aborted transactions. Guarantees: the patch is in kafkajs's own code path, so that every user of its clients gets it;
+// Replaces what kafkajs does wrong at run time, once for all clients of the process: its idle timers, and its decoding of
+// fetched records. Guarantees: the patch is in kafkajs's own code path, so that every user of its clients gets it;
 // installing again changes nothing. Unit tests hold the patches to the shapes of the installed version, contract tests
 // tell when kafkajs no longer needs them.
 
 import { createRequire } from 'node:module';
-import { createAbortedRecords, isAbortMarkerKey } from './aborted-transactions.ts';
+import { decodeFetchResponse, FETCH_VERSIONS } from './fetch-response.ts';
+import { toKafkajsPartition } from './kafkajs-messages.ts';
+import { expandedBatchLimit } from './record-batch.ts';
 
 const require = createRequire(import.meta.url);
 
@@ -41,63 +43,37 @@ function patchRequestQueue(): void {
   };
 }
 
-/** One partition of a Fetch response, as kafkajs decodes it. */
-export interface FetchedPartition {
-  abortedTransactions?: readonly { readonly producerId: string; readonly firstOffset: string }[] | null;
-  readonly messages: readonly {
-    readonly offset: string;
-    readonly key: Buffer | null;
-    isControlRecord: boolean;
-    readonly batchContext: { readonly producerId: string; readonly inTransaction: boolean };
-  }[];
+interface ResponseProtocol {
+  decode: ((bytes: Buffer) => Promise<object>) & { isPatched?: true };
 }
 
-interface FetchResponse {
-  decode: ((bytes: Buffer) => Promise<{ responses: readonly { partitions: readonly FetchedPartition[] }[] }>) & {
-    isPatched?: true;
-  };
-}
-
-/** The versions of Fetch that kafkajs speaks and that list aborted transactions. */
-const FETCH_VERSIONS = [4, 5, 6, 7, 8, 9, 10, 11];
+/** From this version on the client is to wait by itself when a broker throttles it. */
+const CLIENT_THROTTLES = 8;
 
 /**
- * kafkajs's read_committed returns aborted records where aborted transactions of two producers overlap, and takes a record
- * whose key is four zero bytes for an abort marker. So aborted records are found here, by the rule of Kafka's Java
- * consumer, and marked as control records: kafkajs counts their offsets and returns them to nobody.
+ * All records reach kafkajs's consumers through our decoder (kafkajs-messages.ts says what kafkajs's own lacks); errors in
+ * the response are still kafkajs's to find.
  */
 function patchFetchResponses(): void {
   for (const version of FETCH_VERSIONS) {
-    const response = require(`kafkajs/src/protocol/requests/fetch/v${version}/response`) as FetchResponse;
-    const { decode } = response;
-    if (decode.isPatched) continue;
+    const response = require(`kafkajs/src/protocol/requests/fetch/v${version}/response`) as ResponseProtocol;
+    if (response.decode.isPatched) continue;
     response.decode = Object.assign(
       async (bytes: Buffer) => {
-        const decoded = await decode(bytes);
-        for (const { partitions } of decoded.responses) partitions.forEach(hideAbortedMessages);
-        return decoded;
+        const { throttleTimeMs, errorCode, sessionId, topics } = decodeFetchResponse(bytes, version);
+        const budget = { leftBytes: expandedBatchLimit() };
+        return {
+          throttleTime: version < CLIENT_THROTTLES ? throttleTimeMs : 0,
+          clientSideThrottleTime: version < CLIENT_THROTTLES ? 0 : throttleTimeMs,
+          errorCode,
+          sessionId,
+          responses: topics.map(({ topic, partitions }) => ({
+            topicName: topic,
+            partitions: partitions.map((fetched) => toKafkajsPartition(topic, fetched, budget)),
+          })),
+        };
       },
       { isPatched: true as const },
     );
   }
-}
-
-/** Under read_uncommitted the response lists no aborted transaction, and nothing is hidden. */
-export function hideAbortedMessages(partition: FetchedPartition): void {
-  const transactions = partition.abortedTransactions ?? [];
-  if (transactions.length === 0) return;
-  const aborted = createAbortedRecords(
-    transactions.map(({ producerId, firstOffset }) => ({
-      producerId: BigInt(producerId),
-      firstOffset: BigInt(firstOffset),
-    })),
-  );
-  for (const message of partition.messages) {
-    const offset = BigInt(message.offset);
-    const producerId = BigInt(message.batchContext.producerId);
-    if (!message.isControlRecord) {
-      message.isControlRecord = message.batchContext.inTransaction && aborted.has(producerId, offset);
-    } else if (isAbortMarkerKey(message.key)) aborted.end(producerId, offset);
-  }
-  partition.abortedTransactions = [];
 }

@@ -1,8 +1,11 @@
 // Produce requests and their record batches, written in one pass into one buffer: 1.35 million records a second, where
 // kafkajs's encoder, with a few buffers per record, makes 175,000 and would be the reader's bottleneck. The bytes are those
-// that kafkajs writes (unit test). Pure, except for kafkajs's own decoding of the response.
+// that kafkajs writes (unit test). Compressed in Node's thread pool, where it is wanted. Pure, except for kafkajs's own
+// decoding of the response.
 
 import { createRequire } from 'node:module';
+import { promisify } from 'node:util';
+import { constants, gzip } from 'node:zlib';
 import type { KafkaExchange } from './cluster.ts';
 import { crc32c } from './crc32c.ts';
 import { type OutgoingRecord, type PartitionRecords, recordBytes } from './record.ts';
@@ -30,9 +33,13 @@ interface ProduceRequest {
   readonly producer: ProducerIdentity;
   readonly timeoutMs: number;
   readonly batches: readonly ProduceBatch[];
+  readonly compression: Compression;
   /** The timestamp of every record. */
   readonly nowMs: number;
 }
+
+/** zstd would need a broker and consumers that have it, and lz4 a compressor of our own. */
+export type Compression = 'none' | 'gzip';
 
 const require = createRequire(import.meta.url);
 const { decode } = require('kafkajs/src/protocol/requests/produce/v7/response') as {
@@ -45,6 +52,11 @@ const ALL_IN_SYNC_REPLICAS = -1;
 const BATCH_HEADER_BYTES = 61;
 const MAGIC = 2;
 const TRANSACTIONAL = 0x10;
+const GZIP = 1;
+
+/** Level 1 leaves 48 % of the bytes of our events; level 6 leaves 47 %, in more than twice the time. */
+const compress = promisify(gzip) as (bytes: Buffer, options: { level: number }) => Promise<Buffer>;
+type CompressedBatches = ReadonlyMap<ProduceBatch, Buffer>;
 
 /** A Produce request for batches of one leader. */
 export function produceExchange(produce: ProduceRequest): KafkaExchange<ProduceResponse> {
@@ -55,7 +67,7 @@ export function produceExchange(produce: ProduceRequest): KafkaExchange<ProduceR
       apiName: 'Produce',
       // kafkajs expects its own encoder here, and reads these two of its fields.
       encode: async () => {
-        const buffer = encodeProduceRequest(produce);
+        const buffer = encodeProduceRequest(produce, await compressBatches(produce));
         return { buf: buffer, buffer };
       },
     },
@@ -63,10 +75,23 @@ export function produceExchange(produce: ProduceRequest): KafkaExchange<ProduceR
   };
 }
 
+/** The compressed records of each batch; none without compression. */
+async function compressBatches({ compression, batches }: ProduceRequest): Promise<CompressedBatches> {
+  if (compression === 'none') return new Map();
+  const compressBatch = async (batch: ProduceBatch): Promise<[ProduceBatch, Buffer]> => {
+    const bytes = Buffer.allocUnsafe(recordsBytes(batch));
+    return [batch, await compress(bytes.subarray(0, writeRecords(bytes, 0, batch)), { level: constants.Z_BEST_SPEED })];
+  };
+  return new Map(await Promise.all(batches.map(compressBatch)));
+}
+
 /** The body of the request; see {@link produceExchange}. */
-export function encodeProduceRequest({ producer, timeoutMs, batches, nowMs }: ProduceRequest): Buffer {
+export function encodeProduceRequest(
+  { producer, timeoutMs, batches, nowMs }: Omit<ProduceRequest, 'compression'>,
+  compressed: CompressedBatches = new Map(),
+): Buffer {
   const byTopic = Map.groupBy(batches, ({ topic }) => topic);
-  const bytes = Buffer.allocUnsafe(requestBytes(producer, batches));
+  const bytes = Buffer.allocUnsafe(requestBytes(producer, batches, compressed));
   let at = writeString(bytes, 0, producer.transactionalId);
   at = bytes.writeInt16BE(ALL_IN_SYNC_REPLICAS, at);
   at = bytes.writeInt32BE(timeoutMs, at);
@@ -77,7 +102,7 @@ export function encodeProduceRequest({ producer, timeoutMs, batches, nowMs }: Pr
     for (const batch of topicBatches) {
       at = bytes.writeInt32BE(batch.partition, at);
       const sizeAt = at;
-      at = writeRecordBatch(bytes, at + 4, producer, batch, nowMs);
+      at = writeRecordBatch(bytes, at + 4, producer, batch, { nowMs, compressed: compressed.get(batch) });
       bytes.writeInt32BE(at - sizeAt - 4, sizeAt);
     }
   }
@@ -85,12 +110,23 @@ export function encodeProduceRequest({ producer, timeoutMs, batches, nowMs }: Pr
 }
 
 /** Upper bound of the request's size. */
-function requestBytes({ transactionalId }: ProducerIdentity, batches: readonly ProduceBatch[]): number {
+function requestBytes(
+  { transactionalId }: ProducerIdentity,
+  batches: readonly ProduceBatch[],
+  compressed: CompressedBatches,
+): number {
   let bytes = 12 + Buffer.byteLength(transactionalId);
-  for (const { topic, records } of batches) {
-    bytes += 14 + Buffer.byteLength(topic) + BATCH_HEADER_BYTES;
-    for (const record of records) bytes += recordBytes(record);
+  for (const batch of batches) {
+    bytes += 14 + Buffer.byteLength(batch.topic) + BATCH_HEADER_BYTES;
+    bytes += compressed.get(batch)?.length ?? recordsBytes(batch);
   }
+  return bytes;
+}
+
+/** Upper bound of the size of a batch's records. */
+function recordsBytes({ records }: ProduceBatch): number {
+  let bytes = 0;
+  for (const record of records) bytes += recordBytes(record);
   return bytes;
 }
 
@@ -99,16 +135,17 @@ function writeRecordBatch(
   bytes: Buffer,
   start: number,
   { producerId, producerEpoch }: ProducerIdentity,
-  { records, firstSequence }: ProduceBatch,
-  nowMs: number,
+  batch: ProduceBatch,
+  { nowMs, compressed }: { nowMs: number; compressed: Buffer | undefined },
 ): number {
-  let at = start + BATCH_HEADER_BYTES;
-  for (let index = 0; index < records.length; index += 1) at = writeRecord(bytes, at, records[index]!, index);
+  const { records, firstSequence } = batch;
+  const bodyAt = start + BATCH_HEADER_BYTES;
+  const at = compressed === undefined ? writeRecords(bytes, bodyAt, batch) : bodyAt + compressed.copy(bytes, bodyAt);
   bytes.writeBigInt64BE(0n, start); // base offset, set by the leader
   bytes.writeInt32BE(at - start - 12, start + 8);
   bytes.writeInt32BE(0, start + 12); // partition leader epoch, set by the leader
   bytes.writeInt8(MAGIC, start + 16);
-  bytes.writeInt16BE(TRANSACTIONAL, start + 21);
+  bytes.writeInt16BE(compressed === undefined ? TRANSACTIONAL : TRANSACTIONAL | GZIP, start + 21);
   bytes.writeInt32BE(records.length - 1, start + 23);
   bytes.writeBigInt64BE(BigInt(nowMs), start + 27);
   bytes.writeBigInt64BE(BigInt(nowMs), start + 35);
@@ -117,6 +154,12 @@ function writeRecordBatch(
   bytes.writeInt32BE(firstSequence, start + 53);
   bytes.writeInt32BE(records.length, start + 57);
   bytes.writeUInt32BE(crc32c(bytes, start + 21, at), start + 17);
+  return at;
+}
+
+function writeRecords(bytes: Buffer, start: number, { records }: ProduceBatch): number {
+  let at = start;
+  for (let index = 0; index < records.length; index += 1) at = writeRecord(bytes, at, records[index]!, index);
   return at;
 }
 

@@ -5,9 +5,11 @@
 // whether a fetch continues them, and every restart (kafkajs's own are off: they would hide what happened).
 
 import type { Consumer, EachBatchPayload, Kafka } from 'kafkajs';
+import type { KafkajsMessage } from '#kafka/protocol/kafkajs-messages.ts';
 import type { LogRecord } from '#kafka/protocol/record.ts';
 import { withDeadline } from '#service/deadline.ts';
 import { failpoint } from '#service/failpoint.ts';
+import type { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
 import { watchForSilence } from './watch-for-silence.ts';
 
@@ -19,9 +21,11 @@ export interface GroupPartition {
 /** The records of one partition in one fetch: they lie within `firstOffset` to `lastOffset`, with gaps. */
 export interface FetchedBatch extends GroupPartition {
   readonly firstOffset: bigint;
-  /** Counts control and aborted records too. */
+  /** Counts control and aborted records too; -1 where nothing precedes `unreadable`. */
   readonly lastOffset: bigint;
   readonly records: readonly LogRecord[];
+  /** What follows `lastOffset` can't be read: `records` are good, and the partition can go no further. */
+  readonly unreadable?: HaltError;
 }
 
 export interface GroupHandlers {
@@ -217,20 +221,14 @@ async function leaveGroup(consumer: Consumer, running: Promise<void>, logger: Lo
 }
 
 function toFetchedBatch(batch: EachBatchPayload['batch']): FetchedBatch {
-  const { topic, partition, messages } = batch;
-  // kafkajs has decoded the headers; a header that occurs twice is an array, whose text no parser of headers accepts.
-  const records = messages.map(({ offset, key, value, headers = {} }) => ({
-    offset: BigInt(offset),
-    key,
-    value,
-    headers: headers as Record<string, Buffer>,
-  }));
+  const { topic, partition } = batch;
+  const messages = batch.messages as unknown as readonly KafkajsMessage[];
+  const unreadable = messages.at(-1)?.unreadable;
+  const readable = unreadable === undefined ? messages : messages.slice(0, -1);
+  const records = readable.map(({ offset, key, value, headers }) => ({ offset: BigInt(offset), key, value, headers }));
   // Never null here: kafkajs does not pass an empty batch.
-  return {
-    topic,
-    partition,
-    firstOffset: BigInt(batch.firstOffset()!),
-    lastOffset: BigInt(batch.lastOffset()),
-    records,
-  };
+  const firstOffset = BigInt(batch.firstOffset()!);
+  if (unreadable === undefined)
+    return { topic, partition, firstOffset, lastOffset: BigInt(batch.lastOffset()), records };
+  return { topic, partition, firstOffset, lastOffset: records.at(-1)?.offset ?? -1n, records, unreadable };
 }

@@ -39,7 +39,7 @@ export interface KafkaLog {
   readOffsets(topic: string, deadlineMs?: number): Promise<Map<number, PartitionOffsets>>;
   /**
    * Yields non-empty batches of records in offset order. Throws `OffsetOutOfRangeError`, `TopicMissingError`,
-   * `LogReadDeadlineError`.
+   * `LogReadDeadlineError`, `BatchUnreadableError`, `BatchTooLargeError`.
    */
   readRecords(options: ReadOptions): AsyncIterable<readonly LogRecord[]>;
   /** Cuts the connections; pending reads reject. */

@@ -4,8 +4,8 @@
 
 import { createRequire } from 'node:module';
 import { createKafkaError, OffsetOutOfRangeError } from '#kafka/errors.ts';
-import type { AbortedTransaction } from '#kafka/protocol/aborted-transactions.ts';
 import { createKafkaCluster, type KafkaCluster } from '#kafka/protocol/cluster.ts';
+import { decodeFetchResponse, type FetchedPartition } from '#kafka/protocol/fetch-response.ts';
 import type { LogRecord } from '#kafka/protocol/record.ts';
 import { decodeRecordBatches } from '#kafka/protocol/record-batch.ts';
 import type { Logger } from '#service/logger.ts';
@@ -23,27 +23,16 @@ export interface FetchPosition {
 interface PartitionClient extends Pick<KafkaCluster, 'forgetLeaders' | 'reconnect' | 'close'> {
   /** The offset of that kind of every partition. */
   listOffsets(topic: string, kind: OffsetKind): Promise<Map<number, bigint>>;
-  /** Reads about 4 MB at most; waits up to 200 ms for the first record. Throws `OffsetOutOfRangeError`. */
+  /**
+   * Reads about 4 MB at most; waits up to 200 ms for the first record. Throws `OffsetOutOfRangeError`,
+   * `BatchUnreadableError`, `BatchTooLargeError`.
+   */
   fetch(at: FetchPosition): Promise<{ records: readonly LogRecord[]; nextOffset: bigint }>;
 }
 
-interface FetchedPartition {
-  readonly errorCode: number;
-  readonly aborted: AbortedTransaction[];
-  readonly batches: Buffer;
-}
-interface Decoder {
-  readInt16(): number;
-  readInt32(): number;
-  readInt64(): bigint;
-  readString(): string | null;
-  readBytes(): Buffer | null;
-  readArray<T>(read: () => T): T[];
-  forward(bytes: number): void;
-}
+type FetchedBatches = Pick<FetchedPartition, 'errorCode' | 'aborted' | 'batches'>;
 
 const require = createRequire(import.meta.url);
-const DecoderClass = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder;
 const fetchRequest = require('kafkajs/src/protocol/requests/fetch/v11/request') as (request: object) => object;
 
 const ISOLATION_LEVELS = { read_uncommitted: 0, read_committed: 1 };
@@ -101,6 +90,8 @@ export async function createPartitionClient(options: {
       }
       if (errorCode !== 0) throw createKafkaError(errorCode);
       return decodeRecordBatches(batches, {
+        topic,
+        partition,
         fromOffset,
         aborted: isolation === 'read_committed' ? aborted : undefined,
       });
@@ -109,25 +100,15 @@ export async function createPartitionClient(options: {
 }
 
 const fetchResponse = {
-  decode: async (answer: Buffer): Promise<object> => decodeFetchResponse(answer),
-  parse: async (decoded: object) => decoded as FetchedPartition,
+  decode: async (answer: Buffer): Promise<object> => {
+    const { throttleTimeMs, errorCode, topics } = decodeFetchResponse(answer, 11);
+    const fetched = topics[0]?.partitions[0];
+    return {
+      clientSideThrottleTime: throttleTimeMs,
+      errorCode: fetched?.errorCode || errorCode,
+      aborted: fetched?.aborted ?? [],
+      batches: fetched?.batches ?? Buffer.alloc(0),
+    };
+  },
+  parse: async (decoded: object) => decoded as FetchedBatches,
 };
-
-/** Decodes a Fetch response (version 11) for one partition: its error, its aborted transactions and its raw batches. */
-function decodeFetchResponse(bytes: Buffer): FetchedPartition & { clientSideThrottleTime: number } {
-  const response = new DecoderClass(bytes);
-  const clientSideThrottleTime = response.readInt32();
-  const fetchErrorCode = response.readInt16();
-  response.readInt32(); // session
-  if (response.readInt32() === 0) {
-    return { clientSideThrottleTime, errorCode: fetchErrorCode, aborted: [], batches: Buffer.alloc(0) };
-  }
-  response.readString(); // topic
-  response.readInt32(); // number of partitions: one
-  response.readInt32(); // partition
-  const errorCode = response.readInt16() || fetchErrorCode;
-  response.forward(8 + 8 + 8); // high watermark, last stable offset, log start
-  const aborted = response.readArray(() => ({ producerId: response.readInt64(), firstOffset: response.readInt64() }));
-  response.readInt32(); // preferred read replica
-  return { clientSideThrottleTime, errorCode, aborted, batches: response.readBytes() ?? Buffer.alloc(0) };
-}

@@ -57,7 +57,7 @@ export function refuseByHeaders(server: Server, isAwaited: (request: IncomingMes
   server.on('connect', (_request: IncomingMessage, socket: Socket) => answerRaw(socket, NO_TUNNEL));
 }
 
-export function explainBrokenRequest(code: string | undefined): ProblemError {
+function explainBrokenRequest(code: string | undefined): ProblemError {
   switch (code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return createRefusal(

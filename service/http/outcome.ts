@@ -8,7 +8,7 @@ import { ProblemError } from '../problem.ts';
 import { isOutcomeUnknown } from './lost-answer.ts';
 
 /** What a client may do that does not know whether its request was carried out. */
-export type Repeating =
+type Repeating =
   /** The same request again leads to the same state. */
   | { readonly kind: 'safe' }
   /** The same request again is another one, unless it has the same Idempotency-Key. */

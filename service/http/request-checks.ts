@@ -11,7 +11,7 @@ import type { Metrics } from '../metrics.ts';
 import { ProblemError } from '../problem.ts';
 
 /** The largest answer, half a megabyte, within this is 17 kB a second, beside what the kernel's buffers take at once. */
-export const ANSWER_TIMEOUT_MS = 30_000;
+const ANSWER_TIMEOUT_MS = 30_000;
 
 type App = Pick<FastifyInstance, 'addHook'>;
 

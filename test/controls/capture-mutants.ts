@@ -387,7 +387,7 @@ export const captureMutants: readonly Mutant[] = [
   {
     name: 'row-security-not-pinned',
     breaks: 'I11: a read that a policy filters gives a shorter answer',
-    file: 'cdc-reader/postgres/sql/session.ts',
+    file: 'service/postgres/session.ts',
     find: "  row_security: 'off',\n",
     replace: '',
     tests: ['test/integration/cdc-reader/source-session.test.ts'],
@@ -396,8 +396,8 @@ export const captureMutants: readonly Mutant[] = [
   {
     name: 'time-limits-not-pinned',
     breaks: 'I8: a limit of the role ends a long read',
-    file: 'cdc-reader/postgres/sql/session.ts',
-    find: "  lock_timeout: '0',\n",
+    file: 'service/postgres/session.ts',
+    find: '    lock_timeout: String(Math.trunc(limits.lockTimeoutMs)),\n',
     replace: '',
     tests: ['test/integration/cdc-reader/source-session.test.ts'],
     testName: 'keeps to its own time limits',

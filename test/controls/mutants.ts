@@ -310,6 +310,33 @@ const sink: readonly Mutant[] = [
     tests: ['test/integration/cart-sink/cart-sink.test.ts'],
     testName: 'never reads the offsets that Kafka keeps',
   },
+  {
+    name: 'batch-checksum-ignored',
+    breaks: 'I1: a damaged batch is read as if it were whole',
+    file: 'kafka/protocol/record-batch.ts',
+    find: "  if (crc !== batch.readUInt32BE(17)) throw new RangeError('its checksum does not fit its bytes');\n",
+    replace: '',
+    tests: ['test/unit/kafka/protocol/record-batch.test.ts'],
+    testName: 'names place and reason',
+  },
+  {
+    name: 'unreadable-batch-passed',
+    breaks: 'I11: the sink goes past a batch that it can not read',
+    file: 'cart-sink/consume/pipeline.ts',
+    find: '    throw fetched.unreadable;\n',
+    replace: '',
+    tests: ['test/unit/cart-sink/consume/pipeline.test.ts'],
+    testName: 'applies what precedes a batch',
+  },
+  {
+    name: 'search-path-not-pinned',
+    breaks: "I3: the sink takes another program's tables for its own",
+    file: 'service/postgres/session.ts',
+    find: "  search_path: 'public, pg_temp',\n",
+    replace: '',
+    tests: ['test/integration/service/session-settings.test.ts'],
+    testName: 'all of them together',
+  },
 ];
 
 export const mutants: readonly Mutant[] = [...reader, ...captureMutants, ...sink, ...httpMutants];

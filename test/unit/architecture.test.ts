@@ -389,6 +389,14 @@ describe('files', () => {
     );
   });
 
+  it('open databases by what the one parser of URLs returns', () => {
+    expectNone(
+      'Spread parseDatabaseUrl(url) into the options: the libraries read a connectionString each in their own way.',
+      ({ text }) => /\bconnectionString\b/.test(codeOf(text)),
+      sources.filter(({ area }) => area !== 'test'),
+    );
+  });
+
   it('export by name, one by one', () => {
     expectNone('Export what is meant by name; no default exports, no barrels.', ({ text }) =>
       /^export (default|\*)/m.test(text),

@@ -4,6 +4,7 @@ import { optional, readEnvironment } from '#service/environment.ts';
 import { createLogger } from '#service/logger.ts';
 import { cartSinkVariables } from '../../cart-sink/config.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
+import { limitExpandedBatches } from '../../kafka/protocol/record-batch.ts';
 import { readAdoptSinkConfig } from '../config.ts';
 import { runTool } from '../run-tool.ts';
 import { parseAdoptArguments } from './arguments.ts';
@@ -17,10 +18,13 @@ await runTool('adopt', process, EXIT_FAILED, async () => {
   const logger = createLogger('adopt', 'fatal');
   const conversation = { streams: process, print: (line: string) => void process.stdout.write(`${line}\n`) };
   if (options.side === 'sink') {
-    await adoptSink({ config: readAdoptSinkConfig(process.env), ...options, conversation, logger });
+    const config = readAdoptSinkConfig(process.env);
+    limitExpandedBatches(config.maxExpandedBatchBytes);
+    await adoptSink({ config, ...options, conversation, logger });
     return 0;
   }
   const config = readCdcReaderConfig(process.env);
+  limitExpandedBatches(config.maxExpandedBatchBytes);
   // Only some halts need the carts database.
   const carts = { cartDatabaseUrl: optional(cartSinkVariables.cartDatabaseUrl) };
   await adoptReader({ config, ...readEnvironment(carts, process.env), ...options, conversation, logger });

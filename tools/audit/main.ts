@@ -1,6 +1,7 @@
 // `npm run audit`: reports whether the orders and the carts database agree, and if not, which orders differ and how.
 import process from 'node:process';
 import { createLogger } from '#service/logger.ts';
+import { limitExpandedBatches } from '../../kafka/protocol/record-batch.ts';
 import { requireReadable } from '../captured/unreadable-rows.ts';
 import { readAuditConfig } from '../config.ts';
 import { runTool } from '../run-tool.ts';
@@ -14,6 +15,7 @@ const EXIT_UNAVAILABLE = 69;
 await runTool('audit', process, EXIT_UNAVAILABLE, async () => {
   const options = parseAuditArguments(process.argv.slice(2));
   const config = readAuditConfig(process.env);
+  limitExpandedBatches(config.maxExpandedBatchBytes);
   const progress = createProgressLine(process.stderr, process.stderr.isTTY, () => performance.now());
   const print = (line: string) => {
     progress.end();

@@ -1,6 +1,7 @@
 // `npm run replay -- …`: reprocesses orders from a position of the write-ahead log, with proof. Exit codes are in
 // cli/errors.ts. Ctrl-C and SIGTERM stop after the transaction in flight.
 import process from 'node:process';
+import { limitExpandedBatches } from '../../kafka/protocol/record-batch.ts';
 import { readReplayConfig } from '../config.ts';
 import { createCommand, runTool } from '../run-tool.ts';
 import { parseRequest, parseRunId, type ReplayOptions } from './cli/arguments.ts';
@@ -21,7 +22,9 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => st
 const talk: Talk = { operator: createOperator(process), signal: stop.signal };
 
 async function withConnections(work: (connections: Connections) => Promise<number>): Promise<number> {
-  const connections = await openConnections(readReplayConfig(process.env));
+  const config = readReplayConfig(process.env);
+  limitExpandedBatches(config.maxExpandedBatchBytes);
+  const connections = await openConnections(config);
   try {
     return await work(connections);
   } finally {

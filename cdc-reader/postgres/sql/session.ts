@@ -1,49 +1,26 @@
 // The settings of a session before its first use, and the server's facts about itself.
 import { type SQLQuery, sql } from '@databases/pg';
-
-const PINNED: Readonly<Record<string, string>> = {
-  // Values have one text form: ISO dates in UTC, UTF-8.
-  DateStyle: 'ISO, MDY',
-  IntervalStyle: 'postgres',
-  TimeZone: 'UTC',
-  client_encoding: 'UTF8',
-  bytea_output: 'hex',
-  extra_float_digits: '1',
-  standard_conforming_strings: 'on',
-  quote_all_identifiers: 'off',
-  search_path: 'pg_catalog',
-  // A read that a policy would filter is an error, never a shorter answer.
-  row_security: 'off',
-  // A long read or an idle moment between two statements ends nothing; statement_timeout is the caller's.
-  lock_timeout: '0',
-  idle_in_transaction_session_timeout: '0',
-  idle_session_timeout: '0',
-  transaction_timeout: '0', // since Postgres 17
-};
+import { NO_LIMITS, type SessionSettings, sessionSettings } from '#service/postgres/session.ts';
 
 /**
- * Pins this session's settings. `statementTimeoutMs`: 0 is no limit. A setting that this server version does not have is
- * passed over. Gives one row a setting.
+ * What the reader's sessions need beyond the settings of every session. Names of tables are qualified here, and catalogues
+ * must be found whatever is called like them. A long read or an idle moment between two statements ends nothing.
+ * `statementTimeoutMs`: 0 is no limit.
  */
-export function pinSession(statementTimeoutMs: number): SQLQuery {
-  const settings = { ...PINNED, statement_timeout: String(Math.trunc(statementTimeoutMs)) };
-  return sql`
-    SELECT set_config(pinned.name, pinned.value, false)
-    FROM json_each_text(${JSON.stringify(settings)}::json) AS pinned (name, value)
-    WHERE current_setting(pinned.name, true) IS NOT NULL
-  `;
+export function readerSettings(statementTimeoutMs: number): SessionSettings {
+  return sessionSettings({ ...NO_LIMITS, statementTimeoutMs }, { search_path: 'pg_catalog' });
 }
 
 /**
- * The server notices within half a minute (10 + 3 × 5 s) that this session's client is gone without closing, and releases
- * its advisory lock: by the system's defaults an interrupted initial snapshot would hold up the next one for two hours.
+ * The server notices within half a minute (10 + 3 × 5 s) that a session's client is gone without closing, and releases its
+ * advisory lock: by the system's defaults an interrupted initial snapshot would hold up the next one for two hours.
  */
-export const setKeepalives = sql`
-  SELECT set_config('tcp_keepalives_idle', '10', false),
-    set_config('tcp_keepalives_interval', '5', false),
-    set_config('tcp_keepalives_count', '3', false),
-    set_config('tcp_user_timeout', '25000', false)
-`;
+export const KEEPALIVES: SessionSettings = {
+  tcp_keepalives_idle: '10',
+  tcp_keepalives_interval: '5',
+  tcp_keepalives_count: '3',
+  tcp_user_timeout: '25000',
+};
 
 /** As Postgres names exported snapshots; checked, because this command takes no parameters. */
 const SNAPSHOT_NAME = /^[0-9A-Fa-f-]{1,64}$/;

@@ -54,7 +54,7 @@ export class ModelGroup {
           this.#fetchLater(member, fetching);
         }
       },
-      pause: () => undefined, // for replays alone, which are not simulated
+      pause: ({ partition }) => member.fetching.delete(partition), // a halted partition; replays are not simulated
       report: async () => undefined,
       close: async () => {
         member.isClosed = true;

@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Kafka } from 'kafkajs';
 import { createKafkaClient } from '#kafka/client.ts';
+import type { SendBounds } from '#kafka/producer/split-sends.ts';
 import {
   createTransactionalProducer,
   type OutgoingRecord,
@@ -27,7 +28,13 @@ export type KafkaFixture = {
   cleanUp(): Promise<void>;
 };
 
-type ProducerOptions = { transactionalId?: string; transactionTimeoutMs?: number; requestTimeoutMs?: number };
+type ProducerOptions = {
+  transactionalId?: string;
+  transactionTimeoutMs?: number;
+  requestTimeoutMs?: number;
+  compression?: 'none' | 'gzip';
+  bounds?: Partial<SendBounds>;
+};
 
 /** `brokers` and `directBrokers` are comma-separated; the latter are past any proxy. */
 export function createKafkaFixture(label: string, brokers: string, directBrokers = brokers): KafkaFixture {

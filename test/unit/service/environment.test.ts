@@ -61,7 +61,7 @@ test('all problems are listed at once, each beginning with its variable, none wi
     'ORDER_DATABASE_URL: expected a URL like postgres://user:password@host:5432/database',
     'CART_DATABASE_URL is required: The carts database',
     'PORT: expected a whole number from 0 to 65535',
-    'KAFKA_BROKERS: expected comma-separated host:port pairs',
+    'KAFKA_BROKERS: expected comma-separated host:port pairs, an IPv6 address in brackets: [::1]:9092',
     'LOG_LEVEL: expected one of info, debug',
   ]);
   expect(new ConfigurationError(problems).message).not.toContain('secret');
@@ -84,7 +84,12 @@ describe('each kind of variable refuses what it can not use', () => {
       ['http://h/d', 'postgres://', 'postgres://h', 'postgres://h/', 'h:5432', 'postgres:///d'],
     ],
     ['a list', list('V', ''), ['a', 'a,b'], ['a,,b', ',', 'a,']],
-    ['brokers', brokers('V', ''), ['a:9092', 'a:1,b.c:2', '[::1]:9092'], ['a', 'a:', ':1', 'a:b', 'a b:1', 'a:1,']],
+    [
+      'brokers',
+      brokers('V', ''),
+      ['a:9092', 'a:1,b.c:2', '[::1]:9092', 'a:1 , [fe80::2]:2\n'],
+      ['a', 'a:', ':1', 'a:b', 'a b:1', 'a:1,', '::1:9092', '[::g]:1', 'a:0', 'a:65536', 'PLAINTEXT://a:1', 'a/b:1'],
+    ],
     ['a topic', topic('V', ''), ['orders.placed', 'a_b-C.1', '...'], ['.', '..', 'a/b', 'a b', 'x'.repeat(250)]],
     ['on and off', onOff('V', ''), ['on', 'off'], ['true', '1', 'ON']],
   ])('%s', (_name, variable, good, bad) => {

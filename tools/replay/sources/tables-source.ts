@@ -43,7 +43,7 @@ export interface TablesOptions extends ServerOptions {
 }
 
 /** An order of the tables that no event can be made of. */
-export class TableOrderError extends ToolRefusal {
+class TableOrderError extends ToolRefusal {
   readonly code = 'TABLE_ORDER_UNREADABLE';
 
   constructor(orderId: string, cause: unknown) {

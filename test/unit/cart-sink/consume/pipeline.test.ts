@@ -1,5 +1,6 @@
 // One owned partition: which fetches are applied and how, which were delivered before, and what ends it (I8, I11).
 import { describe, expect, it } from 'vitest';
+import { BatchUnreadableError } from '#kafka/batch-errors.ts';
 import type { FetchedBatch } from '#kafka/reading/group-consumer.ts';
 import { EMPTY_TALLY, formatReplayHeaders, type ReplayStamp } from '#schemas/replay/records.ts';
 import type { HaltError } from '#service/halt.ts';
@@ -111,6 +112,20 @@ describe('a partition', () => {
     await consume(fetched(0, 5, []));
     expect(ranges()).toEqual([[0, 6]]);
     expect(batches[0]).toMatchObject({ entries: [], replay: null, ownerEpoch: 3n });
+  });
+
+  it('applies what precedes a batch that can not be read, then halts', async () => {
+    const unreadable = new BatchUnreadableError({ topic: 'live', partition: 1, baseOffset: 3n }, 'no checksum fits');
+    const { consume, ranges, passed, ends } = createStage();
+    await consume({ ...fetched(0, 1, [0, 1]), unreadable });
+    expect(ranges()).toEqual([[0, 2]]);
+    expect(passed).toEqual([1n]);
+    expect(ends).toEqual([{ kind: 'halted', error: unreadable }]);
+    // Nothing precedes it: kafkajs's message in its place has an offset beyond all others.
+    const next = createStage({ nextOffset: 2n });
+    await next.consume({ firstOffset: 2n ** 63n - 1n, lastOffset: -1n, records: [], unreadable });
+    expect(next.batches).toEqual([]);
+    expect(next.ends).toEqual([{ kind: 'halted', error: unreadable }]);
   });
 
   it('hands on what it can read and what it can not, in sequence', async () => {

@@ -88,6 +88,7 @@ async function createClient(fake: ReturnType<typeof createFakeCluster>) {
     cluster: fake.cluster,
     transactionalId: 'id',
     isClosed: () => false,
+    compression: 'none',
     ...timeouts,
   });
   await client.initProducer();

@@ -1,9 +1,11 @@
+import { randomBytes } from 'node:crypto';
 import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { advanceSequence } from '#kafka/producer/transaction-client.ts';
 import { crc32c } from '#kafka/protocol/crc32c.ts';
 import { encodeProduceRequest, type ProduceBatch, produceExchange } from '#kafka/protocol/produce-request.ts';
+import { decodeRecordBatches } from '#kafka/protocol/record-batch.ts';
 
 // kafkajs's own encoder of the same request is the reference, byte for byte.
 const require = createRequire(import.meta.url);
@@ -28,6 +30,26 @@ async function encodeWithKafkajs(batches: readonly ProduceBatch[], timeout: numb
   return (await kafkajsRequest({ acks: -1, timeout, ...identity, topicData }).encode()).buffer;
 }
 
+const DecoderClass = require('kafkajs/src/protocol/decoder');
+
+/** The record batches of a Produce request. */
+function readRequestBatches(bytes: Buffer): Buffer[] {
+  const request = new DecoderClass(bytes);
+  request.readString(); // transactional id
+  request.readInt16(); // acks
+  request.readInt32(); // timeout
+  const readPartition = (): Buffer => {
+    request.readInt32();
+    return request.readBytes();
+  };
+  return request
+    .readArray(() => {
+      request.readString();
+      return request.readArray(readPartition);
+    })
+    .flat();
+}
+
 afterEach(() => {
   vi.restoreAllMocks();
 });
@@ -49,6 +71,9 @@ describe('a Produce request', () => {
     records: fc.array(record, { minLength: 1, maxLength: 20 }),
   });
 
+  const records = (topic: string, partition: number, values: readonly number[]) =>
+    values.map((length, index) => ({ topic, partition, key: `k${index}`, value: Buffer.alloc(length, index) }));
+
   it('is byte for byte what kafkajs writes', async () => {
     await fc.assert(
       fc.asyncProperty(
@@ -69,8 +94,6 @@ describe('a Produce request', () => {
 
   it('is so for lengths and deltas on both sides of every size of a number', async () => {
     const lengths = [0, 1, 63, 64, 8_191, 8_192, 1_048_575, 1_048_576];
-    const records = (topic: string, partition: number, values: readonly number[]) =>
-      values.map((length, index) => ({ topic, partition, key: `k${index}`, value: Buffer.alloc(length, index) }));
     const batches = [
       { topic: 't', partition: 0, firstSequence: 0, records: records('t', 0, lengths) },
       { topic: 't', partition: 1, firstSequence: 7, records: records('t', 1, new Array(9_000).fill(3)) },
@@ -81,8 +104,27 @@ describe('a Produce request', () => {
 
   it('is the request that kafkajs would send, version and all', () => {
     const { apiKey, apiVersion, apiName } = kafkajsRequest({ acks: -1, timeout: 1, topicData: [] });
-    const { request } = produceExchange({ producer, timeoutMs: 1, batches: [], nowMs });
+    const { request } = produceExchange({ producer, timeoutMs: 1, batches: [], compression: 'none', nowMs });
     expect(request).toMatchObject({ apiKey, apiVersion, apiName });
+  });
+
+  it('holds the same records where it is compressed, in fewer bytes, one that does not shrink included', async () => {
+    const random = { topic: 't', partition: 1, key: 'k', value: randomBytes(100_000) };
+    const batches = [
+      { topic: 't', partition: 0, firstSequence: 0, records: records('t', 0, new Array(500).fill(60)) },
+      { topic: 't', partition: 1, firstSequence: 7, records: [random] },
+    ];
+    const encode = async (compression: 'none' | 'gzip') => {
+      const { request } = produceExchange({ producer, timeoutMs: 1, batches, compression, nowMs });
+      return (await (request as { encode(): Promise<{ buffer: Buffer }> }).encode()).buffer;
+    };
+    const [plain, zipped] = [await encode('none'), await encode('gzip')];
+    expect(zipped.length).toBeLessThan(plain.length);
+    const place = { topic: 't', partition: 0, fromOffset: 0n };
+    const decoded = (request: Buffer) =>
+      readRequestBatches(request).map((bytes) => decodeRecordBatches(bytes, place).records);
+    expect(decoded(zipped)).toEqual(decoded(plain));
+    expect(decoded(zipped).map(({ length }) => length)).toEqual([500, 1]);
   });
 });
 

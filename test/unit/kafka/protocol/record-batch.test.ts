@@ -1,67 +1,14 @@
-import { createRequire } from 'node:module';
-import { zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeRecordBatches, UnsupportedCompressionError } from '#kafka/protocol/record-batch.ts';
+import * as recordBatch from '#kafka/protocol/record-batch.ts';
+import { encodeBatch, encodeBatches, end, seal, send } from '../../../support/examples/record-batches.ts';
 
-// Batches as kafkajs encodes them, with the fields that only a broker writes put in afterwards.
-const require = createRequire(import.meta.url);
-interface Encoder {
-  buffer: Buffer;
-}
-const { RecordBatch } = require('kafkajs/src/protocol/recordBatch/v0') as { RecordBatch(o: object): Promise<Encoder> };
-const encodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0') as (o: object) => Encoder;
+const decodeRecordBatches = (
+  bytes: Buffer,
+  options: { fromOffset: bigint; aborted?: { producerId: bigint; firstOffset: bigint }[] | undefined },
+) => recordBatch.decodeRecordBatches(bytes, { topic: 'live', partition: 3, ...options });
 
-interface BatchShape {
-  readonly baseOffset: number;
-  readonly records: readonly { key?: Buffer | string | null; value?: Buffer | string | null; headers?: object }[];
-  readonly producer?: number;
-  readonly transactional?: boolean;
-  readonly control?: 'abort' | 'commit';
-  /** Batches that compaction has thinned out keep their end. */
-  readonly lastOffsetDelta?: number;
-  readonly compression?: number;
-}
-
-async function encodeBatch(shape: BatchShape): Promise<Buffer> {
-  const marker = shape.control && {
-    key: Buffer.from([0, 0, 0, shape.control === 'abort' ? 0 : 1]),
-    value: Buffer.alloc(6),
-  };
-  const records = (marker ? [marker] : shape.records).map((record, index) =>
-    encodeRecord({ offsetDelta: index, timestampDelta: index, headers: {}, ...record }),
-  );
-  const { buffer } = await RecordBatch({
-    firstTimestamp: 1_700_000_000_000,
-    maxTimestamp: 1_700_000_000_000 + records.length,
-    lastOffsetDelta: shape.lastOffsetDelta ?? records.length - 1,
-    transactional: shape.transactional ?? false,
-    producerId: shape.producer ?? -1,
-    compression: shape.compression ?? 0,
-    records,
-  });
-  const bytes = Buffer.from(buffer);
-  bytes.writeBigInt64BE(BigInt(shape.baseOffset), 0);
-  if (shape.control) bytes.writeInt16BE(bytes.readInt16BE(21) | 0x20, 21);
-  return bytes;
-}
-
-const encodeBatches = async (...shapes: BatchShape[]) => Buffer.concat(await Promise.all(shapes.map(encodeBatch)));
 const values = ({ records }: ReturnType<typeof decodeRecordBatches>) => records.map(({ value }) => value?.toString());
-const send = (baseOffset: number, producer: number, ...texts: string[]): BatchShape => ({
-  baseOffset,
-  producer,
-  transactional: true,
-  records: texts.map((value) => ({ key: 'k', value })),
-});
-const end = (baseOffset: number, producer: number, control: 'abort' | 'commit'): BatchShape => ({
-  baseOffset,
-  producer,
-  transactional: true,
-  control,
-  records: [],
-});
-
 describe('decoding record batches', () => {
   it('gives offsets, keys, values and headers', async () => {
     const bytes = await encodeBatches({
@@ -157,30 +104,70 @@ describe('decoding record batches', () => {
       lastOffsetDelta: 0,
     });
     emptied.writeInt16BE(emptied.readInt16BE(21) | 0x20, 21);
+    seal(emptied);
     expect(decodeRecordBatches(emptied, { fromOffset: 3n, aborted: [] })).toEqual({ records: [], nextOffset: 4n });
   });
 
-  it('reads gzip and zstd, and names a codec that it can not read', async () => {
-    const zipped = await encodeBatches({ baseOffset: 0, records: [{ value: 'a' }, { value: 'b' }], compression: 1 });
-    expect(values(decodeRecordBatches(zipped, { fromOffset: 0n }))).toEqual(['a', 'b']);
-    const plain = await encodeBatches({ baseOffset: 0, records: [{ value: 'a' }, { value: 'b' }] });
-    const zstd = Buffer.concat([plain.subarray(0, 61), zstdCompressSync(plain.subarray(61))]);
-    zstd.writeInt32BE(zstd.length - 12, 8);
-    zstd.writeInt16BE(4, 21);
-    expect(values(decodeRecordBatches(zstd, { fromOffset: 0n }))).toEqual(['a', 'b']);
-    plain.writeInt16BE(3, 21);
-    expect(() => decodeRecordBatches(plain, { fromOffset: 0n })).toThrow(UnsupportedCompressionError);
-    expect(() => decodeRecordBatches(plain, { fromOffset: 0n })).toThrow(/lz4/);
+  it('names place and reason of a batch that is damaged, and does not loop or allocate by what it states', async () => {
+    const good = await encodeBatches(send(0, 1, 'abc', 'def'));
+    const damaged = (change: (bytes: Buffer) => void, reseal = true): Buffer => {
+      const bytes = Buffer.from(good);
+      change(bytes);
+      return reseal ? seal(bytes) : bytes;
+    };
+    const cases: [RegExp, Buffer][] = [
+      [/format v1/, damaged((bytes) => bytes.writeInt8(1, 16))],
+      [/checksum/, damaged((bytes) => bytes.writeInt8(bytes.readInt8(70) ^ 1, 70), false)],
+      [/length that no batch has/, damaged((bytes) => bytes.writeInt32BE(-12, 8), false)],
+      [/length that no batch has/, damaged((bytes) => bytes.writeInt32BE(0, 8), false)],
+      [/codec 6/, damaged((bytes) => bytes.writeInt16BE(6, 21))],
+      [/gzip data/, damaged((bytes) => bytes.writeInt16BE(1, 21))],
+      [/can't be expanded/, damaged((bytes) => bytes.writeInt16BE(2, 21))],
+      [/not an LZ4 frame/, damaged((bytes) => bytes.writeInt16BE(3, 21))],
+      [/zstd data/, damaged((bytes) => bytes.writeInt16BE(4, 21))],
+      [/can't be read/, damaged((bytes) => bytes.writeInt32BE(2 ** 31 - 1, 57))],
+      [/negative offset or count/, damaged((bytes) => bytes.writeInt32BE(-1, 57))],
+      [/negative offset or count/, damaged((bytes) => bytes.writeInt32BE(-1, 23))],
+      [/holds more than its records/, damaged((bytes) => bytes.writeInt32BE(1, 57))],
+      [/not in order/, damaged((bytes) => bytes.writeInt32BE(0, 23))],
+      [/does not have the length/, damaged((bytes) => bytes.writeInt8(2, 61))],
+    ];
+    for (const [reason, bytes] of cases) {
+      expect(() => decodeRecordBatches(bytes, { fromOffset: 0n })).toThrow(
+        expect.objectContaining({ code: 'BATCH_UNREADABLE', message: expect.stringMatching(reason) }),
+      );
+      expect(() => decodeRecordBatches(bytes, { fromOffset: 0n })).toThrow(/live-3 offset 0/);
+    }
+    const back = Buffer.concat([await encodeBatches(send(5, 1, 'abc')), good]);
+    expect(() => decodeRecordBatches(back, { fromOffset: 5n })).toThrow(/begins before the end/);
   });
 
-  it('throws on an old format and on bytes that contradict themselves', async () => {
-    const bytes = await encodeBatches(send(0, 1, 'abc'));
-    const old = Buffer.from(bytes);
-    old.writeInt8(1, 16);
-    expect(() => decodeRecordBatches(old, { fromOffset: 0n })).toThrow(/format v1/);
-    const broken = Buffer.from(bytes);
-    broken.writeInt8(2, 61);
-    expect(() => decodeRecordBatches(broken, { fromOffset: 0n })).toThrow(RangeError);
+  it('survives any change of any byte, and any records behind a fitting checksum', async () => {
+    const good = await encodeBatches({
+      baseOffset: 7,
+      records: [
+        { key: 'user', value: 'abc', headers: { kind: 'order' } },
+        { key: null, value: null },
+      ],
+    });
+    const change = fc.record({
+      at: fc.integer({ min: 8, max: good.length - 1 }),
+      byte: fc.nat(255),
+      seal: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(fc.array(change, { minLength: 1, maxLength: 4 }), (changes) => {
+        const bytes = Buffer.from(good);
+        for (const { at, byte } of changes) bytes[at] = byte;
+        if (changes.some((one) => one.seal)) seal(bytes);
+        try {
+          decodeRecordBatches(bytes, { fromOffset: 7n });
+        } catch (error) {
+          expect(['BATCH_UNREADABLE', 'BATCH_TOO_LARGE']).toContain((error as { code?: string }).code);
+        }
+      }),
+      { numRuns: 2_000 },
+    );
   });
 });
 
