@@ -5,9 +5,11 @@ import { createHaltState } from '#service/halt.ts';
 import { createHttpServer } from '#service/http-server.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
+import { createPipelineHealth } from '#service/pipeline-health.ts';
 import { runService } from '#service/shutdown.ts';
 import { readCdcReaderConfig } from './config.ts';
 import { createReaderMetrics } from './metrics.ts';
+import { classifyReaderFailure } from './supervise/classify-failure.ts';
 import { createReader } from './supervise/reader.ts';
 
 const SERVICE = 'cdc-reader';
@@ -21,7 +23,8 @@ await runService({
     const logger = createLogger(SERVICE, config.logLevel);
     const metrics = createMetrics(SERVICE);
     const halts = createHaltState(metrics, logger);
-    const reader = createReader({ config, logger, metrics: createReaderMetrics(metrics), halts });
+    const health = createPipelineHealth({ metrics, logger, classify: classifyReaderFailure });
+    const reader = createReader({ config, logger, metrics: createReaderMetrics(metrics), halts, health });
     const server = await createHttpServer({
       service: SERVICE,
       host: config.host,
@@ -29,6 +32,7 @@ await runService({
       logger,
       metrics,
       readiness: reader.readiness,
+      pipeline: reader.pipeline,
     });
     await server.listen();
     return {

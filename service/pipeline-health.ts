@@ -34,6 +34,8 @@ export interface PipelineHealth {
   failed(error: unknown): Trouble;
   /** A try has made progress. */
   working(): void;
+  /** Work has begun again, without progress yet: that ends a known transient state, and no other. */
+  resumed(): void;
   current(): (Trouble & { readonly since: Date }) | undefined;
   /** Milliseconds before the next try. @param random uniform in [0, 1): two services must not stay in step */
   delayMs(random: number): number;
@@ -53,12 +55,27 @@ export function createPipelineHealth(options: {
   );
   since.set(0);
   let trouble: (Trouble & { readonly since: Date }) | undefined;
+  let isKnown = true;
   let tries = 0;
   let unknownTries = 0;
 
+  const working = (): void => {
+    if (trouble === undefined) return;
+    if (trouble.kind === 'waiting') logger.info({ event: PIPELINE_WORKING, name: trouble.name }, 'The cause is gone.');
+    trouble = undefined;
+    tries = 0;
+    unknownTries = 0;
+    waiting.reset();
+    since.set(0);
+  };
   return {
+    working,
+    resumed() {
+      if (trouble?.kind === 'transient' && isKnown) working();
+    },
     failed(error) {
       const failure = classify(error);
+      isKnown = failure.kind !== 'unknown';
       tries += 1;
       unknownTries = failure.kind === 'unknown' ? unknownTries + 1 : 0;
       const next = toTrouble(failure, error, unknownTries >= UNKNOWN_TRIES);
@@ -74,16 +91,6 @@ export function createPipelineHealth(options: {
         }
       }
       return next;
-    },
-    working() {
-      if (trouble === undefined) return;
-      if (trouble.kind === 'waiting')
-        logger.info({ event: PIPELINE_WORKING, name: trouble.name }, 'The cause is gone.');
-      trouble = undefined;
-      tries = 0;
-      unknownTries = 0;
-      waiting.reset();
-      since.set(0);
     },
     current: () => trouble,
     delayMs(random) {

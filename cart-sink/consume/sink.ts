@@ -71,10 +71,8 @@ export function createSink(options: SinkOptions) {
       clearTimeout(worksTimer);
       if (next !== 'consuming') return;
       hasConsumed = true;
-      if (health.current()?.kind === 'transient') health.working();
-      worksTimer = setTimeout(() => {
-        if (health.current()?.kind === 'waiting') health.working();
-      }, WORKS_AFTER_MS);
+      health.resumed();
+      worksTimer = setTimeout(health.working, WORKS_AFTER_MS);
     },
   };
   const onOpen = (session: OpenSession): void => {

@@ -25,7 +25,7 @@ import { readSnapshotOrders } from '../postgres/snapshot.ts';
 import type { SourceSession } from '../postgres/source-session.ts';
 import { SlotBusyError } from '../postgres/stream-errors.ts';
 import type { SourceIdentity } from '../postgres/walsender.ts';
-import { StandbyError } from '../supervise/restart-errors.ts';
+import { SlotNotStreamingError } from '../supervise/restart-errors.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
 import { readPublishedOrders } from './live-topic.ts';
 import type { StartContext } from './session.ts';
@@ -46,11 +46,11 @@ interface Attempt {
   readonly captureCheck: CaptureCheck;
 }
 
-/** @throws StandbyError while another reader does it; HaltErrors as described above */
+/** @throws SlotNotStreamingError while another reader does it; HaltErrors as described above */
 export async function runInitialSnapshot(context: StartContext, source: SourceSession): Promise<void> {
   const { config, scope, logger } = context;
   if (!(await source.tryAdvisoryLock(`tillstream first start of ${config.slotName}`))) {
-    throw new StandbyError('Another reader holds the lock of the initial snapshot');
+    throw new SlotNotStreamingError('it holds the lock of the initial snapshot');
   }
   await using resources = new AsyncDisposableStack();
   const kafka = await scope.open(
@@ -145,7 +145,7 @@ async function createIntent(
 
 /** Publishes what the live topic does not hold yet. Resolves to the last checkpoint. */
 async function publishSnapshot(
-  { config, scope, metrics }: StartContext,
+  { config, scope, metrics, onProgress }: StartContext,
   attempt: Attempt,
   intent: Checkpoint,
   slot: NewSlot,
@@ -173,6 +173,7 @@ async function publishSnapshot(
     checkpoint = { ...checkpoint, lastPublished: batch.lastPublished };
     await publish(attempt, checkpoint, batch.records);
     metrics.publishedSnapshot(batch.records.length);
+    onProgress();
     await failpoint('reader.snapshot-published');
   }
   return checkpoint;
@@ -182,7 +183,7 @@ async function dropUnfinishedSlot({ orderDatabaseUrl, slotName, applicationName 
   try {
     await dropSlot({ databaseUrl: orderDatabaseUrl, slotName, applicationName });
   } catch (error) {
-    if (error instanceof SlotBusyError) throw new StandbyError(error.message, { cause: error });
+    if (error instanceof SlotBusyError) throw new SlotNotStreamingError(error.message, { cause: error });
     throw error;
   }
 }

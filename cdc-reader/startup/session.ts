@@ -35,4 +35,6 @@ export interface StartContext {
   readonly resources: AsyncDisposableStack;
   /** Called with why a start has to wait, for readiness. */
   readonly onWaiting: (why: Error) => void;
+  /** Called when a part of the initial snapshot is published. */
+  readonly onProgress: () => void;
 }

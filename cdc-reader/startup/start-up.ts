@@ -15,10 +15,12 @@ import { createReplicationStream, type ReplicationStream } from '../postgres/rep
 import { createSourceSession, type SourceSession } from '../postgres/source-session.ts';
 import { SlotBusyError, SlotLostError } from '../postgres/stream-errors.ts';
 import type { SourceIdentity } from '../postgres/walsender.ts';
+import { classifyReaderFailure } from '../supervise/classify-failure.ts';
 import { startLagSampler } from '../supervise/lag-sampler.ts';
 import {
   FirstStartUnfinishedError,
   PreflightError,
+  SlotNotStreamingError,
   SourceMovedError,
   SourceSessionEndedError,
   StandbyError,
@@ -111,7 +113,12 @@ function takeSlot(
         },
       });
     } catch (error) {
-      if (error instanceof SlotBusyError) throw new StandbyError(error.message, { cause: error });
+      if (error instanceof SlotBusyError) {
+        // A slot that is still being made is active, and confirms nothing: whoever holds it does not publish.
+        const holder = await source.readSlot(config.slotName);
+        const isStreaming = holder === null || holder.confirmedFlushLsn !== null;
+        throw new (isStreaming ? StandbyError : SlotNotStreamingError)(error.message, { cause: error });
+      }
       if (!(error instanceof SlotLostError)) throw error;
       const acknowledged = (await source.readSlot(config.slotName))?.confirmedFlushLsn ?? LSN_ZERO;
       const { flushLsn } = await source.readCurrentWal();
@@ -136,7 +143,10 @@ export async function requireSameServer(
   if (!isSameTimeline || slot?.active !== true) throw new SourceMovedError(slotName);
 }
 
-/** Retries until Kafka and everything else is ready; only a halt, or the end of this start, ends it sooner. */
+/**
+ * Retries while Kafka is away; a halt, and what needs a person, ends it: then the slot is released, so that a reader
+ * without that problem takes over.
+ */
 async function retryHoldingSlot<T>(
   { scope, logger, resources, onWaiting }: StartContext,
   attemptOnce: (attempt: AsyncDisposableStack) => Promise<T>,
@@ -150,6 +160,7 @@ async function retryHoldingSlot<T>(
     } catch (error) {
       await attempt.disposeAsync();
       if (error instanceof HaltError || error instanceof FirstStartUnfinishedError || scope.signal.aborted) throw error;
+      if (classifyReaderFailure(error).kind !== 'transient') throw error;
       onWaiting(error as Error);
       logger.warn(
         { event: READER_WAITING, err: error, failures },

@@ -7,6 +7,7 @@ import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import { HaltError, type HaltState } from '#service/halt.ts';
 import type { Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
+import { formatPipelineHealth, type PipelineHealth } from '#service/pipeline-health.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import {
   READER_CLOSE_ABANDONED,
@@ -20,7 +21,7 @@ import { runPipeline } from '../pipeline/pipeline.ts';
 import { startReplayUpkeep } from '../replay-window/upkeep.ts';
 import type { ReaderSession } from '../startup/session.ts';
 import { startReader } from '../startup/start-up.ts';
-import { GroupTooLargeError, PreflightError, StandbyError } from './restart-errors.ts';
+import { GroupTooLargeError, PreflightError, SlotNotStreamingError, StandbyError } from './restart-errors.ts';
 import { countFailures, type RestartReason, restartDelayMs } from './restart-policy.ts';
 import { createScope } from './scope.ts';
 
@@ -29,14 +30,20 @@ import { createScope } from './scope.ts';
  * answers can hold back the end of a connection for longer; the process's end cuts it, and nothing depends on it.
  */
 const CLOSE_LIMIT_MS = 8_000;
+/** A start takes a second; one that takes longer waits for something. */
+const START_GRACE_MS = 5_000;
 
 /** `why`: what the reader waits for, or what ended the last start. */
 type ReaderState =
-  | { readonly kind: 'starting' | 'streaming' | 'stopped' }
+  | { readonly kind: 'streaming' | 'stopped' }
+  /** `sinceMs`: of the start, or of the last part of its initial snapshot. */
+  | { readonly kind: 'starting'; readonly sinceMs: number }
   | { readonly kind: 'standby' | 'waiting' | 'restarting'; readonly why: Error };
 
 export interface Reader {
   readiness(): Readiness;
+  /** GET /health/pipeline: 503 unless orders are published, or would be, or another reader publishes them. */
+  pipeline(): Readiness;
   /** Resolves when what was in flight is published and acknowledged, and slot and producer are closed, or at its limit. */
   close(): Promise<void>;
 }
@@ -46,6 +53,7 @@ interface ReaderOptions {
   readonly logger: Logger;
   readonly metrics: ReaderMetrics;
   readonly halts: HaltState;
+  readonly health: PipelineHealth;
   readonly closeLimitMs?: number;
 }
 
@@ -57,7 +65,7 @@ class SupervisedReader implements Reader {
   readonly #options: ReaderOptions;
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
-  #state: ReaderState = { kind: 'starting' };
+  #state: ReaderState = { kind: 'starting', sinceMs: performance.now() };
   #streamingSinceMs: number | undefined;
   #isolateThroughLsn: Lsn = LSN_ZERO;
 
@@ -74,6 +82,14 @@ class SupervisedReader implements Reader {
     const why = 'why' in state ? { reason: state.why.message } : {};
     const problems = 'why' in state && state.why instanceof PreflightError ? { problems: state.why.problems } : {};
     return { ready, body: { state: state.kind, ...why, ...problems } };
+  };
+
+  readonly pipeline = (): Readiness => {
+    const state = this.#state;
+    const { halts, health } = this.#options;
+    const answer = formatPipelineHealth(health, halts, { state: state.kind });
+    if (!answer.ready || state.kind !== 'starting') return answer;
+    return { ...answer, ready: performance.now() - state.sinceMs < START_GRACE_MS };
   };
 
   readonly close = async (): Promise<void> => {
@@ -99,8 +115,14 @@ class SupervisedReader implements Reader {
         if (error instanceof HaltError) return this.#options.halts.halt(error);
         if (error instanceof GroupTooLargeError) this.#isolateThroughLsn = error.lastCommitLsn;
         const since = this.#streamingSinceMs;
-        failures = countFailures(failures, since === undefined ? undefined : performance.now() - since);
-        const delayMs = restartDelayMs(this.#explain(error), failures, Math.random());
+        const streamedMs = since === undefined ? undefined : performance.now() - since;
+        failures = countFailures(failures, streamedMs);
+        if (failures === 0) this.#options.health.working();
+        const reason = this.#explain(error);
+        const delayMs =
+          reason === 'waiting'
+            ? this.#options.health.delayMs(Math.random())
+            : restartDelayMs(reason, failures, Math.random());
         await delay(delayMs, undefined, { signal }).catch(() => undefined); // stopped
       }
     }
@@ -119,8 +141,13 @@ class SupervisedReader implements Reader {
     if (stop.aborted) return;
     const onWaiting = (why: Error) => {
       this.#state = { kind: 'waiting', why };
+      this.#options.health.failed(why);
     };
-    const session = await scope.race(startReader({ config, scope, logger, metrics, resources, onWaiting }));
+    const onProgress = () => {
+      this.#state = { kind: 'starting', sinceMs: performance.now() };
+      this.#options.health.working();
+    };
+    const session = await scope.race(startReader({ config, scope, logger, metrics, resources, onWaiting, onProgress }));
     stop.removeEventListener('abort', abandon); // from here on a stop drains
     this.#reportStreaming(session);
     const upkeep = resources.adopt(startReplayUpkeep({ config, session, metrics, logger }), (open) => open.close());
@@ -130,13 +157,17 @@ class SupervisedReader implements Reader {
       if (scope.signal.aborted) this.#state = { kind: 'restarting', why: scope.signal.reason };
     });
     const isolateThroughLsn = this.#isolateThroughLsn;
-    const onPublished = upkeep.published;
+    const onPublished: typeof upkeep.published = (checkpoint) => {
+      this.#options.health.working();
+      upkeep.published(checkpoint);
+    };
     await runPipeline({ config, session, scope, stop, metrics, logger, onPublished, isolateThroughLsn });
   }
 
   #reportStreaming({ checkpoint, stream }: ReaderSession): void {
     const { logger, metrics } = this.#options;
     this.#state = { kind: 'streaming' };
+    this.#options.health.resumed();
     this.#streamingSinceMs = performance.now();
     metrics.streaming.set(1);
     const { generation } = checkpoint;
@@ -153,14 +184,22 @@ class SupervisedReader implements Reader {
     const isNews = !('why' in this.#state) || this.#state.why.message !== error.message;
     if (error instanceof StandbyError) {
       this.#state = { kind: 'standby', why: error };
+      this.#options.health.working();
       metrics.pending({ bytes: 0, oldest: undefined }); // the other reader's to report
       if (isNews) logger.info({ event: READER_STANDBY }, error.message);
       return 'standby';
     }
-    if (error instanceof PreflightError) {
+    const trouble = this.#options.health.failed(error);
+    if (trouble.kind === 'waiting') {
       this.#state = { kind: 'waiting', why: error };
-      if (isNews) logger.warn({ event: READER_WAITING, problems: error.problems }, error.message);
-      return 'preflight';
+      const problems = error instanceof PreflightError ? { problems: error.problems } : {};
+      if (isNews) logger.warn({ event: READER_WAITING, name: trouble.name, ...problems }, trouble.message);
+      return 'waiting';
+    }
+    if (error instanceof SlotNotStreamingError) {
+      this.#state = { kind: 'waiting', why: error };
+      if (isNews) logger.info({ event: READER_WAITING }, error.message);
+      return 'standby';
     }
     this.#state = { kind: 'restarting', why: error };
     metrics.restarts.inc({ reason: (error as { code?: string }).code ?? error.name });

@@ -30,6 +30,15 @@ export class StandbyError extends RestartError {
   }
 }
 
+/** Another reader holds the slot, or makes it, and does not stream yet: nobody publishes, so this is no hot standby. */
+export class SlotNotStreamingError extends Error {
+  readonly code = 'SLOT_NOT_STREAMING';
+  constructor(why: string, options?: ErrorOptions) {
+    super(`Another reader is starting: ${why.replace(/\.$/, '')}.`, options);
+    this.name = 'SlotNotStreamingError';
+  }
+}
+
 /** Kafka refused a group as too large. The next start publishes its transactions one by one, up to the one that is. */
 export class GroupTooLargeError extends RestartError {
   readonly code = 'GROUP_TOO_LARGE';

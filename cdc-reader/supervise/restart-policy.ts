@@ -6,16 +6,17 @@ const LONGEST_DELAY_MS = 2_000;
 /** A standby tries to take the slot this often; with wal_sender_timeout (10 s) it stays below the 15 s that a takeover may take. */
 const STANDBY_DELAY_MS = 1_000;
 
-export type RestartReason = 'failure' | 'standby' | 'preflight';
+/** What needs a person is retried by service/pipeline-health.ts's delays. */
+export type RestartReason = 'failure' | 'standby' | 'waiting';
 
 /**
  * Milliseconds before the next start.
  * @param attempt consecutive failures so far, from 0
  * @param random uniform in [0, 1): two readers must not stay in step
  */
-export function restartDelayMs(reason: RestartReason, attempt: number, random: number): number {
+export function restartDelayMs(reason: 'failure' | 'standby', attempt: number, random: number): number {
   const jitter = 0.75 + random / 2;
-  if (reason !== 'failure') return STANDBY_DELAY_MS * jitter;
+  if (reason === 'standby') return STANDBY_DELAY_MS * jitter;
   return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 10)) * jitter;
 }
 

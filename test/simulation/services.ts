@@ -15,6 +15,7 @@ import { createSinkReporter } from '../../cart-sink/metrics.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { createReaderMetrics } from '../../cdc-reader/metrics.ts';
 import { StreamLostError } from '../../cdc-reader/postgres/stream-errors.ts';
+import { classifyReaderFailure } from '../../cdc-reader/supervise/classify-failure.ts';
 import { createReader } from '../../cdc-reader/supervise/reader.ts';
 import type { ModelCarts } from './model/carts.ts';
 import type { ModelGroup } from './model/group.ts';
@@ -135,7 +136,12 @@ export function startReader({ world }: Models, name: string, faults: number, onH
   const service = createService('reader', world.createProcess(name, faults));
   const run = (): void => {
     const halts = createHalts(service, world, onHalt);
-    service.close = createReader({ config: readerConfig, logger, metrics: readerMetrics, halts }).close;
+    const health = createPipelineHealth({
+      metrics: createMetrics('cdc-reader'),
+      logger,
+      classify: classifyReaderFailure,
+    });
+    service.close = createReader({ config: readerConfig, logger, metrics: readerMetrics, halts, health }).close;
   };
   world.enqueue({ owner: service.process, label: 'starts', run });
   return service;

@@ -52,20 +52,26 @@ async function readNextOffset(topic: string, partition: number): Promise<bigint>
   return (await stage.storedOffsets()).find((one) => one.topic === topic && one.partition === partition)!.nextOffset;
 }
 
+/** Waits until one partition has halted: the sink is ready, since it serves carts, and says that its pipeline is not well. */
 async function waitHalted(sink: Service, code: string): Promise<Record<string, unknown>> {
   await sink.waitForLog('pipeline.halted', { deadlineMs: 40_000 });
   const { status, body } = await sink.ready();
-  expect({ status, pipeline: body.pipeline, halted: body.halted }).toMatchObject({
-    status: 200,
-    pipeline: 'halted',
-    halted: { code },
-  });
+  expect({ status, pipeline: body.pipeline }).toMatchObject({ status: 200, pipeline: 'consuming' });
+  expect(body.haltedPartitions).toMatchObject([{ code }]);
+  const pipeline = await fetch(`${sink.url}/health/pipeline`);
+  expect(pipeline.status).toBe(503);
+  expect(await pipeline.json()).toMatchObject({ state: 'halted', haltedPartitions: [{ code }] });
   const series = [...(await sink.metrics())].filter(([key]) => key.startsWith('tillstream_halted{'));
   expect(series).toEqual([[expect.stringContaining(`code="${code}"`), 1]]);
   const cart = await fetch(`${sink.url}/carts/user-0`);
   expect(cart.status).toBe(200);
-  await stage.waitGroupEmpty();
-  return body.halted as Record<string, unknown>;
+  const [halted] = body.haltedPartitions as Record<string, unknown>[];
+  const [stored] = await stage.query('SELECT halted_code FROM consumer_offsets WHERE topic = $1 AND partition = $2', [
+    halted!.topic,
+    halted!.partition,
+  ]);
+  expect(stored).toEqual({ halted_code: code });
+  return halted!;
 }
 
 async function deleteRecords(partition: number, offset: string): Promise<void> {
@@ -184,19 +190,27 @@ test('parks what can never be read, with its bytes, and goes on', async () => {
   expect(await sumOf(sink, 'tillstream_sink_parked_total')).toBe(3);
 });
 
-test('halts at a record of an unknown schema, applies nothing after it, and still serves carts', async () => {
+test('halts one partition at a record of an unknown schema: nothing after it is applied, the others go on', async () => {
   const sink = await startDrainedSink('sink_schema');
   const stored = await readNextOffset(stage.topic, 3);
   const unknown = encodeOrderPlaced(createEvent({ userId: 'user-1' }));
   unknown[3] = unknown[3]! ^ 0xff;
   const readable = encodeOrderPlaced(createEvent({ userId: 'user-1' }));
   await stage.publishRaw([
+    { partition: 3, key: Buffer.from('user-1'), value: readable },
     { partition: 3, key: Buffer.from('user-1'), value: unknown },
     { partition: 3, key: Buffer.from('user-1'), value: readable },
   ]);
   const halted = await waitHalted(sink, 'UNKNOWN_SCHEMA');
-  expect(halted.details).toMatchObject({ topic: stage.topic, partition: '3', offset: String(stored) });
-  expect(await readNextOffset(stage.topic, 3)).toBe(stored);
+  const at = stored + 1n;
+  expect(halted.details).toMatchObject({ topic: stage.topic, partition: '3', offset: String(at) });
+  const before = await readNextOffset(stage.topic, 0);
+  await stage.publishRaw([
+    { partition: 0, key: Buffer.from('user-2'), value: encodeOrderPlaced(createEvent({ userId: 'user-2' })) },
+  ]);
+  await waitFor('another partition to go on', async () => (await readNextOffset(stage.topic, 0)) > before);
+  expect(await readNextOffset(stage.topic, 3)).toBe(at);
+  expect(sink.logs.filter(({ event }) => event === 'sink.restarting')).toEqual([]);
   expect(await stage.query('SELECT 1 FROM parked_events')).toHaveLength(0);
   await stage.requireAppliedOnce();
 });
@@ -231,7 +245,7 @@ test('passes aborted transactions, also where nothing else follows', async () =>
   await requireAppliedOnce();
 });
 
-test('halts when records that it has not applied were deleted', async () => {
+test('halts the partition whose records were deleted before it has applied them', async () => {
   const first = await startDrainedSink('sink_deleted');
   await first.stop();
   await stage.publish(users);
@@ -250,7 +264,7 @@ test('halts when records that it has not applied were deleted', async () => {
   expect(halted.message).toMatch(/committed at [0-9A-F]+\/[0-9A-F]+\)\. .* run `npm run adopt -- sink`/);
 });
 
-test('halts when records are deleted under its eyes before it has fetched them', async () => {
+test('halts the partition whose records are deleted under its eyes before it has fetched them', async () => {
   const sink = await startDrainedSink('sink_deleted_live');
   const stored = await readNextOffset(stage.topic, 0);
   sink.pause();
@@ -287,14 +301,15 @@ test('follows an offset that went back with its database, and repeats no effect'
   expect(await sumOf(sink, 'tillstream_sink_duplicates_total')).toBe(20);
 });
 
-test('halts when a topic that it never consumed does not begin at 0', async () => {
+test('halts the partition of a topic that it never consumed which does not begin at 0, and applies the others', async () => {
   await createStage('sink_not_from_0');
   await stage.publish(users);
   await deleteRecords(4, '1');
   const sink = await stage.startSink();
   const halted = await waitHalted(sink, 'RECORDS_LOST');
   expect(halted.details).toMatchObject({ partition: '4', expectedOffset: '0', earliestOffset: '1' });
-  expect(await stage.query('SELECT 1 FROM applied_orders')).toHaveLength(0);
+  await waitFor('the others to be applied', async () => (await readNextOffset(stage.topic, 0)) > 0n);
+  expect(await readNextOffset(stage.topic, 4)).toBe(0n);
 });
 
 test('halts when its topic was deleted and created anew, whether it runs or not', async () => {

@@ -13,8 +13,10 @@ export async function readHalt(service: Service, code: string | RegExp, { deadli
   const entry = await service.waitForLog('pipeline.halted', { deadlineMs });
   if (typeof code === 'string') expect(entry.code, String(entry.msg)).toBe(code);
   else expect(entry.code, String(entry.msg)).toMatch(code);
-  const { halted } = (await service.ready()).body as { halted: Halted };
+  const body = (await service.ready()).body as { halted?: Halted; haltedPartitions?: readonly Halted[] };
+  const halted = body.halted ?? body.haltedPartitions![0]!;
   expect(halted.code).toBe(entry.code);
+  expect((await fetch(`${service.url}/health/pipeline`)).status).toBe(503);
   const series = [...(await service.metrics())].filter(([name]) => name.startsWith('tillstream_halted{'));
   expect(series).toEqual([[expect.stringContaining(`code="${halted.code}"`), 1]]);
   expect(service.exitCode).toBeUndefined();

@@ -148,6 +148,7 @@ describe('the first start', () => {
       logger,
       metrics: createReaderMetrics(createMetrics('test')),
       resources: new AsyncDisposableStack(),
+      onProgress: () => undefined,
       onWaiting: () => undefined,
     };
     const error = await runInitialSnapshot(context, sourceOf(found)).catch(

@@ -6,12 +6,18 @@ import { LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
 import { createHaltState } from '#service/halt.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
+import { createPipelineHealth } from '#service/pipeline-health.ts';
 import { readCdcReaderConfig } from '../../../../cdc-reader/config.ts';
 import { StreamOrderError } from '../../../../cdc-reader/errors.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
 import type { ReaderSession, StartContext } from '../../../../cdc-reader/startup/session.ts';
+import { classifyReaderFailure } from '../../../../cdc-reader/supervise/classify-failure.ts';
 import { createReader } from '../../../../cdc-reader/supervise/reader.ts';
-import { GroupTooLargeError, StandbyError } from '../../../../cdc-reader/supervise/restart-errors.ts';
+import {
+  GroupTooLargeError,
+  SlotNotStreamingError,
+  StandbyError,
+} from '../../../../cdc-reader/supervise/restart-errors.ts';
 import { countFailures } from '../../../../cdc-reader/supervise/restart-policy.ts';
 import { waitFor } from '../../../support/wait.ts';
 
@@ -44,9 +50,13 @@ function startReader(closeLimitMs?: number) {
   const halts = createHaltState(metrics, logger);
   const config = readCdcReaderConfig({ ORDER_DATABASE_URL: 'postgres://u:p@localhost/shop' });
   const limit = closeLimitMs === undefined ? {} : { closeLimitMs };
-  return Object.assign(createReader({ config, logger, metrics: createReaderMetrics(metrics), halts, ...limit }), {
-    halts,
-  });
+  const health = createPipelineHealth({ metrics, logger, classify: classifyReaderFailure });
+  return Object.assign(
+    createReader({ config, logger, metrics: createReaderMetrics(metrics), halts, health, ...limit }),
+    {
+      halts,
+    },
+  );
 }
 
 describe('the reader', () => {
@@ -112,6 +122,62 @@ describe('the reader', () => {
     const reader = startReader();
     await waitFor('it to stand by', () => reader.readiness().body.state === 'standby');
     expect(reader.readiness().ready).toBe(true);
+    await reader.close();
+  });
+
+  it('is healthy while it streams, stands by, and in the first seconds of a start', async () => {
+    behaviour.start = () => new Promise(() => undefined);
+    const starting = startReader();
+    expect(starting.pipeline()).toMatchObject({ ready: true, body: { state: 'starting' } });
+    await starting.close();
+    behaviour.start = async () => session as unknown as ReaderSession;
+    const streaming = startReader();
+    await waitFor('it to stream', () => streaming.readiness().ready);
+    expect(streaming.pipeline()).toMatchObject({ ready: true, body: { state: 'streaming' } });
+    await streaming.close();
+    behaviour.start = () => Promise.reject(new StandbyError('for the test'));
+    const standby = startReader();
+    await waitFor('it to stand by', () => standby.readiness().ready);
+    expect(standby.pipeline()).toMatchObject({ ready: true, body: { state: 'standby' } });
+    await standby.close();
+  });
+
+  it('is no hot standby behind a reader that does not stream yet', async () => {
+    behaviour.start = () => Promise.reject(new SlotNotStreamingError('for the test'));
+    const reader = startReader();
+    await waitFor('it to wait', () => reader.readiness().body.state === 'waiting');
+    expect(reader.readiness().ready).toBe(false);
+    expect(reader.pipeline()).toMatchObject({ body: { state: 'transient', name: 'SLOT_NOT_STREAMING' } });
+    await reader.close();
+  });
+
+  it('waits by name for what needs a person, without slot or producer, and goes on by itself', async () => {
+    let closed = 0;
+    behaviour.start = async ({ resources }) => {
+      starts += 1;
+      resources.defer(() => {
+        closed += 1;
+      });
+      if (starts === 1) throw Object.assign(new Error('refused'), { code: '28P01' });
+      return session as unknown as ReaderSession;
+    };
+    const reader = startReader();
+    await waitFor('it to wait', () => reader.readiness().body.state === 'waiting');
+    expect(closed).toBe(1);
+    expect(reader.pipeline()).toMatchObject({
+      ready: false,
+      body: { state: 'waiting', name: 'DATABASE_AUTHENTICATION' },
+    });
+    await waitFor('it to stream', () => reader.readiness().ready);
+    await reader.close();
+  });
+
+  it('waits with an error that nobody has thought of, after five starts without progress', async () => {
+    behaviour.run = () => Promise.reject(Object.assign(new Error('unheard of'), { code: 'UNHEARD_OF' }));
+    const reader = startReader();
+    await waitFor('it to wait', () => reader.readiness().body.state === 'waiting', { deadlineMs: 20_000 });
+    expect(starts).toBe(5);
+    expect(reader.pipeline()).toMatchObject({ ready: false, body: { name: 'UNHEARD_OF', message: /unheard of/ } });
     await reader.close();
   });
 
