@@ -1,20 +1,18 @@
 /**
  * Migrates the orders database: the SQL files, then the publication of both tables.
  *
- * Safe to run by several processes at once and any number of times. At start-up an unreachable database is waited for,
- * while the server listens and reports why it is not ready; a database that refuses ends the start.
+ * Safe to run by several processes at once and any number of times. At start-up a database that is unreachable, or
+ * refuses, is waited for, while the server listens and reports why it is not ready.
  */
 import { join } from 'node:path';
-import { createDatabase, isDatabaseAway } from '#service/database.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createDatabase } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
 import { migrate } from '#service/migrate.ts';
-import { retry } from '#service/retry.ts';
+import type { PipelineHealth } from '#service/pipeline-health.ts';
 import { ensurePublication } from './publication.ts';
 
 const DIRECTORY = join(import.meta.dirname, 'migrations');
-
-/** A database that starts beside this service is there within seconds; one attempt a second is no load. */
-const RETRY_MS = 1_000;
 
 export interface OrdersMigration {
   /** Names of the migrations that this call has applied. */
@@ -55,21 +53,29 @@ export async function migrateOrders({
 }
 
 /**
- * Migrates the orders database, and retries while it can't be reached.
- * @throws what {@link migrateOrders} throws if the database refuses; an AbortError once `signal` is aborted
+ * Migrates the orders database, and retries for ever: while it can't be reached, and while it refuses, which `health` names.
+ * @throws an AbortError once `signal` is aborted
  */
-export async function migrateWhenReachable(options: OrdersDatabase & { readonly signal: AbortSignal }): Promise<void> {
-  const { logger, signal } = options;
-  const { applied, publicationCreated } = await retry(() => migrateOrders(options), {
-    backOff: { firstMs: RETRY_MS, longestMs: RETRY_MS },
-    isTransient: isDatabaseAway,
-    onRetry: (error, retryMs) =>
+export async function migrateWhenReachable(
+  options: OrdersDatabase & { readonly health: PipelineHealth; readonly signal: AbortSignal },
+): Promise<void> {
+  const { health, logger, signal } = options;
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      const { applied, publicationCreated } = await migrateOrders(options);
+      health.working();
+      const about = { event: 'orders.migrated', applied: applied.length, publicationCreated };
+      return logger.info(about, 'The orders database is up to date.');
+    } catch (error) {
+      signal.throwIfAborted();
+      const { name, message } = health.failed(error);
+      const retryMs = Math.round(health.delayMs(Math.random()));
       logger.warn(
-        { event: 'orders.database-away', err: error, retryMs },
-        `The orders database is unavailable, so it was not migrated; retrying in ${retryMs} ms.`,
-      ),
-    signal,
-  });
-  const about = { event: 'orders.migrated', applied: applied.length, publicationCreated };
-  logger.info(about, 'The orders database is up to date.');
+        { event: 'orders.database-away', name, err: error, retryMs },
+        `The orders database was not migrated (${message}); retrying in ${retryMs} ms.`,
+      );
+      await delay(retryMs, undefined, { signal });
+    }
+  }
 }

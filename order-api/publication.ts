@@ -6,10 +6,11 @@
  * publication check.
  */
 import type { ConnectionPool } from '@databases/pg';
+import { WaitingError } from '#service/failure.ts';
 import { createPublication, lockPublication, type PublicationRow, selectPublication } from './sql/publication.ts';
 
 /** The publication exists and does not publish every order completely. */
-export class UnfitPublicationError extends Error {
+export class UnfitPublicationError extends WaitingError {
   readonly code = 'UNFIT_PUBLICATION';
   override readonly name = 'UnfitPublicationError';
 

@@ -5,9 +5,11 @@
  * requests for orders get 503 and nothing is written. A migration that the database refuses ends the start.
  */
 import { createDatabase } from '#service/database.ts';
+import { classifyFailure } from '#service/failure.ts';
 import { createHttpServer, type Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
+import { createPipelineHealth } from '#service/pipeline-health.ts';
 import { ProblemError } from '#service/problem.ts';
 import type { OrderApiConfig } from './config.ts';
 import { migrateWhenReachable } from './migrate-orders.ts';
@@ -51,10 +53,15 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
     acquireTimeoutMs: config.acquireTimeoutMs,
     logger,
   });
+  const health = createPipelineHealth({ metrics, logger, classify: classifyFailure });
   let migrated = !config.migrate;
 
   const readiness = async (): Promise<Readiness> => {
-    if (!migrated) return { ready: false, body: { database: 'not migrated yet' } };
+    if (!migrated) {
+      const trouble = health.current();
+      const why = trouble && { state: trouble.kind, name: trouble.name, reason: trouble.message, since: trouble.since };
+      return { ready: false, body: { database: 'not migrated yet', ...why } };
+    }
     try {
       await database.pool.query(checkTables);
       return { ready: true, body: { database: 'reachable' } };
@@ -89,7 +96,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
   };
   try {
     const url = await http.listen();
-    if (!migrated) await migrateWhenReachable({ ...config, logger, signal });
+    if (!migrated) await migrateWhenReachable({ ...config, logger, health, signal });
     migrated = true;
     return { url, logger, close };
   } catch (error) {

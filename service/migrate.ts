@@ -26,7 +26,7 @@ const MIGRATION_APPLIED = 'migration.applied';
 const CONNECT_TIMEOUT_MS = 10_000;
 
 /** A migration failed; the whole run was rolled back. */
-export class MigrationFailedError extends Error {
+export class MigrationFailedError extends WaitingError {
   readonly code = 'MIGRATION_FAILED';
   override readonly name = 'MigrationFailedError';
   readonly file: string;

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { isDatabaseAway } from '#service/database.ts';
+import { classifyFailure, isDatabaseAway } from '#service/failure.ts';
 import { MigrationFailedError, migrate } from '#service/migrate.ts';
 import { createLogLines, type LogLine } from '../../support/process/log-lines.ts';
 import { createTestEnvironment, type TestEnvironment, withServer } from '../../support/stack/environment.ts';
@@ -79,7 +79,7 @@ test('a migration that fails is named, and nothing of the run is kept', async ()
       'Migration 0002_bad.sql failed and was rolled back, nothing was changed: relation "nowhere" does not exist',
     cause: { code: '42P01' },
   });
-  expect(isDatabaseAway(error)).toBe(false);
+  expect(classifyFailure(error)).toMatchObject({ kind: 'waiting', name: 'MIGRATION_FAILED' });
   expect(await tables()).toEqual(['tillstream_migrations']);
   write('0002_bad.sql', 'CREATE TABLE bad (id int);');
   expect(await run()).toEqual(['0001_good', '0002_bad', '0003_never']);

@@ -23,7 +23,7 @@ import { waitFor } from '../wait.ts';
 import { createTestEnvironment, type TestEnvironment, type TestServers } from './environment.ts';
 import { startSink } from './start-services.ts';
 
-const partitionCount = 6;
+export const partitionCount = 6;
 /** What each user has of the one SKU at first. */
 export const fullCart = 1_000_000;
 
