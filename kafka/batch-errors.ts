@@ -26,6 +26,7 @@ const GIVE_UP =
 /** A batch whose bytes contradict themselves, or whose checksum does not fit them. */
 export class BatchUnreadableError extends HaltError {
   readonly code = 'BATCH_UNREADABLE';
+  override readonly scope = 'partition';
 
   constructor(place: BatchPlace, why: string, options?: ErrorOptions) {
     super(
@@ -40,6 +41,7 @@ export class BatchUnreadableError extends HaltError {
 /** A batch that takes more memory than `MAX_EXPANDED_BATCH_BYTES`, which bounds what one batch can do to the process. */
 export class BatchTooLargeError extends HaltError {
   readonly code = 'BATCH_TOO_LARGE';
+  override readonly scope = 'partition';
 
   constructor(place: BatchPlace, limitBytes: number, options?: ErrorOptions) {
     super(

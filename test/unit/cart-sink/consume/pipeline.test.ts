@@ -116,16 +116,16 @@ describe('a partition', () => {
 
   it('applies what precedes a batch that can not be read, then halts', async () => {
     const unreadable = new BatchUnreadableError({ topic: 'live', partition: 1, baseOffset: 3n }, 'no checksum fits');
-    const { consume, ranges, passed, ends } = createStage();
+    const { consume, ranges, passed, halts } = createStage();
     await consume({ ...fetched(0, 1, [0, 1]), unreadable });
     expect(ranges()).toEqual([[0, 2]]);
     expect(passed).toEqual([1n]);
-    expect(ends).toEqual([{ kind: 'halted', error: unreadable }]);
+    expect(halts).toEqual([unreadable]);
     // Nothing precedes it: kafkajs's message in its place has an offset beyond all others.
     const next = createStage({ nextOffset: 2n });
     await next.consume({ firstOffset: 2n ** 63n - 1n, lastOffset: -1n, records: [], unreadable });
     expect(next.batches).toEqual([]);
-    expect(next.ends).toEqual([{ kind: 'halted', error: unreadable }]);
+    expect(next.halts).toEqual([unreadable]);
   });
 
   it('hands on what it can read and what it can not, in sequence', async () => {
