@@ -30,6 +30,11 @@ const ADOPT =
   'run `npm run adopt -- sink`: it shows what Kafka and the carts database hold, moves the offsets and prints the replay ' +
   'command for the missing orders. Then restart the sinks. No order takes effect twice.';
 
+/** What an operator can do about the one record at which a partition has halted. */
+const park = ({ topic, partition, offset }: Place & { offset: bigint }): string =>
+  `If none will ever be able to, park the record by \`npm run adopt -- sink --park '${topic}[${partition}]@${offset}'\`: its ` +
+  'bytes are kept, and the sinks go on behind it';
+
 /** Retention, a person or the deletion of the topic removed records that were never applied. */
 export class RecordsLostError extends HaltError {
   readonly code = 'RECORDS_LOST';
@@ -81,7 +86,7 @@ export class UnknownEventSchemaError extends HaltError {
 
   constructor(record: Place & { offset: bigint }, cause: Error) {
     super(
-      `The record at ${at(record)} offset ${record.offset} can't be decoded by this version: ${cause.message}`,
+      `The record at ${at(record)} offset ${record.offset} can't be decoded by this version: ${cause.message}. ${park(record)}`,
       details(record, { offset: record.offset }),
       { cause },
     );
@@ -96,7 +101,8 @@ export class SinkDefectError extends HaltError {
   constructor(batch: Place & { offset: bigint }, cause: unknown) {
     super(
       `Applying ${at(batch)} from offset ${batch.offset} failed, and a retry would fail again: ` +
-        `${cause instanceof Error ? cause.message : String(cause)}. Deploy a version that can apply it, then restart the sink`,
+        `${cause instanceof Error ? cause.message : String(cause)}. Deploy a version that can apply it, ` +
+        `then restart the sink. ${park(batch)}, if it is readable only with --readable-order`,
       details(batch, { offset: batch.offset }),
       { cause },
     );

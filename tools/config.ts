@@ -16,6 +16,11 @@ const sinkSide = {
   maxExpandedBatchBytes: cartSinkVariables.maxExpandedBatchBytes,
 };
 
+const cartSide = {
+  cartDatabaseUrl: cartSinkVariables.cartDatabaseUrl,
+  ordersTopic: cartSinkVariables.ordersTopic,
+};
+
 const bothSides = {
   ...sinkSide,
   orderDatabaseUrl: cdcReaderVariables.orderDatabaseUrl,
@@ -41,6 +46,11 @@ export type ReplayConfig = ReturnType<typeof readReplayConfig>;
 /** @throws ConfigurationError listing all problems */
 export function readAdoptSinkConfig(env: Env) {
   return readEnvironment(sinkSide, env);
+}
+
+/** @throws ConfigurationError listing all problems */
+export function readParkedConfig(env: Env) {
+  return readEnvironment(cartSide, env);
 }
 
 /** @throws ConfigurationError listing all problems */

@@ -6,6 +6,7 @@ const tools: Readonly<Record<string, () => Promise<unknown>>> = {
   replay: () => import('./replay/main.ts'),
   audit: () => import('./audit/main.ts'),
   adopt: () => import('./adopt/main.ts'),
+  parked: () => import('./parked/main.ts'),
   migrate: () => import('./migrate.ts'),
 };
 

@@ -140,7 +140,7 @@ async function moveOffset(tx: Transaction, batch: Batch, orders: readonly OrderP
 }
 
 /** Returns for each order whether it is new to the ledger. Of two with the same id, only the first may be new. */
-async function insertIntoLedger(
+export async function insertIntoLedger(
   tx: Transaction,
   orders: readonly OrderPlaced[],
   { version }: Rule,

@@ -91,7 +91,8 @@ export async function applyWithRetry(
         isTooLarge = isTimeLimit(error);
         if (isDefect) return { kind: 'too-large' };
       }
-      throw isDefect ? new SinkDefectError({ ...batch, offset: batch.expectedOffset }, error) : error;
+      const offset = batch.entries[0]?.offset ?? batch.expectedOffset; // control and aborted records may lie before it
+      throw isDefect ? new SinkDefectError({ ...batch, offset }, error) : error;
     }
   };
   try {

@@ -4,7 +4,8 @@
  *
  * Guarantees that an idle sink notices what no fetch would show: a partition that ends before what was consumed (topic
  * recreated) or begins after it (retention) is a gap (I11); a carts database that holds less than it has committed (a
- * failover) needs the records again (I8). It only reports divergence: the checks of the next session decide.
+ * failover) needs the records again (I8); a halted partition that an operator has moved can continue. It only reports
+ * divergence: the checks of the next session decide.
  */
 import type { Logger } from '#service/logger.ts';
 import type { NextOffsetRow, TopicPartition } from '../sql/consumer-offsets.ts';
@@ -37,7 +38,7 @@ export interface LagMonitorOptions {
   /** What the carts database holds for these topics now. */
   readonly readNextOffsets: (topics: readonly string[]) => Promise<readonly NextOffsetRow[]>;
   readonly onMeasured: (lags: readonly PartitionLag[]) => Promise<void>;
-  /** Kafka or the carts database does not hold what was applied from the partition. */
+  /** Kafka or the carts database does not hold what was applied from the partition, or a halted one was moved. */
   readonly onDiverged: (partition: TopicPartition) => void;
   readonly now: () => number;
   readonly logger: Logger;
@@ -91,10 +92,13 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
     if (standings.length === 0) return;
     const rows = await options.readNextOffsets([...topicsOf(standings).keys()]);
     const stored = new Map(rows.map((row) => [keyOf(row), row.next_offset]));
-    const wentBack = standings.find(
-      ({ consumer, position }) => (stored.get(keyOf(consumer.ownership)) ?? 0n) < position,
-    );
-    if (wentBack !== undefined && !closed) options.onDiverged(wentBack.consumer.ownership);
+    const diverged = standings.find(({ consumer, position }) => {
+      const next = stored.get(keyOf(consumer.ownership)) ?? 0n;
+      // It stores nothing itself, so whoever has moved it has fenced this sink.
+      const wasMoved = consumer.halted() !== undefined && next > position;
+      return next < position || wasMoved;
+    });
+    if (diverged !== undefined && !closed) options.onDiverged(diverged.consumer.ownership);
   };
 
   // Separately: neither waits for a server that only the other one needs.

@@ -121,6 +121,23 @@ export const recordHalt = (
 `;
 
 /**
+ * Moves a halted partition behind a record that an operator has decided about, and fences its owner. The position that was
+ * applied last stays. Returns one row, or none if the partition is not halted there any more.
+ */
+export const passHaltedRecord = (
+  group: string,
+  { topic, partition, ownerEpoch, nextOffset }: TopicPartition & StoredOffset,
+  recordOffset: bigint,
+) => sql`
+  UPDATE consumer_offsets
+  SET next_offset = ${recordOffset}::bigint + 1, owner_epoch = owner_epoch + 1, updated_at = now(),
+      halted_code = NULL, halted_message = NULL, halted_at = NULL
+  WHERE consumer_group = ${group} AND topic = ${topic} AND partition = ${partition}
+    AND next_offset = ${nextOffset} AND owner_epoch = ${ownerEpoch} AND halted_code IS NOT NULL
+  RETURNING owner_epoch AS "ownerEpoch"
+`;
+
+/**
  * A partition's offset and owner once no transaction works on it any more. The lock waits for a transaction whose
  * COMMIT was not answered; a plain read would return what was there before it.
  */

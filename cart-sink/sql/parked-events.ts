@@ -1,6 +1,12 @@
+/**
+ * Statements on `parked_events`, the dead-letter table: records that could not be applied, with their bytes.
+ *
+ * A row is never deleted: its outcome tells what an operator's command did about it. Lock the offset of its partition
+ * before its row, as a batch does.
+ */
 import { sql } from '@databases/pg';
 
-/** Stores records that can never be applied in `parked_events`, the dead-letter table; fails for one parked before. */
+/** Stores records that can never be applied; fails for one parked before. Returns their ids. */
 export const insertParkedEvents = (
   place: { readonly consumerGroup: string; readonly topic: string; readonly partition: number },
   rows: readonly {
@@ -18,4 +24,27 @@ export const insertParkedEvents = (
     ${rows.map((row) => row.value)}::bytea[],
     ${rows.map((row) => row.reason)}::text[]
   ) AS parked
+  RETURNING parked_id AS "parkedId"
+`;
+
+export type ParkedOutcome = 'retried' | 'discarded';
+
+export interface ParkedOutcomeRow {
+  /** Null: nobody has decided yet. */
+  readonly outcome: ParkedOutcome | null;
+}
+
+/** The outcome of a parked event, locked until the transaction ends; no row if there is no such event. */
+export const lockParkedEvent = (parkedId: bigint) => sql`
+  SELECT outcome FROM parked_events WHERE parked_id = ${parkedId} FOR UPDATE
+`;
+
+/** Stores what was done about a parked event, by whom and why. The row must be locked, and without an outcome. */
+export const closeParkedEvent = (
+  parkedId: bigint,
+  outcome: { readonly kind: ParkedOutcome; readonly by: string; readonly reason: string },
+) => sql`
+  UPDATE parked_events
+  SET outcome = ${outcome.kind}, outcome_at = now(), outcome_by = ${outcome.by}, outcome_reason = ${outcome.reason}
+  WHERE parked_id = ${parkedId}
 `;

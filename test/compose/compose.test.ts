@@ -183,7 +183,7 @@ describe('the containers', () => {
     };
     expect(await tool('migrate')).toContain('up to date');
     expect(await tool('audit')).toContain('The two databases agree.');
-    expect(await tool('replay', '--from-lsn', '0/1')).toContain('Verdict: agreed');
+    expect(await tool('replay', '--from-lsn', '0/1', '--yes')).toContain('Verdict: agreed');
     await expect(tool('adopt', 'reader', '--yes')).rejects.toThrow('so no reader has halted');
   });
 

@@ -268,6 +268,9 @@ describe('the tools', () => {
     'cart-sink/migrate-carts.ts': 'npm run migrate does what the service does when it starts',
     'cart-sink/rule/reduce-cart.ts': 'the version of the rule is part of a plan and of an audit',
     'cart-sink/apply/preview-replay.ts': 'a dry run computes by the rule of the sink, and reads its ledger',
+    'cart-sink/apply/decide-parked.ts': 'adopt and parked decide about a record by the transactions of the sink',
+    'cart-sink/consume/parse-records.ts': 'adopt and parked read a record as the sink does',
+    'cart-sink/sql/check-tables.ts': 'whether the carts database is migrated: one statement for everyone who asks',
     'cart-sink/apply/positions.ts': 'adopt finds a halt by the check of the sink',
     'cart-sink/consume/offset-checks.ts': 'adopt finds a halt by the check of the sink',
     'cart-sink/sql/consumer-offsets.ts': 'how far the sinks are: one statement for everyone who asks',
@@ -311,7 +314,7 @@ describe('the tools', () => {
   });
 
   it('never import one another, and what they share imports none of them', () => {
-    const tools = ['tools/adopt/', 'tools/audit/', 'tools/replay/'];
+    const tools = ['tools/adopt/', 'tools/audit/', 'tools/parked/', 'tools/replay/'];
     const toolOf = (path: string) => tools.find((tool) => path.startsWith(tool));
     expectNoImport('Move what two tools need to tools/ itself, tools/captured/ or tools/sql/.', (from, to) => {
       const isEntry = from.area !== 'tools' || from.path === 'tools/main.ts';

@@ -1,4 +1,6 @@
 // The arguments of `npm run adopt`. Pure.
+import { InvalidArgumentError } from 'commander';
+import type { TopicPartition } from '../../cart-sink/sql/consumer-offsets.ts';
 import { createCommand, parseCount } from '../run-tool.ts';
 
 export type AdoptArguments =
@@ -9,12 +11,20 @@ export type AdoptArguments =
       /** How many orders that only replaced tables hold may be given up. */
       readonly leaveOrders: number | undefined;
     }
-  | { readonly side: 'sink'; readonly yes: boolean };
+  | { readonly side: 'sink'; readonly yes: boolean; readonly park: ParkArguments | undefined };
+
+/** The record to park. */
+export interface ParkArguments {
+  readonly place: TopicPartition;
+  readonly offset: bigint;
+  /** Park it although this program reads an order in it. */
+  readonly readableOrder: boolean;
+}
 
 const DESCRIPTION =
   'Accepts a proven gap after a halt, so that the reader or the sinks can continue. Shows what it found and what it will do, ' +
   'and asks for confirmation. Afterwards run the replay command that it prints, to close the gap.\n\nExit codes: 0 done, 1 refused, declined or ' +
-  'failed, 64 bad arguments, 78 bad configuration.';
+  'failed, 64 bad arguments, or no terminal to ask on and no --yes, 78 bad configuration.';
 
 /** @throws CommanderError, which has been printed */
 export function parseAdoptArguments(argv: readonly string[]): AdoptArguments {
@@ -44,11 +54,31 @@ export function parseAdoptArguments(argv: readonly string[]): AdoptArguments {
     .command('sink')
     .description('after a halt of the sinks: move their offsets to where they can continue')
     .option('--yes', 'do not ask for confirmation', false)
+    .option(
+      '--park <TOPIC[PARTITION]@OFFSET>',
+      'instead: park the record at which this partition has halted, and continue behind it',
+      parseRecordPlace,
+    )
+    .option('--readable-order', 'with --park: also if this program reads an order in the record', false)
     .allowExcessArguments(false)
-    .action(({ yes }: { yes: boolean }) => {
-      parsed = { side: 'sink', yes };
+    .action(({ yes, park, readableOrder }: SinkOptions) => {
+      if (park === undefined && readableOrder) program.error('error: --readable-order needs --park');
+      parsed = { side: 'sink', yes, park: park && { ...park, readableOrder } };
     });
   program.parse(argv, { from: 'user' });
   // Without a command, commander shows the help and throws.
   return parsed!;
+}
+
+interface SinkOptions {
+  readonly yes: boolean;
+  readonly park?: Omit<ParkArguments, 'readableOrder'>;
+  readonly readableOrder: boolean;
+}
+
+function parseRecordPlace(text: string): Omit<ParkArguments, 'readableOrder'> {
+  const [, topic, partition, offset] = /^([\w.-]{1,249})\[(\d{1,9})\]@(\d{1,18})$/.exec(text) ?? [];
+  if (topic === undefined)
+    throw new InvalidArgumentError("Expected TOPIC[PARTITION]@OFFSET, like 'orders.placed[3]@1207'.");
+  return { place: { topic, partition: Number(partition) }, offset: BigInt(offset!) };
 }

@@ -10,6 +10,7 @@ import { runTool } from '../run-tool.ts';
 import { parseAdoptArguments } from './arguments.ts';
 import { adoptReader } from './reader/adopt-reader.ts';
 import { adoptSink } from './sink/adopt-sink.ts';
+import { parkRecord } from './sink/park-record.ts';
 
 const EXIT_FAILED = 1;
 
@@ -20,7 +21,9 @@ await runTool('adopt', process, EXIT_FAILED, async () => {
   if (options.side === 'sink') {
     const config = readAdoptSinkConfig(process.env);
     limitExpandedBatches(config.maxExpandedBatchBytes);
-    await adoptSink({ config, ...options, conversation, logger });
+    const { park } = options;
+    if (park === undefined) await adoptSink({ config, ...options, conversation, logger });
+    else await parkRecord({ config, ...options, park, conversation, logger });
     return 0;
   }
   const config = readCdcReaderConfig(process.env);

@@ -2,14 +2,23 @@
 // quantities are shown; every kind of difference comes with its remedy.
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import { type AuditResult, isClean } from './compare/tally.ts';
+import type { Wait } from './wait/watch-pipeline.ts';
 
 export interface AuditReport {
   readonly result: AuditResult;
   /** The end of the WAL when the snapshot was taken. */
   readonly snapshotLsn: Lsn;
-  readonly parked: { readonly parked: number; readonly distinct: number };
+  /** `parked`: without an outcome; `distinct`: different ones of these. */
+  readonly parked: {
+    readonly parked: number;
+    readonly distinct: number;
+    readonly discarded: number;
+    readonly retried: number;
+  };
   /** Records of the replay topic that the sinks have not consumed; null if there is no such topic. */
   readonly replayBacklog: bigint | null;
+  /** A line for each partition that the sinks have halted. */
+  readonly halted: readonly string[];
   /** Orders that only replaced tables hold and the ledger lacks. */
   readonly leftOrders: number;
   /** Commands that repair missing orders. */
@@ -36,11 +45,15 @@ export function formatReport(report: AuditReport): string[] {
   }
   if (result.newer > 0) lines.push(line('newer', result.newer, 'placed after the snapshot, not compared'));
   if (parked.parked > 0) lines.push(formatParked(parked, line));
+  if (parked.discarded > 0)
+    lines.push(line('discarded', parked.discarded, 'parked events that an operator has discarded'));
+  if (parked.retried > 0) lines.push(line('retried', parked.retried, 'parked events that an operator has applied'));
   if (report.replayBacklog !== null && report.replayBacklog > 0n) {
     lines.push(
       `${report.replayBacklog} records of the replay topic are not consumed yet: run the audit again when they are.`,
     );
   }
+  lines.push(...report.halted);
   const shown = result.examples.length;
   const found = result.missing + result.phantom + result.replaced + result.differing + result.strayRemovals;
   if (shown > 0) {
@@ -52,6 +65,20 @@ export function formatReport(report: AuditReport): string[] {
   return [...lines, ...formatAdvice(report)];
 }
 
+/** What an audit prints that did not compare; nothing if the snapshot was passed. */
+export function formatWait(wait: Wait, snapshotLsn: Lsn, waitMs: number): string[] {
+  if (wait.kind === 'passed') return [];
+  const snapshot = `the snapshot at ${formatLsn(snapshotLsn)}`;
+  const [what, remedy] =
+    wait.kind === 'halted'
+      ? [`The sinks have halted, and will not pass ${snapshot} by themselves:`, 'Or compare anyway with --no-wait.']
+      : [
+          `Reader and sinks did not pass ${snapshot} within ${waitMs / 1_000} s:`,
+          'Wait longer with --wait-seconds, or compare anyway with --no-wait.',
+        ];
+  return [what, ...wait.why.map((line) => `  ${line}`), remedy];
+}
+
 function formatParked(
   { parked, distinct }: AuditReport['parked'],
   line: (name: string, count: number, what: string) => string,
@@ -60,7 +87,7 @@ function formatParked(
   return line(
     'parked events',
     parked,
-    copies > 0 ? `${copies} of them copies of another` : 'in parked_events, with the reason',
+    copies > 0 ? `${copies} of them copies of another` : 'see npm run parked -- list',
   );
 }
 

@@ -3,13 +3,15 @@
 // databases. An order that only the ledger has is looked up by its id, since it may have been placed after the snapshot.
 import { createKafkaLog } from '#kafka/reading/log.ts';
 import { contractSchema } from '#schemas/contract-tables.ts';
-import { formatLsn, parseLsn } from '#schemas/lsn.ts';
+import { parseLsn } from '#schemas/lsn.ts';
 import type { Database } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
 import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import type { OldTablesReport } from '../captured/old-tables.ts';
+import { requireCartTables } from '../cart-tables.ts';
 import type { AuditConfig } from '../config.ts';
 import { openDatabase, openSourceSession, withSourceSession } from '../connect.ts';
+import { findHaltedPartitions, formatHaltedPartition } from '../halted-partitions.ts';
 import { readCheckpoint } from '../read-checkpoint.ts';
 import { formatRepairs, readWindowFrom } from '../repairs.ts';
 import { readHeldOrders } from '../sql/order-tables.ts';
@@ -21,7 +23,7 @@ import { mergeByOrderId } from './compare/merge-join.ts';
 import { openSnapshot, readAppliedOrders, readPlacedOrders, type SnapshotSession } from './compare/snapshot-session.ts';
 import { type AuditResult, createTally, isClean } from './compare/tally.ts';
 import { describeViews, inspectTables, readReplacedOrders, requireReadableTables } from './inspect-tables.ts';
-import { formatReport } from './report.ts';
+import { formatReport, formatWait } from './report.ts';
 import { readPartitions, waitForPipeline } from './wait/watch-pipeline.ts';
 
 const EXIT_AGREE = 0;
@@ -51,6 +53,7 @@ export async function runAudit(
   const client = { brokers: config.kafkaBrokers, clientId: APPLICATION_NAME, logger };
   const log = resources.adopt(await createKafkaLog(client), (one) => one.close());
 
+  await requireCartTables(carts);
   const recorded = await readCheckpoint(log, config);
   const tables = await inspectTables(recorded?.capture ?? null, capture, source, orders, carts);
   for (const line of [...describeViews(capture), ...tables.lines]) output.print(line);
@@ -58,12 +61,10 @@ export async function runAudit(
   const placed = resources.adopt(await openSnapshot(orders), (session) => session.close());
   const walEnd = parseLsn((await placed.query(readWalEnd))[0].wal_end);
   const pipeline = { source, log, carts, config };
-  const delays = waitMs === 0 ? [] : await waitForPipeline(pipeline, toReachableWalEnd(walEnd), waitMs, output.show);
-  if (delays.length > 0) {
-    output.print(`Reader and sinks did not pass the snapshot at ${formatLsn(walEnd)} within ${waitMs / 1_000} s:`);
-    for (const line of delays) output.print(`  ${line}`);
-    output.print('Wait longer with --wait-seconds, or compare anyway with --no-wait.');
-    return EXIT_NOT_PASSED;
+  if (waitMs > 0) {
+    const wait = await waitForPipeline(pipeline, toReachableWalEnd(walEnd), waitMs, output.show);
+    for (const line of formatWait(wait, walEnd, waitMs)) output.print(line);
+    if (wait.kind !== 'passed') return EXIT_NOT_PASSED;
   }
   const applied = resources.adopt(await openSnapshot(carts), (session) => session.close());
   const result = await compareAll(placed, applied, orders, tables, limit);
@@ -74,8 +75,11 @@ export async function runAudit(
   const report = formatReport({
     result,
     snapshotLsn: walEnd,
-    parked: { parked: parked.parked, distinct: parked.distinct_parked },
+    parked: { ...parked, distinct: parked.distinct_parked },
     replayBacklog: replay?.reduce((sum, { nextOffset, target }) => sum + target - (nextOffset ?? 0n), 0n) ?? null,
+    halted: (await findHaltedPartitions(carts, config.consumerGroup, [config.ordersTopic, config.replayTopic])).map(
+      formatHaltedPartition,
+    ),
     repairs:
       result.missing === 0 ? [] : formatRepairs((await readCheckpoint(log, config))?.gaps ?? [], await readWindow()),
     leftOrders: tables.leftOrders,

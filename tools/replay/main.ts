@@ -12,9 +12,9 @@ import { cancelRun, resumeRun, showCoverage, showStatus } from './run/run-comman
 import { startRun } from './run/start-run.ts';
 
 const exitCodeHelp = `
-Exit codes: 0 both sides agree, or there was nothing to do; 1 they don't agree, or a failure; 64 bad arguments; 69 no
-source holds the range; 75 another run is being published or is unfinished; 78 bad configuration, or databases and Kafka
-of different pipelines; 130 stopped by Ctrl-C or SIGTERM, can be resumed.`;
+Exit codes: 0 both sides agree, or there was nothing to do; 1 they don't agree, a failure, or declined; 64 bad arguments,
+or no terminal to ask on and no --yes; 69 no source holds the range; 75 another run is being published or is unfinished;
+78 bad configuration, or databases and Kafka of different pipelines; 130 stopped by Ctrl-C or SIGTERM, can be resumed.`;
 
 const stop = new AbortController();
 // Under npm a process gets Ctrl-C twice: from the terminal and from npm.

@@ -21,6 +21,24 @@ export const readStoredOffsets = (consumerGroup: string, topics: readonly string
   ORDER BY topic, partition
 `;
 
+export interface HaltedPartitionRow {
+  readonly topic: string;
+  readonly partition: number;
+  readonly next_offset: bigint;
+  readonly owner_epoch: bigint;
+  readonly halted_code: string;
+  readonly halted_message: string;
+  readonly halted_at: Date;
+}
+
+/** The partitions of these topics that have halted, as the sink that owns or owned each has stored it. */
+export const readHaltedPartitions = (consumerGroup: string, topics: readonly string[]) => sql`
+  SELECT topic, partition, next_offset, owner_epoch, halted_code, halted_message, halted_at
+  FROM consumer_offsets
+  WHERE consumer_group = ${consumerGroup} AND topic = ANY(${[...topics]}::text[]) AND halted_code IS NOT NULL
+  ORDER BY topic, partition
+`;
+
 export interface GroupPositionRow {
   readonly positions: number;
   readonly first_timeline: number | null;
@@ -55,6 +73,7 @@ export interface OffsetMove {
 export const moveOffset = (move: OffsetMove) => sql`
   UPDATE consumer_offsets
   SET next_offset = ${move.nextOffset}, owner_epoch = owner_epoch + 1, updated_at = now(),
+      halted_code = NULL, halted_message = NULL, halted_at = NULL,
       last_timeline = CASE WHEN NOT ${move.forgetPosition}::boolean THEN last_timeline END,
       last_commit_lsn = CASE WHEN NOT ${move.forgetPosition}::boolean THEN last_commit_lsn END,
       last_ordinal = CASE WHEN NOT ${move.forgetPosition}::boolean THEN last_ordinal END,
@@ -71,7 +90,7 @@ export const moveOffset = (move: OffsetMove) => sql`
 export const resetTopicOffsets = (topic: string, generation: number) => sql`
   UPDATE consumer_offsets
   SET next_offset = 0, last_timeline = NULL, last_commit_lsn = NULL, last_ordinal = NULL, generation = ${generation},
-      owner_epoch = owner_epoch + 1, updated_at = now()
+      owner_epoch = owner_epoch + 1, updated_at = now(), halted_code = NULL, halted_message = NULL, halted_at = NULL
   WHERE topic = ${topic}
   RETURNING consumer_group, partition, owner_epoch
 `;

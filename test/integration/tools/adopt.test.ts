@@ -69,7 +69,7 @@ describe('adopting at the reader', { timeout: 300_000 }, () => {
     await (await publishSome()).stop();
     await dropSlot();
     const [before, slotsBefore] = [await readCheckpoint(), await slots()];
-    const asked = await stage.run('adopt', ['reader'], { code: 1 });
+    const asked = await stage.run('adopt', ['reader'], { code: 64 });
     expect(asked.stdout).toMatch(/The reader halts with SLOT_DROPPED:\n +throughLsn: 0\/.*\n +flushLsn: 0\//);
     expect(asked.stderr).toContain('--yes');
     expect(await readCheckpoint()).toEqual(before);
@@ -259,6 +259,48 @@ describe('adopting at the sinks', { timeout: 300_000 }, () => {
     await halted.stop();
     await stage.startSink();
     await stage.requireWhole();
+  });
+
+  it('parks a record of an unknown schema, and the running sink goes on to a clean audit', async () => {
+    const sink = await stage.startSink();
+    await stage.startStreaming();
+    await stage.load.backlog({ first: 0, count: 60 });
+    await stage.waitApplied();
+    const { ORDERS_TOPIC, KAFKA_BROKERS } = stage.environment.env;
+    const producer = new Kafka({ brokers: KAFKA_BROKERS.split(','), logLevel: logLevel.NOTHING }).producer();
+    await producer.connect();
+    const value = Buffer.from('c301ffffffffffffffff00', 'hex');
+    await producer.send({ topic: ORDERS_TOPIC, messages: [{ partition: 3, key: 'x', value }] });
+    await producer.disconnect();
+    await stage.load.backlog({ first: 60, count: 60 });
+    const applied = async () => (await stage.carts('SELECT FROM applied_orders')).length;
+    const halted = () =>
+      stage.carts('SELECT partition, halted_code FROM consumer_offsets WHERE halted_code IS NOT NULL');
+    await waitFor('the partition to halt, and the others to go on', async () => {
+      expect(await halted()).toEqual([{ partition: 3, halted_code: 'UNKNOWN_SCHEMA' }]);
+      expect(await applied()).toBeGreaterThan(90);
+      return true;
+    });
+    expect(await applied()).toBeLessThan(120);
+
+    const begunMs = performance.now();
+    const audit = await stage.run('audit', ['--wait-seconds', '600'], { code: 3 });
+    expect(performance.now() - begunMs).toBeLessThan(60_000);
+    const command = /\[3\] has halted at offset \d+ with UNKNOWN_SCHEMA since .* npm run adopt -- sink --park '(\S+)'/;
+    const record = command.exec(audit.stdout)![1]!;
+    const plain = await stage.run('adopt', ['sink', '--yes'], { code: 1 });
+    expect(plain.stdout).toContain(`--park '${record}'`);
+    const replay = await stage.run('replay', ['--source', 'tables', '--dry-run'], { code: 1 });
+    expect(replay.stdout).toContain(`--park '${record}'`);
+
+    await stage.run('adopt', ['sink', '--park', record, '--yes']);
+    await stage.requireWhole();
+    expect(sink.exitCode).toBeUndefined();
+    expect((await stage.run('audit', [])).stdout).toMatch(/^parked events +1 /m);
+    await stage.run('parked', ['discard', '1', '--reason', 'not ours', '--yes']);
+    const clean = await stage.run('audit', []);
+    expect(clean.stdout).toMatch(/^discarded +1 /m);
+    expect(clean.stdout).not.toContain('parked events  ');
   });
 
   it('refuses to move a partition that a sink has taken meanwhile, and moves none', async () => {

@@ -128,9 +128,9 @@ describe('npm run replay', () => {
     const complete = await readEffects();
     const from = await firstPositionAfter(applied);
     for (const args of [
-      ['--source', 'tables'],
-      ['--from-lsn', from, '--source', 'wal'],
-      ['--from-lsn', from],
+      ['--source', 'tables', '--yes'],
+      ['--from-lsn', from, '--source', 'wal', '--yes'],
+      ['--from-lsn', from, '--yes'],
     ]) {
       await setBack();
       const { code, stdout, stderr } = await replay(...args);
@@ -149,7 +149,7 @@ describe('npm run replay', () => {
   it('leaves everything as it was when nothing is missing, in either mode, and as often as one likes', async () => {
     const before = await readEffects();
     for (const mode of ['repair', 'reapply', 'reapply']) {
-      const { code, stdout } = await replay('--from-lsn', '0/1', '--mode', mode);
+      const { code, stdout } = await replay('--from-lsn', '0/1', '--mode', mode, '--yes');
       expect(stdout).toContain('Verdict: agreed');
       expect(code).toBe(0);
       expect(await readEffects()).toEqual(before);
@@ -175,7 +175,7 @@ describe('npm run replay', () => {
     expect(dry.stdout).toContain('nothing was changed');
     expect(await readEffects()).toEqual(wrong);
     expect(await carts('SELECT run_id FROM replay_runs')).toEqual(runs);
-    const run = await replay('--from-lsn', '0/1', '--mode', 'reapply', '--order', order_id);
+    const run = await replay('--from-lsn', '0/1', '--mode', 'reapply', '--order', order_id, '--yes');
     expect(run.stdout).toMatch(/all +1 +0 +0 +1 +0/);
     expect(run.code).toBe(0);
     expect((await readEffects()).lines).toEqual(complete.lines);
@@ -187,7 +187,7 @@ describe('npm run replay', () => {
     async (failpoint) => {
       const total = placed;
       const before = await readEffects();
-      const args = ['--from-lsn', '0/1', '--rate', '400'];
+      const args = ['--from-lsn', '0/1', '--rate', '400', '--yes'];
       const killed = await runTool('replay', args, environment.env, { failpoints: `${failpoint}=kill:2` });
       expect(killed.code).toBeNull();
       const runId = findRunId(killed.stdout);
@@ -209,7 +209,7 @@ describe('npm run replay', () => {
 
   it('stops cleanly when it is told to, lets no other run begin, and goes on or is given up', async () => {
     const total = placed;
-    const args = ['--from-lsn', '0/1', '--rate', '20'];
+    const args = ['--from-lsn', '0/1', '--rate', '20', '--yes'];
     const first = await startTool('replay', args, environment.env);
     await first.waitForOutput('publishing');
     const runId = findRunId(first.stdout());
@@ -243,7 +243,7 @@ describe('npm run replay', () => {
     expect(cancelled.code).toBe(0);
     expect((await replay('status', runId)).stdout).toMatch(/state +cancelled/);
     expect((await replay('resume', runId)).code).toBe(64);
-    expect((await replay('--from-lsn', '0/1', '--user', 'user-7')).code).toBe(0);
+    expect((await replay('--from-lsn', '0/1', '--user', 'user-7', '--yes')).code).toBe(0);
   });
 
   it('runs beside live traffic; a reapply without an end takes what was applied meanwhile too', async () => {
@@ -251,7 +251,7 @@ describe('npm run replay', () => {
     const before = placed;
     const traffic = load.pace({ first: placed, count, ordersPerSecond: 60 });
     placed += count;
-    const { code, stdout, stderr } = await replay('--from-lsn', '0/1', '--mode', 'reapply');
+    const { code, stdout, stderr } = await replay('--from-lsn', '0/1', '--mode', 'reapply', '--yes');
     expect(stderr).toBe('');
     expect(stdout).toContain('The first pass is published');
     expect(stdout).toContain('Verdict: agreed');
@@ -281,6 +281,7 @@ describe('the replay tool', () => {
     [['--from-time', '2001-01-01T00:00Z', '--rate', 'x'], 64, /--rate/],
     [['status', '01900000-0000-7000-8000-000000000000'], 64, /RUN_ID: there is no run .* the latest are/],
     [['resume', 'x'], 64, /RUN_ID: "x" is no run id/],
+    [['--from-lsn', '0/1'], 64, /no terminal to ask on; nothing was changed.*--yes/],
     [['--from-lsn', '0/1', '--source', 'wal'], 69, /wal: .*--source tables/s],
   ])('refuses %j with exit code %d', async (args, exitCode, words) => {
     const runs = await carts('SELECT run_id FROM replay_runs');

@@ -1,8 +1,7 @@
 // The one question of all commands: what counts as a yes, and where nobody can be asked.
 import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { requireYes } from '../../../tools/adopt/conversation.ts';
-import { confirm } from '../../../tools/confirm.ts';
+import { confirm, requireYes } from '../../../tools/confirm.ts';
 
 const terminal = (isTTY: boolean) => Object.assign(new PassThrough(), { isTTY });
 
@@ -46,14 +45,13 @@ describe('the question', () => {
   });
 });
 
-describe('adopt', () => {
-  const ask = (answer: string | null, yes = false) =>
-    requireYes('Accept?', yes, { streams: createStreams(answer), print: () => undefined });
+describe('a change', () => {
+  const ask = (answer: string | null, yes = false) => requireYes('Accept?', yes, createStreams(answer));
 
-  it('needs a yes, or --yes, and refuses where nobody can answer', async () => {
+  it('needs a yes, or --yes, and is wrong use where nobody can answer', async () => {
     await expect(ask('y')).resolves.toBeUndefined();
     await expect(ask(null, true)).resolves.toBeUndefined();
-    await expect(ask('n')).rejects.toThrow('nothing was changed');
-    await expect(ask(null)).rejects.toThrow('--yes');
+    await expect(ask('n')).rejects.toMatchObject({ exitCode: 1, message: 'declined; nothing was changed' });
+    await expect(ask(null)).rejects.toMatchObject({ exitCode: 64, message: expect.stringContaining('--yes') });
   });
 });

@@ -7,10 +7,10 @@ import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../../../cdc-reader/config.ts';
 import type { SourceSession } from '../../../cdc-reader/postgres/source-session.ts';
 import { type KafkaConnection, openKafka } from '../../../cdc-reader/startup/kafka-connection.ts';
+import { type Conversation, requireYes } from '../../confirm.ts';
 import { openDatabase, openSourceSession } from '../../connect.ts';
 import { ToolRefusal } from '../../run-tool.ts';
 import { readTopicGeneration } from '../../sql/consumer-offsets.ts';
-import { type Conversation, requireYes } from '../conversation.ts';
 import { acceptChangeInFirstStart, carryOut, requireEmpty } from './carry-out.ts';
 import { formatFirstStartPlan, formatReaderDone, formatReaderPlan } from './format-plan.ts';
 import { inspectReader, TablesReplacedRefusal } from './inspect-reader.ts';
@@ -62,7 +62,7 @@ export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
 
   if (facts.checkpoint !== null && facts.checkpoint.state !== 'streaming') {
     for (const line of formatFirstStartPlan(facts)) print(line);
-    await requireYes('Accept the change?', yes, conversation);
+    await requireYes('Accept the change?', yes, conversation.streams);
     await acceptChangeInFirstStart(servers, facts, facts.checkpoint);
     print('Done. Start the reader: npm run cdc-reader. It repeats the first start.');
     return;
@@ -72,7 +72,7 @@ export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
   const generation = isNew ? (await findKnownGeneration(servers, facts)) + 1 : findGeneration(facts);
   if (isNew) requireEmpty(config.ordersTopic, facts.live);
   for (const line of formatReaderPlan(config, facts, plan, generation)) print(line);
-  await requireYes('Accept the gap?', yes, conversation);
+  await requireYes('Accept the gap?', yes, conversation.streams);
   const { checkpoint, groups, repairs } = await carryOut(servers, facts, plan, generation, print);
   for (const line of formatReaderDone(checkpoint, groups, repairs)) print(line);
 }

@@ -7,11 +7,12 @@ import type { Database } from '#service/database.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { Logger } from '#service/logger.ts';
 import type { AdoptSinkConfig } from '../../config.ts';
+import { type Conversation, requireYes } from '../../confirm.ts';
 import { openDatabase } from '../../connect.ts';
+import { findHaltedPartitions, formatHaltedPartition } from '../../halted-partitions.ts';
 import { ToolRefusal } from '../../run-tool.ts';
 import { moveOffset } from '../../sql/consumer-offsets.ts';
 import { setParkedAside } from '../../sql/parked-events.ts';
-import { type Conversation, requireYes } from '../conversation.ts';
 import { inspectSink, type SinkFacts } from './inspect-sink.ts';
 import { formatSinkRepairs, type SinkMove } from './plan-sink.ts';
 
@@ -37,9 +38,14 @@ export async function adoptSink({ config, yes, conversation, logger }: AdoptSink
   const facts = await inspectSink(config, carts, log);
   for (const line of formatSinkFacts(facts)) print(line);
   if (facts.moves.length === 0) {
-    throw new ToolRefusal('nothing wrong is found with the offsets of this CONSUMER_GROUP: restart the sinks');
+    const halted = await findHaltedPartitions(carts, config.consumerGroup, [config.ordersTopic, config.replayTopic]);
+    for (const row of halted) print(formatHaltedPartition(row));
+    throw new ToolRefusal(
+      'nothing wrong is found with the offsets of this CONSUMER_GROUP: ' +
+        (halted.length === 0 ? 'restart the sinks' : 'a record is the cause, see above'),
+    );
   }
-  await requireYes('Move these offsets?', yes, conversation);
+  await requireYes('Move these offsets?', yes, conversation.streams);
   await moveOffsets(carts, config.consumerGroup, facts.moves);
   for (const line of formatSinkDone(facts.moves)) print(line);
 }

@@ -1,4 +1,4 @@
-// Polls reader and sinks until both have passed the snapshot of an audit, or the time is up. Which positions must be reached,
+// Polls reader and sinks until both have passed the snapshot of an audit, a partition has halted, or the time is up. Which positions must be reached,
 // and what a delay means, is progress.ts's.
 import { setTimeout as delay } from 'node:timers/promises';
 import { TopicMissingError } from '#kafka/errors.ts';
@@ -8,6 +8,7 @@ import type { Database } from '#service/database.ts';
 import { type NextOffsetRow, readNextOffsets } from '../../../cart-sink/sql/consumer-offsets.ts';
 import type { SourceSession } from '../../../cdc-reader/postgres/source-session.ts';
 import type { AuditConfig } from '../../config.ts';
+import { findHaltedPartitions, formatHaltedPartition } from '../../halted-partitions.ts';
 import { readCheckpoint } from '../../read-checkpoint.ts';
 import {
   explainDelay,
@@ -27,30 +28,37 @@ export interface Watched {
   readonly config: Pick<AuditConfig, 'consumerGroup' | 'ordersTopic' | 'checkpointTopic' | 'slotName'>;
 }
 
-/** @returns why the snapshot was not passed within `waitMs`; empty if it was. `show` gets the progress. */
+/** Why the snapshot was not passed, in lines; `halted`: a partition of the live topic will not pass it by itself. */
+export type Wait = { readonly kind: 'passed' } | { readonly kind: 'halted' | 'late'; readonly why: readonly string[] };
+
+/** Waits for `waitMs` at most, and for no partition that has halted. `show` gets the progress. */
 export async function waitForPipeline(
   watched: Watched,
   targetLsn: Lsn,
   waitMs: number,
   show: (line: string) => void,
-): Promise<string[]> {
-  const { source, log, config } = watched;
+): Promise<Wait> {
+  const { source, log, carts, config } = watched;
   const giveUpMs = performance.now() + waitMs;
   let targets: Map<number, bigint> | null = null;
   for (;;) {
+    const halted = await findHaltedPartitions(carts, config.consumerGroup, [config.ordersTopic]);
+    if (halted.length > 0) return { kind: 'halted', why: halted.map(formatHaltedPartition) };
     const checkpoint = await readCheckpoint(log, config);
     const throughLsn = checkpoint?.state === 'streaming' ? checkpoint.throughLsn : null;
     const reader: ReaderProgress = { throughLsn, slot: await source.readSlot(config.slotName) };
     let partitions: PartitionProgress[] | null = null;
     if (targets !== null || hasReaderPassed(reader, targetLsn)) {
       const progress = await readPartitions(watched, config.ordersTopic, targets);
-      if (progress === null) return [`the live topic ${config.ordersTopic} does not exist`];
+      if (progress === null) return { kind: 'late', why: [`the live topic ${config.ordersTopic} does not exist`] };
       targets ??= new Map(progress.map(({ partition, target }) => [partition, target]));
       partitions = progress;
-      if (findBehind(partitions).length === 0) return [];
+      if (findBehind(partitions).length === 0) return { kind: 'passed' };
     }
     show(formatProgress(targetLsn, reader, partitions));
-    if (performance.now() >= giveUpMs) return explainDelay(targetLsn, config.slotName, reader, partitions);
+    if (performance.now() >= giveUpMs) {
+      return { kind: 'late', why: explainDelay(targetLsn, config.slotName, reader, partitions) };
+    }
     await delay(POLL_EVERY_MS);
   }
 }

@@ -1,12 +1,11 @@
-// The person or job that runs a replay: gets lines, progress and questions. Without a terminal there is no question: running
-// the command was the decision.
-import { confirm, type Streams } from '../../confirm.ts';
+// The person or job that runs a replay: gets lines, progress and questions.
+import { requireYes, type Streams } from '../../confirm.ts';
 import { createProgressDisplay, type ProgressDisplay } from '../progress/progress-display.ts';
 
 export interface Operator extends Pick<ProgressDisplay, 'show'> {
   print(lines: readonly string[]): void;
-  /** True without asking if there is no terminal. @throws the signal's reason */
-  confirm(question: string, signal: AbortSignal): Promise<boolean>;
+  /** `yes`: --yes was given. @throws ToolRefusal unless the answer is yes; the signal's reason */
+  requireYes(question: string, yes: boolean, signal: AbortSignal): Promise<void>;
 }
 
 /** Who is informed, and what stops the work. */
@@ -24,9 +23,9 @@ export function createOperator(streams: Streams): Operator {
       for (const line of lines) stdout.write(`${line}\n`);
     },
     show: display.show,
-    async confirm(question, signal) {
+    requireYes(question, yes, signal) {
       display.end();
-      return (await confirm(question, streams, signal)) !== 'no';
+      return requireYes(question, yes, streams, signal);
     },
   };
 }

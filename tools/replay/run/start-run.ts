@@ -10,6 +10,7 @@ import { exitCodes, RunBusyError } from '../cli/errors.ts';
 import type { Talk } from '../cli/operator.ts';
 import { renderPlan, renderPreview } from '../cli/render.ts';
 import { makePlan } from '../plan/make-plan.ts';
+import { describeHaltedPartitions } from '../progress/halted.ts';
 import { readProgress } from '../progress/progress-log.ts';
 import { type PipelineState, readPipelineState } from '../sources/pipeline-state.ts';
 import { carryOut } from './carry-out.ts';
@@ -26,10 +27,7 @@ export async function startRun(connections: Connections, request: ReplayRequest,
     await requireNoUnfinished(connections);
     const { plan, state } = await planAndShow(connections, request, talk);
     if (plan.survey.orders === 0) return exitCodes.done;
-    if (!request.yes && !(await talk.operator.confirm('Start this replay?', talk.signal))) {
-      talk.operator.print(['Nothing was changed.']);
-      return exitCodes.done;
-    }
+    await talk.operator.requireYes('Start this replay?', request.yes, talk.signal);
     await storeRun(carts, plan);
     talk.operator.print([`Run ${plan.runId}`]);
     return await carryOut(connections, state, plan, talk);
@@ -41,6 +39,7 @@ async function planAndShow(
   request: ReplayRequest,
   { operator, signal }: Talk,
 ): Promise<{ plan: ReplayPlan; state: PipelineState }> {
+  operator.print(await describeHaltedPartitions(connections));
   const state = await readPipelineState(connections);
   const onProgress = (orders: number) => operator.show('reading orders:', orders, 0);
   // Only a dry run lists the orders: after a change of the rule they would fill the terminal.

@@ -1,10 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { HaltError } from '#service/halt.ts';
 import { createLogger } from '#service/logger.ts';
 import {
   createLagMonitor,
   type LagMonitor,
   type LagMonitorOptions,
 } from '../../../../cart-sink/consume/lag-monitor.ts';
+import { SinkDefectError } from '../../../../cart-sink/errors.ts';
 
 const everyMs = 1_000;
 const logger = createLogger('test', 'silent');
@@ -15,6 +17,7 @@ describe('the lag monitor', () => {
   let range: { earliest: bigint; lastStable: bigint; highWatermark: bigint };
   let stored: { topic: string; partition: number; next_offset: bigint }[];
   let isIdle: boolean;
+  let halted: HaltError | undefined;
   let found: string[];
   let kafkaIsAway: boolean;
   let cartsAreSilent: boolean;
@@ -25,6 +28,7 @@ describe('the lag monitor', () => {
     range = { earliest: 0n, lastStable: 9n, highWatermark: 9n };
     stored = [{ topic: 'live', partition: 0, next_offset: 5n }];
     isIdle = true;
+    halted = undefined;
     found = [];
     kafkaIsAway = false;
     cartsAreSilent = false;
@@ -32,7 +36,7 @@ describe('the lag monitor', () => {
       ownership: { topic: 'live', partition: 0, ownerEpoch: 1n, nextOffset: 5n, lastCommitLsn: '0/10' },
       position: () => position,
       isIdle: () => isIdle,
-      halted: () => undefined,
+      halted: () => halted,
       lastCommittedAt: () => 1_000_000n,
     };
     monitor = createLagMonitor({
@@ -128,6 +132,15 @@ describe('the lag monitor', () => {
     monitor.close();
     await look();
     expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('finds a halted partition that an operator has moved on, and none that stands', async () => {
+    halted = new SinkDefectError({ topic: 'live', partition: 0, offset: 5n }, new Error('x'));
+    await look();
+    expect(found).toEqual([]);
+    stored[0]!.next_offset = 6n;
+    await look();
+    expect(found).toEqual(['live[0]']);
   });
 
   it('finds nothing in a database that is further: the answer to a COMMIT may be on its way', async () => {

@@ -186,8 +186,20 @@ describe('the arguments', () => {
     [['reader', '--yes', '--force'], { side: 'reader', yes: true, force: true }],
     [['reader', '--leave-orders', '7'], { side: 'reader', yes: false, force: false, leaveOrders: 7 }],
     [['reader', '--leave-orders', '0'], { side: 'reader', yes: false, force: false, leaveOrders: 0 }],
-    [['sink', '--yes'], { side: 'sink', yes: true }],
-  ])('%j are %j', (argv, expected) => {
+    [['sink', '--yes'], { side: 'sink', yes: true, park: undefined }],
+    [
+      ['sink', '--park', 'orders.placed[3]@1207'],
+      {
+        side: 'sink',
+        yes: false,
+        park: { place: { topic: 'orders.placed', partition: 3 }, offset: 1207n, readableOrder: false },
+      },
+    ],
+    [
+      ['sink', '--readable-order', '--park', 'a[0]@0'],
+      { side: 'sink', yes: false, park: { place: { topic: 'a', partition: 0 }, offset: 0n, readableOrder: true } },
+    ],
+  ])('%s are understood', (argv, expected) => {
     expect(parseAdoptArguments(argv)).toEqual(expected);
   });
 
@@ -197,6 +209,10 @@ describe('the arguments', () => {
     [['reader', 'now'], 'too many arguments'],
     [['sink', '--force'], '--force'],
     [['sink', '--leave-orders', '7'], '--leave-orders'],
+    [['sink', '--readable-order'], '--readable-order'],
+    [['sink', '--park', 'orders.placed[3]'], '--park'],
+    [['sink', '--park', 'orders.placed@7'], '--park'],
+    [['reader', '--park', 'a[0]@0'], '--park'],
     [['reader', '--leave-orders'], '--leave-orders'],
     [['reader', '--leave-orders', '-1'], '--leave-orders'],
     [['reader', '--leave-orders', 'all'], '--leave-orders'],

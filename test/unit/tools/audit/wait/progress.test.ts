@@ -3,7 +3,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { parseLsn } from '#schemas/lsn.ts';
 import { parseAuditArguments } from '../../../../../tools/audit/arguments.ts';
 import { createProgressLine } from '../../../../../tools/audit/progress-line.ts';
-import { formatReport } from '../../../../../tools/audit/report.ts';
+import { formatReport, formatWait } from '../../../../../tools/audit/report.ts';
 import {
   explainDelay,
   findBehind,
@@ -122,7 +122,8 @@ describe('the report', () => {
   const report = {
     result,
     snapshotLsn: target,
-    parked: { parked: 3, distinct: 2 },
+    parked: { parked: 3, distinct: 2, discarded: 4, retried: 5 },
+    halted: ['live[3] has halted'],
     replayBacklog: 4n,
     repairs: ['npm run replay -- --source tables'],
     leftOrders: 0,
@@ -134,6 +135,9 @@ describe('the report', () => {
     expect(text).toMatch(/^orders +10$/m);
     expect(text).toMatch(/^ {2}sku: 1$/m);
     expect(text).toMatch(/^parked events +3 {2}1 of them copies of another$/m);
+    expect(text).toMatch(/^discarded +4 {2}parked events that an operator has discarded$/m);
+    expect(text).toMatch(/^retried +5 /m);
+    expect(text).toMatch(/^live\[3\] has halted$/m);
     expect(text).toContain('the first 1 of 3:\n  x: is not in the ledger');
     expect(text).toContain('4 records of the replay topic');
     expect(text).toContain('npm run replay -- --source tables');
@@ -153,9 +157,21 @@ describe('the report', () => {
 
   it('says in one line that the databases agree', () => {
     const clean = { ...result, missing: 0, phantom: 0, differing: 0, kinds: new Map(), examples: [] };
-    const lines = formatReport({ ...report, result: clean, parked: { parked: 0, distinct: 0 }, replayBacklog: null });
+    const parked = { parked: 0, distinct: 0, discarded: 0, retried: 0 };
+    const lines = formatReport({ ...report, result: clean, parked, halted: [], replayBacklog: null });
     expect(lines.at(-1)).toBe('The two databases agree.');
     expect(lines.join()).not.toContain('replay');
+  });
+});
+
+describe('an audit that does not compare', () => {
+  it('names what has halted and does not advise to wait, and names the time where it waited', () => {
+    expect(formatWait({ kind: 'passed' }, target, 60_000)).toEqual([]);
+    const halted = formatWait({ kind: 'halted', why: ['live[3] has halted'] }, target, 60_000).join('\n');
+    expect(halted).toContain('\n  live[3] has halted\n');
+    expect(halted).not.toMatch(/60 s|--wait-seconds/);
+    const late = formatWait({ kind: 'late', why: ['the reader is down'] }, target, 60_000).join('\n');
+    expect(late).toMatch(/within 60 s:\n {2}the reader is down\n.*--wait-seconds/);
   });
 });
 
