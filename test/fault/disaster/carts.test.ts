@@ -67,7 +67,7 @@ describe('a carts database restored from an older backup', { timeout: 300_000 },
     const { msg } = await stage.waitHalted(halted, 'RECORDS_LOST');
     expect(msg).toContain('npm run adopt -- sink');
 
-    const refused = await stage.run('adopt', ['sink'], { code: 1 });
+    const refused = await stage.run('adopt', ['sink'], { code: 64 });
     expect(refused.stdout).toContain('RECORDS_LOST');
     expect(refused.stderr).toContain('--yes');
     const adopted = await stage.run('adopt', ['sink', '--yes']);

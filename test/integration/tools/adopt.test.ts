@@ -1,11 +1,14 @@
 // `npm run adopt` as a process: what it refuses, that it changes nothing without a yes, and that a run which was killed
 // between any two steps is completed by the next. From halt to clean audit, with traffic: test/fault/disaster-*.test.ts.
+import { randomUUID } from 'node:crypto';
 import { Kafka, logLevel } from 'kafkajs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseCheckpoint } from '#schemas/checkpoint.ts';
+import { formatReplayHeaders } from '#schemas/replay/records.ts';
+import { RULE_VERSION } from '../../../cart-sink/rule/reduce-cart.ts';
 import { withKafkaAdmin } from '../../support/kafka/admin.ts';
 import { readTopic } from '../../support/oracle/read-topic.ts';
-import { runTool } from '../../support/process/tool-process.ts';
+import { runTool, startTool } from '../../support/process/tool-process.ts';
 import { createDisasterStage, type DisasterStage } from '../../support/stack/disaster-stage.ts';
 import { waitFor } from '../../support/wait.ts';
 
@@ -301,6 +304,39 @@ describe('adopting at the sinks', { timeout: 300_000 }, () => {
     const clean = await stage.run('audit', []);
     expect(clean.stdout).toMatch(/^discarded +1 /m);
     expect(clean.stdout).not.toContain('parked events  ');
+  });
+
+  it('parks a record that halts the replay topic, for which a replay waits by name', async () => {
+    await stage.startSink();
+    await stage.startStreaming();
+    await stage.load.backlog({ first: 0, count: 60 });
+    await stage.waitApplied();
+    const { REPLAY_TOPIC, KAFKA_BROKERS } = stage.environment.env;
+    const producer = new Kafka({ brokers: KAFKA_BROKERS.split(','), logLevel: logLevel.NOTHING }).producer();
+    await producer.connect();
+    const runId = randomUUID();
+    const headers = formatReplayHeaders({ runId, mode: 'repair', ruleVersion: RULE_VERSION }, 'order');
+    const value = Buffer.from('c301ffffffffffffffff00', 'hex');
+    await producer.send({ topic: REPLAY_TOPIC, messages: [{ partition: 3, key: 'x', value, headers }] });
+    await producer.disconnect();
+    const replay = await startTool(
+      'replay',
+      ['--from-lsn', '0/1', '--mode', 'reapply', '--yes'],
+      stage.environment.env,
+    );
+    await replay.waitForOutput(
+      /waiting until the sinks[\s\S]*\[3\] has halted at offset 0 with UNKNOWN_SCHEMA/,
+      60_000,
+    );
+    expect((await stage.run('audit', [])).stdout).toMatch(/^\S+\[3\] has halted at offset 0 with UNKNOWN_SCHEMA/m);
+    await stage.run('adopt', ['sink', '--park', `${REPLAY_TOPIC}[3]@0`, '--yes']);
+    expect((await replay.exited).code).toBe(0);
+    expect(replay.stdout()).toContain('Verdict: agreed');
+    const counted = `SELECT partition, parked::int FROM replay_results WHERE run_id = '${runId}'`;
+    expect(await stage.carts(counted)).toEqual([{ partition: 3, parked: 1 }]);
+    const retried = await stage.run('parked', ['retry', '1', '--yes'], { code: 1 });
+    expect(retried.stderr).toContain('replaying it again');
+    await stage.requireWhole();
   });
 
   it('refuses to move a partition that a sink has taken meanwhile, and moves none', async () => {
