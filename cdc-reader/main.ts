@@ -9,6 +9,7 @@ import { runService } from '#service/shutdown.ts';
 import { readCdcReaderConfig } from './config.ts';
 import { createReaderMetrics } from './metrics.ts';
 import { createReader } from './supervise/reader.ts';
+import { startSlotSampler } from './supervise/slot-sampler.ts';
 
 const SERVICE = 'cdc-reader';
 
@@ -21,7 +22,9 @@ await runService({
     const logger = createLogger(SERVICE, config.logLevel);
     const metrics = createMetrics(SERVICE);
     const halts = createHaltState(metrics, logger);
-    const reader = createReader({ config, logger, metrics: createReaderMetrics(metrics), halts });
+    const readerMetrics = createReaderMetrics(metrics);
+    const reader = createReader({ config, logger, metrics: readerMetrics, halts });
+    const slotSampler = startSlotSampler({ config, logger, metrics: readerMetrics });
     const server = await createHttpServer({
       service: SERVICE,
       host: config.host,
@@ -34,6 +37,7 @@ await runService({
     return {
       logger,
       async close() {
+        slotSampler.close();
         await reader.close();
         await server.close();
       },
