@@ -150,7 +150,7 @@ function createReplayMetrics(metrics: Metrics) {
   return {
     replayWindowLost: metrics.counter(
       'tillstream_reader_replay_window_lost_total',
-      'Window slots recreated because the old one was missing, lost or over its limit, by reason',
+      'Window slots recreated, by reason: missing, over-limit, lost, or why Postgres invalidated it (idle_timeout, wal_removed)',
       ['reason'],
     ),
     replayWindowFailures: metrics.counter(

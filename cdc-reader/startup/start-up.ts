@@ -4,16 +4,14 @@
 // is paused, and standby status updates go out. While Kafka is away it holds the slot and retries, so an outage costs no
 // takeover. Without a slot, or with an unfinished initial snapshot, initial-snapshot.ts comes before.
 import { setTimeout as delay } from 'node:timers/promises';
-import { LSN_ZERO } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
 import { isUnfitSession } from '#service/postgres/session.ts';
 import type { CdcReaderConfig } from '../config.ts';
-import { SlotInvalidatedError } from '../errors.ts';
 import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_WAITING } from '../metrics.ts';
 import { createReplicationStream, type ReplicationStream } from '../postgres/replication-stream.ts';
 import { createSourceSession, type SourceSession } from '../postgres/source-session.ts';
-import { SlotBusyError, SlotLostError } from '../postgres/stream-errors.ts';
+import { SlotBusyError } from '../postgres/stream-errors.ts';
 import type { SourceIdentity } from '../postgres/walsender.ts';
 import { startLagSampler } from '../supervise/lag-sampler.ts';
 import {
@@ -61,7 +59,7 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
       await scope.race(
         waitIfUnfit(runInitialSnapshot(context, source).catch((error) => requireLock(error, source, config))),
       );
-    const stream = await scope.race(waitIfUnfit(takeSlot(context, source, inlet)));
+    const stream = await scope.race(waitIfUnfit(takeSlot(context, inlet)));
     await scope.race(requireSameServer(source, stream.identity, config.slotName));
     await failpoint('reader.slot-taken');
     try {
@@ -90,11 +88,7 @@ async function requireLock(error: unknown, source: SourceSession, { slotName }: 
   throw error;
 }
 
-function takeSlot(
-  context: StartContext,
-  source: SourceSession,
-  inlet: ReaderSession['inlet'],
-): Promise<ReplicationStream> {
+function takeSlot(context: StartContext, inlet: ReaderSession['inlet']): Promise<ReplicationStream> {
   const { config, scope, resources } = context;
   const create = async () => {
     try {
@@ -112,10 +106,7 @@ function takeSlot(
       });
     } catch (error) {
       if (error instanceof SlotBusyError) throw new StandbyError(error.message, { cause: error });
-      if (!(error instanceof SlotLostError)) throw error;
-      const acknowledged = (await source.readSlot(config.slotName))?.confirmedFlushLsn ?? LSN_ZERO;
-      const { flushLsn } = await source.readCurrentWal();
-      throw new SlotInvalidatedError(config.slotName, 'acknowledged', acknowledged, flushLsn, error.reason);
+      throw error;
     }
   };
   return scope.open(resources, create, (stream) => stream.close());

@@ -285,7 +285,11 @@ describe('the slot', () => {
       await source.client.query('SELECT pg_switch_wal()');
     }
     await source.client.query('CHECKPOINT');
-    await expect(recordStream(source)).rejects.toMatchObject({ code: 'SLOT_LOST' });
+    await expect(recordStream(source)).rejects.toMatchObject({
+      code: 'SLOT_LOST',
+      message: expect.stringContaining('ALTER SYSTEM SET max_slot_wal_keep_size'),
+      details: { reason: 'wal_removed', throughLsn: expect.stringMatching(/^\w+\/\w+$/) },
+    });
     await postgres.restart();
   });
 
