@@ -26,6 +26,7 @@ import { runInitialSnapshot } from './initial-snapshot.ts';
 import { fence, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
 import { findPreflightProblems, findPreflightWarnings } from './preflight.ts';
 import type { ReaderSession, StartContext } from './session.ts';
+import { findSpillProblems } from './spill-directory.ts';
 import { haltIfTablesChanged, readVerifiedCheckpoint } from './verified-checkpoint.ts';
 
 /** @throws HaltError (halt), StandbyError and PreflightError (wait), anything else (restart) */
@@ -45,7 +46,7 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
     (session) => session.close(),
   );
   const facts = await scope.race(source.preflightFacts(config));
-  const problems = findPreflightProblems(facts, config);
+  const problems = [...findPreflightProblems(facts, config), ...findSpillProblems(config.spillDirectory)];
   if (problems.length > 0) {
     await scope.race(haltIfTablesChanged(context, source, facts.capture.fingerprint));
     throw new PreflightError(problems);
