@@ -1,5 +1,6 @@
 // Every reason for which the reader halts over continuity (I11). Each carries a literal code, both positions where there are
-// two, and the remedy. Transactions that can't be published: pipeline/unpublishable-errors.ts; starts: supervise/restart-errors.ts; a slot that Postgres invalidated: postgres/slot-lost.ts.
+// two, and the remedy. Transactions that can't be published: pipeline/unpublishable-errors.ts; starts: supervise/restart-errors.ts;
+// a slot that Postgres invalidated: postgres/slots/slot-lost.ts.
 import type { CaptureDifference } from '#schemas/capture-fingerprint.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import { HaltError } from '#service/halt.ts';

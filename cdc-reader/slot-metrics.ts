@@ -1,7 +1,7 @@
 // The metrics of the reader's slots on the server, apart from metrics.ts because they outlive every start of the reader.
 // `slot` is `live` or `window`. A figure that the server does not give (no limit, no such slot) has no series.
 import type { Metrics } from '#service/metrics.ts';
-import type { SlotHealth, SlotsHealth } from './postgres/slot-health.ts';
+import type { SlotHealth, SlotsHealth } from './postgres/slots/slot-health.ts';
 
 export function createSlotMetrics(metrics: Metrics, nowMs: () => number) {
   const perSlot = (name: string, help: string) => metrics.gauge(`tillstream_reader_slot_${name}`, help, ['slot']);

@@ -1,5 +1,5 @@
 // Why a replication stream could not start, or ended. Plain errors with a literal code: whether one means a retry, a hot
-// standby or a halt is decided by supervise/ and startup/, not here. A slot that Postgres invalidated: slot-lost.ts.
+// standby or a halt is decided by supervise/ and startup/, not here. A slot that Postgres invalidated: slots/slot-lost.ts.
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 
 /** Another connection streams from the slot: stand by until it ends. */

@@ -7,7 +7,7 @@ import { parseTimelineHistory, type TimelineSwitch } from '#schemas/timeline.ts'
 import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import { prepareSession, type SessionClient } from '#service/postgres/session.ts';
 import { plainText, quoteIdentifier } from './plain-text.ts';
-import { SlotLostError } from './slot-lost.ts';
+import { SlotLostError } from './slots/slot-lost.ts';
 import { readCurrentWal, readerSettings } from './sql/session.ts';
 import { copySlot, describeBackend, readSlotState } from './sql/slots.ts';
 import { SlotBusyError, SlotCopyError, SlotMissingError } from './stream-errors.ts';

@@ -22,7 +22,7 @@ import {
   SystemChangedError,
   TimelineForkedError,
 } from '../errors.ts';
-import { SlotLostError } from '../postgres/slot-lost.ts';
+import { SlotLostError } from '../postgres/slots/slot-lost.ts';
 
 export interface ContinuityFacts {
   /** False before fencing where a newer checkpoint may be in a transaction that has not ended: Postgres may know of it. */

@@ -1,6 +1,6 @@
 // What may end a slot before the reader has read from it what it needs: settings of the server, and how near a limit it
 // is. Pure. Nothing here stops the reader; it is for a person to change while there is time.
-import type { SlotsHealth } from '../postgres/slot-health.ts';
+import type { SlotsHealth } from '../postgres/slots/slot-health.ts';
 
 /** `key` names the risk: a risk is reported when its key appears, and its changing figures are not news. */
 interface SlotRisk {

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { windowSlotName } from '#schemas/resource-names.ts';
 import type { Logger } from '#service/logger.ts';
 import { READER_SLOT_AT_RISK, type ReaderMetrics } from '../metrics.ts';
-import { readSlotsHealth, type SlotsHealth } from '../postgres/slot-health.ts';
+import { readSlotsHealth, type SlotsHealth } from '../postgres/slots/slot-health.ts';
 import { findSlotRisks } from './slot-risks.ts';
 
 /** As often as Prometheus scrapes by default; each sample costs a connection. */

@@ -1,6 +1,6 @@
 // The health of slots as real servers report it: of a slot that is within its limit, and of one that its limit has ended.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readSlotsHealth } from '../../../cdc-reader/postgres/slot-health.ts';
+import { readSlotsHealth } from '../../../cdc-reader/postgres/slots/slot-health.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
 import { withServer } from '../../support/stack/environment.ts';

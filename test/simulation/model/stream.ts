@@ -5,7 +5,7 @@ import type { ContractRow, ContractTable } from '#schemas/contract-tables.ts';
 import { LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
 import type { PgoutputMessage } from '../../../cdc-reader/postgres/pgoutput.ts';
 import type { ReplicationStream, StreamHandlers } from '../../../cdc-reader/postgres/replication-stream.ts';
-import { SlotLostError } from '../../../cdc-reader/postgres/slot-lost.ts';
+import { SlotLostError } from '../../../cdc-reader/postgres/slots/slot-lost.ts';
 import type { SnapshotOrder } from '../../../cdc-reader/postgres/snapshot.ts';
 import type { SlotState } from '../../../cdc-reader/postgres/source-session.ts';
 import { SlotBusyError, SlotMissingError, StreamLostError } from '../../../cdc-reader/postgres/stream-errors.ts';

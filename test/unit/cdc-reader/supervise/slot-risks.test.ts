@@ -1,6 +1,6 @@
 // Which settings and which states of the slots are reported as risks, and that a change of figures alone is not news.
 import { describe, expect, it } from 'vitest';
-import type { SlotHealth, SlotsHealth } from '../../../../cdc-reader/postgres/slot-health.ts';
+import type { SlotHealth, SlotsHealth } from '../../../../cdc-reader/postgres/slots/slot-health.ts';
 import { findSlotRisks } from '../../../../cdc-reader/supervise/slot-risks.ts';
 
 const names = { slotName: 'live', windowSlotName: 'live_window' };

@@ -2,7 +2,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { createMetrics } from '#service/metrics.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
-import type { SlotHealth, SlotsHealth } from '../../../../cdc-reader/postgres/slot-health.ts';
+import type { SlotHealth, SlotsHealth } from '../../../../cdc-reader/postgres/slots/slot-health.ts';
 import { startSlotSampler } from '../../../../cdc-reader/supervise/slot-sampler.ts';
 
 const config = { orderDatabaseUrl: 'postgres://nowhere/', applicationName: 'reader', slotName: 'live' };

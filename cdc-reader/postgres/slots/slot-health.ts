@@ -1,9 +1,9 @@
 // The health of the reader's slots, read over a connection of its own that is closed at once: also while the reader has
 // halted, stands by or waits, when it has no session. What follows from it is slot-risks.ts's and the metrics'.
 
-import { SingleConnection, STATEMENT_TIMEOUT_MS } from './single-connection.ts';
-import { readerSettings } from './sql/session.ts';
-import { readSlotHealth } from './sql/slot-health.ts';
+import { SingleConnection, STATEMENT_TIMEOUT_MS } from '../single-connection.ts';
+import { readerSettings } from '../sql/session.ts';
+import { readSlotHealth } from '../sql/slot-health.ts';
 
 export interface SlotHealth {
   /** `reserved`, `extended`, `unreserved` or `lost`; null before the slot reserves anything. */

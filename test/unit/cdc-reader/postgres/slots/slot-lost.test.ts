@@ -1,7 +1,7 @@
 // The one error of an invalidated slot: its remedy follows from Postgres's reason, and both positions are in it.
 import { describe, expect, it } from 'vitest';
 import { toLsn } from '#schemas/lsn.ts';
-import { SlotLostError } from '../../../../cdc-reader/postgres/slot-lost.ts';
+import { SlotLostError } from '../../../../../cdc-reader/postgres/slots/slot-lost.ts';
 
 const positions = { throughLsn: toLsn(0x10n), flushLsn: toLsn(0x20n) };
 
