@@ -1,5 +1,6 @@
 // Every reason for which the reader halts over continuity (I11). Each carries a literal code, both positions where there are
-// two, and the remedy. Transactions that can't be published: pipeline/unpublishable-errors.ts; starts: supervise/restart-errors.ts.
+// two, and the remedy. Transactions that can't be published: pipeline/unpublishable-errors.ts; starts: supervise/restart-errors.ts;
+// a slot that Postgres invalidated: postgres/slots/slot-lost.ts.
 import type { CaptureDifference } from '#schemas/capture-fingerprint.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import { HaltError } from '#service/halt.ts';
@@ -96,24 +97,6 @@ export class SlotDroppedError extends HaltError {
     super(
       `The slot ${slotName} does not exist, but everything before ${formatLsn(throughLsn)} was published through it; the server is at ${formatLsn(flushLsn)}. Orders committed in between may be unpublished. ${ADOPT}`,
       lsns({ throughLsn, flushLsn }),
-    );
-  }
-}
-
-/** By `invalidation_reason` of pg_replication_slots; any other means that the WAL was removed. */
-const INVALIDATION_REMEDIES: Readonly<Record<string, string>> = {
-  idle_timeout: 'Raise idle_replication_slot_timeout, or it will happen again.',
-  wal_level_insufficient: 'Set wal_level = logical.',
-};
-const WAL_REMOVED_REMEDY = 'Raise max_slot_wal_keep_size, or it will happen again.';
-
-export class SlotInvalidatedError extends HaltError {
-  readonly code = 'SLOT_LOST';
-  /** `what`: acknowledged, before the checkpoint is read; more may be published. */
-  constructor(slotName: string, what: 'published' | 'acknowledged', throughLsn: Lsn, flushLsn: Lsn, reason: string) {
-    super(
-      `Slot ${slotName} was invalidated: WAL between ${formatLsn(throughLsn)} (everything before was ${what}) and ${formatLsn(flushLsn)} was removed (reason: ${reason}); orders committed there may be unpublished. ${INVALIDATION_REMEDIES[reason] ?? WAL_REMOVED_REMEDY} ${ADOPT}`,
-      { ...lsns({ throughLsn, flushLsn }), reason },
     );
   }
 }

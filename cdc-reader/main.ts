@@ -11,6 +11,7 @@ import { readCdcReaderConfig } from './config.ts';
 import { createReaderMetrics } from './metrics.ts';
 import { classifyReaderFailure } from './supervise/classify-failure.ts';
 import { createReader } from './supervise/reader.ts';
+import { startSlotSampler } from './supervise/slot-sampler.ts';
 
 const SERVICE = 'cdc-reader';
 
@@ -24,7 +25,9 @@ await runService({
     const metrics = createMetrics(SERVICE);
     const halts = createHaltState(metrics, logger);
     const health = createPipelineHealth({ metrics, logger, classify: classifyReaderFailure });
-    const reader = createReader({ config, logger, metrics: createReaderMetrics(metrics), halts, health });
+    const readerMetrics = createReaderMetrics(metrics);
+    const reader = createReader({ config, logger, metrics: readerMetrics, halts, health });
+    const slotSampler = startSlotSampler({ config, logger, metrics: readerMetrics });
     const server = await createHttpServer({
       service: SERVICE,
       host: config.host,
@@ -38,6 +41,7 @@ await runService({
     return {
       logger,
       async close() {
+        slotSampler.close();
         await reader.close();
         await server.close();
       },

@@ -5,6 +5,7 @@ import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { Metrics } from '#service/metrics.ts';
 import type { Group, Queue } from './pipeline/queue.ts';
+import { createSlotMetrics } from './slot-metrics.ts';
 
 export const READER_STREAMING = 'reader.streaming';
 export const READER_STANDBY = 'reader.standby';
@@ -19,6 +20,7 @@ export const READER_CLOSE_ABANDONED = 'reader.close-abandoned';
 export const READER_PARTITIONS_ADDED = 'reader.partitions-added';
 export const READER_REPLAY_WINDOW = 'reader.replay-window';
 export const READER_REPLAY_WINDOW_FAILED = 'reader.replay-window-failed';
+export const READER_SLOT_AT_RISK = 'reader.slot-at-risk';
 
 export type ReaderMetrics = ReturnType<typeof createReaderMetrics>;
 
@@ -39,6 +41,7 @@ export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date
     ...createPublishMetrics(metrics),
     ...createLagMetrics(metrics, nowMs),
     ...createReplayMetrics(metrics),
+    ...createSlotMetrics(metrics, nowMs),
   };
 }
 
@@ -147,7 +150,7 @@ function createReplayMetrics(metrics: Metrics) {
   return {
     replayWindowLost: metrics.counter(
       'tillstream_reader_replay_window_lost_total',
-      'Window slots recreated because the old one was missing, lost or over its limit, by reason',
+      'Window slots recreated, by reason: missing, over-limit, lost, or why Postgres invalidated it (idle_timeout, wal_removed)',
       ['reason'],
     ),
     replayWindowFailures: metrics.counter(

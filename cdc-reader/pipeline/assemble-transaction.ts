@@ -7,6 +7,7 @@ import type { Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { RowRefusedError, StreamOrderError } from '../errors.ts';
 import type { PgoutputMessage } from '../postgres/pgoutput.ts';
+import { dropUnwanted } from '../postgres/tuple.ts';
 import {
   buildOrderPlaced,
   type CapturedTables,
@@ -104,7 +105,7 @@ export function createTransactionAssembler(options: {
           }
           if (relation === 'other') options.onIgnored('other_table');
           else if (relation.kind === 'refused') throw new RowRefusedError(relation.what, open.commitLsn);
-          else addRow(open, { relation, tuple: message.tuple });
+          else addRow(open, { relation, tuple: dropUnwanted(message.tuple, relation.wanted) });
           return undefined;
         }
         case 'update':

@@ -17,13 +17,16 @@ import {
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import type { OrderPlaced, OrderPlacedItem } from '#schemas/order-placed.ts';
 import { orderPartition } from '#schemas/partition.ts';
-import { decodeTuple, type PgoutputMessage } from '../postgres/pgoutput.ts';
+import type { PgoutputMessage } from '../postgres/pgoutput.ts';
+import { decodeTuple } from '../postgres/tuple.ts';
 import { RowNotPublishableError } from './unpublishable-errors.ts';
 
 /** Where one of the two tables has the contract's columns: contract column → index in the tuple. */
 export interface ContractRelation {
   readonly kind: 'orders' | 'items';
   readonly columns: number;
+  /** Of each column of the tuple, whether it is of the contract; the others are never decoded. */
+  readonly wanted: readonly boolean[];
   readonly at: readonly (readonly [column: string, index: number])[];
 }
 
@@ -71,7 +74,8 @@ export function classifyRelation(relation: Relation, captured: CapturedTables): 
       `a row of ${schema}.${table} with its columns in the order ${found.join(', ')}, captured as ${recorded.join(', ')}`,
     );
   }
-  return { kind: table === 'orders' ? 'orders' : 'items', columns: relation.columns.length, at };
+  const wanted = relation.columns.map((_, index) => at.some(([, wantedIndex]) => wantedIndex === index));
+  return { kind: table === 'orders' ? 'orders' : 'items', columns: relation.columns.length, wanted, at };
 }
 
 export function readOrder(tuple: Buffer, relation: ContractRelation): ContractRow<'orders'> {
@@ -83,8 +87,8 @@ export function readItem(tuple: Buffer, relation: ContractRelation): ContractRow
 }
 
 /** Always in the same order of columns: V8 gives all rows of a table one hidden class. */
-function readColumns(tuple: Buffer, { columns, at }: ContractRelation): Record<string, string | null> {
-  const values = decodeTuple(tuple, columns);
+function readColumns(tuple: Buffer, { columns, wanted, at }: ContractRelation): Record<string, string | null> {
+  const values = decodeTuple(tuple, columns, wanted);
   const row: Record<string, string | null> = {};
   for (const [column, index] of at) row[column] = values[index] ?? null;
   return row;

@@ -29,6 +29,21 @@ interface SpooledOrder {
   readonly items: readonly SpooledRow[];
 }
 
+/** The system can't keep the rows. `code` is the system's (ENOSPC), by which a full disk waits for a person. */
+class SpillError extends Error {
+  readonly code: string;
+
+  constructor(directory: string, cause: NodeJS.ErrnoException) {
+    super(
+      `The rows of a database transaction larger than SPILL_BYTES can't be kept in SPILL_DIRECTORY (${directory}): ` +
+        `${cause.message}. Free space there, or set SPILL_DIRECTORY to a directory that can be written to, on a larger disk.`,
+      { cause },
+    );
+    this.code = cause.code ?? 'SPILL_FAILED';
+    this.name = 'SpillError';
+  }
+}
+
 interface Bucket {
   buffer: Buffer | undefined;
   used: number;
@@ -36,16 +51,25 @@ interface Bucket {
 }
 
 export class RowSpool {
+  readonly #directory: string;
   readonly #file: number;
   readonly #buckets: Bucket[] = [];
   #fileBytes = 0;
   #isClosed = false;
 
-  /** @param directory where the temporary file lives for the moment before it is unlinked. */
+  /** @param directory where the temporary file lives for the moment before it is unlinked. @throws SpillError */
   constructor(directory: string) {
-    const folder = mkdtempSync(join(directory, 'tillstream-spool-'));
-    this.#file = openSync(join(folder, 'rows'), 'w+');
-    rmSync(folder, { recursive: true });
+    this.#directory = directory;
+    try {
+      const folder = mkdtempSync(join(directory, 'tillstream-spool-'));
+      try {
+        this.#file = openSync(join(folder, 'rows'), 'w+');
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    } catch (error) {
+      throw new SpillError(directory, error as NodeJS.ErrnoException);
+    }
   }
 
   /** Adds an order's own row. Ordinals begin at 0 and leave no gap. */
@@ -95,8 +119,13 @@ export class RowSpool {
   #flush(bucket: Bucket): void {
     this.#requireOpen();
     if (bucket.buffer === undefined || bucket.used === 0) return;
-    for (let written = 0; written < bucket.used; ) {
-      written += writeSync(this.#file, bucket.buffer, written, bucket.used - written, this.#fileBytes + written);
+    try {
+      for (let written = 0; written < bucket.used; ) {
+        written += writeSync(this.#file, bucket.buffer, written, bucket.used - written, this.#fileBytes + written);
+      }
+    } catch (error) {
+      this.close(); // the disk is full: what was written is of no use, and its space is free at once
+      throw new SpillError(this.#directory, error as NodeJS.ErrnoException);
     }
     bucket.extents.push({ offset: this.#fileBytes, bytes: bucket.used });
     this.#fileBytes += bucket.used;

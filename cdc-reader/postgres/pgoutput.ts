@@ -1,7 +1,7 @@
 // The messages of Postgres's logical decoding plugin pgoutput, protocol version 1, as values. Pure, and our own: the
 // library's parser cuts timestamps to milliseconds, reads transaction ids as signed and throws on kinds it does not
 // know. Guarantees: no digit is lost, and bytes that are torn, too long or of an unknown kind are a PgoutputFormatError
-// and never a message. Rows stay undecoded until decodeTuple, because most are decoded once, by their table.
+// and never a message. Rows stay undecoded: tuple.ts reads them, once, by their table.
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
 
 /** `committedAt` is microseconds since 1970; `xid` is unsigned; `tuple` is a view into the bytes that were parsed. */
@@ -58,10 +58,6 @@ const NEW_TUPLE = 0x4e; // N
 const KEY_TUPLE = 0x4b; // K
 const OLD_TUPLE = 0x4f; // O
 
-const NULL_VALUE = 0x6e; // n
-const TEXT_VALUE = 0x74; // t
-const UNCHANGED_VALUE = 0x75; // u
-
 /** Microseconds from 1970-01-01 to 2000-01-01, where Postgres counts from. */
 const POSTGRES_EPOCH_MICROS = 946_684_800_000_000n;
 
@@ -117,51 +113,6 @@ export function parsePgoutput(bytes: Buffer): PgoutputMessage {
     default:
       throw new PgoutputFormatError(bytes, 'is of a kind that is not known here');
   }
-}
-
-/**
- * The column values of a row, in the order of its RELATION message: text as Postgres's output functions print it,
- * `null` for NULL, `undefined` for an unchanged value that Postgres did not send again.
- * @throws PgoutputFormatError when the row is torn, has another number of columns, or holds a binary value.
- */
-export function decodeTuple(tuple: Buffer, columns: number): (string | null | undefined)[] {
-  const length = tuple.length;
-  if (length < 2 || ((tuple[0]! << 8) | tuple[1]!) !== columns) {
-    throw new PgoutputFormatError(tuple, `is a row that has not the ${columns} columns of its relation`);
-  }
-  const values = new Array<string | null | undefined>(columns);
-  // One call for all columns: a call a column costs twice as much in all. A column with a byte above 127 is read again.
-  const ascii = tuple.toString('latin1');
-  let at = 2;
-  for (let column = 0; column < columns; column++) {
-    switch (tuple[at]) {
-      case TEXT_VALUE: {
-        const start = at + 5;
-        if (start > length) throw new PgoutputFormatError(tuple, 'is a torn row');
-        // Unsigned: a length above 2^31 must not become a step backwards.
-        const end =
-          start + (((tuple[at + 1]! << 24) | (tuple[at + 2]! << 16) | (tuple[at + 3]! << 8) | tuple[at + 4]!) >>> 0);
-        if (end > length) throw new PgoutputFormatError(tuple, 'is a torn row');
-        let bits = 0;
-        for (let i = start; i < end; i++) bits |= tuple[i]!;
-        values[column] = bits < 128 ? ascii.substring(start, end) : decodeUtf8(tuple, start, end);
-        at = end;
-        break;
-      }
-      case NULL_VALUE:
-        values[column] = null;
-        at += 1;
-        break;
-      case UNCHANGED_VALUE:
-        values[column] = undefined;
-        at += 1;
-        break;
-      default:
-        throw new PgoutputFormatError(tuple, at < length ? 'is a row with a value that is no text' : 'is a torn row');
-    }
-  }
-  if (at !== length) throw new PgoutputFormatError(tuple, 'is a row with more bytes than its columns hold');
-  return values;
 }
 
 function parseRelation(bytes: Buffer): PgoutputMessage {
@@ -224,7 +175,8 @@ function readStringEnd(bytes: Buffer, start: number): number {
   return end;
 }
 
-function decodeUtf8(bytes: Buffer, start: number, end: number): string {
+/** @throws PgoutputFormatError */
+export function decodeUtf8(bytes: Buffer, start: number, end: number): string {
   try {
     return utf8.decode(bytes.subarray(start, end));
   } catch {

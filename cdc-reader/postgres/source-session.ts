@@ -128,6 +128,7 @@ class SqlSourceSession implements SourceSession {
       slots: { used: server!.slots_used as number, allowed: server!.slots_allowed as number },
       walSenders: { used: server!.wal_senders_used as number, allowed: server!.wal_senders_allowed as number },
       synchronousStandbyNames: server!.synchronous_standby_names as string,
+      encoding: { name: server!.encoding as string, convertsToUtf8: server!.converts_to_utf8 as boolean },
       publication: await readPublicationState(this.#query, names.publicationName),
       capture: await this.readCapture(names.publicationName),
       tables: { orders: await this.#readTable('orders'), order_items: await this.#readTable('order_items') },

@@ -1,5 +1,5 @@
 // Why a replication stream could not start, or ended. Plain errors with a literal code: whether one means a retry, a hot
-// standby or a halt is decided by supervise/ and startup/, not here.
+// standby or a halt is decided by supervise/ and startup/, not here. A slot that Postgres invalidated: slots/slot-lost.ts.
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 
 /** Another connection streams from the slot: stand by until it ends. */
@@ -28,23 +28,6 @@ export class SlotMissingError extends Error {
       options,
     );
     this.name = 'SlotMissingError';
-  }
-}
-
-/** Postgres has removed WAL that the slot still needed. */
-export class SlotLostError extends Error {
-  readonly code = 'SLOT_LOST';
-  /** As Postgres names it. */
-  readonly reason: string;
-
-  constructor(slotName: string, reason: string, options?: ErrorOptions) {
-    super(
-      `The replication slot ${slotName} was invalidated (${reason}): WAL that had not been read was removed. Raise ` +
-        'max_slot_wal_keep_size, and run `npm run adopt -- reader`, which prints the replay command that closes the gap.',
-      options,
-    );
-    this.reason = reason;
-    this.name = 'SlotLostError';
   }
 }
 

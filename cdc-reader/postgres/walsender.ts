@@ -2,14 +2,15 @@
 // Guarantees: values come as text in one canonical form (ISO dates, UTC, UTF-8); names are quoted; identity and history
 // are those of the very server that will stream; a refused slot is an error of its own for each kind of refusal.
 import type pg from 'pg';
-import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import { LSN_ZERO, type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { parseTimelineHistory, type TimelineSwitch } from '#schemas/timeline.ts';
 import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import { prepareSession, type SessionClient } from '#service/postgres/session.ts';
 import { plainText, quoteIdentifier } from './plain-text.ts';
-import { readerSettings } from './sql/session.ts';
+import { SlotLostError } from './slots/slot-lost.ts';
+import { readCurrentWal, readerSettings } from './sql/session.ts';
 import { copySlot, describeBackend, readSlotState } from './sql/slots.ts';
-import { SlotBusyError, SlotCopyError, SlotLostError, SlotMissingError } from './stream-errors.ts';
+import { SlotBusyError, SlotCopyError, SlotMissingError } from './stream-errors.ts';
 
 /** Who streams: `flushLsn` is the end of its flushed WAL, `history` the ancestors of `timeline`, oldest first. */
 export interface SourceIdentity {
@@ -117,7 +118,14 @@ export async function explainSlotError(client: pg.ClientBase, slotName: string, 
     return new SlotBusyError(slotName, Number(pid), Object.values(holder).filter(Boolean).join(', '), { cause: error });
   }
   if (slot?.wal_status !== 'lost' && slot?.invalidation_reason == null) return error;
-  return new SlotLostError(slotName, slot.invalidation_reason ?? 'wal_removed', { cause: error });
+  const wal: Record<string, string> = (await client.query(plainText(readCurrentWal))).rows[0];
+  const acknowledged = slot.confirmed_flush_lsn == null ? LSN_ZERO : parseLsn(slot.confirmed_flush_lsn);
+  const found = {
+    reason: slot.invalidation_reason ?? null,
+    throughLsn: acknowledged,
+    flushLsn: parseLsn(wal.flush_lsn!),
+  };
+  return new SlotLostError(slotName, { ...found, what: 'acknowledged' }, { cause: error });
 }
 
 /**

@@ -135,7 +135,12 @@ class WindowKeeper {
     const reason = step.kind === 'recreate' ? step.reason : isMissing ? 'missing' : undefined;
     if (reason !== undefined) metrics.replayWindowLost.inc({ reason });
     this.#hadSlot = step.kind !== 'drop';
-    logger.info({ event: READER_REPLAY_WINDOW, slot, step: step.kind, reason }, STEP_MESSAGES[step.kind]);
+    const level = reason === undefined ? 'info' : 'warn';
+    const remedy = LOST_REMEDIES[reason ?? ''] ?? '';
+    logger[level](
+      { event: READER_REPLAY_WINDOW, slot, step: step.kind, reason },
+      `${STEP_MESSAGES[step.kind]}${remedy}`,
+    );
   }
 
   #report({ slot, flushLsn }: WindowFacts): void {
@@ -169,6 +174,14 @@ const STEP_MESSAGES: Readonly<Partial<Record<WindowStep['kind'], string>>> = {
   create: 'The window slot was created: WAL is kept for replays from here on.',
   recreate: 'The window slot was recreated: WAL before it can no longer be replayed.',
   drop: 'The window slot was dropped, as REPLAY_WINDOW_BYTES is 0: no WAL is kept for replays.',
+};
+
+const LOST_REMEDIES: Readonly<Record<string, string>> = {
+  idle_timeout:
+    ' It was idle for longer than idle_replication_slot_timeout, and will be again: run ' +
+    'ALTER SYSTEM SET idle_replication_slot_timeout = 0 and SELECT pg_reload_conf().',
+  wal_removed:
+    ' It kept more WAL than max_slot_wal_keep_size allows: raise that above REPLAY_WINDOW_BYTES, or lower REPLAY_WINDOW_BYTES.',
 };
 
 const TOO_MANY_SLOTS = '53400';

@@ -26,15 +26,17 @@ export interface WindowSlot {
   readonly restartLsn: Lsn | null;
   /** All transactions that commit from here on can be read from it. */
   readonly confirmedFlushLsn: Lsn | null;
-  /** Postgres has removed WAL that it needed. */
+  /** Postgres has invalidated it. */
   readonly isLost: boolean;
+  /** Why, as Postgres names it; null before Postgres 16. */
+  readonly lostReason: string | null;
   /** Made by somebody else: another plugin or database. */
   readonly isForeign: boolean;
 }
 
 export type WindowStep =
   | { readonly kind: 'nothing' | 'create' | 'drop' }
-  | { readonly kind: 'recreate'; readonly reason: 'lost' | 'over-limit' }
+  | { readonly kind: 'recreate' /** `over-limit`, `lost`, or Postgres's reason for that. */; readonly reason: string }
   | { readonly kind: 'advance'; readonly toLsn: Lsn }
   | { readonly kind: 'refuse'; readonly why: 'foreign' };
 
@@ -63,7 +65,8 @@ export function chooseWindowStep(options: {
   if (limits.bytes === 0) return { kind: slot === null ? 'nothing' : 'drop' };
   if (slot === null) return { kind: 'create' };
   const { restartLsn, confirmedFlushLsn } = slot;
-  if (slot.isLost || restartLsn === null || confirmedFlushLsn === null) return { kind: 'recreate', reason: 'lost' };
+  if (slot.isLost || restartLsn === null || confirmedFlushLsn === null)
+    return { kind: 'recreate', reason: slot.lostReason ?? 'lost' };
 
   const isAtLimit = pinnedBytes(facts) > limits.bytes * EMPTY_FROM;
   if (isAtLimit) {

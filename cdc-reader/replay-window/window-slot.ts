@@ -71,6 +71,7 @@ export async function createWindowSlotSession(options: {
                 restartLsn: lsn(row.restart_lsn),
                 confirmedFlushLsn: lsn(row.confirmed_flush_lsn),
                 isLost: row.is_lost === true,
+                lostReason: row.lost_reason as string | null,
                 isForeign: row.is_foreign === true,
               },
         mayLogRestartPoint: row.may_log_restart_point === true,

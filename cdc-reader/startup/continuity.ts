@@ -19,10 +19,10 @@ import {
   ServerBehindError,
   SlotAheadError,
   SlotForeignError,
-  SlotInvalidatedError,
   SystemChangedError,
   TimelineForkedError,
 } from '../errors.ts';
+import { SlotLostError } from '../postgres/slots/slot-lost.ts';
 
 export interface ContinuityFacts {
   /** False before fencing where a newer checkpoint may be in a transaction that has not ended: Postgres may know of it. */
@@ -94,8 +94,9 @@ export function checkContinuity(
     throw new SlotForeignError(slot.name, slot.plugin, slot.database);
   }
   if (slot.walStatus === 'lost' || slot.confirmedFlushLsn === null) {
-    const reason = slot.invalidationReason ?? 'wal_status is lost';
-    throw new SlotInvalidatedError(slot.name, 'published', throughLsn, source.flushLsn, reason);
+    const reason = slot.invalidationReason ?? (slot.walStatus === 'lost' ? null : 'no position');
+    const found = { reason, throughLsn, flushLsn: source.flushLsn };
+    throw new SlotLostError(slot.name, { ...found, what: 'published' });
   }
   if (facts.isNewest && isSlotAhead(current, slot.confirmedFlushLsn)) {
     throw new SlotAheadError(slot.name, slot.confirmedFlushLsn, throughLsn);

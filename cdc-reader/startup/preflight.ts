@@ -29,6 +29,8 @@ export interface PreflightFacts {
   readonly slots: { readonly used: number; readonly allowed: number };
   readonly walSenders: { readonly used: number; readonly allowed: number };
   readonly synchronousStandbyNames: string;
+  /** The database's, and whether Postgres converts all of it to UTF-8: not from SQL_ASCII, which is any bytes. */
+  readonly encoding: { readonly name: string; readonly convertsToUtf8: boolean };
   readonly publication: PublicationState | null;
   readonly capture: Capture;
   readonly tables: Readonly<Record<ContractTable, TableFacts | null>>;
@@ -62,6 +64,15 @@ function* findServerProblems(facts: PreflightFacts, { applicationName }: Names):
       code: 'WAL_LEVEL',
       problem: `wal_level is ${facts.walLevel}, so changes can't be decoded.`,
       remedy: "Run ALTER SYSTEM SET wal_level = 'logical' and restart Postgres.",
+    };
+  }
+  if (!facts.encoding.convertsToUtf8) {
+    yield {
+      code: 'DATABASE_ENCODING',
+      problem: `The orders database has the encoding ${facts.encoding.name}, which Postgres can't convert to UTF-8.`,
+      remedy:
+        "A database keeps its encoding: run CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8', restore a dump into it " +
+        'that is valid UTF-8 (pg_dump, iconv), and point order-api and the reader at it.',
     };
   }
   if (facts.inRecovery) {

@@ -4,16 +4,14 @@
 // is paused, and standby status updates go out. While Kafka is away it holds the slot and retries, so an outage costs no
 // takeover. Without a slot, or with an unfinished initial snapshot, initial-snapshot.ts comes before.
 import { setTimeout as delay } from 'node:timers/promises';
-import { LSN_ZERO } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
 import { isUnfitSession } from '#service/postgres/session.ts';
 import type { CdcReaderConfig } from '../config.ts';
-import { SlotInvalidatedError } from '../errors.ts';
 import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_WAITING } from '../metrics.ts';
 import { createReplicationStream, type ReplicationStream } from '../postgres/replication-stream.ts';
 import { createSourceSession, type SourceSession } from '../postgres/source-session.ts';
-import { SlotBusyError, SlotLostError } from '../postgres/stream-errors.ts';
+import { SlotBusyError } from '../postgres/stream-errors.ts';
 import type { SourceIdentity } from '../postgres/walsender.ts';
 import { classifyReaderFailure } from '../supervise/classify-failure.ts';
 import { startLagSampler } from '../supervise/lag-sampler.ts';
@@ -30,6 +28,7 @@ import { runInitialSnapshot } from './initial-snapshot.ts';
 import { fence, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
 import { findPreflightProblems, findPreflightWarnings } from './preflight.ts';
 import type { ReaderSession, StartContext } from './session.ts';
+import { findSpillProblems } from './spill-directory.ts';
 import { haltIfTablesChanged, readVerifiedCheckpoint } from './verified-checkpoint.ts';
 
 /** @throws HaltError (halt), StandbyError and PreflightError (wait), anything else (restart) */
@@ -49,7 +48,7 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
     (session) => session.close(),
   );
   const facts = await scope.race(source.preflightFacts(config));
-  const problems = findPreflightProblems(facts, config);
+  const problems = [...findPreflightProblems(facts, config), ...findSpillProblems(config.spillDirectory)];
   if (problems.length > 0) {
     await scope.race(haltIfTablesChanged(context, source, facts.capture.fingerprint));
     throw new PreflightError(problems);
@@ -113,16 +112,11 @@ function takeSlot(
         },
       });
     } catch (error) {
-      if (error instanceof SlotBusyError) {
-        // A slot that is still being made is active, and confirms nothing: whoever holds it does not publish.
-        const holder = await source.readSlot(config.slotName);
-        const isStreaming = holder === null || holder.confirmedFlushLsn !== null;
-        throw new (isStreaming ? StandbyError : SlotNotStreamingError)(error.message, { cause: error });
-      }
-      if (!(error instanceof SlotLostError)) throw error;
-      const acknowledged = (await source.readSlot(config.slotName))?.confirmedFlushLsn ?? LSN_ZERO;
-      const { flushLsn } = await source.readCurrentWal();
-      throw new SlotInvalidatedError(config.slotName, 'acknowledged', acknowledged, flushLsn, error.reason);
+      if (!(error instanceof SlotBusyError)) throw error;
+      // A slot that is still being made is active, and confirms nothing: whoever holds it does not publish.
+      const holder = await source.readSlot(config.slotName);
+      const isStreaming = holder === null || holder.confirmedFlushLsn !== null;
+      throw new (isStreaming ? StandbyError : SlotNotStreamingError)(error.message, { cause: error });
     }
   };
   return scope.open(resources, create, (stream) => stream.close());

@@ -3,7 +3,8 @@
 // every major version; where one differs, the expectation says so. A test that fails names a promise that no longer holds.
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
-import { decodeTuple, parsePgoutput } from '../../cdc-reader/postgres/pgoutput.ts';
+import { parsePgoutput } from '../../cdc-reader/postgres/pgoutput.ts';
+import { decodeTuple } from '../../cdc-reader/postgres/tuple.ts';
 import { testPostgresMajor } from '../support/postgres/postgres-version.ts';
 import { createTestEnvironment, type TestEnvironment, withServer } from '../support/stack/environment.ts';
 

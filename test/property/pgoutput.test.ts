@@ -1,7 +1,8 @@
 // The parser against bytes nobody meant to send, and against all of Unicode.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeTuple, PgoutputFormatError, parsePgoutput } from '../../cdc-reader/postgres/pgoutput.ts';
+import { PgoutputFormatError, parsePgoutput } from '../../cdc-reader/postgres/pgoutput.ts';
+import { decodeTuple } from '../../cdc-reader/postgres/tuple.ts';
 import {
   encodeBegin,
   encodeCommit,

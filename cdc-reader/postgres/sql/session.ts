@@ -53,7 +53,17 @@ export const readServerFacts = sql`
     (SELECT count(*)::int FROM pg_replication_slots) AS slots_used,
     current_setting('max_wal_senders')::int AS wal_senders_allowed,
     (SELECT count(*)::int FROM pg_stat_replication) AS wal_senders_used,
-    current_setting('synchronous_standby_names') AS synchronous_standby_names
+    current_setting('synchronous_standby_names') AS synchronous_standby_names,
+    current_setting('server_encoding') AS encoding,
+    (
+      SELECT database.encoding = pg_char_to_encoding('UTF8') OR EXISTS (
+        SELECT FROM pg_conversion AS conversion
+        WHERE conversion.condefault AND conversion.conforencoding = database.encoding
+          AND conversion.contoencoding = pg_char_to_encoding('UTF8')
+      )
+      FROM pg_database AS database
+      WHERE database.datname = current_database()
+    ) AS converts_to_utf8
 `;
 
 /** The end of the server's WAL; a standby's is what it has replayed, and its file names have no timeline. */

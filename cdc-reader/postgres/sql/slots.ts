@@ -59,6 +59,10 @@ export function readWindowFacts(liveSlotName: string, windowSlotName: string): S
       slot.confirmed_flush_lsn::text,
       slot.wal_status = 'lost' OR to_jsonb(slot) ->> 'invalidation_reason' IS NOT NULL
         OR coalesce((to_jsonb(slot) ->> 'conflicting')::boolean, false) AS is_lost,
+      CASE
+        WHEN to_jsonb(slot) ->> 'invalidation_reason' IS NOT NULL THEN to_jsonb(slot) ->> 'invalidation_reason'
+        WHEN (to_jsonb(slot) ->> 'conflicting')::boolean THEN 'conflict'
+      END AS lost_reason,
       slot.plugin IS DISTINCT FROM 'pgoutput' OR slot.database IS DISTINCT FROM current_database() AS is_foreign,
       coalesce(has_function_privilege(to_regprocedure('pg_log_standby_snapshot()')::oid, 'EXECUTE'), false)
         AS may_log_restart_point

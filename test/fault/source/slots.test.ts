@@ -49,6 +49,10 @@ describe('a slot on a server of its own', () => {
       const reader = how === 'down' ? await source.stage.startReader() : first;
       await requireHalted(reader, 'SLOT_LOST');
       await requireNothingMore(source.stage, before);
+      // The halted reader has no session, and reports its slot all the same.
+      const lost = 'tillstream_reader_slot_wal_status{slot="live",wal_status="lost"}';
+      const isReported = async () => (await reader.metrics()).get(lost) === 1;
+      await waitFor('the health of the lost slot', isReported, { deadlineMs: 40_000 });
     },
   );
 

@@ -215,7 +215,7 @@ describe('the replay window', () => {
     await sql("ALTER SYSTEM SET max_slot_wal_keep_size = '32MB'");
     await sql('SELECT pg_reload_conf()');
     await sql('CHECKPOINT');
-    await waitFor('the loss', async () => (await lost('lost')) === 1, { deadlineMs: 15_000 });
+    await waitFor('the loss', async () => (await lost('wal_removed')) === 1, { deadlineMs: 15_000 });
     await sql('ALTER SYSTEM RESET max_slot_wal_keep_size');
     await sql('SELECT pg_reload_conf()');
     expect(await readWindow()).toMatchObject({ status: 'reserved' });
@@ -223,6 +223,37 @@ describe('the replay window', () => {
     await stage.load.backlog({ first: 90_000, count: 10 });
     await stage.requireClean();
     expect(reader.logs.filter(({ event }) => event === 'reader.restarting')).toEqual([]);
+  });
+
+  it('is made again, with a warning that names the setting, when idle_replication_slot_timeout has ended its slot', async () => {
+    await createStage('window_idle');
+    const reader = await stage.startStreaming();
+    await waitForWindow();
+    await stage.load.backlog({ first: 0, count: 10 });
+    const lost = 'tillstream_reader_replay_window_lost_total{reason="idle_timeout"}';
+    try {
+      await sql("ALTER SYSTEM SET idle_replication_slot_timeout = '1s'");
+      await sql('SELECT pg_reload_conf()');
+      await waitFor(
+        'the loss',
+        async () => {
+          await sql('CHECKPOINT');
+          return ((await reader.metrics()).get(lost) ?? 0) > 0;
+        },
+        { deadlineMs: 20_000 },
+      );
+    } finally {
+      await sql('ALTER SYSTEM RESET idle_replication_slot_timeout');
+      await sql('SELECT pg_reload_conf()');
+    }
+    const warning = reader.logs.find(
+      ({ event, reason }) => event === 'reader.replay-window' && reason === 'idle_timeout',
+    );
+    expect(warning).toMatchObject({
+      msg: expect.stringContaining('ALTER SYSTEM SET idle_replication_slot_timeout = 0'),
+    });
+    await stage.load.backlog({ first: 10, count: 10 });
+    await stage.requireClean();
   });
 
   it('belongs to the reader that holds the live slot: a standby changes nothing, and drops it only once it streams', async () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { timelineOf } from '#schemas/timeline.ts';
-import { decodeTuple } from '../../../cdc-reader/postgres/pgoutput.ts';
+import { decodeTuple } from '../../../cdc-reader/postgres/tuple.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '../../../schemas/lsn.ts';
 import { createTcpProxy } from '../../support/network/tcp-proxy.ts';
@@ -285,7 +285,11 @@ describe('the slot', () => {
       await source.client.query('SELECT pg_switch_wal()');
     }
     await source.client.query('CHECKPOINT');
-    await expect(recordStream(source)).rejects.toMatchObject({ code: 'SLOT_LOST' });
+    await expect(recordStream(source)).rejects.toMatchObject({
+      code: 'SLOT_LOST',
+      message: expect.stringContaining('ALTER SYSTEM SET max_slot_wal_keep_size'),
+      details: { reason: 'wal_removed', throughLsn: expect.stringMatching(/^\w+\/\w+$/) },
+    });
     await postgres.restart();
   });
 

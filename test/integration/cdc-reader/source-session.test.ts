@@ -5,10 +5,10 @@ import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { compareCapture, formatVersion1, requireCaptured } from '#schemas/capture-fingerprint.ts';
 import { findVisibilityProblems } from '../../../cdc-reader/postgres/capture.ts';
-import { decodeTuple } from '../../../cdc-reader/postgres/pgoutput.ts';
 import { createSlot, dropSlot } from '../../../cdc-reader/postgres/slot.ts';
 import { readSnapshotOrders, type SnapshotOrder } from '../../../cdc-reader/postgres/snapshot.ts';
 import { createSourceSession, type SourceSession } from '../../../cdc-reader/postgres/source-session.ts';
+import { decodeTuple } from '../../../cdc-reader/postgres/tuple.ts';
 import { findPreflightProblems } from '../../../cdc-reader/startup/preflight.ts';
 import { requireSameServer } from '../../../cdc-reader/startup/start-up.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
@@ -82,6 +82,26 @@ async function readAllOrders(snapshotName: string, batchSize: number): Promise<S
 }
 
 describe('the preflight', () => {
+  it('refuses an encoding that is not converted to UTF-8, and takes one that is', async () => {
+    expect((await session.preflightFacts({ slotName, publicationName })).encoding).toEqual({
+      name: 'UTF8',
+      convertsToUtf8: true,
+    });
+    for (const [encoding, codes] of [
+      ['SQL_ASCII', ['DATABASE_ENCODING']],
+      ['LATIN1', []],
+    ] as const) {
+      const name = `${slotName}_${encoding.toLowerCase()}`;
+      await client.query(`CREATE DATABASE ${name} TEMPLATE template0 ENCODING '${encoding}' LOCALE 'C'`);
+      await migrateTestOrders(postgres.url(name), publicationName);
+      const other = await openSession(postgres.url(name));
+      const facts = await other.preflightFacts({ slotName, publicationName });
+      const problems = findPreflightProblems(facts, { publicationName, applicationName });
+      expect([encoding, problems.map(({ code }) => code)]).toEqual([encoding, codes]);
+      await other.close();
+    }
+  });
+
   it('is content with what the migrations made, and sees slot and publication', async () => {
     const facts = await session.preflightFacts({ slotName, publicationName });
     expect(findPreflightProblems(facts, { publicationName, applicationName })).toEqual([]);

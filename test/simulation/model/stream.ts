@@ -5,14 +5,10 @@ import type { ContractRow, ContractTable } from '#schemas/contract-tables.ts';
 import { LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
 import type { PgoutputMessage } from '../../../cdc-reader/postgres/pgoutput.ts';
 import type { ReplicationStream, StreamHandlers } from '../../../cdc-reader/postgres/replication-stream.ts';
+import { SlotLostError } from '../../../cdc-reader/postgres/slots/slot-lost.ts';
 import type { SnapshotOrder } from '../../../cdc-reader/postgres/snapshot.ts';
 import type { SlotState } from '../../../cdc-reader/postgres/source-session.ts';
-import {
-  SlotBusyError,
-  SlotLostError,
-  SlotMissingError,
-  StreamLostError,
-} from '../../../cdc-reader/postgres/stream-errors.ts';
+import { SlotBusyError, SlotMissingError, StreamLostError } from '../../../cdc-reader/postgres/stream-errors.ts';
 import { exampleOids, visibleCapture } from '../../support/examples/capture.ts';
 import {
   itemsRelation,
@@ -68,7 +64,14 @@ function messagesOf({ commitLsn, endLsn, orders, isHidden }: Commit, isFirst: bo
 export function openStream(postgres: ModelPostgres, process: Process, handlers: StreamHandlers): ReplicationStream {
   const { world, slot } = postgres;
   if (slot === null) throw new SlotMissingError('tillstream');
-  if (slot.isLost) throw new SlotLostError('tillstream', 'wal_removed');
+  if (slot.isLost) {
+    const found = {
+      reason: 'wal_removed',
+      throughLsn: toLsn(slot.confirmedLsn),
+      flushLsn: toLsn(postgres.end),
+    } as const;
+    throw new SlotLostError('tillstream', { ...found, what: 'acknowledged' });
+  }
   if (slot.holder !== null) throw new SlotBusyError('tillstream', undefined);
   const startLsn = slot.confirmedLsn;
   const queue: Delivery[] = [];

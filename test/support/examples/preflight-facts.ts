@@ -33,6 +33,7 @@ export const goodFacts: PreflightFacts = {
   slots: { used: 9, allowed: 10 },
   walSenders: { used: 9, allowed: 10 },
   synchronousStandbyNames: '',
+  encoding: { name: 'UTF8', convertsToUtf8: true },
   publication: {
     allTables: false,
     inserts: true,

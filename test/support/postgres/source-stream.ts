@@ -3,12 +3,12 @@
 
 import pg from 'pg';
 import type { PgoutputMessage } from '../../../cdc-reader/postgres/pgoutput.ts';
-import { decodeTuple } from '../../../cdc-reader/postgres/pgoutput.ts';
 import {
   createReplicationStream,
   type ReplicationStream,
   type ReplicationStreamOptions,
 } from '../../../cdc-reader/postgres/replication-stream.ts';
+import { decodeTuple } from '../../../cdc-reader/postgres/tuple.ts';
 import type { Lsn } from '../../../schemas/lsn.ts';
 import { parseLsn } from '../../../schemas/lsn.ts';
 import { waitFor } from '../wait.ts';

@@ -59,8 +59,8 @@ describe('docs/operations.md', () => {
   });
 
   it('has a row for every preflight problem', () => {
-    const preflight = ['cdc-reader/startup/preflight.ts', 'cdc-reader/postgres/capture.ts'].map((path) =>
-      readFileSync(join(repository, path), 'utf8'),
+    const preflight = ['startup/preflight.ts', 'startup/spill-directory.ts', 'postgres/capture.ts'].map((path) =>
+      readFileSync(join(repository, 'cdc-reader', path), 'utf8'),
     );
     const codes = find(/\bcode: '([A-Z_]+)'/g, preflight);
     expect(codes.length).toBeGreaterThan(20);

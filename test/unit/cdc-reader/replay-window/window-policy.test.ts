@@ -27,7 +27,14 @@ const mark = (atMs: number, through: number): WindowMark => ({ atMs, throughLsn:
 const limits = { bytes: 1_000, ms: 60_000 };
 
 function slotAt(restart: number, confirmed: number, change: Partial<WindowSlot> = {}): WindowSlot {
-  return { restartLsn: at(restart), confirmedFlushLsn: at(confirmed), isLost: false, isForeign: false, ...change };
+  return {
+    restartLsn: at(restart),
+    confirmedFlushLsn: at(confirmed),
+    isLost: false,
+    lostReason: null,
+    isForeign: false,
+    ...change,
+  };
 }
 
 describe('the step for the window slot', () => {
@@ -45,11 +52,16 @@ describe('the step for the window slot', () => {
       ...more,
     });
   const advance = (to: number) => ({ kind: 'advance', toLsn: at(to) });
-  const recreate = (reason: 'lost' | 'over-limit') => ({ kind: 'recreate', reason });
+  const recreate = (reason: string) => ({ kind: 'recreate', reason });
 
   it.each([
     ['creates one that is not there', decide({ slot: null }), { kind: 'create' }],
     ['makes a lost one anew', decide({ slot: slotAt(5_000, 5_000, { isLost: true }) }), recreate('lost')],
+    [
+      'names Postgres’s reason for a lost one',
+      decide({ slot: slotAt(5_000, 5_000, { isLost: true, lostReason: 'idle_timeout' }) }),
+      recreate('idle_timeout'),
+    ],
     [
       'makes one anew that never got a position',
       decide({ slot: slotAt(5_000, 5_000, { confirmedFlushLsn: null }) }),

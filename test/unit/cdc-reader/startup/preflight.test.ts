@@ -54,6 +54,7 @@ describe('preflight', () => {
     ['NO_FREE_SLOT', { slots: { used: 10, allowed: 10 } }],
     ['NO_FREE_WAL_SENDER', { walSenders: { used: 10, allowed: 10 } }],
     ['SYNCHRONOUS_STANDBY', { synchronousStandbyNames: 'FIRST 1 (*)' }],
+    ['DATABASE_ENCODING', { encoding: { name: 'SQL_ASCII', convertsToUtf8: false } }],
     ['PUBLICATION_MISSING', { publication: null }],
     ['PUBLICATION_WITHOUT_INSERTS', publication({ inserts: false })],
     ['TABLE_NOT_PUBLISHED', publication({ tables: [published('orders', orders.columns)] })],
