@@ -81,7 +81,8 @@ describe('SPILL_DIRECTORY', () => {
           INSERT INTO order_items (order_id, line_no, sku, quantity, unit_price_cents)
           SELECT order_id, 1, 'SKU-1', 1, 100 FROM placed`),
       );
-      const refused = await reader.waitForLog('reader.restarting', { deadlineMs: 30_000 });
+      const refused = await reader.waitForLog('pipeline.waiting', { deadlineMs: 30_000 });
+      expect(refused.name).toBe('DISK_FULL');
       expect(refused.err).toMatchObject({ code: 'ENOSPC', message: expect.stringContaining('SPILL_DIRECTORY') });
       disk.free();
       await stage.requireClean(60_000);
