@@ -45,8 +45,10 @@ interface SinkOptions extends Pick<SessionContext, 'config' | 'database' | 'repo
 export function createSink(options: SinkOptions) {
   const { database, reporter, halt, health } = options;
   const closing = new AbortController();
+  let worksTimer: NodeJS.Timeout | undefined;
   const retries: RetryReport = {
     onRetry: (reason, error, waitMs) => {
+      clearTimeout(worksTimer); // the database does not do its work: only a success ends that
       health.failed(error);
       reporter.retrying(reason, error, waitMs);
     },
@@ -56,7 +58,6 @@ export function createSink(options: SinkOptions) {
   let open: OpenSession | undefined;
   let hasConsumed = false;
   let stateSinceMs = performance.now();
-  let worksTimer: NodeJS.Timeout | undefined;
 
   const context: SessionContext = {
     ...options,
