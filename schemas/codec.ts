@@ -86,16 +86,21 @@ function writeToScratch(event: OrderPlaced): number {
  * @throws MalformedEventError or UnknownSchemaError
  */
 export function decodeOrderPlaced(bytes: Buffer): OrderPlaced {
+  const event = parseOrderPlaced(bytes);
+  const problem = findProblem(event);
+  if (problem !== undefined) throw new MalformedEventError(`${problem.field}: expected ${problem.expected}`);
+  return event;
+}
+
+/** As {@link decodeOrderPlaced}, without the rules of `findProblem`: what the writer of an event has of it. */
+export function parseOrderPlaced(bytes: Buffer): OrderPlaced {
   if (bytes.length < HEADER_BYTES || bytes[0] !== 0xc3 || bytes[1] !== 0x01) {
     throw new MalformedEventError('no Avro single-object encoding: expected C3 01 and 8 bytes of fingerprint');
   }
   const fingerprint = bytes.readBigUInt64LE(2);
   const version = fingerprint === latest.fingerprint ? latest : findOrderPlacedVersion(fingerprint);
   if (version === undefined) throw new UnknownSchemaError(fingerprint);
-  const event = readBody(bytes, version);
-  const problem = findProblem(event);
-  if (problem !== undefined) throw new MalformedEventError(`${problem.field}: expected ${problem.expected}`);
-  return event;
+  return readBody(bytes, version);
 }
 
 function readBody(bytes: Buffer, version: typeof latest): OrderPlaced {

@@ -60,3 +60,8 @@ export type ContractRow<T extends ContractTable> = Readonly<Record<keyof (typeof
 export function isReadable(table: ContractTable, column: string, typeOid: number): boolean {
   return contractTables[table][column]?.some(({ oid }) => oid === typeOid) ?? false;
 }
+
+/** Contract column → its number in the order of `contractTables`. */
+export function columnNumbers<T extends ContractTable>(table: T): Readonly<Record<keyof (typeof columns)[T], number>> {
+  return Object.fromEntries(Object.keys(columns[table]).map((column, number) => [column, number])) as never;
+}

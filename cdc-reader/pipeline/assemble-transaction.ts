@@ -2,25 +2,26 @@
 // which the events of all its orders can be read again and again, in the order in which it first wrote a row of each.
 // Guarantees: publish, count, or halt; every change is an order, an item, counted under a named reason, or an error that
 // names its position. Memory is bounded: past `spillBytes` the rows move to a temporary file. What a row holds is
-// order-event.ts's; which transactions are published, and when, is left to the pipeline.
+// encode-event.ts's; which transactions are published, and when, is left to the pipeline.
 import type { Lsn } from '#schemas/lsn.ts';
-import type { OrderPlaced } from '#schemas/order-placed.ts';
+import {
+  type CapturedTables,
+  type ContractRelation,
+  classifyRelation,
+  type RelationRole,
+} from '../encode/contract-relation.ts';
+import { type EventContext, type EventRecord, encodeEvent } from '../encode/encode-event.ts';
+import { groupByOrder, RowBuffer } from '../encode/row-buffer.ts';
+import { SpilledRows } from '../encode/row-spool.ts';
 import { RowRefusedError, StreamOrderError } from '../errors.ts';
 import type { PgoutputMessage } from '../postgres/pgoutput.ts';
 import { dropUnwanted } from '../postgres/tuple.ts';
-import {
-  buildOrderPlaced,
-  type CapturedTables,
-  classifyRelation,
-  type RelationRole,
-  readItem,
-  readOrder,
-} from './order-event.ts';
-import { type HeldRow, type OrderRows, SpilledRows } from './row-spool.ts';
-import { ItemWithoutOrderError, OrderWithoutItemsError } from './unpublishable-errors.ts';
 
 /** Why a change of a published table is not published. */
 type IgnoredReason = 'other_table' | 'update' | 'delete' | 'truncate';
+
+/** What an event holds that its transaction does not know. */
+export type EventStamp = Omit<EventContext, 'commitLsn' | 'committedAt'>;
 
 /** One database transaction, whole. LSNs as BEGIN and COMMIT gave them; `committedAt` in microseconds since 1970. */
 export interface CommittedTransaction {
@@ -30,9 +31,10 @@ export interface CommittedTransaction {
   readonly orderCount: number;
   /** Bytes of its rows as they came from Postgres. */
   readonly rowBytes: number;
-  /** Its events by ordinal. @throws OrderWithoutItemsError, RowNotPublishableError */
-  events(stamp: { generation: number; timeline: number }): Iterable<OrderPlaced>;
-  /** Closes the temporary file, if there is one. */
+  orderIds(): Iterable<string>;
+  /** Its events by ordinal. @throws as encodeEvent does */
+  events(stamp: EventStamp): Iterable<EventRecord>;
+  /** Releases the rows' memory and the temporary file, if there is one. May be called again. */
   close(): void;
 }
 
@@ -47,7 +49,7 @@ export interface TransactionAssembler {
 interface OpenTransaction {
   readonly commitLsn: Lsn;
   readonly committedAt: bigint;
-  readonly rows: HeldRow[];
+  readonly rows: RowBuffer;
   rowBytes: number;
   spilled: SpilledRows | undefined;
 }
@@ -67,16 +69,17 @@ export function createTransactionAssembler(options: {
   const relations = new Map<number, RelationRole>();
   let open: OpenTransaction | undefined;
 
-  const addRow = (transaction: OpenTransaction, row: HeldRow): void => {
-    transaction.rowBytes += row.tuple.length;
-    if (transaction.spilled !== undefined) {
-      transaction.spilled.add(row);
-      return;
-    }
-    transaction.rows.push(row);
-    if (transaction.rowBytes <= options.spillBytes) return;
-    transaction.spilled = new SpilledRows(options.spillDirectory);
-    for (const held of transaction.rows.splice(0)) transaction.spilled.add(held);
+  /** Of the last transaction, for the next one. */
+  let spare: RowBuffer | undefined;
+
+  const addRow = (transaction: OpenTransaction, relation: ContractRelation, tuple: Buffer): void => {
+    const { rows } = transaction;
+    transaction.rowBytes += tuple.length;
+    rows.add(relation, tuple);
+    if (transaction.spilled === undefined && transaction.rowBytes <= options.spillBytes) return;
+    transaction.spilled ??= new SpilledRows(options.spillDirectory);
+    transaction.spilled.add(rows);
+    rows.clear();
   };
 
   return {
@@ -90,10 +93,11 @@ export function createTransactionAssembler(options: {
           open = {
             commitLsn: message.commitLsn,
             committedAt: message.committedAt,
-            rows: [],
+            rows: spare ?? new RowBuffer(),
             rowBytes: 0,
             spilled: undefined,
           };
+          spare = undefined;
           return undefined;
         case 'relation':
           relations.set(message.relationOid, classifyRelation(message, options.captured));
@@ -105,7 +109,7 @@ export function createTransactionAssembler(options: {
           }
           if (relation === 'other') options.onIgnored('other_table');
           else if (relation.kind === 'refused') throw new RowRefusedError(relation.what, open.commitLsn);
-          else addRow(open, { relation, tuple: dropUnwanted(message.tuple, relation.wanted) });
+          else addRow(open, relation, dropUnwanted(message.tuple, relation.wanted));
           return undefined;
         }
         case 'update':
@@ -117,7 +121,10 @@ export function createTransactionAssembler(options: {
           if (open === undefined) throw new StreamOrderError('COMMIT came outside a transaction');
           const transaction = open;
           open = undefined;
-          return finishTransaction(transaction, message.endLsn);
+          return finishTransaction(transaction, message.endLsn, () => {
+            transaction.rows.clear();
+            spare = transaction.rows;
+          });
         }
         default: // type, origin and message carry no rows
           return undefined;
@@ -130,46 +137,31 @@ export function createTransactionAssembler(options: {
   };
 }
 
-function finishTransaction(transaction: OpenTransaction, endLsn: Lsn): CommittedTransaction {
-  const { commitLsn, committedAt, rowBytes, spilled } = transaction;
-  const held = spilled === undefined ? groupByOrder(transaction) : undefined;
+/** @param release takes the memory of its rows back. */
+function finishTransaction(transaction: OpenTransaction, endLsn: Lsn, release: () => void): CommittedTransaction {
+  const { commitLsn, committedAt, rowBytes, rows, spilled } = transaction;
+  const held = spilled === undefined ? groupByOrder(rows) : undefined;
+  let isClosed = false;
   return {
     commitLsn,
     endLsn,
     committedAt,
     rowBytes,
-    orderCount: held?.size ?? spilled!.size,
+    orderCount: held?.length ?? spilled!.size,
+    *orderIds() {
+      for (const { orderId } of held ?? Iterator.from(spilled!.orders()).map(({ order }) => order)) yield orderId;
+    },
     *events(stamp) {
       const context = { ...stamp, commitLsn, committedAt };
       let ordinal = 0;
-      for (const { order, items } of held?.values() ?? spilled!.orders()) {
-        if (order === undefined) throw new ItemWithoutOrderError(commitLsn);
-        if (items.length === 0) throw new OrderWithoutItemsError(commitLsn, ordinal);
-        yield buildOrderPlaced(context, ordinal, order, items);
-        ordinal += 1;
-      }
+      if (held !== undefined) for (const order of held) yield encodeEvent(context, ordinal++, rows, order);
+      else for (const one of spilled!.orders()) yield encodeEvent(context, ordinal++, one.rows, one.order);
     },
-    close: () => spilled?.close(),
+    close() {
+      if (isClosed) return;
+      isClosed = true;
+      spilled?.close();
+      release();
+    },
   };
-}
-
-function groupByOrder(transaction: OpenTransaction): Map<string, OrderRows> {
-  const orders = new Map<string, OrderRows>();
-  const rowsOf = (orderId: string): OrderRows => {
-    const known = orders.get(orderId);
-    if (known !== undefined) return known;
-    const rows: OrderRows = { order: undefined, items: [] };
-    orders.set(orderId, rows);
-    return rows;
-  };
-  for (const { relation, tuple } of transaction.rows) {
-    if (relation.kind === 'orders') {
-      const order = readOrder(tuple, relation);
-      rowsOf(order.order_id!).order = order;
-    } else {
-      const item = readItem(tuple, relation);
-      rowsOf(item.order_id!).items.push(item);
-    }
-  }
-  return orders;
 }

@@ -14,11 +14,11 @@ import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import type { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../config.ts';
+import { UnpublishableError } from '../encode/unpublishable-errors.ts';
 import { captureChanged } from '../errors.ts';
 import { READER_CAPTURE_CHANGED, READER_VISIBILITY_CHANGED } from '../metrics.ts';
 import { findVisibilityProblems } from '../postgres/capture.ts';
 import type { SourceSession } from '../postgres/source-session.ts';
-import { UnpublishableError } from './unpublishable-errors.ts';
 
 export interface CaptureCheck {
   /** `throughLsn`: what is published, for the error. @throws the halt for a difference, or an error of Postgres */

@@ -7,9 +7,9 @@ import { addOrderId, hashOrderIds } from '#schemas/checkpoint.ts';
 import type { Lsn } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { CdcReaderConfig } from '../config.ts';
+import type { EventRecord } from '../encode/encode-event.ts';
 import { ContentsDifferError } from '../errors.ts';
 import type { CheckpointedTransactions } from './kafka-transaction.ts';
-import { type EventRecord, eventRecord } from './order-event.ts';
 import type { PreparedTransaction } from './queue.ts';
 
 /** What goes out in one send; `ordersHash`: of all order ids of the transaction up to its end. */
@@ -61,16 +61,15 @@ function* chunksOf(
   const ordersHash = () => hash.copy().digest('hex');
   let records: EventRecord[] = [];
   let bytes = 0;
-  for (const event of huge.events()) {
-    addOrderId(hash, event.orderId);
-    if (event.ordinal < huge.fromOrdinal) {
-      const isEnd = event.ordinal === huge.fromOrdinal - 1;
+  for (const record of huge.events()) {
+    addOrderId(hash, record.orderId);
+    if (record.ordinal < huge.fromOrdinal) {
+      const isEnd = record.ordinal === huge.fromOrdinal - 1;
       if (isEnd && checkpoint.lastPublished?.ordersHash !== ordersHash()) {
         throw partlyPublishedDiffers({ checkpoint }, huge.commitLsn);
       }
       continue;
     }
-    const record = eventRecord(config.ordersTopic, checkpoint.partitions, event);
     records.push(record);
     bytes += recordBytes(record);
     if (records.length < config.groupMaxOrders && bytes < config.groupMaxBytes) continue;

@@ -6,9 +6,9 @@ import { recordBytes } from '#kafka/protocol/record.ts';
 import { requireCaptured } from '#schemas/capture-fingerprint.ts';
 import { type Checkpoint, publishFrom } from '#schemas/checkpoint.ts';
 import { type Lsn, maxLsn } from '#schemas/lsn.ts';
-import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { timelineOf } from '#schemas/timeline.ts';
 import type { CdcReaderConfig } from '../config.ts';
+import type { EventRecord } from '../encode/encode-event.ts';
 import type { ReaderMetrics } from '../metrics.ts';
 import type { PgoutputMessage } from '../postgres/pgoutput.ts';
 import { DropVerifier } from '../startup/continuity.ts';
@@ -16,9 +16,9 @@ import type { MessageReceiver, ReaderSession } from '../startup/session.ts';
 import {
   type CommittedTransaction,
   createTransactionAssembler,
+  type EventStamp,
   type TransactionAssembler,
 } from './assemble-transaction.ts';
-import { type EventRecord, eventRecord } from './order-event.ts';
 import type { PreparedTransaction, Queue } from './queue.ts';
 
 interface IntakeOptions {
@@ -110,16 +110,8 @@ export class Intake implements MessageReceiver {
     const { commitLsn, endLsn, orderCount } = transaction;
     const checkpoint = this.#options.checkpoint();
     const from = publishFrom(checkpoint, commitLsn);
-    const events = (): Iterable<OrderPlaced> => {
-      const { timeline, history } = session.stream.identity;
-      return transaction.events({
-        generation: checkpoint.generation,
-        timeline: timelineOf(commitLsn, timeline, history),
-      });
-    };
     if (from.kind === 'drop') {
-      if (orderCount > 0)
-        this.#verifier.dropped(commitLsn, () => Iterator.from(events()).map(({ orderId }) => orderId));
+      if (orderCount > 0) this.#verifier.dropped(commitLsn, () => transaction.orderIds());
       metrics.droppedTransactions.inc();
       transaction.close();
       return;
@@ -130,8 +122,15 @@ export class Intake implements MessageReceiver {
       if (this.#isIdle) queue.idleLsn = maxLsn(queue.idleLsn, endLsn);
       return;
     }
-    const isAlone = commitLsn <= isolateThroughLsn;
-    queue.add(prepareTransaction(transaction, events, from.ordinal, config, checkpoint.partitions, isAlone));
+    const { timeline, history } = session.stream.identity;
+    const { generation, partitions } = checkpoint;
+    const stamp = {
+      topic: config.ordersTopic,
+      partitions,
+      generation,
+      timeline: timelineOf(commitLsn, timeline, history),
+    };
+    queue.add(prepareTransaction(transaction, stamp, from.ordinal, config, commitLsn <= isolateThroughLsn));
     if (!queue.isFull) return;
     session.stream.pause();
     metrics.pending(queue);
@@ -152,20 +151,21 @@ export class Intake implements MessageReceiver {
 /** @param fromOrdinal below it, events were published with an earlier, partial checkpoint. */
 export function prepareTransaction(
   transaction: CommittedTransaction,
-  events: () => Iterable<OrderPlaced>,
+  stamp: EventStamp,
   fromOrdinal: number,
-  config: Pick<CdcReaderConfig, 'groupMaxOrders' | 'groupMaxBytes' | 'ordersTopic'>,
-  partitions: number,
+  config: Pick<CdcReaderConfig, 'groupMaxOrders' | 'groupMaxBytes'>,
   isAlone = false,
 ): PreparedTransaction {
   const { commitLsn, endLsn, committedAt, orderCount, rowBytes } = transaction;
   const isHuge = orderCount > config.groupMaxOrders || rowBytes > config.groupMaxBytes || fromOrdinal > 0;
   const common = { isAlone: isHuge || isAlone, orders: orderCount, endLsn, commitLsn, committedAt, fromOrdinal };
-  if (isHuge) return { ...common, records: undefined, bytes: rowBytes, events, close: transaction.close };
+  if (isHuge) {
+    const events = () => transaction.events(stamp);
+    return { ...common, records: undefined, bytes: rowBytes, events, close: transaction.close };
+  }
   const records: EventRecord[] = [];
   let bytes = 0;
-  for (const event of events()) {
-    const record = eventRecord(config.ordersTopic, partitions, event);
+  for (const record of transaction.events(stamp)) {
     records.push(record);
     bytes += recordBytes(record);
   }
@@ -174,5 +174,5 @@ export function prepareTransaction(
 }
 
 // An encoded transaction must not hold on to its rows, which take ten times as much room: no closure of it may be kept.
-const noEvents = (): Iterable<OrderPlaced> => [];
+const noEvents = (): Iterable<EventRecord> => [];
 const nothingToClose = (): void => undefined;

@@ -8,12 +8,12 @@ import { type Checkpoint, formatCheckpoint } from '#schemas/checkpoint.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../config.ts';
+import { EventTooLargeError } from '../encode/unpublishable-errors.ts';
 import { LiveTopicChangedError } from '../errors.ts';
 import type { ReaderMetrics } from '../metrics.ts';
 import { addWindowMark } from '../replay-window/window-policy.ts';
 import type { ReaderSession } from '../startup/session.ts';
 import type { CaptureCheck } from './capture-check.ts';
-import { EventTooLargeError } from './unpublishable-errors.ts';
 
 export interface TransactionsOptions {
   readonly config: CdcReaderConfig;

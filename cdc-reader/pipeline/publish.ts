@@ -6,6 +6,7 @@ import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { addOrderId, hashOrderIds } from '#schemas/checkpoint.ts';
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
+import { EventTooLargeError } from '../encode/unpublishable-errors.ts';
 import { READER_PUBLISHED, type ReaderMetrics } from '../metrics.ts';
 import type { ReplicationStream } from '../postgres/replication-stream.ts';
 import { GroupTooLargeError } from '../supervise/restart-errors.ts';
@@ -14,7 +15,6 @@ import type { CaptureCheck } from './capture-check.ts';
 import { partlyPublishedDiffers, publishHuge } from './huge-transaction.ts';
 import { CheckpointedTransactions, type TransactionsOptions } from './kafka-transaction.ts';
 import type { Group, Queue } from './queue.ts';
-import { EventTooLargeError } from './unpublishable-errors.ts';
 
 /** While nothing comes, the tables are checked this often: rows of a swapped-in table would not come either. */
 const IDLE_CHECK_MS = 1_000;

@@ -4,9 +4,8 @@
 // it is a group alone. Holds the little that intake and publishing share; pausing the stream is theirs.
 import { setTimeout as delay } from 'node:timers/promises';
 import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
-import type { OrderPlaced } from '#schemas/order-placed.ts';
-import type { EventRecord } from './order-event.ts';
-import { UnpublishableError } from './unpublishable-errors.ts';
+import type { EventRecord } from '../encode/encode-event.ts';
+import { UnpublishableError } from '../encode/unpublishable-errors.ts';
 
 /** A database transaction ready to be published, as small as it can be held: encoded, or, if huge, still to be read. */
 export interface PreparedTransaction {
@@ -21,7 +20,7 @@ export interface PreparedTransaction {
   readonly records: readonly EventRecord[] | undefined;
   /** Events below it were published with an earlier, partial checkpoint. */
   readonly fromOrdinal: number;
-  readonly events: () => Iterable<OrderPlaced>;
+  readonly events: () => Iterable<EventRecord>;
   close(): void;
 }
 

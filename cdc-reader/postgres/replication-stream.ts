@@ -27,7 +27,7 @@ import {
 } from './walsender.ts';
 
 export interface StreamHandlers {
-  /** In stream order. `tuple` of an insert is the handler's to keep. */
+  /** In stream order. `tuple` of an insert is valid during the call. */
   onMessage(message: PgoutputMessage): void;
   /** In stream order with the messages: all that was sent before `walEnd` has been handed over. */
   onKeepalive(keepalive: { walEnd: Lsn; replyRequested: boolean }): void;
@@ -200,7 +200,7 @@ class StreamConnection implements ReplicationStream {
 
   #onBytes(bytes: Buffer): void {
     if (this.#state !== 'streaming') return;
-    this.#guard(() => this.#handOver(parsePgoutput(bytes[0] === INSERT ? keepBytes(bytes) : bytes)));
+    this.#guard(() => this.#handOver(parsePgoutput(this.#isPaused && bytes[0] === INSERT ? keepBytes(bytes) : bytes)));
   }
 
   #onKeepalive(keepalive: StreamEvent & { kind: 'keepalive' }): void {

@@ -1,65 +1,62 @@
-// The values of one row as pgoutput sends it. Guarantees: no character is lost or replaced; a row that is torn or of another
+// The values of one row as pgoutput sends it: where they lie in its bytes. Guarantees: a row that is torn or of another
 // shape is a PgoutputFormatError; columns that nobody asked for are skipped as bytes, whatever they hold and however
-// large they are. Which columns are asked for is the caller's.
-import { decodeUtf8, PgoutputFormatError } from './pgoutput.ts';
+// large they are. Which columns are asked for, and what a value must look like, is the caller's.
+import { PgoutputFormatError } from './pgoutput.ts';
 
 const NULL_VALUE = 0x6e; // n
 const TEXT_VALUE = 0x74; // t
 const UNCHANGED_VALUE = 0x75; // u
 
-/** Up to here a row is turned into text at once; a larger one is mostly somebody else's column, and read by its columns. */
-const READ_AT_ONCE_BYTES = 64 * 1024;
+/** A row above this is mostly somebody else's column. */
+const LARGE_ROW_BYTES = 64 * 1024;
 
 /**
- * The column values of a row, in the order of its RELATION message: text as Postgres's output functions print it,
- * `null` for NULL, `undefined` for an unchanged value that Postgres did not send again, and for one that is not `wanted`:
- * its bytes are skipped and may be anything.
+ * Where the values of a row lie. `spans` gets two numbers a column: the first byte and the one behind the last, or -1 twice
+ * for NULL and for an unchanged value that Postgres did not send again. No value is read: its bytes may be anything.
+ * @param bytes holds the row, without its kind, from `start` to `end`.
  * @throws PgoutputFormatError when the row is torn, has another number of columns, or holds a binary value.
  */
-export function decodeTuple(
-  tuple: Buffer,
-  columns: number,
-  wanted?: readonly boolean[],
-): (string | null | undefined)[] {
-  const length = tuple.length;
-  if (length < 2 || ((tuple[0]! << 8) | tuple[1]!) !== columns) {
-    throw new PgoutputFormatError(tuple, `is a row that has not the ${columns} columns of its relation`);
+export function locateValues(bytes: Buffer, start: number, end: number, columns: number, spans: Int32Array): void {
+  const refuse = (problem: string) => new PgoutputFormatError(bytes.subarray(start, end), problem);
+  if (end - start < 2 || ((bytes[start]! << 8) | bytes[start + 1]!) !== columns) {
+    throw refuse(`is a row that has not the ${columns} columns of its relation`);
   }
-  const values = new Array<string | null | undefined>(columns);
-  // One call for all columns: a call a column costs twice as much in all. A column with a byte above 127 is read again.
-  const ascii = length > READ_AT_ONCE_BYTES ? undefined : tuple.toString('latin1');
-  let at = 2;
+  let at = start + 2;
   for (let column = 0; column < columns; column++) {
-    switch (tuple[at]) {
-      case TEXT_VALUE: {
-        const start = at + 5;
-        if (start > length) throw new PgoutputFormatError(tuple, 'is a torn row');
-        // Unsigned: a length above 2^31 must not become a step backwards.
-        const end =
-          start + (((tuple[at + 1]! << 24) | (tuple[at + 2]! << 16) | (tuple[at + 3]! << 8) | tuple[at + 4]!) >>> 0);
-        if (end > length) throw new PgoutputFormatError(tuple, 'is a torn row');
-        at = end;
-        if (wanted !== undefined && !wanted[column]) break;
-        let bits = 0;
-        for (let i = start; i < end; i++) bits |= tuple[i]!;
-        if (bits > 127) values[column] = decodeUtf8(tuple, start, end);
-        else values[column] = ascii?.substring(start, end) ?? tuple.toString('latin1', start, end);
-        break;
-      }
-      case NULL_VALUE:
-        values[column] = null;
-        at += 1;
-        break;
-      case UNCHANGED_VALUE:
-        values[column] = undefined;
-        at += 1;
-        break;
-      default:
-        throw new PgoutputFormatError(tuple, at < length ? 'is a row with a value that is no text' : 'is a torn row');
+    const kind = at < end ? bytes[at] : undefined;
+    if (kind === TEXT_VALUE) {
+      const from = at + 5;
+      if (from > end) throw refuse('is a torn row');
+      // Unsigned: a length above 2^31 must not become a step backwards.
+      at = from + (((bytes[at + 1]! << 24) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 8) | bytes[at + 4]!) >>> 0);
+      if (at > end) throw refuse('is a torn row');
+      spans[2 * column] = from;
+      spans[2 * column + 1] = at;
+    } else if (kind === NULL_VALUE || kind === UNCHANGED_VALUE) {
+      spans[2 * column] = -1;
+      spans[2 * column + 1] = -1;
+      at += 1;
+    } else {
+      throw refuse(kind === undefined ? 'is a torn row' : 'is a row with a value that is no text');
     }
   }
-  if (at !== length) throw new PgoutputFormatError(tuple, 'is a row with more bytes than its columns hold');
-  return values;
+  if (at !== end) throw refuse('is a row with more bytes than its columns hold');
+}
+
+/** A row of these values, as pgoutput sends it. */
+export function formatTuple(values: readonly (string | null)[]): Buffer {
+  const parts = [Buffer.of(values.length >> 8, values.length & 0xff)];
+  for (const value of values) {
+    if (value === null) {
+      parts.push(NULL);
+      continue;
+    }
+    const bytes = Buffer.from(value, 'utf8');
+    const head = Buffer.of(TEXT_VALUE, 0, 0, 0, 0);
+    head.writeUInt32BE(bytes.length, 1);
+    parts.push(head, bytes);
+  }
+  return Buffer.concat(parts);
 }
 
 /**
@@ -68,7 +65,7 @@ export function decodeTuple(
  * @throws PgoutputFormatError when the row is torn
  */
 export function dropUnwanted(tuple: Buffer, wanted: readonly boolean[]): Buffer {
-  if (tuple.length <= READ_AT_ONCE_BYTES) return tuple;
+  if (tuple.length <= LARGE_ROW_BYTES) return tuple;
   const kept: Buffer[] = [tuple.subarray(0, 2)];
   let at = 2;
   for (const isWanted of wanted) {

@@ -9,6 +9,8 @@ import { type Checkpoint, formatCheckpoint } from '#schemas/checkpoint.ts';
 import { formatLsn, LSN_ZERO } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { CdcReaderConfig } from '../config.ts';
+import type { EventRecord } from '../encode/encode-event.ts';
+import { OrderIndex } from '../encode/order-index.ts';
 import { SlotDroppedError, SystemChangedError } from '../errors.ts';
 import { READER_FIRST_START } from '../metrics.ts';
 import {
@@ -17,8 +19,6 @@ import {
   explainCaptureChange,
   preferTablesChanged,
 } from '../pipeline/capture-check.ts';
-import type { EventRecord } from '../pipeline/order-event.ts';
-import { OrderIndex } from '../pipeline/order-index.ts';
 import { readCapturedTables } from '../postgres/capture.ts';
 import { createSlot, dropSlot, type NewSlot, readIdentity } from '../postgres/slot.ts';
 import { readSnapshotOrders } from '../postgres/snapshot.ts';

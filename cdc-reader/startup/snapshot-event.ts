@@ -1,30 +1,37 @@
 // The event of an order that was read from a snapshot and not from the stream: of the initial snapshot, and of a replay
 // from the tables. A snapshot has no BEGIN, so `committedAt` is the time at which the order was placed.
 import { addOrderId, type Checkpoint, hashOrderIds } from '#schemas/checkpoint.ts';
+import { type ContractRow, type ContractTable, contractTables } from '#schemas/contract-tables.ts';
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
-import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { timelineOf } from '#schemas/timeline.ts';
 import type { CdcReaderConfig } from '../config.ts';
-import {
-  buildOrderPlaced,
-  type EventRecord,
-  eventRecord,
-  parseTimestampMicros,
-  type TransactionContext,
-} from '../pipeline/order-event.ts';
-import { OrderWithoutItemsError } from '../pipeline/unpublishable-errors.ts';
+import { plainRelation } from '../encode/contract-relation.ts';
+import { type EventRecord, encodeEvent } from '../encode/encode-event.ts';
+import { RowBuffer } from '../encode/row-buffer.ts';
+import type { EventStamp } from '../pipeline/assemble-transaction.ts';
 import type { SnapshotOrder } from '../postgres/snapshot.ts';
+import { formatTuple } from '../postgres/tuple.ts';
 import type { SourceIdentity } from '../postgres/walsender.ts';
 
+const relations = { orders: plainRelation('orders'), order_items: plainRelation('order_items') };
+const rows = new RowBuffer();
+
 /** @throws OrderWithoutItemsError, RowNotPublishableError */
-export function buildSnapshotEvent(
-  context: Omit<TransactionContext, 'committedAt'>,
+export function encodeSnapshotOrder(
+  stamp: EventStamp & { readonly commitLsn: Lsn },
   ordinal: number,
   { order, items }: SnapshotOrder,
-): OrderPlaced {
-  if (items.length === 0) throw new OrderWithoutItemsError(context.commitLsn, ordinal);
-  const committedAt = parseTimestampMicros(order.placed_at);
-  return buildOrderPlaced({ ...context, committedAt }, ordinal, order, items);
+): EventRecord {
+  rows.clear();
+  addRow('orders', order);
+  for (const item of items) addRow('order_items', item);
+  const numbers = { orderId: order.order_id!, order: 0, items: items.map((_, index) => index + 1) };
+  return encodeEvent({ ...stamp, committedAt: undefined }, ordinal, rows, numbers);
+}
+
+function addRow<T extends ContractTable>(table: T, row: ContractRow<T>): void {
+  const values = Object.keys(contractTables[table]).map((column) => row[column as keyof ContractRow<T>]);
+  rows.add(relations[table], formatTuple(values));
 }
 
 /**
@@ -43,11 +50,12 @@ export function snapshotRecords(
   const hash = hashOrderIds();
   let ordinal = 0;
   return (orders) => {
+    const stamp = { topic: ordersTopic, partitions, generation, timeline, commitLsn };
     const records = orders.map((order) => {
-      const event = buildSnapshotEvent({ generation, timeline, commitLsn }, ordinal, order);
+      const record = encodeSnapshotOrder(stamp, ordinal, order);
       ordinal += 1;
-      addOrderId(hash, event.orderId);
-      return eventRecord(ordersTopic, partitions, event);
+      addOrderId(hash, record.orderId);
+      return record;
     });
     const last = records.at(-1);
     if (last === undefined) return { records, lastPublished: null };

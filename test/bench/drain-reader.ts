@@ -35,11 +35,15 @@ export async function prepareReader(stack: BenchStack, env: Record<string, strin
 }
 
 /** Runs the reader until the topic holds `orders` events and no more come; throws when these are not `orders` different ones. */
-export async function drainReader(env: Record<string, string>, orders: number): Promise<ReaderDrain> {
+export async function drainReader(
+  env: Record<string, string>,
+  orders: number,
+  nodeArgs: readonly string[] = [],
+): Promise<ReaderDrain> {
   const { ORDERS_TOPIC: topic, ORDER_DATABASE_URL: ordersUrl, SLOT_NAME: slot } = env as Record<string, string>;
   const brokers = env.KAFKA_BROKERS!.split(',');
   const startMs = nowMs();
-  const reader = await startService('cdc-reader', env);
+  const reader = await startService('cdc-reader', env, { nodeArgs });
   try {
     const streamingMs = loggedAtMs(await reader.waitForLog('reader.streaming'));
     const cpuBefore = cpuSeconds(reader.pid);

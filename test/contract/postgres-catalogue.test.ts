@@ -4,7 +4,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { parsePgoutput } from '../../cdc-reader/postgres/pgoutput.ts';
-import { decodeTuple } from '../../cdc-reader/postgres/tuple.ts';
+import { decodeTuple } from '../support/examples/decode-tuple.ts';
 import { testPostgresMajor } from '../support/postgres/postgres-version.ts';
 import { createTestEnvironment, type TestEnvironment, withServer } from '../support/stack/environment.ts';
 

@@ -124,8 +124,8 @@ const reader: readonly Mutant[] = [
     name: 'key-by-row-lsn',
     breaks: 'I4: rows that share an LSN share a position, as under a key of the row’s own LSN',
     file: 'cdc-reader/pipeline/assemble-transaction.ts',
-    find: '        ordinal += 1;\n',
-    replace: '',
+    find: 'yield encodeEvent(context, ordinal++, rows, order)',
+    replace: 'yield encodeEvent(context, ordinal, rows, order)',
     tests: ['test/unit/cdc-reader/pipeline/assemble-transaction.test.ts'],
   },
   {

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PgoutputFormatError, parsePgoutput } from '../../cdc-reader/postgres/pgoutput.ts';
-import { decodeTuple } from '../../cdc-reader/postgres/tuple.ts';
+import { decodeTuple } from '../support/examples/decode-tuple.ts';
 import {
   encodeBegin,
   encodeCommit,
@@ -81,7 +81,9 @@ describe('parsing pgoutput', () => {
       fc.property(uint32, tuple, (relationOid, values) => {
         const parsed = parsePgoutput(encodeInsert(relationOid, values));
         expect(parsed).toMatchObject({ kind: 'insert', relationOid });
-        expect(parsed.kind === 'insert' && decodeTuple(parsed.tuple, values.length)).toEqual(values);
+        expect(parsed.kind === 'insert' && decodeTuple(parsed.tuple, values.length)).toEqual(
+          values.map((value) => value ?? null),
+        );
       }),
       { numRuns: 1_000 },
     );

@@ -256,8 +256,6 @@ const withoutSource: Readonly<Record<string, string>> = {
   'test/unit/docs/words.test.ts': 'of all comments, messages and pages',
   'test/unit/cdc-reader/pipeline/pipeline-refusals.test.ts':
     'of pipeline.ts: what it refuses; the rest is in pipeline.test.ts',
-  'test/unit/cdc-reader/pipeline/order-event-relations.test.ts':
-    'of order-event.ts: which relations hold orders and items',
   'test/unit/cdc-reader/startup/start-checks.test.ts': 'of the start as a whole, with its modules of I/O replaced',
 };
 
@@ -290,8 +288,9 @@ describe('the tools', () => {
     'cdc-reader/postgres/capture.ts': 'what a role may see of the captured tables',
     'cdc-reader/postgres/snapshot.ts': 'the orders of a snapshot, as a first start reads them',
     'cdc-reader/postgres/replication-stream.ts': 'a replay from WAL reads what the reader read',
-    'cdc-reader/pipeline/order-event.ts': 'the time of an order as Postgres prints it',
-    'cdc-reader/pipeline/unpublishable-errors.ts': 'why no event can be made of an order of the tables',
+    'cdc-reader/encode/read-numbers.ts': 'the time of an order as Postgres prints it',
+    'cdc-reader/encode/encode-event.ts': 'the record that the reader makes of an order',
+    'cdc-reader/encode/unpublishable-errors.ts': 'why no event can be made of an order of the tables',
     'cdc-reader/pipeline/assemble-transaction.ts': 'a replay from WAL reads what the reader read',
     'cdc-reader/replay-window/kafka-coverage.ts': 'which ranges the live topic covers: one answer in tool and metric',
     'order-api/config.ts': 'variables, with the same names and defaults',

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { classifyFailure } from '#service/failure.ts';
-import { RowSpool } from '../../../cdc-reader/pipeline/row-spool.ts';
+import { RowSpool } from '../../../cdc-reader/encode/row-spool.ts';
 import { findSpillProblems } from '../../../cdc-reader/startup/spill-directory.ts';
 import { mountSmallDisk, unmountBelow } from '../../support/postgres/small-disk.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { timelineOf } from '#schemas/timeline.ts';
-import { decodeTuple } from '../../../cdc-reader/postgres/tuple.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '../../../schemas/lsn.ts';
+import { decodeTuple } from '../../support/examples/decode-tuple.ts';
 import { createTcpProxy } from '../../support/network/tcp-proxy.ts';
 import {
   commitAdjacent,

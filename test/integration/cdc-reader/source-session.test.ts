@@ -8,11 +8,11 @@ import { findVisibilityProblems } from '../../../cdc-reader/postgres/capture.ts'
 import { createSlot, dropSlot } from '../../../cdc-reader/postgres/slot.ts';
 import { readSnapshotOrders, type SnapshotOrder } from '../../../cdc-reader/postgres/snapshot.ts';
 import { createSourceSession, type SourceSession } from '../../../cdc-reader/postgres/source-session.ts';
-import { decodeTuple } from '../../../cdc-reader/postgres/tuple.ts';
 import { findPreflightProblems } from '../../../cdc-reader/startup/preflight.ts';
 import { requireSameServer } from '../../../cdc-reader/startup/start-up.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { formatLsn } from '../../../schemas/lsn.ts';
+import { decodeTuple } from '../../support/examples/decode-tuple.ts';
 import {
   connectTo,
   insertItemRow,

@@ -8,9 +8,9 @@ import {
   type ReplicationStream,
   type ReplicationStreamOptions,
 } from '../../../cdc-reader/postgres/replication-stream.ts';
-import { decodeTuple } from '../../../cdc-reader/postgres/tuple.ts';
 import type { Lsn } from '../../../schemas/lsn.ts';
 import { parseLsn } from '../../../schemas/lsn.ts';
+import { decodeTuple } from '../examples/decode-tuple.ts';
 import { waitFor } from '../wait.ts';
 
 type Message<Kind extends PgoutputMessage['kind']> = Extract<PgoutputMessage, { kind: Kind }>;
@@ -50,7 +50,7 @@ export async function recordStream(
     ...(options.copyOf === undefined ? {} : { copyOf: options.copyOf }),
     handlers: {
       onMessage: (message) => {
-        messages.push(message);
+        messages.push(message.kind === 'insert' ? { ...message, tuple: Buffer.from(message.tuple) } : message);
         options.onMessage?.(message, stream);
       },
       onKeepalive: (keepalive) => {

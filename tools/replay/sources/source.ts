@@ -17,6 +17,9 @@ export interface SourceOrder {
   readonly event: OrderPlaced;
 }
 
+/** For the reader's encoder: the run that sends a chunk knows the topic. */
+export const NO_TOPIC = '';
+
 /** About a thousand orders or a megabyte: a Kafka transaction holds whole chunks. */
 export interface SourceChunk {
   readonly orders: readonly SourceOrder[];

@@ -11,25 +11,24 @@
 // (adopt adds a gap or a generation), and the run starts from the beginning: its duplicates are counted, and harmless.
 
 import type { Checkpoint } from '#schemas/checkpoint.ts';
-import { encodeOrderPlaced } from '#schemas/codec.ts';
+import { parseOrderPlaced } from '#schemas/codec.ts';
 import type { ContractRow } from '#schemas/contract-tables.ts';
 import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
-import type { OrderPlaced } from '#schemas/order-placed.ts';
-import { orderPartition } from '#schemas/partition.ts';
 import { createOrderFilter, type JsonValue, type OrderFilter } from '#schemas/replay/plan.ts';
+import type { EventRecord } from '../../../cdc-reader/encode/encode-event.ts';
+import { parseTimestampMicros } from '../../../cdc-reader/encode/read-numbers.ts';
+import { OrderWithoutItemsError } from '../../../cdc-reader/encode/unpublishable-errors.ts';
 import { SystemChangedError } from '../../../cdc-reader/errors.ts';
-import { parseTimestampMicros } from '../../../cdc-reader/pipeline/order-event.ts';
-import { OrderWithoutItemsError } from '../../../cdc-reader/pipeline/unpublishable-errors.ts';
 import { readIdentity } from '../../../cdc-reader/postgres/slot.ts';
 import { readSnapshotOrders, type SnapshotOrder } from '../../../cdc-reader/postgres/snapshot.ts';
 import type { SlotState } from '../../../cdc-reader/postgres/source-session.ts';
-import { buildSnapshotEvent } from '../../../cdc-reader/startup/snapshot-event.ts';
+import { encodeSnapshotOrder } from '../../../cdc-reader/startup/snapshot-event.ts';
 import { explainUnreadable } from '../../captured/unreadable-rows.ts';
 import { type ServerOptions, withSourceSession } from '../../connect.ts';
 import { isLost } from '../../repairs.ts';
 import { ToolRefusal } from '../../run-tool.ts';
 import { exitCodes } from '../cli/errors.ts';
-import { ChunkBuilder, type Coverage, type ReplaySource, type SourceChunk } from './source.ts';
+import { ChunkBuilder, type Coverage, NO_TOPIC, type ReplaySource, type SourceChunk } from './source.ts';
 
 export interface TablesOptions extends ServerOptions {
   readonly slotName: string;
@@ -91,7 +90,7 @@ export function createTablesSource(options: TablesOptions): ReplaySource {
       options.slotName,
       await withSourceSession(options, (session) => session.readSlot(options.slotName)),
     );
-    const position = { generation, timeline: identity.timeline, commitLsn: LSN_ZERO };
+    const stamp = { topic: NO_TOPIC, partitions, generation, timeline: identity.timeline, commitLsn: LSN_ZERO };
     let ordinal = last === undefined ? 0 : last.ordinal + 1;
     const chunk = new ChunkBuilder();
     let isCaughtUp = false;
@@ -113,10 +112,10 @@ export function createTablesSource(options: TablesOptions): ReplaySource {
       let cursorOfChunk: JsonValue = cursor;
       for (const row of rows) {
         if (!wanted.has(row.order.order_id!)) continue;
-        const event = buildEvent(position, ordinal, row);
+        const { partition, key, value } = encodeRow(stamp, ordinal, row);
         ordinal += 1;
-        const { userId: key } = event;
-        chunk.add({ partition: orderPartition(key, partitions), key, value: encodeOrderPlaced(event), event });
+        const event = parseOrderPlaced(value);
+        chunk.add({ partition, key, value, event });
         cursorOfChunk = formatTablesCursor(event, epoch);
         if (chunk.isFull) yield { orders: chunk.take(), cursor: cursorOfChunk };
       }
@@ -166,13 +165,9 @@ function isAfter({ placed_at, order_id }: ContractRow<'orders'>, last: TablesCur
 }
 
 /** @throws TableOrderError */
-function buildEvent(
-  position: Parameters<typeof buildSnapshotEvent>[0],
-  ordinal: number,
-  row: SnapshotOrder,
-): OrderPlaced {
+function encodeRow(stamp: Parameters<typeof encodeSnapshotOrder>[0], ordinal: number, row: SnapshotOrder): EventRecord {
   try {
-    return buildSnapshotEvent(position, ordinal, row);
+    return encodeSnapshotOrder(stamp, ordinal, row);
   } catch (error) {
     throw new TableOrderError(row.order.order_id!, error);
   }

@@ -4,15 +4,14 @@
 // comes in bounded chunks. How much WAL is retained depends on the window slot.
 
 import type { Checkpoint, LsnRange } from '#schemas/checkpoint.ts';
-import { encodeOrderPlaced } from '#schemas/codec.ts';
+import { parseOrderPlaced } from '#schemas/codec.ts';
 import { formatLsn, type Lsn, parseLsn } from '#schemas/lsn.ts';
-import { orderPartition } from '#schemas/partition.ts';
 import type { JsonValue } from '#schemas/replay/plan.ts';
 import { timelineOf } from '#schemas/timeline.ts';
 import { SystemChangedError } from '../../../cdc-reader/errors.ts';
 import type { SlotState } from '../../../cdc-reader/postgres/source-session.ts';
 import { isLost } from '../../repairs.ts';
-import { ChunkBuilder, type Coverage, type ReplaySource, type SourceChunk } from './source.ts';
+import { ChunkBuilder, type Coverage, NO_TOPIC, type ReplaySource, type SourceChunk } from './source.ts';
 import { readWalTransactions, type WalOptions } from './wal-transactions.ts';
 
 export function createWalSource(
@@ -34,12 +33,12 @@ export function createWalSource(
       for (const transaction of transactions) {
         const { commitLsn } = transaction;
         const timeline = timelineOf(commitLsn, identity.timeline, identity.history);
-        for (const event of transaction.events({ generation: checkpoint.generation, timeline })) {
-          if (commitLsn === last?.commitLsn && event.ordinal <= last.ordinal) continue;
-          const { userId: key } = event;
-          const partition = orderPartition(key, checkpoint.partitions);
-          chunk.add({ partition, key, value: encodeOrderPlaced(event), event });
-          cursorOfChunk = formatWalCursor({ commitLsn, ordinal: event.ordinal });
+        const { generation, partitions } = checkpoint;
+        for (const record of transaction.events({ topic: NO_TOPIC, partitions, generation, timeline })) {
+          const { partition, key, value, ordinal } = record;
+          if (commitLsn === last?.commitLsn && ordinal <= last.ordinal) continue;
+          chunk.add({ partition, key, value, event: parseOrderPlaced(value) });
+          cursorOfChunk = formatWalCursor({ commitLsn, ordinal });
           if (chunk.isFull) yield { orders: chunk.take(), cursor: cursorOfChunk };
         }
       }

@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import {
   type CommittedTransaction,
@@ -19,7 +20,7 @@ import {
   uuid,
 } from '../../../support/examples/pgoutput-messages.ts';
 
-const stamp = { generation: 1, timeline: 3 };
+const stamp = { topic: 'orders.placed', partitions: 6, generation: 1, timeline: 3 };
 const begin: PgoutputMessage = { kind: 'begin', commitLsn: toLsn(100n), committedAt: 5n, xid: 7 };
 const commit: PgoutputMessage = { kind: 'commit', commitLsn: toLsn(100n), endLsn: toLsn(130n), committedAt: 5n };
 const order = (n: number): PgoutputMessage => ({
@@ -55,7 +56,12 @@ describe('assembling a transaction', () => {
     return transactions;
   };
   const eventsOf = (transaction: CommittedTransaction) => {
-    const events = [...transaction.events(stamp)];
+    const records = [...transaction.events(stamp)];
+    const events = records.map(({ value }) => decodeOrderPlaced(value));
+    expect(records.map(({ orderId, ordinal, key }) => [orderId, ordinal, key])).toEqual(
+      events.map(({ orderId, ordinal, userId }) => [orderId, ordinal, userId]),
+    );
+    expect([...transaction.orderIds()]).toEqual(events.map(({ orderId }) => orderId));
     transaction.close();
     return events;
   };
@@ -75,7 +81,8 @@ describe('assembling a transaction', () => {
         [uuid(3), 2, [1]],
       ]);
       expect(events[0]).toMatchObject({
-        ...stamp,
+        generation: stamp.generation,
+        timeline: stamp.timeline,
         commitLsn: 100n,
         committedAt: 5n,
         placedAt: BigInt(Date.UTC(2026, 10, 20, 10)) * 1_000n + 1n,
@@ -110,7 +117,8 @@ describe('assembling a transaction', () => {
     expect(transaction!.orderCount).toBe(count);
     let ordinal = 0;
     for (const event of transaction!.events(stamp)) {
-      if (event.orderId !== uuid(ordinal) || event.ordinal !== ordinal || event.items.length !== 1) {
+      const { items } = decodeOrderPlaced(event.value);
+      if (event.orderId !== uuid(ordinal) || event.ordinal !== ordinal || items.length !== 1) {
         throw new Error(`wrong event at ${ordinal}`);
       }
       ordinal += 1;

@@ -83,7 +83,12 @@ function createStage(
     ...clock,
   });
   const prepare = (transaction: CommittedTransaction, fromOrdinal = 0) =>
-    prepareTransaction(transaction, () => transaction.events({ generation: 1, timeline: 1 }), fromOrdinal, config, 3);
+    prepareTransaction(
+      transaction,
+      { topic: config.ordersTopic, partitions: 3, generation: 1, timeline: 1 },
+      fromOrdinal,
+      config,
+    );
   const publish = (transaction: CommittedTransaction, fromOrdinal = 0) => {
     const prepared = prepare(transaction, fromOrdinal);
     return publisher.publishGroup({

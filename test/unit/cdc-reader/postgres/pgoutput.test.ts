@@ -7,7 +7,7 @@ import type { Pgoutput } from 'pg-logical-replication';
 import { describe, expect, it } from 'vitest';
 import { formatLsn, type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { PgoutputFormatError, type PgoutputMessage, parsePgoutput } from '../../../../cdc-reader/postgres/pgoutput.ts';
-import { decodeTuple } from '../../../../cdc-reader/postgres/tuple.ts';
+import { decodeTuple } from '../../../support/examples/decode-tuple.ts';
 import { encodeInsert, encodeRelation, encodeTuple, uint32 } from '../../../support/examples/pgoutput-bytes.ts';
 
 const recording = new URL('../../../support/examples/pgoutput-recorded.json', import.meta.url);

@@ -1,16 +1,11 @@
 // Which rows of the stream are orders and items: by OID, name, schema and column types of the RELATION that they belong to.
 import { describe, expect, it } from 'vitest';
-import { classifyRelation } from '../../../../cdc-reader/pipeline/order-event.ts';
+import { classifyRelation } from '../../../../cdc-reader/encode/contract-relation.ts';
 import { exampleCaptured } from '../../../support/examples/capture.ts';
 import { itemsRelation, ordersRelation, type RelationMessage } from '../../../support/examples/pgoutput-messages.ts';
 
 const width = ordersRelation.columns.length;
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
-/** Where the contract's columns are, in the order in which the contract names them. */
-const placesOf = (relation: RelationMessage) => {
-  const role = classifyRelation(relation, exampleCaptured);
-  return typeof role === 'object' && 'at' in role ? { ...role, at: role.at.map(([, index]) => index) } : role;
-};
 const classify = (relation: RelationMessage) => classifyRelation(relation, exampleCaptured);
 const retyped = (relation: RelationMessage, column: string, typeOid: number): RelationMessage => ({
   ...relation,
@@ -27,14 +22,14 @@ const [UUID, TEXT, VARCHAR, BPCHAR, INT2, INT4, INT8, NUMERIC, TIMESTAMP, DOMAIN
 
 describe('a relation', () => {
   it('with OID, name and schema of a captured table holds its rows, wherever its columns are', () => {
-    expect(placesOf(ordersRelation)).toMatchObject({ kind: 'orders', columns: width, at: [0, 1, ...range(3, width)] });
-    expect(placesOf(itemsRelation)).toMatchObject({ kind: 'items', columns: 6, at: [0, 1, 2, 3, 4, 5] });
+    expect(classify(ordersRelation)).toMatchObject({ kind: 'orders', columns: width, at: [0, 1, ...range(3, width)] });
+    expect(classify(itemsRelation)).toMatchObject({ kind: 'items', columns: 6, at: [0, 1, 2, 3, 4, 5] });
     const wider = {
       ...ordersRelation,
       columns: [{ name: 'note', typeOid: 3802, isKey: false }, ...ordersRelation.columns],
     };
-    expect(placesOf(wider)).toMatchObject({ kind: 'orders', columns: width + 1, at: [1, 2, ...range(4, width + 1)] });
-    expect(placesOf(without(ordersRelation, 'status'))).toMatchObject({ kind: 'orders', columns: width - 1 });
+    expect(classify(wider)).toMatchObject({ kind: 'orders', columns: width + 1, at: [1, 2, ...range(4, width + 1)] });
+    expect(classify(without(ordersRelation, 'status'))).toMatchObject({ kind: 'orders', columns: width - 1 });
   });
 
   it('whose columns come in another order than they were captured has had names swapped: it is refused', () => {

@@ -4,9 +4,9 @@
 // order within its order; memory is one small buffer a bucket, plus one bucket at a time while reading back.
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ContractRow } from '#schemas/contract-tables.ts';
-import { type ContractRelation, readItem, readOrder } from './order-event.ts';
+import type { ContractRelation } from './contract-relation.ts';
 import { OrderIndex } from './order-index.ts';
+import { groupByOrder, type OrderRows, RowBuffer, readOrderId } from './row-buffer.ts';
 
 /** Orders a bucket: with four rows of ~120 bytes each, about 4 MB are read back at a time. */
 const ORDERS_PER_BUCKET = 8192;
@@ -164,18 +164,6 @@ export class RowSpool {
   }
 }
 
-/** A row keeps the shape its table had when it was written: one transaction may hold an ALTER TABLE. */
-export interface HeldRow {
-  readonly relation: ContractRelation;
-  readonly tuple: Buffer;
-}
-
-/** An order as far as its rows have come: one statement may write its items first. */
-export interface OrderRows {
-  order: ContractRow<'orders'> | undefined;
-  readonly items: ContractRow<'order_items'>[];
-}
-
 /** The spooled rows of one transaction, by order. A row's tag is its relation's place in `#relations`. */
 export class SpilledRows {
   readonly #spool: RowSpool;
@@ -190,22 +178,27 @@ export class SpilledRows {
     return this.#index.size;
   }
 
-  add({ relation, tuple }: HeldRow): void {
-    let tag = this.#relations.indexOf(relation);
-    if (tag < 0) tag = this.#relations.push(relation) - 1;
-    const isOrder = relation.kind === 'orders';
-    const { order_id } = isOrder ? readOrder(tuple, relation) : readItem(tuple, relation);
-    const ordinal = this.#index.add(order_id!);
-    if (isOrder) this.#spool.addOrder(ordinal, { tag, tuple });
-    else this.#spool.addItem(ordinal, { tag, tuple });
+  /** Adds the rows of `rows`, orders by ordinal as they come. @throws SpillError, PgoutputFormatError */
+  add(rows: RowBuffer): void {
+    for (const [row, relation] of rows.relations.entries()) {
+      let tag = this.#relations.indexOf(relation);
+      if (tag < 0) tag = this.#relations.push(relation) - 1;
+      const spooled = { tag, tuple: rows.bytes.subarray(rows.starts[row], rows.ends[row]) };
+      const ordinal = this.#index.add(readOrderId(rows, row));
+      if (relation.kind === 'orders') this.#spool.addOrder(ordinal, spooled);
+      else this.#spool.addItem(ordinal, spooled);
+    }
   }
 
-  *orders(): Generator<OrderRows> {
+  /** Every order with its rows, by ordinal; both are overwritten by the next. */
+  *orders(): Generator<{ rows: RowBuffer; order: OrderRows }> {
+    const rows = new RowBuffer();
     for (const { order, items } of this.#spool.orders()) {
-      yield {
-        order: order && readOrder(order.tuple, this.#relations[order.tag]!),
-        items: items.map((item) => readItem(item.tuple, this.#relations[item.tag]!)),
-      };
+      rows.clear();
+      if (order !== undefined) rows.add(this.#relations[order.tag]!, order.tuple);
+      for (const { tag, tuple } of items) rows.add(this.#relations[tag]!, tuple);
+      const [first] = groupByOrder(rows);
+      yield { rows, order: first! };
     }
   }
 

@@ -1,0 +1,14 @@
+// A row of pgoutput as text, for tests that look at what came; the product copies values as bytes.
+import { decodeUtf8 } from '../../../cdc-reader/postgres/pgoutput.ts';
+import { locateValues } from '../../../cdc-reader/postgres/tuple.ts';
+
+/** The values of a row; null for NULL, for a value that was not sent again, and for one that is not `wanted`. */
+export function decodeTuple(tuple: Buffer, columns: number, wanted?: readonly boolean[]): (string | null)[] {
+  const spans = new Int32Array(2 * columns);
+  locateValues(tuple, 0, tuple.length, columns, spans);
+  return Array.from({ length: columns }, (_, column) => {
+    const start = spans[2 * column]!;
+    if (start < 0 || wanted?.[column] === false) return null;
+    return decodeUtf8(tuple, start, spans[2 * column + 1]!);
+  });
+}

@@ -1,0 +1,154 @@
+// Rows to events: byte for byte what avsc writes for the same order, or a refusal that names the column.
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { encodeOrderPlaced } from '#schemas/codec.ts';
+import { type ContractRow, type ContractTable, contractTables } from '#schemas/contract-tables.ts';
+import { toLsn } from '#schemas/lsn.ts';
+import { orderPartition } from '#schemas/partition.ts';
+import { plainRelation } from '../../../../cdc-reader/encode/contract-relation.ts';
+import { type EventContext, encodeEvent } from '../../../../cdc-reader/encode/encode-event.ts';
+import { groupByOrder, RowBuffer } from '../../../../cdc-reader/encode/row-buffer.ts';
+import { formatTuple } from '../../../../cdc-reader/postgres/tuple.ts';
+
+const context: EventContext = {
+  topic: 'orders.placed',
+  partitions: 6,
+  generation: 2,
+  timeline: 3,
+  commitLsn: toLsn(77n),
+  committedAt: 99n,
+};
+/** A row of NULLs, for columns that the case does not name. */
+const nullRow = <T extends ContractTable>(table: T) =>
+  Object.fromEntries(Object.keys(contractTables[table]).map((column) => [column, null])) as ContractRow<T>;
+const order = {
+  ...nullRow('orders'),
+  order_id: '0190f5fe-0000-7000-8000-000000000001',
+  user_id: 'ada',
+  source: 'cart',
+  currency: 'USD',
+  total_cents: '9007199254740993',
+  placed_at: '2026-11-20 10:00:00.123456+00',
+};
+const item = (lineNo: string) => ({
+  ...nullRow('order_items'),
+  order_id: order.order_id,
+  line_no: lineNo,
+  sku: 'tea',
+  quantity: '2',
+  unit_price_cents: '450',
+  cart_line_id: null as string | null,
+});
+type Item = ReturnType<typeof item>;
+
+function encode(orderRow: typeof order, items: readonly Item[], ordinal = 0, shared = context) {
+  const rows = new RowBuffer();
+  rows.add(plainRelation('orders'), formatTuple(Object.values(orderRow)));
+  for (const one of items) rows.add(plainRelation('order_items'), formatTuple(Object.values(one)));
+  const [group] = groupByOrder(rows);
+  return encodeEvent(shared, ordinal, rows, group!);
+}
+
+/** The same by way of objects and avsc. */
+function encodeByAvsc(orderRow: typeof order, items: readonly Item[], ordinal: number, placedAt: bigint): Buffer {
+  const { generation, timeline, commitLsn, committedAt = placedAt } = context;
+  return encodeOrderPlaced({
+    ...{ generation, timeline, commitLsn, committedAt, ordinal, placedAt },
+    orderId: orderRow.order_id,
+    userId: orderRow.user_id,
+    source: orderRow.source,
+    currency: orderRow.currency,
+    totalCents: BigInt(orderRow.total_cents),
+    items: items
+      .map((one) => ({
+        lineNo: Number(one.line_no),
+        sku: one.sku,
+        quantity: Number(one.quantity),
+        unitPriceCents: BigInt(one.unit_price_cents),
+        cartLineId: one.cart_line_id,
+      }))
+      .toSorted((a, b) => a.lineNo - b.lineNo),
+  });
+}
+
+const text = fc.oneof(fc.string({ unit: 'grapheme', maxLength: 80 }), fc.string({ unit: 'binary', maxLength: 300 }));
+const wellFormed = text.filter((one) => one.isWellFormed());
+const long = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map(String);
+const int = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }).map(String);
+const placedMs = fc.integer({ min: Date.UTC(1000, 0, 1), max: Date.UTC(9999, 11, 31) });
+
+describe('encoding an event', () => {
+  it('gives the bytes that avsc gives, for any values', () => {
+    const orderRows = fc.record({ user_id: wellFormed, source: wellFormed, currency: wellFormed, total_cents: long });
+    const itemRow = fc.record({
+      line_no: int,
+      sku: wellFormed,
+      quantity: int,
+      unit_price_cents: long,
+      cart_line_id: fc.option(fc.uuid()),
+    });
+    const itemRows = fc.array(itemRow, { minLength: 1, maxLength: 12 });
+    fc.assert(
+      fc.property(orderRows, itemRows, placedMs, fc.nat(2 ** 31 - 1), (values, items, ms, ordinal) => {
+        const placed_at = new Date(ms).toISOString().replace('T', ' ').replace('Z', '789+00');
+        const orderRow = { ...order, ...values, placed_at };
+        const rows = items.map((one) => ({ ...item('1'), ...one }));
+        const record = encode(orderRow, rows, ordinal);
+        const expected = encodeByAvsc(orderRow, rows, ordinal, BigInt(ms) * 1000n + 789n);
+        expect(record.value.equals(expected)).toBe(true);
+        const partition = orderPartition(values.user_id, 6);
+        expect(record).toMatchObject({ key: values.user_id, partition, orderId: order.order_id, ordinal });
+      }),
+    );
+  });
+
+  it('gives orders of a snapshot, which has no time of commit, that of the order', () => {
+    const { value } = encode(order, [item('1')], 0, { ...context, committedAt: undefined });
+    const placedAt = BigInt(Date.UTC(2026, 10, 20, 10)) * 1000n + 123_456n;
+    const { committedAt: _, ...rest } = context;
+    const again = encode(order, [item('1')], 0, { ...rest, committedAt: placedAt });
+    expect(value.equals(again.value)).toBe(true);
+  });
+
+  it('never writes into an event that it has given out', () => {
+    const first = encode(order, [item('1')]);
+    const bytes = Buffer.from(first.value);
+    for (let n = 0; n < 3_000; n++) encode({ ...order, user_id: `user-${n}` }, [item('1'), item('2')]);
+    expect(first.value.equals(bytes)).toBe(true);
+  });
+
+  it('takes an order that is larger than its pieces of memory', () => {
+    const items = Array.from({ length: 20_000 }, (_, n) => item(String(20_000 - n)));
+    expect(encode(order, items).value.equals(encodeByAvsc(order, items, 0, 1_795_168_800_123_456n))).toBe(true);
+  });
+
+  it.each<[Partial<typeof order>, Partial<Item>, string]>([
+    [{ total_cents: '1.5' }, {}, 'orders.total_cents'],
+    [{ placed_at: 'infinity' }, {}, 'orders.placed_at'],
+    [{ user_id: null as never }, {}, 'orders.user_id'],
+    [{ order_id: null as never }, { order_id: null as never }, 'orders.order_id'],
+    [{}, { quantity: '' }, 'order_items.quantity'],
+    [{}, { quantity: '2147483648' }, 'order_items.quantity'],
+    [{}, { unit_price_cents: 'x' }, 'order_items.unit_price_cents'],
+    [{}, { unit_price_cents: '9223372036854775808' }, 'order_items.unit_price_cents'],
+    [{}, { line_no: 'one' }, 'order_items.line_no'],
+    [{}, { line_no: '-2147483649' }, 'order_items.line_no'],
+    [{}, { sku: null as never }, 'order_items.sku'],
+  ])('halts for %j %j and names the column', (badOrder, badItem, column) => {
+    expect(() => encode({ ...order, ...badOrder }, [{ ...item('1'), ...badItem }])).toThrow(
+      expect.objectContaining({ code: 'ROW_NOT_PUBLISHABLE', details: { column } }),
+    );
+  });
+
+  it('refuses text that is not UTF-8 rather than replacing it', () => {
+    for (const length of [3, 200]) {
+      const rows = new RowBuffer();
+      const tuple = formatTuple(Object.values({ ...order, source: `é${'x'.repeat(length)}` }));
+      tuple[tuple.indexOf(0xc3) + 1] = 0xff;
+      rows.add(plainRelation('orders'), tuple);
+      rows.add(plainRelation('order_items'), formatTuple(Object.values(item('1'))));
+      const [group] = groupByOrder(rows);
+      expect(() => encodeEvent(context, 0, rows, group!)).toThrow(expect.objectContaining({ code: 'PGOUTPUT_FORMAT' }));
+    }
+  });
+});
