@@ -25,6 +25,7 @@ export type EventStamp = Omit<EventContext, 'commitLsn' | 'committedAt'>;
 
 /** One database transaction, whole. LSNs as BEGIN and COMMIT gave them; `committedAt` in microseconds since 1970. */
 export interface CommittedTransaction {
+  readonly xid: number;
   readonly commitLsn: Lsn;
   readonly endLsn: Lsn;
   readonly committedAt: bigint;
@@ -47,6 +48,7 @@ export interface TransactionAssembler {
 }
 
 interface OpenTransaction {
+  readonly xid: number;
   readonly commitLsn: Lsn;
   readonly committedAt: bigint;
   readonly rows: RowBuffer;
@@ -91,6 +93,7 @@ export function createTransactionAssembler(options: {
         case 'begin':
           if (open !== undefined) throw new StreamOrderError('BEGIN came inside a transaction');
           open = {
+            xid: message.xid,
             commitLsn: message.commitLsn,
             committedAt: message.committedAt,
             rows: spare ?? new RowBuffer(),
@@ -139,10 +142,11 @@ export function createTransactionAssembler(options: {
 
 /** @param release takes the memory of its rows back. */
 function finishTransaction(transaction: OpenTransaction, endLsn: Lsn, release: () => void): CommittedTransaction {
-  const { commitLsn, committedAt, rowBytes, rows, spilled } = transaction;
+  const { xid, commitLsn, committedAt, rowBytes, rows, spilled } = transaction;
   const held = spilled === undefined ? groupByOrder(rows) : undefined;
   let isClosed = false;
   return {
+    xid,
     commitLsn,
     endLsn,
     committedAt,

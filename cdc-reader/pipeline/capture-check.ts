@@ -21,15 +21,19 @@ import { findVisibilityProblems } from '../postgres/capture.ts';
 import type { SourceSession } from '../postgres/source-session.ts';
 
 export interface CaptureCheck {
-  /** `throughLsn`: what is published, for the error. @throws the halt for a difference, or an error of Postgres */
-  run(throughLsn: Lsn): Promise<void>;
+  /**
+   * @param throughLsn what is published, for the error
+   * @param afterXid the catalogue must show what this transaction did: the stream may bring a COMMIT sooner
+   * @throws the halt for a difference, or an error of Postgres
+   */
+  run(throughLsn: Lsn, afterXid?: number): Promise<void>;
   /** As the last check found it: what the next checkpoint records. */
   readonly accepted: CaptureFingerprint;
 }
 
 /** @param expected what the checkpoint has recorded; a change that loses nothing takes its place, with a warning. */
 export function createCaptureCheck(options: {
-  source: Pick<SourceSession, 'readCapture' | 'readTableNames' | 'readCurrentWal' | 'roleName'>;
+  source: Pick<SourceSession, 'readCapture' | 'readTableNames' | 'readCurrentWal' | 'awaitVisible' | 'roleName'>;
   config: Pick<CdcReaderConfig, 'publicationName'>;
   expected: CaptureFingerprint;
   logger: Logger;
@@ -52,7 +56,8 @@ export function createCaptureCheck(options: {
     get accepted() {
       return accepted;
     },
-    async run(throughLsn) {
+    async run(throughLsn, afterXid) {
+      if (afterXid !== undefined) await source.awaitVisible(afterXid);
       const { fingerprint, visibility } = await source.readCapture(publicationName);
       const recorded = accepted;
       const { differences, warnings } = compareCapture(recorded, fingerprint);

@@ -63,7 +63,7 @@ export class Intake implements MessageReceiver {
         this.#onTransaction(transaction);
       } catch (error) {
         transaction.close();
-        this.#options.queue.refuse(error);
+        this.#options.queue.refuse(error, transaction.xid);
         this.#options.session.stream.pause();
       }
     });

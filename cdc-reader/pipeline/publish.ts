@@ -118,9 +118,9 @@ export async function runPublishLoop(options: LoopOptions): Promise<void> {
     queue.startPublishing();
     await publishPending(options);
     if (queue.refusal !== undefined) {
-      await captureCheck.run(throughLsn()); // a change of the tables is the better reason
+      await captureCheck.run(throughLsn(), queue.refusal.xid); // a change of the tables is the better reason
       await acknowledger.allAcknowledged();
-      throw queue.refusal;
+      throw queue.refusal.error;
     }
     await recordIdleProgress();
     queue.isPublishing = false;

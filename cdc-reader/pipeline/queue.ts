@@ -40,7 +40,7 @@ export class Queue {
   #inFlight: Group | undefined;
   #bytes = 0;
   #wake = Promise.withResolvers<void>();
-  #refusal: UnpublishableError | undefined;
+  #refusal: { readonly error: UnpublishableError; readonly xid: number | undefined } | undefined;
   /** How far the stream has come while nothing was pending: progress without orders. */
   idleLsn: Lsn = LSN_ZERO;
   /** Postgres has requested a reply, which takes recorded progress. */
@@ -93,14 +93,18 @@ export class Queue {
     this.#bytes = 0;
   }
 
-  /** Nothing behind what is pending can be published. @throws `error`, unless it is one that a transaction brings */
-  refuse(error: unknown): void {
+  /**
+   * Nothing behind what is pending can be published.
+   * @param xid of the transaction that can't be, where it has come just now
+   * @throws `error`, unless it is one that a transaction brings
+   */
+  refuse(error: unknown, xid?: number): void {
     if (!(error instanceof UnpublishableError)) throw error;
-    this.#refusal = error;
+    this.#refusal = { error, xid };
     this.wake();
   }
 
-  get refusal(): UnpublishableError | undefined {
+  get refusal(): { readonly error: UnpublishableError; readonly xid: number | undefined } | undefined {
     return this.#refusal;
   }
 

@@ -1,6 +1,7 @@
 // One ordinary SQL session beside the replication stream, for what the stream does not contain: slot, publication, end of the WAL,
 // orders. It is also the first to learn of a shutdown: Postgres ends ordinary sessions at once, while a stream that is
 // paused by backpressure hears nothing. After its end, and after close(), every call fails; see single-connection.ts.
+import { setTimeout as delay } from 'node:timers/promises';
 import type { TableName } from '#schemas/capture-fingerprint.ts';
 import { type ContractTable, contractSchema } from '#schemas/contract-tables.ts';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
@@ -9,8 +10,16 @@ import { type Capture, createCaptureReader, readPublicationState } from './captu
 import { type Query, type SessionOptions, SingleConnection, STATEMENT_TIMEOUT_MS } from './single-connection.ts';
 import { readTableFacts, readTableNames } from './sql/capture.ts';
 import { readExistingOrders } from './sql/orders.ts';
-import { KEEPALIVES, readCurrentWal, readerSettings, readServerFacts, tryAdvisoryLock } from './sql/session.ts';
+import {
+  KEEPALIVES,
+  readCurrentWal,
+  readerSettings,
+  readServerFacts,
+  readSnapshotText,
+  tryAdvisoryLock,
+} from './sql/session.ts';
 import { readSlotState } from './sql/slots.ts';
+import { isInProgress } from './visible-transaction.ts';
 
 /** A logical slot as pg_replication_slots shows it; positions are null before the slot has any. */
 export interface SlotState {
@@ -46,6 +55,8 @@ export interface SourceSession {
   /** What these tables are called now; one that does not exist has no entry. */
   readTableNames(oids: readonly number[]): Promise<ReadonlyMap<number, TableName>>;
   readCurrentWal(): Promise<CurrentWal>;
+  /** Resolves once queries see what a transaction of the stream has done, or after 5 s. `xid`: as its BEGIN has it. */
+  awaitVisible(xid: number): Promise<void>;
   /** Which of these ids are in `orders`. */
   orderExists(orderIds: readonly string[]): Promise<Set<string>>;
   preflightFacts(names: { slotName: string; publicationName: string }): Promise<PreflightFacts>;
@@ -54,6 +65,10 @@ export interface SourceSession {
   /** Within a second, whether the server hears of it or not. */
   close(): Promise<void>;
 }
+
+/** It takes microseconds, unless the transaction waits for a synchronous standby, which may be for ever. */
+const VISIBLE_LIMIT_MS = 5_000;
+const VISIBLE_POLL_MS = 5;
 
 /** Connects. @throws errors of Postgres or the network */
 export async function createSourceSession(options: SessionOptions): Promise<SourceSession> {
@@ -107,6 +122,15 @@ class SqlSourceSession implements SourceSession {
       timeline: row!.timeline === null ? null : Number(row!.timeline),
       inRecovery: row!.in_recovery as boolean,
     };
+  }
+
+  async awaitVisible(xid: number): Promise<void> {
+    const untilMs = performance.now() + VISIBLE_LIMIT_MS;
+    while (performance.now() < untilMs) {
+      const [row] = await this.#query(readSnapshotText);
+      if (!isInProgress(row!.snapshot as string, xid)) return;
+      await delay(VISIBLE_POLL_MS);
+    }
   }
 
   async orderExists(orderIds: readonly string[]): Promise<Set<string>> {

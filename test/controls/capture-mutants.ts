@@ -245,6 +245,14 @@ export const captureMutants: readonly Mutant[] = [
     tests: ['test/unit/cdc-reader/encode/contract-relation.test.ts'],
   },
   {
+    name: 'refusal-before-visible',
+    breaks: 'I11: where the tables changed with a transaction that can not be published, the halt names another cause',
+    file: 'cdc-reader/pipeline/capture-check.ts',
+    find: '      if (afterXid !== undefined) await source.awaitVisible(afterXid);\n',
+    replace: '',
+    tests: ['test/unit/cdc-reader/pipeline/capture-check.test.ts'],
+  },
+  {
     name: 'rows-by-name-only',
     breaks: 'I1: a row of another table under the name is published',
     file: 'cdc-reader/encode/contract-relation.ts',
@@ -299,7 +307,7 @@ export const captureMutants: readonly Mutant[] = [
     name: 'refusal-without-check',
     breaks: 'I11: a bad row hides that the tables have changed',
     file: 'cdc-reader/pipeline/publish.ts',
-    find: '      await captureCheck.run(throughLsn()); // a change of the tables is the better reason\n',
+    find: '      await captureCheck.run(throughLsn(), queue.refusal.xid); // a change of the tables is the better reason\n',
     replace: '',
     tests: ['test/unit/cdc-reader/pipeline/pipeline-refusals.test.ts'],
   },

@@ -76,6 +76,8 @@ export const readCurrentWal = sql`
     END AS timeline
 `;
 
+export const readSnapshotText = sql`SELECT pg_current_snapshot()::text AS snapshot`;
+
 /** Takes the lock named by `key` for as long as the session lasts, or returns false when another session has it. */
 export function tryAdvisoryLock(key: string): SQLQuery {
   return sql`SELECT pg_try_advisory_lock(hashtextextended(${key}, 0)) AS is_taken`;

@@ -120,7 +120,7 @@ describe('a reader that takes over from one of checkpoint version 1', () => {
     await oldAgain.waitForLog('reader.standby', { deadlineMs: 30_000 });
     await traffic.more(50);
     await reader.stop();
-    const { message } = await readHalt(oldAgain, 'CHECKPOINT_UNREADABLE');
+    const { message } = await readHalt(oldAgain, 'CHECKPOINT_UNREADABLE', { isOld: true });
     expect(message).toMatch(/run the newer reader/);
     await traffic.more(50);
 

@@ -188,6 +188,7 @@ export function openSession(postgres: ModelPostgres, process: Process, onEnd: (e
     readSlot: () => read('reads the slot', () => readSlot(postgres)),
     roleName: 'reader',
     readCapture: () => read('reads who the captured tables are', () => visibleCapture(postgres.capture)),
+    awaitVisible: () => read('waits until a transaction is visible', () => undefined),
     readTableNames: () => read('reads what the tables are called', () => new Map()),
     readCurrentWal: () =>
       read('reads the end of the log', () => ({

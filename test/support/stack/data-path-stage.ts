@@ -52,6 +52,7 @@ export function createStage(
     source: {
       roleName: 'reader',
       readCapture: async () => visibleCapture(stage.found),
+      awaitVisible: async () => undefined,
       readTableNames: async () => new Map(),
       readCurrentWal: async () => ({ flushLsn: toLsn(1_000n), timeline: 1, inRecovery: false }),
     },

@@ -29,6 +29,7 @@ function createStage(options: { byHand?: boolean } = {}) {
           if (options.byHand !== true) check.resolve(visibleCapture(stage.found));
           return check.promise;
         },
+        awaitVisible: async () => undefined,
         readTableNames: async () => new Map(),
         readCurrentWal: async () => ({ flushLsn: at(0x300), timeline: 1, inRecovery: false }),
       },

@@ -14,11 +14,21 @@ function createStage(expected = exampleCapture()) {
   const log = (level: string) => (fields: { event: string }, text: string) => {
     logged.push({ level, event: fields.event, text });
   };
-  const stage = { found: visibleCapture(), names: new Map<number, TableName>(), asked: [] as number[][], logged };
+  const stage = {
+    found: visibleCapture(),
+    names: new Map<number, TableName>(),
+    asked: [] as number[][],
+    logged,
+    afterwards: undefined as CaptureFingerprint | undefined,
+  };
   const check = createCaptureCheck({
     source: {
       roleName: 'reader',
       readCapture: async () => stage.found,
+      awaitVisible: async () => {
+        // The COMMIT has come, and from now on the catalogue shows what it did.
+        stage.found = visibleCapture(stage.afterwards ?? exampleCapture());
+      },
       readTableNames: async (oids) => {
         stage.asked.push([...oids]);
         return stage.names;
@@ -42,6 +52,13 @@ describe('the check of the captured tables', () => {
     await stage.check.run(throughLsn);
     expect([stage.logged, stage.asked]).toEqual([[], []]);
     expect(stage.check.accepted).toEqual(exampleCapture());
+  });
+
+  it('waits until the catalogue shows what a transaction did that the stream has brought', async () => {
+    const stage = createStage();
+    stage.afterwards = swapped();
+    await stage.check.run(throughLsn);
+    await expect(stage.check.run(throughLsn, 7)).rejects.toMatchObject({ code: 'TABLES_CHANGED' });
   });
 
   it('halts where a table is another one, and says where the captured one is now, and both positions', async () => {
