@@ -1,19 +1,18 @@
 // Acknowledges to Postgres that WAL up to an LSN is no longer needed. An LSN is acknowledged only after the Kafka
-// transaction that covers it has committed, and after a publication check that began later found the fingerprint
-// unchanged: an acknowledgement would move past rows that an altered publication has lost (I7, I11).
-import { setTimeout as delay } from 'node:timers/promises';
-import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
+// transaction that covers it has committed, and after a publication check that began once everything before it had come: an
+// acknowledgement would move past rows that an altered publication has lost (I7, I11). What this start has published was
+// checked before its commit; what it has found published is checked here.
+import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { CaptureCheck } from './capture-check.ts';
 
-/** The least time between two checks: ten a second cost nothing, and hold back little WAL. */
-const CHECK_EVERY_MS = 100;
-
 export interface Acknowledger {
-  /** Everything before `throughLsn` is in a committed checkpoint. */
-  request(throughLsn: Lsn): void;
-  /** Resolves when all that was requested is acknowledged. */
-  allAcknowledged(): Promise<void>;
+  /** Everything before `throughLsn` is in a checkpoint that this start has committed, after its publication check. */
+  published(throughLsn: Lsn): Promise<void>;
+  /** Everything before `throughLsn` has come again, and was published by an earlier start. */
+  found(throughLsn: Lsn): void;
+  /** Resolves when what was found is acknowledged. */
+  foundAcknowledged(): Promise<void>;
   close(): void;
 }
 
@@ -22,46 +21,33 @@ export function createAcknowledger(options: {
   acknowledge: (throughLsn: Lsn) => void;
   onFailure: (error: Error) => void;
 }): Acknowledger {
-  let requested = LSN_ZERO;
   let acknowledged = LSN_ZERO;
-  let running: Promise<void> | undefined;
-  let checkedAtMs = Number.NEGATIVE_INFINITY;
+  let checking = Promise.resolve();
   let isClosed = false;
 
-  const checkAndAcknowledge = async (throughLsn: Lsn): Promise<void> => {
-    checkedAtMs = performance.now();
-    await options.captureCheck.run(throughLsn);
-    if (isClosed) return;
+  const acknowledge = async (throughLsn: Lsn): Promise<void> => {
+    if (isClosed || throughLsn <= acknowledged) return;
     await failpoint('reader.before-acknowledge');
     options.acknowledge(throughLsn);
     acknowledged = throughLsn;
     await failpoint('reader.after-acknowledge');
   };
-
-  const run = async (): Promise<void> => {
+  const checkAndAcknowledge = async (throughLsn: Lsn): Promise<void> => {
     try {
-      while (requested > acknowledged && !isClosed) {
-        const waitMs = checkedAtMs + CHECK_EVERY_MS - performance.now();
-        if (waitMs > 0) await delay(waitMs, undefined, { ref: false });
-        if (!isClosed) await checkAndAcknowledge(requested);
-      }
+      await options.captureCheck.run(throughLsn);
+      await acknowledge(throughLsn);
     } catch (error) {
       if (!isClosed) options.onFailure(error as Error);
       isClosed = true;
-    } finally {
-      running = undefined; // in the same turn as the loop's last test of `requested`, or a request would be missed
     }
   };
 
   return {
-    request(throughLsn) {
-      requested = maxLsn(requested, throughLsn);
-      // With nothing to do run() would end before its promise is kept, which then would be kept for ever.
-      if (requested > acknowledged && running === undefined && !isClosed) running = run();
+    published: acknowledge,
+    found(throughLsn) {
+      checking = checkAndAcknowledge(throughLsn);
     },
-    async allAcknowledged() {
-      while (running !== undefined) await running;
-    },
+    foundAcknowledged: () => checking,
     close() {
       isClosed = true;
     },

@@ -58,7 +58,7 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
     metrics,
     checkpoint: () => publisher.checkpoint,
     isolateThroughLsn,
-    onVerified: () => acknowledger.request(publisher.checkpoint.throughLsn),
+    onVerified: () => acknowledger.found(publisher.checkpoint.throughLsn),
     onFailure: scope.fail,
   });
 
@@ -76,7 +76,7 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
     const ends = { stop, ended: scope.signal };
     const stages = { queue, publisher, captureCheck, acknowledger, stream, metrics };
     await scope.race(runPublishLoop({ ...stages, ...ends, idleCheckpointMs }));
-    await scope.race(acknowledger.allAcknowledged());
+    await scope.race(acknowledger.foundAcknowledged());
   } finally {
     drain.end();
     session.inlet.receiver = undefined;

@@ -108,7 +108,7 @@ export async function runPublishLoop(options: LoopOptions): Promise<void> {
     if (!isDue || idleLsn <= throughLsn()) return;
     recordedAtMs = performance.now();
     await publisher.publishProgress(idleLsn);
-    acknowledger.request(idleLsn);
+    await acknowledger.published(idleLsn);
   };
 
   while (!stop.aborted) {
@@ -119,7 +119,7 @@ export async function runPublishLoop(options: LoopOptions): Promise<void> {
     await publishPending(options);
     if (queue.refusal !== undefined) {
       await captureCheck.run(throughLsn(), queue.refusal.xid); // a change of the tables is the better reason
-      await acknowledger.allAcknowledged();
+      await acknowledger.foundAcknowledged();
       throw queue.refusal.error;
     }
     await recordIdleProgress();
@@ -142,7 +142,7 @@ async function publishPending(options: LoopOptions): Promise<void> {
       for (const transaction of group.transactions) transaction.close();
     }
     await failpoint('reader.after-publish');
-    acknowledger.request(publisher.checkpoint.throughLsn);
+    await acknowledger.published(publisher.checkpoint.throughLsn);
   }
   metrics.pending(queue);
 }

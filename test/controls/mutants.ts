@@ -24,7 +24,7 @@ const reader: readonly Mutant[] = [
     breaks: 'I7: Postgres is told "flushed" while the commit is under way',
     file: 'cdc-reader/pipeline/publish.ts',
     find: '      await publisher.publishGroup(group);\n',
-    replace: '      acknowledger.request(group.throughLsn);\n      await publisher.publishGroup(group);\n',
+    replace: '      await acknowledger.published(group.throughLsn);\n      await publisher.publishGroup(group);\n',
     tests: ['test/unit/cdc-reader/pipeline/pipeline.test.ts'],
   },
   {

@@ -1,5 +1,4 @@
-// Acknowledging against a server that only takes notes: what Postgres is told, after which check of the captured tables,
-// and how often it is checked.
+// Acknowledging against a server that only takes notes: what Postgres is told, and after which check of the captured tables.
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { CaptureFingerprint } from '#schemas/capture-fingerprint.ts';
@@ -9,7 +8,6 @@ import { createAcknowledger } from '../../../../cdc-reader/pipeline/acknowledge.
 import { createCaptureCheck } from '../../../../cdc-reader/pipeline/capture-check.ts';
 import type { Capture } from '../../../../cdc-reader/postgres/capture.ts';
 import { exampleCapture, visibleCapture } from '../../../support/examples/capture.ts';
-import { waitFor } from '../../../support/wait.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
 
@@ -44,88 +42,65 @@ function createStage(options: { byHand?: boolean } = {}) {
 }
 
 describe('acknowledging', () => {
-  it('tells Postgres what was requested, once the captured tables were found unchanged', async () => {
+  it('tells Postgres what this start has published, which was checked before its commit', async () => {
     const stage = createStage({ byHand: true });
-    stage.acknowledger.request(at(100));
+    await stage.acknowledger.published(at(100));
+    await stage.acknowledger.published(at(200));
+    expect([stage.acknowledged, stage.checks]).toEqual([[100n, 200n], []]);
+  });
+
+  it('tells it what was found published, once the captured tables were found unchanged', async () => {
+    const stage = createStage({ byHand: true });
+    stage.acknowledger.found(at(100));
     await turn();
     expect(stage.acknowledged).toEqual([]);
     stage.checks[0]!.resolve(visibleCapture());
-    await stage.acknowledger.allAcknowledged();
+    await stage.acknowledger.foundAcknowledged();
     expect(stage.acknowledged).toEqual([100n]);
   });
 
-  it('needs a check that is younger than what it tells', async () => {
+  it('never goes back', async () => {
     const stage = createStage({ byHand: true });
-    stage.acknowledger.request(at(100));
-    await turn();
-    stage.acknowledger.request(at(200)); // the check that is under way began before this
+    stage.acknowledger.found(at(100));
+    await stage.acknowledger.published(at(200));
     stage.checks[0]!.resolve(visibleCapture());
-    await waitFor('the second check', () => stage.checks.length === 2);
-    expect(stage.acknowledged).toEqual([100n]);
-    stage.checks[1]!.resolve(visibleCapture());
-    await stage.acknowledger.allAcknowledged();
-    expect(stage.acknowledged).toEqual([100n, 200n]);
+    await stage.acknowledger.foundAcknowledged();
+    await stage.acknowledger.published(at(150));
+    expect(stage.acknowledged).toEqual([200n]);
   });
 
   it.each<[string, Partial<CaptureFingerprint>, string]>([
     ['the publication is dropped', { publication: null }, 'PUBLICATION_CHANGED'],
     ['a table is replaced', { tables: { ...exampleCapture().tables, orders: null } }, 'TABLES_CHANGED'],
-  ])('acknowledges nothing any more and fails once %s', async (_, change, code) => {
+  ])('acknowledges nothing any more and fails where the check finds that %s', async (_, change, code) => {
     const stage = createStage();
-    stage.acknowledger.request(at(100));
-    await stage.acknowledger.allAcknowledged();
     stage.found = exampleCapture(change);
-    stage.acknowledger.request(at(200));
-    await stage.acknowledger.allAcknowledged();
-    stage.found = exampleCapture();
-    stage.acknowledger.request(at(300));
-    await stage.acknowledger.allAcknowledged();
-    expect(stage.acknowledged).toEqual([100n]);
+    stage.acknowledger.found(at(200));
+    await stage.acknowledger.foundAcknowledged();
+    await stage.acknowledger.published(at(300));
+    expect(stage.acknowledged).toEqual([]);
     expect(stage.failures).toMatchObject([{ code, details: { throughLsn: '0/C8', flushLsn: '0/300' } }]);
     expect(stage.failures[0]!.message).toMatch(/before 0\/C8 was published; the server is at 0\/300\./);
   });
 
   it('fails with what the check failed with', async () => {
     const stage = createStage({ byHand: true });
-    stage.acknowledger.request(at(100));
+    stage.acknowledger.found(at(100));
     await turn();
     stage.checks[0]!.reject(new Error('the session has ended'));
-    await stage.acknowledger.allAcknowledged();
+    await stage.acknowledger.foundAcknowledged();
     expect(stage.failures).toMatchObject([{ message: 'the session has ended' }]);
     expect(stage.acknowledged).toEqual([]);
   });
 
-  it('goes on after a request for what is acknowledged already', async () => {
-    const stage = createStage();
-    stage.acknowledger.request(at(100));
-    await stage.acknowledger.allAcknowledged();
-    stage.acknowledger.request(at(100));
-    stage.acknowledger.request(at(50));
-    stage.acknowledger.request(at(200));
-    await waitFor('the next acknowledgement', () => stage.acknowledged.length > 1, { deadlineMs: 2_000 });
-    expect(stage.acknowledged).toEqual([100n, 200n]);
-  });
-
-  it('checks ten times a second at most, however often it is asked', async () => {
-    const stage = createStage();
-    const startedAt = performance.now();
-    for (let lsn = 1; performance.now() - startedAt < 500; lsn++) {
-      stage.acknowledger.request(at(lsn));
-      await turn();
-    }
-    await stage.acknowledger.allAcknowledged();
-    const seconds = (performance.now() - startedAt) / 1000;
-    expect(stage.checks.length).toBeGreaterThan(1);
-    expect(stage.checks.length).toBeLessThanOrEqual(seconds * 11 + 1); // a timer may be a millisecond early
-  });
-
   it('tells nothing after it was closed, even if the check was under way', async () => {
     const stage = createStage({ byHand: true });
-    stage.acknowledger.request(at(100));
+    stage.acknowledger.found(at(100));
     await turn();
     stage.acknowledger.close();
     stage.checks[0]!.resolve(visibleCapture(exampleCapture({ publication: null })));
-    await stage.acknowledger.allAcknowledged();
+    await stage.acknowledger.foundAcknowledged();
+    await stage.acknowledger.published(at(200));
     expect([stage.acknowledged, stage.failures]).toEqual([[], []]);
   });
 });
