@@ -61,7 +61,7 @@ function createPublishMetrics(metrics: Metrics) {
   return {
     publishedGroup(group: Group, seconds: number): void {
       orders.inc(group.orders);
-      transactions.inc(group.transactions.length);
+      transactions.inc(group.transactions);
       groupOrders.observe(group.orders);
       publishSeconds.observe(seconds);
     },

@@ -29,11 +29,9 @@ export class AvroWriter {
     return event;
   }
 
-  /** The header of Avro's single-object encoding. */
-  singleObject(fingerprint: bigint): void {
-    this.#slab[this.#at] = 0xc3;
-    this.#slab[this.#at + 1] = 0x01;
-    this.#at = this.#slab.writeBigUInt64LE(fingerprint, this.#at + 2);
+  /** Bytes as they are. */
+  raw(bytes: Buffer): void {
+    for (const byte of bytes) this.#slab[this.#at++] = byte;
   }
 
   /** An int or a long, within its range. */

@@ -35,6 +35,11 @@ const ITEM = columnNumbers('order_items');
 const FRAME_BYTES = 80;
 const LARGEST_INT = 2 ** 31 - 1;
 
+/** Of Avro's single-object encoding. */
+const HEADER = Buffer.alloc(10);
+HEADER.set([0xc3, 0x01]);
+HEADER.writeBigUInt64LE(latestOrderPlaced.fingerprint, 2);
+
 const writer = new AvroWriter();
 
 /**
@@ -65,7 +70,7 @@ function writeOrder(context: EventContext, ordinal: number, rows: RowBuffer, row
   const spans = locateRow(rows, row);
   const placedAt = 2 * at[ORDER.placed_at]!;
   const placedAtMicros = readTimestampMicros(bytes, spans[placedAt]!, spans[placedAt + 1]!);
-  writer.singleObject(latestOrderPlaced.fingerprint);
+  writer.raw(HEADER);
   writer.long(context.generation);
   writer.long(context.timeline);
   writer.long(context.commitLsn);

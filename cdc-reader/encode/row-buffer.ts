@@ -2,19 +2,21 @@
 // bytes (the socket's buffer is used again), and read when its order is encoded; no object and no string is made for a
 // row, which is what garbage collection would cost most. Beyond SPILL_BYTES, row-spool.ts has the rows.
 import { columnNumbers } from '#schemas/contract-tables.ts';
-import { locateValues } from '../postgres/tuple.ts';
 import type { ContractRelation } from './contract-relation.ts';
+import { locateValues } from './tuple.ts';
 
 /** Enough for most transactions; a buffer that has grown beyond it is not used again. */
 const INITIAL_BYTES = 64 * 1024;
 
-/** Rows by number, in the order in which they were added; row n lies from `starts[n]` to `ends[n]`. */
+/** Rows by number, from 0, in the order in which they were added; row n lies from `starts[n]` to `ends[n]`. */
 export class RowBuffer {
   bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES);
   /** A row keeps the relation that its table had when it was written: one transaction may hold an ALTER TABLE. */
   readonly relations: ContractRelation[] = [];
   readonly starts: number[] = [];
   readonly ends: number[] = [];
+  /** Of rows. The arrays may be longer: they are kept for the next transaction. */
+  count = 0;
   #used = 0;
 
   add(relation: ContractRelation, tuple: Buffer): void {
@@ -25,29 +27,20 @@ export class RowBuffer {
       this.bytes = larger;
     }
     this.bytes.set(tuple, this.#used);
-    this.addAt(relation, this.#used, end);
+    const row = this.count++;
+    this.relations[row] = relation;
+    this.starts[row] = this.#used;
+    this.ends[row] = end;
     this.#used = end;
-  }
-
-  /** A row that lies in `bytes` already. */
-  addAt(relation: ContractRelation, start: number, end: number): void {
-    this.relations.push(relation);
-    this.starts.push(start);
-    this.ends.push(end);
-  }
-
-  /** The bytes of its rows. */
-  get used(): number {
-    return this.#used;
   }
 
   /** Empties it for the next transaction. */
   clear(): void {
+    this.count = 0;
     this.#used = 0;
-    this.relations.length = 0;
-    this.starts.length = 0;
-    this.ends.length = 0;
-    if (this.bytes.length > INITIAL_BYTES) this.bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+    if (this.bytes.length <= INITIAL_BYTES) return;
+    this.bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+    for (const list of [this.relations, this.starts, this.ends]) list.length = 0;
   }
 }
 
@@ -86,20 +79,20 @@ export function groupByOrder(rows: RowBuffer): OrderRows[] {
   let byId: Map<string, OrderRows> | undefined;
   let open: OrderRows | undefined;
   let [openStart, openEnd] = [0, 0];
-  for (let row = 0; row < rows.starts.length; row++) {
+  for (let row = 0; row < rows.count; row++) {
     const { kind, at } = rows.relations[row]!;
     const column = at[orderIdOf[kind]]!;
     const found = locateRow(rows, row);
     const [start, end] = [found[2 * column]!, found[2 * column + 1]!];
     // The rows of an order mostly follow one another.
     if (open === undefined || !isSame(rows.bytes, start, end, openStart, openEnd)) {
-      byId ??= new Map();
       const orderId = readOrderId(rows, row);
-      let next = byId.get(orderId);
+      if (open !== undefined) byId ??= new Map([[open.orderId, open]]); // most transactions have one order
+      let next = byId?.get(orderId);
       if (next === undefined) {
         next = { orderId, order: -1, items: [] };
         orders.push(next);
-        byId.set(orderId, next);
+        byId?.set(orderId, next);
       }
       open = next;
       [openStart, openEnd] = [start, end];

@@ -180,7 +180,8 @@ export class SpilledRows {
 
   /** Adds the rows of `rows`, orders by ordinal as they come. @throws SpillError, PgoutputFormatError */
   add(rows: RowBuffer): void {
-    for (const [row, relation] of rows.relations.entries()) {
+    for (let row = 0; row < rows.count; row++) {
+      const relation = rows.relations[row]!;
       let tag = this.#relations.indexOf(relation);
       if (tag < 0) tag = this.#relations.push(relation) - 1;
       const spooled = { tag, tuple: rows.bytes.subarray(rows.starts[row], rows.ends[row]) };

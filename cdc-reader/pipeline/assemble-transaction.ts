@@ -13,9 +13,9 @@ import {
 import { type EventContext, type EventRecord, encodeEvent } from '../encode/encode-event.ts';
 import { groupByOrder, RowBuffer } from '../encode/row-buffer.ts';
 import { SpilledRows } from '../encode/row-spool.ts';
+import { dropUnwanted } from '../encode/tuple.ts';
 import { RowRefusedError, StreamOrderError } from '../errors.ts';
 import type { PgoutputMessage } from '../postgres/pgoutput.ts';
-import { dropUnwanted } from '../postgres/tuple.ts';
 
 /** Why a change of a published table is not published. */
 type IgnoredReason = 'other_table' | 'update' | 'delete' | 'truncate';

@@ -10,7 +10,7 @@ import type { CdcReaderConfig } from '../config.ts';
 import type { EventRecord } from '../encode/encode-event.ts';
 import { ContentsDifferError } from '../errors.ts';
 import type { CheckpointedTransactions } from './kafka-transaction.ts';
-import type { PreparedTransaction } from './queue.ts';
+import type { HugeTransaction } from './queue.ts';
 
 /** What goes out in one send; `ordersHash`: of all order ids of the transaction up to its end. */
 interface Chunk {
@@ -20,7 +20,7 @@ interface Chunk {
 
 export async function publishHuge(
   transactions: CheckpointedTransactions,
-  huge: PreparedTransaction,
+  huge: HugeTransaction,
   throughLsn: Lsn,
   config: CdcReaderConfig,
 ): Promise<void> {
@@ -54,7 +54,7 @@ export async function publishHuge(
 
 function* chunksOf(
   { checkpoint }: CheckpointedTransactions,
-  huge: PreparedTransaction,
+  huge: HugeTransaction,
   config: CdcReaderConfig,
 ): Generator<Chunk> {
   const hash = hashOrderIds();

@@ -156,23 +156,19 @@ export function prepareTransaction(
   config: Pick<CdcReaderConfig, 'groupMaxOrders' | 'groupMaxBytes'>,
   isAlone = false,
 ): PreparedTransaction {
-  const { commitLsn, endLsn, committedAt, orderCount, rowBytes } = transaction;
-  const isHuge = orderCount > config.groupMaxOrders || rowBytes > config.groupMaxBytes || fromOrdinal > 0;
-  const common = { isAlone: isHuge || isAlone, orders: orderCount, endLsn, commitLsn, committedAt, fromOrdinal };
-  if (isHuge) {
-    const events = () => transaction.events(stamp);
-    return { ...common, records: undefined, bytes: rowBytes, events, close: transaction.close };
+  const { commitLsn, endLsn, committedAt, orderCount: orders, rowBytes } = transaction;
+  const common = { commitLsn, endLsn, committedAt, orders };
+  if (orders > config.groupMaxOrders || rowBytes > config.groupMaxBytes || fromOrdinal > 0) {
+    const read = () => transaction.events(stamp);
+    const huge = { commitLsn, orders, fromOrdinal, events: read, close: transaction.close };
+    return { ...common, bytes: rowBytes, isAlone: true, events: [], huge };
   }
-  const records: EventRecord[] = [];
+  const events: EventRecord[] = [];
   let bytes = 0;
   for (const record of transaction.events(stamp)) {
-    records.push(record);
+    events.push(record);
     bytes += recordBytes(record);
   }
   transaction.close();
-  return { ...common, records, bytes, events: noEvents, close: nothingToClose };
+  return { ...common, bytes, isAlone, events, huge: undefined };
 }
-
-// An encoded transaction must not hold on to its rows, which take ten times as much room: no closure of it may be kept.
-const noEvents = (): Iterable<EventRecord> => [];
-const nothingToClose = (): void => undefined;

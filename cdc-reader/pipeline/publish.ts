@@ -37,31 +37,29 @@ export class Publisher {
   async publishGroup(group: Group): Promise<void> {
     const { config, metrics, logger } = this.#options;
     const startedAtMs = performance.now();
-    const first = group.transactions[0]!;
+    const { huge, first, throughLsn } = group;
     const { partial } = this.checkpoint;
     if (partial !== null && partial.commitLsn !== first.commitLsn) {
       throw partlyPublishedDiffers(this, partial.commitLsn);
     }
-    if (first.records === undefined) await publishHuge(this.#transactions, first, group.throughLsn, config);
+    if (huge !== undefined) await publishHuge(this.#transactions, huge, throughLsn, config);
     else await this.#publishEncoded(group).catch((error) => isolate(error, group));
     metrics.publishedGroup(group, (performance.now() - startedAtMs) / 1000);
-    const throughLsn = formatLsn(this.checkpoint.throughLsn);
+    const { orders, transactions } = group;
     logger.debug(
-      { event: READER_PUBLISHED, orders: group.orders, transactions: group.transactions.length, throughLsn },
+      { event: READER_PUBLISHED, orders, transactions, throughLsn: formatLsn(this.checkpoint.throughLsn) },
       'Kafka has committed a group of transactions.',
     );
   }
 
-  async #publishEncoded({ transactions, throughLsn }: Group): Promise<void> {
-    const { commitLsn, records } = transactions.at(-1)!;
+  async #publishEncoded({ events, last, throughLsn }: Group): Promise<void> {
     const hash = hashOrderIds();
-    for (const { orderId } of records!) addOrderId(hash, orderId);
-    const { orderId, ordinal } = records!.at(-1)!;
-    const lastPublished = { commitLsn, ordinal, orderId, ordersHash: hash.digest('hex') };
+    for (let index = last.fromIndex; index < events.length; index++) addOrderId(hash, events[index]!.orderId);
+    const { orderId, ordinal } = events.at(-1)!;
+    const lastPublished = { commitLsn: last.commitLsn, ordinal, orderId, ordersHash: hash.digest('hex') };
     await this.#transactions.run(async ({ sendLast }) => {
       await failpoint('reader.before-send');
-      const all = transactions.flatMap((transaction) => transaction.records!);
-      await sendLast(all, { lastPublished, throughLsn, partial: null });
+      await sendLast(events, { lastPublished, throughLsn, partial: null });
       await failpoint('reader.after-send');
     });
   }
@@ -76,9 +74,9 @@ export class Publisher {
 }
 
 /** Of several transactions, the one that is too large is not known, and the others must be published first. */
-function isolate(error: unknown, { transactions }: Group): never {
-  if (!(error instanceof EventTooLargeError) || transactions.length === 1) throw error;
-  throw new GroupTooLargeError(transactions.length, transactions.at(-1)!.commitLsn, { cause: error });
+function isolate(error: unknown, { transactions, last }: Group): never {
+  if (!(error instanceof EventTooLargeError) || transactions === 1) throw error;
+  throw new GroupTooLargeError(transactions, last.commitLsn, { cause: error });
 }
 
 interface LoopOptions {
@@ -139,7 +137,7 @@ async function publishPending(options: LoopOptions): Promise<void> {
       stream.pause();
       queue.discard(); // it lies behind what can't be published
     } finally {
-      for (const transaction of group.transactions) transaction.close();
+      group.huge?.close();
     }
     await failpoint('reader.after-publish');
     await acknowledger.published(publisher.checkpoint.throughLsn);

@@ -7,7 +7,7 @@ import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { EventRecord } from '../encode/encode-event.ts';
 import { UnpublishableError } from '../encode/unpublishable-errors.ts';
 
-/** A database transaction ready to be published, as small as it can be held: encoded, or, if huge, still to be read. */
+/** A database transaction ready to be published: encoded, or, above the bounds of a group, still to be read. */
 export interface PreparedTransaction {
   readonly commitLsn: Lsn;
   readonly endLsn: Lsn;
@@ -16,23 +16,37 @@ export interface PreparedTransaction {
   readonly bytes: number;
   /** Must have a group for itself: it is above the bounds, was refused in a group, or was partly published before. */
   readonly isAlone: boolean;
-  /** Undefined above the bounds: then its events are read while they are sent. */
-  readonly records: readonly EventRecord[] | undefined;
+  readonly events: readonly EventRecord[];
+  /** Instead of its events. */
+  readonly huge: HugeTransaction | undefined;
+}
+
+/** Its events are read while they are sent. */
+export interface HugeTransaction {
+  readonly commitLsn: Lsn;
+  readonly orders: number;
   /** Events below it were published with an earlier, partial checkpoint. */
   readonly fromOrdinal: number;
-  readonly events: () => Iterable<EventRecord>;
+  events(): Iterable<EventRecord>;
   close(): void;
 }
 
-/** `throughLsn`: the end of the last transaction, or further where only transactions without orders followed. */
+/** What goes into one Kafka transaction. Of its transactions it keeps what a checkpoint needs: thousands are one array. */
 export interface Group {
-  readonly transactions: readonly PreparedTransaction[];
+  readonly events: readonly EventRecord[];
+  readonly huge: HugeTransaction | undefined;
+  readonly transactions: number;
   readonly orders: number;
   readonly bytes: number;
+  readonly isAlone: boolean;
+  readonly first: Pick<PreparedTransaction, 'commitLsn' | 'committedAt'>;
+  /** The last transaction, and where its events begin. */
+  readonly last: { readonly commitLsn: Lsn; readonly fromIndex: number };
+  /** The end of the last transaction, or further where only transactions without orders followed. */
   readonly throughLsn: Lsn;
 }
 
-type OpenGroup = { -readonly [K in keyof Group]: Group[K] } & { readonly transactions: PreparedTransaction[] };
+type OpenGroup = { -readonly [K in keyof Group]: Group[K] } & { readonly events: EventRecord[] };
 
 export class Queue {
   readonly #bounds: { readonly maxOrders: number; readonly maxBytes: number };
@@ -54,22 +68,27 @@ export class Queue {
   }
 
   add(transaction: PreparedTransaction): void {
-    const { orders, bytes, endLsn } = transaction;
+    const { commitLsn, committedAt, orders, bytes, isAlone, events, huge, endLsn } = transaction;
     this.#bytes += bytes;
-    const last = this.#groups.at(-1);
-    if (last !== undefined && this.#fits(last, transaction)) {
-      last.transactions.push(transaction);
-      last.orders += orders;
-      last.bytes += bytes;
-      last.throughLsn = endLsn;
+    const open = this.#groups.at(-1);
+    if (open !== undefined && this.#fits(open, transaction)) {
+      open.last = { commitLsn, fromIndex: open.events.length };
+      for (const event of events) open.events.push(event);
+      open.transactions += 1;
+      open.orders += orders;
+      open.bytes += bytes;
+      open.throughLsn = endLsn;
     } else {
-      this.#groups.push({ transactions: [transaction], orders, bytes, throughLsn: endLsn });
+      const first = { commitLsn, committedAt };
+      const last = { commitLsn, fromIndex: 0 };
+      const group = { events: [...events], huge, transactions: 1, orders, bytes, isAlone, first, last };
+      this.#groups.push({ ...group, throughLsn: endLsn });
     }
     this.wake();
   }
 
   #fits(group: Group, transaction: PreparedTransaction): boolean {
-    if (transaction.isAlone || group.transactions.at(-1)!.isAlone) return false;
+    if (transaction.isAlone || group.isAlone) return false;
     const { maxOrders, maxBytes } = this.#bounds;
     return group.orders + transaction.orders <= maxOrders && group.bytes + transaction.bytes <= maxBytes;
   }
@@ -89,7 +108,7 @@ export class Queue {
 
   /** Drops what is not in flight, when it can't be published or will be received again. */
   discard(): void {
-    for (const { transactions } of this.#groups.splice(0)) for (const transaction of transactions) transaction.close();
+    for (const group of this.#groups.splice(0)) group.huge?.close();
     this.#bytes = 0;
   }
 
@@ -122,8 +141,8 @@ export class Queue {
     return this.#bytes + (this.#inFlight?.bytes ?? 0);
   }
 
-  get oldest(): PreparedTransaction | undefined {
-    return (this.#inFlight ?? this.#groups[0])?.transactions[0];
+  get oldest(): Group['first'] | undefined {
+    return (this.#inFlight ?? this.#groups[0])?.first;
   }
 
   wake(): void {

@@ -71,15 +71,17 @@ const SHORTEST_ROW_BYTES = 8;
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * Parses one whole message (the bytes of one XLogData after its header).
+ * Parses one whole message (what one XLogData of `read` holds behind its header).
  * @throws PgoutputFormatError when they are torn, too long, or of a kind that version 1 does not have.
  */
-export function parsePgoutput(bytes: Buffer): PgoutputMessage {
+export function parsePgoutput(read: Buffer, start = 0, end = read.length): PgoutputMessage {
+  if (read[start] === INSERT && end - start >= SHORTEST_ROW_BYTES && read[start + 5] === NEW_TUPLE) {
+    return { kind: 'insert', relationOid: readOid(read, start + 1), tuple: read.subarray(start + 6, end) };
+  }
+  const bytes = read.subarray(start, end);
   switch (bytes[0]) {
     case INSERT:
-      if (bytes.length < SHORTEST_ROW_BYTES) throw new PgoutputFormatError(bytes, 'is torn');
-      if (bytes[5] !== NEW_TUPLE) throw new PgoutputFormatError(bytes, 'has no new row');
-      return { kind: 'insert', relationOid: readOid(bytes, 1), tuple: bytes.subarray(6) };
+      throw new PgoutputFormatError(bytes, bytes.length < SHORTEST_ROW_BYTES ? 'is torn' : 'has no new row');
     case BEGIN:
       requireLength(bytes, BEGIN_BYTES);
       return {

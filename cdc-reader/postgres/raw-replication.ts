@@ -1,9 +1,10 @@
 // The library in the only shape in which it loses nothing: no acknowledging of its own (it confirms what was received,
 // not what was processed), no flow control (it continues after errors), none of its parsers (they lose digits), and started
-// by a command of ours (its own does not quote names), over a client of ours. What is left to it is the copy protocol.
+// by a command of ours (its own does not quote names), over a client of ours. What is left to it is the connection's life,
+// and the writing of status updates.
 import type { Socket } from 'node:net';
 import pg from 'pg';
-import { LogicalReplicationService, type Pgoutput, PgoutputPlugin } from 'pg-logical-replication';
+import { LogicalReplicationService, PgoutputPlugin } from 'pg-logical-replication';
 
 /** What pg's connection offers beyond its published types. */
 export interface WalSenderConnection extends NodeJS.EventEmitter {
@@ -41,41 +42,23 @@ interface LibraryConnecting {
   _connection: WalSenderConnection | null;
 }
 
-/** Hands over each message's bytes, a view that is good until the next read, and starts the stream by a command of ours. */
+/** Starts the stream by a command of ours. Nothing is left to parse: see copy-stream.ts. */
 export class RawPgoutput extends PgoutputPlugin {
-  readonly #onBytes: (bytes: Buffer) => void;
   readonly #startStream: (client: pg.Client) => Promise<unknown>;
 
-  constructor(onBytes: (bytes: Buffer) => void, startStream: (client: pg.Client) => Promise<unknown>) {
+  constructor(startStream: (client: pg.Client) => Promise<unknown>) {
     super({ protoVersion: 1, publicationNames: [] });
-    this.#onBytes = onBytes;
     this.#startStream = startStream;
   }
 
   override start(client: pg.Client): Promise<unknown> {
     return this.#startStream(client);
   }
-
-  /** The library emits what this returns as an event that nobody listens to. */
-  override parse(bytes: Buffer): Pgoutput.Message {
-    this.#onBytes(bytes);
-    return undefined as unknown as Pgoutput.Message;
-  }
 }
 
 /** pg's connection of a client, which carries the socket. */
 export function connectionOf(client: pg.Client): WalSenderConnection {
   return (client as unknown as { connection: WalSenderConnection }).connection;
-}
-
-/**
- * The bytes for keeping. pg's protocol parser moves the rest of a read to the front of the buffer that earlier messages
- * are views of: a row that waits for its COMMIT would change under its holder. Buffer.from costs twice as much.
- */
-export function keepBytes(bytes: Buffer): Buffer {
-  const own = Buffer.allocUnsafe(bytes.length);
-  own.set(bytes);
-  return own;
 }
 
 /** A server that is alive ends a session in milliseconds; a silent one must not hold up the next start (I8). */

@@ -4,15 +4,15 @@
 // end of the stream is one onFailure, and nothing thrown here or in a handler reaches the socket.
 import type pg from 'pg';
 import type { LogicalReplicationService } from 'pg-logical-replication';
-import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import type { Lsn } from '#schemas/lsn.ts';
 import { explainConnectError } from '#service/postgres/session.ts';
+import { type Keepalive, parseKeepalive, takeCopyData, XLOG_HEADER_BYTES } from './copy-stream.ts';
 import { type PgoutputMessage, parsePgoutput } from './pgoutput.ts';
 import {
   coalesceReads,
   connectionOf,
   createRawService,
   END_LIMIT_MS,
-  keepBytes,
   RawPgoutput,
   type WalSenderConnection,
 } from './raw-replication.ts';
@@ -27,7 +27,7 @@ import {
 } from './walsender.ts';
 
 export interface StreamHandlers {
-  /** In stream order. `tuple` of an insert is valid during the call. */
+  /** In stream order. `tuple` of an insert is a view of what was read: whoever keeps it keeps all of that. */
   onMessage(message: PgoutputMessage): void;
   /** In stream order with the messages: all that was sent before `walEnd` has been handed over. */
   onKeepalive(keepalive: { walEnd: Lsn; replyRequested: boolean }): void;
@@ -65,11 +65,7 @@ export interface ReplicationStreamOptions {
 
 /** For connecting and starting: a server that is there takes milliseconds, unless a decoder starts far back in the WAL. */
 const START_LIMIT_MS = 10_000;
-const INSERT = 0x49;
-
-type StreamEvent =
-  | PgoutputMessage
-  | { readonly kind: 'keepalive'; readonly walEnd: Lsn; readonly replyRequested: boolean };
+type StreamEvent = PgoutputMessage | Keepalive;
 
 /**
  * Connects, takes the slot (which is the lock: one reader at a time) and returns the stream, paused.
@@ -101,9 +97,6 @@ class StreamConnection implements ReplicationStream {
     this.#service = createRawService(walSenderConfig(options.databaseUrl, options.applicationName));
     this.#status = new StatusWriter(this.#service, options.walSenderTimeoutMs, (error) => this.#fail(error));
     this.#service.on('error', (error) => this.#fail(error));
-    this.#service.on('heartbeat', (walEnd, _sentAtMs, replyRequested) => {
-      this.#onKeepalive({ kind: 'keepalive', walEnd: parseLsn(walEnd), replyRequested });
-    });
   }
 
   get identity(): SourceIdentity {
@@ -115,7 +108,7 @@ class StreamConnection implements ReplicationStream {
 
   async start(): Promise<void> {
     const onStart = (client: pg.Client) => this.#startStreaming(client);
-    const plugin = new RawPgoutput((bytes) => this.#onBytes(bytes), onStart);
+    const plugin = new RawPgoutput(onStart);
     this.#service.subscribe(plugin, this.#options.slotName).then(
       () => this.#ended.resolve(),
       (error: Error) => this.#fail(error),
@@ -178,6 +171,7 @@ class StreamConnection implements ReplicationStream {
     try {
       this.#identity = await prepareWalSender(client, this.#options);
       coalesceReads(connection.stream);
+      takeCopyData(connection.stream, (bytes, start, end) => this.#onCopyData(bytes, start, end));
       connection.stream.on('data', () => this.#status.heard());
       connection.once('replicationStart', () => {
         clearTimeout(limit);
@@ -198,15 +192,18 @@ class StreamConnection implements ReplicationStream {
     }
   }
 
-  #onBytes(bytes: Buffer): void {
+  #onCopyData(bytes: Buffer, start: number, end: number): void {
     if (this.#state !== 'streaming') return;
-    this.#guard(() => this.#handOver(parsePgoutput(this.#isPaused && bytes[0] === INSERT ? keepBytes(bytes) : bytes)));
+    this.#guard(() => {
+      const keepalive = parseKeepalive(bytes, start, end);
+      if (keepalive === undefined) this.#handOver(parsePgoutput(bytes, start + XLOG_HEADER_BYTES, end));
+      else this.#onKeepalive(keepalive);
+    });
   }
 
-  #onKeepalive(keepalive: StreamEvent & { kind: 'keepalive' }): void {
-    if (this.#state !== 'streaming') return;
+  #onKeepalive(keepalive: Keepalive): void {
     this.#status.keepalive(keepalive);
-    this.#guard(() => this.#handOver(keepalive));
+    this.#handOver(keepalive);
     this.#status.respond();
   }
 

@@ -8,9 +8,9 @@ import type { CdcReaderConfig } from '../config.ts';
 import { plainRelation } from '../encode/contract-relation.ts';
 import { type EventRecord, encodeEvent } from '../encode/encode-event.ts';
 import { RowBuffer } from '../encode/row-buffer.ts';
+import { formatTuple } from '../encode/tuple.ts';
 import type { EventStamp } from '../pipeline/assemble-transaction.ts';
 import type { SnapshotOrder } from '../postgres/snapshot.ts';
-import { formatTuple } from '../postgres/tuple.ts';
 import type { SourceIdentity } from '../postgres/walsender.ts';
 
 const relations = { orders: plainRelation('orders'), order_items: plainRelation('order_items') };

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { toLsn } from '#schemas/lsn.ts';
+import type { EventRecord } from '../../cdc-reader/encode/encode-event.ts';
 import { type PreparedTransaction, Queue } from '../../cdc-reader/pipeline/queue.ts';
 import { restartDelayMs } from '../../cdc-reader/supervise/restart-policy.ts';
 
@@ -15,15 +16,21 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.constant('advance' as const) },
 );
 
-/** What the queue does not ask about is missing. */
-const prepared = (size: Pick<PreparedTransaction, 'orders' | 'bytes' | 'endLsn' | 'isAlone'>) =>
-  size as PreparedTransaction;
+/** Its events carry its position as their key, and nothing else. */
+const prepared = (size: Pick<PreparedTransaction, 'orders' | 'bytes' | 'endLsn' | 'isAlone'>): PreparedTransaction => ({
+  ...size,
+  commitLsn: size.endLsn,
+  committedAt: 5n,
+  events: Array.from({ length: size.orders }, () => ({ key: String(size.endLsn) }) as EventRecord),
+  huge: undefined,
+});
 
 describe('group commit', () => {
   it('splits no transaction, keeps their order, keeps the bounds, and covers exactly what it holds', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const groups = new Queue(bounds);
+        const all = new Map<string, PreparedTransaction>();
         const added: number[] = [];
         const taken: number[] = [];
         let position = 0n;
@@ -31,8 +38,13 @@ describe('group commit', () => {
         const take = () => {
           const group = groups.take();
           if (group === undefined) return false;
-          const { transactions } = group;
+          const { events } = group;
+          const transactions = [...new Set(events.map(({ key }) => key))].map((key) => all.get(key)!);
           taken.push(...transactions.map(({ endLsn }) => Number(endLsn)));
+          expect(group.transactions).toBe(transactions.length);
+          expect(group.first).toMatchObject({ commitLsn: transactions[0]!.endLsn });
+          expect(group.last.commitLsn).toBe(transactions.at(-1)!.endLsn);
+          expect(events.findIndex(({ key }) => key === String(group.last.commitLsn))).toBe(group.last.fromIndex);
           expect(group.orders).toBe(transactions.reduce((sum, { orders }) => sum + orders, 0));
           if (transactions.length > 1) {
             expect(group.orders).toBeLessThanOrEqual(bounds.maxOrders);
@@ -55,7 +67,9 @@ describe('group commit', () => {
             waitingThrough = position;
             added.push(Number(position));
             const isAlone = one.orders > bounds.maxOrders || one.bytes > bounds.maxBytes;
-            groups.add(prepared({ ...one, isAlone, endLsn: toLsn(position) }));
+            const transaction = prepared({ ...one, isAlone, endLsn: toLsn(position) });
+            all.set(String(position), transaction);
+            groups.add(transaction);
           }
         }
         while (take()) {}
@@ -73,7 +87,7 @@ describe('group commit', () => {
     expect(groups.isFull).toBe(false);
     add();
     expect(groups.isFull).toBe(true);
-    expect([groups.take(), groups.take(), groups.take()].map((group) => group?.transactions.length)).toEqual([1, 1, 1]);
+    expect([groups.take(), groups.take(), groups.take()].map((group) => group?.transactions)).toEqual([1, 1, 1]);
   });
 });
 

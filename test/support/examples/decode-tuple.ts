@@ -1,6 +1,7 @@
 // A row of pgoutput as text, for tests that look at what came; the product copies values as bytes.
+
+import { locateValues } from '../../../cdc-reader/encode/tuple.ts';
 import { decodeUtf8 } from '../../../cdc-reader/postgres/pgoutput.ts';
-import { locateValues } from '../../../cdc-reader/postgres/tuple.ts';
 
 /** The values of a row; null for NULL, for a value that was not sent again, and for one that is not `wanted`. */
 export function decodeTuple(tuple: Buffer, columns: number, wanted?: readonly boolean[]): (string | null)[] {

@@ -8,7 +8,7 @@ import { orderPartition } from '#schemas/partition.ts';
 import { plainRelation } from '../../../../cdc-reader/encode/contract-relation.ts';
 import { type EventContext, encodeEvent } from '../../../../cdc-reader/encode/encode-event.ts';
 import { groupByOrder, RowBuffer } from '../../../../cdc-reader/encode/row-buffer.ts';
-import { formatTuple } from '../../../../cdc-reader/postgres/tuple.ts';
+import { formatTuple } from '../../../../cdc-reader/encode/tuple.ts';
 
 const context: EventContext = {
   topic: 'orders.placed',

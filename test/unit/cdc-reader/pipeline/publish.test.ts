@@ -16,6 +16,7 @@ import {
 import type { CaptureCheck } from '../../../../cdc-reader/pipeline/capture-check.ts';
 import { prepareTransaction } from '../../../../cdc-reader/pipeline/intake.ts';
 import { Publisher } from '../../../../cdc-reader/pipeline/publish.ts';
+import { Queue } from '../../../../cdc-reader/pipeline/queue.ts';
 import { exampleCapture, exampleCaptured, exampleOids } from '../../../support/examples/capture.ts';
 import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
 import {
@@ -90,13 +91,9 @@ function createStage(
       config,
     );
   const publish = (transaction: CommittedTransaction, fromOrdinal = 0) => {
-    const prepared = prepare(transaction, fromOrdinal);
-    return publisher.publishGroup({
-      transactions: [prepared],
-      orders: prepared.orders,
-      bytes: prepared.bytes,
-      throughLsn: toLsn(120n),
-    });
+    const queue = new Queue({ maxOrders: config.groupMaxOrders, maxBytes: config.groupMaxBytes });
+    queue.add(prepare(transaction, fromOrdinal));
+    return publisher.publishGroup(queue.take()!);
   };
   const ordinals = () =>
     kafka.committed.map((records) =>

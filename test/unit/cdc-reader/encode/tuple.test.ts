@@ -1,7 +1,7 @@
 // Columns that nobody asked for: skipped as bytes, whatever they hold, and dropped from large rows before those are held.
 import { describe, expect, it } from 'vitest';
+import { dropUnwanted } from '../../../../cdc-reader/encode/tuple.ts';
 import { PgoutputFormatError } from '../../../../cdc-reader/postgres/pgoutput.ts';
-import { dropUnwanted } from '../../../../cdc-reader/postgres/tuple.ts';
 import { decodeTuple } from '../../../support/examples/decode-tuple.ts';
 import { encodeTuple } from '../../../support/examples/pgoutput-bytes.ts';
 

@@ -1,7 +1,7 @@
 // The values of one row as pgoutput sends it: where they lie in its bytes. Guarantees: a row that is torn or of another
 // shape is a PgoutputFormatError; columns that nobody asked for are skipped as bytes, whatever they hold and however
 // large they are. Which columns are asked for, and what a value must look like, is the caller's.
-import { PgoutputFormatError } from './pgoutput.ts';
+import { PgoutputFormatError } from '../postgres/pgoutput.ts';
 
 const NULL_VALUE = 0x6e; // n
 const TEXT_VALUE = 0x74; // t
