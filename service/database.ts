@@ -13,6 +13,13 @@ import { markNothingSent } from './http/lost-answer.ts';
 import type { Logger } from './logger.ts';
 import { type DatabaseConnection, parseDatabaseUrl } from './postgres/database-url.ts';
 import {
+  type FailedTransaction,
+  isStalePlan,
+  type PipelineClient,
+  runPipelined,
+  type Statements,
+} from './postgres/pipelined-transaction.ts';
+import {
   explainConnectError,
   prepareSession,
   type SessionClient,
@@ -56,6 +63,12 @@ export interface DatabaseOptions {
 
 export interface Database {
   readonly pool: ConnectionPool;
+  /**
+   * A transaction under READ COMMITTED on a connection of its own, whose statements may be sent without waiting for one
+   * another. `work` may run twice: once more where DDL has made prepared statements stale.
+   * @throws CommitUnansweredError: it may have committed; after every other error it has not
+   */
+  transaction<T>(work: (tx: Statements) => Promise<T>): Promise<T>;
   /** Resolves if the database responds. */
   ping(): Promise<void>;
   /**
@@ -92,6 +105,21 @@ export function createDatabase(options: DatabaseOptions): Database {
   const open = governConnections(pool, options);
   return {
     pool,
+    transaction: async (work) => {
+      for (let isRepeated = false; ; isRepeated = true) {
+        const pooled = await (pool as unknown as PoolInternals)._pool.getConnection();
+        try {
+          const result = await runPipelined(pooled.connection.client, work);
+          pooled.release();
+          return result;
+        } catch (failed) {
+          const { error, isReusable } = failed as FailedTransaction;
+          if (isReusable) pooled.release();
+          else pooled.dispose();
+          if (isRepeated || !isStalePlan(error)) throw error;
+        }
+      }
+    },
     ping: async () => {
       await pool.query(sql`SELECT 1`);
     },
@@ -116,7 +144,7 @@ function poolSettings(options: DatabaseOptions): SessionSettings {
 }
 
 interface Connection {
-  readonly client: SessionClient & { once(event: 'end', listener: () => void): unknown };
+  readonly client: SessionClient & PipelineClient & { once(event: 'end', listener: () => void): unknown };
   /** Destroys the socket; the running statement rejects. */
   dispose(): Promise<void>;
 }

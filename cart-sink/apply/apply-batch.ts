@@ -3,23 +3,23 @@
  *
  * Guarantees (I1, I3, I6): the offset moves, the ledger gains the orders, the carts shrink and the removals are
  * recorded, all or nothing; a fenced owner changes nothing. The statements are separate and in a fixed order, each with
- * a snapshot of its own: one combined statement would read by a snapshot older than the locks it waited for. Locks are
- * taken in one order everywhere (offset, order ids, line ids), so sinks don't deadlock. Leaves to retry.ts: a COMMIT
- * without an answer.
+ * a snapshot of its own, though sent together: one combined statement would read by a snapshot older than the locks it
+ * waited for. Locks are taken in one order everywhere (offset, order ids, line ids), so sinks don't deadlock. Leaves to
+ * retry.ts: a COMMIT without an answer.
  */
-import { IsolationLevel, type Transaction } from '@databases/pg';
 import { formatLsn, parseLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import type { ReplayStamp, ReplayTally } from '#schemas/replay/records.ts';
 import type { Database } from '#service/database.ts';
 import { failpoint } from '#service/failpoint.ts';
+import { CommitUnansweredError, type Statements } from '#service/postgres/pipelined-transaction.ts';
 import { CommitOutcomeUnknownError, GenerationChangedError, PositionWentBackError } from '../errors.ts';
 import { CURRENT_RULE, type Rule } from '../rule/reduce-cart.ts';
 import { insertAppliedOrders } from '../sql/applied-orders.ts';
 import { advanceOffset, type OffsetBeforeRow } from '../sql/consumer-offsets.ts';
 import { insertParkedEvents } from '../sql/parked-events.ts';
 import { addReplayResults } from '../sql/replay-runs.ts';
-import { reduceCarts } from './change-carts.ts';
+import { lockLiveLines, reduceCarts } from './change-carts.ts';
 import { type AppliedPosition, checkPositions, findFurthest } from './positions.ts';
 import { recomputeCarts } from './recompute-carts.ts';
 
@@ -81,38 +81,35 @@ class FencedError extends Error {}
  * @throws the database's error otherwise
  */
 export async function applyBatch(database: Database, batch: Batch, rule: Rule = CURRENT_RULE): Promise<BatchResult> {
-  let committing = false;
   let counts: AppliedCounts;
   try {
-    counts = await database.pool.tx(
-      async (tx) => {
-        const result = await applyInTransaction(tx, batch, rule);
-        committing = true;
-        return result;
-      },
-      { isolationLevel: IsolationLevel.READ_COMMITTED },
-    );
+    counts = await database.transaction((tx) => applyInTransaction(tx, batch, rule));
   } catch (error) {
     if (error instanceof FencedError) return { kind: 'stale-owner' };
-    throw committing ? new CommitOutcomeUnknownError(batch, error) : error;
+    throw error instanceof CommitUnansweredError ? new CommitOutcomeUnknownError(batch, error.cause) : error;
   }
   await failpoint('sink.after-commit');
   return { kind: 'applied', ...counts };
 }
 
-async function applyInTransaction(tx: Transaction, batch: Batch, rule: Rule): Promise<AppliedCounts> {
+async function applyInTransaction(tx: Statements, batch: Batch, rule: Rule): Promise<AppliedCounts> {
   const orders = batch.entries.filter((entry) => entry.kind === 'order').map(({ event }) => event);
   const parked = batch.entries.filter((entry) => entry.kind === 'unreadable');
+  const isReapply = batch.replay?.mode === 'reapply';
 
-  const before = await moveOffset(tx, batch, orders);
-  const isNew = await insertIntoLedger(tx, orders, rule);
+  // Sent together, in the order of the locks. A fenced owner takes them all, until its rollback.
+  const [before, isNew, lines] = await Promise.all([
+    moveOffset(tx, batch, orders),
+    insertIntoLedger(tx, orders, rule),
+    isReapply ? [] : lockLiveLines(tx, orders),
+  ]);
   const check = batch.replay === null ? checkPositions(before, orders, isNew) : undefined;
   if (check?.kind === 'went-back') throw new PositionWentBackError(batch, check);
   if (check?.kind === 'generation-changed') throw new GenerationChangedError(batch, check);
   const newOrders = orders.filter((_, index) => isNew[index]);
   let changed = 0;
-  if (batch.replay?.mode === 'reapply') changed = await recomputeCarts(tx, orders, isNew, rule);
-  else await reduceCarts(tx, newOrders, rule);
+  if (isReapply) changed = await recomputeCarts(tx, orders, isNew, rule);
+  else await reduceCarts(tx, newOrders, lines, rule);
   if (parked.length > 0) await tx.query(insertParkedEvents(batch, parked));
   const duplicates = orders.length - newOrders.length - changed;
   const counts = { orders: newOrders.length, duplicates, changed, parked: parked.length };
@@ -122,7 +119,7 @@ async function applyInTransaction(tx: Transaction, batch: Batch, rule: Rule): Pr
 }
 
 /** Proves that the partition is ours and stands where the batch begins. Returns the position applied before. */
-async function moveOffset(tx: Transaction, batch: Batch, orders: readonly OrderPlaced[]): Promise<AppliedPosition> {
+async function moveOffset(tx: Statements, batch: Batch, orders: readonly OrderPlaced[]): Promise<AppliedPosition> {
   const furthest = batch.replay === null ? findFurthest(orders) : undefined;
   const [before]: OffsetBeforeRow[] = await tx.query(
     advanceOffset({
@@ -141,7 +138,7 @@ async function moveOffset(tx: Transaction, batch: Batch, orders: readonly OrderP
 
 /** Returns for each order whether it is new to the ledger. Of two with the same id, only the first may be new. */
 export async function insertIntoLedger(
-  tx: Transaction,
+  tx: Statements,
   orders: readonly OrderPlaced[],
   { version }: Rule,
 ): Promise<readonly boolean[]> {
@@ -158,7 +155,7 @@ export async function insertIntoLedger(
 
 /** Adds the batch to the results of its run: the run's proof is as exactly-once as its effect. */
 async function recordReplay(
-  tx: Transaction,
+  tx: Statements,
   { consumerGroup, partition, entries, tally }: Batch,
   { runId }: ReplayStamp,
   { orders: applied, duplicates: already, changed, parked }: AppliedCounts,

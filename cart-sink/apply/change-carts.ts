@@ -5,9 +5,9 @@
  * the locks before it were granted, so it reads what the lock holders before us wrote. Leaves to rule/: what an order
  * takes; to recompute-carts.ts: orders that were applied before.
  */
-import type { Queryable } from '@databases/pg';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { failpoint } from '#service/failpoint.ts';
+import type { Statements } from '#service/postgres/pipelined-transaction.ts';
 import { applyOrders, type Effects, formatCartKey, type RemovalEntry, type StoredLine } from '../rule/cart-state.ts';
 import type { Rule } from '../rule/reduce-cart.ts';
 import {
@@ -20,15 +20,32 @@ import {
 } from '../sql/cart-lines.ts';
 import { insertCartRemovals } from '../sql/cart-removals.ts';
 
-/** Takes out `orders`, which this transaction has inserted into the ledger, in the sequence of Kafka. */
-export async function reduceCarts(tx: Queryable, orders: readonly OrderPlaced[], rule: Rule): Promise<void> {
-  // A direct order takes nothing. What the rule is not shown, it can't reduce.
-  const lines = await lockLines(
-    tx,
-    orders.filter(({ source }) => source !== 'direct'),
-  );
+/**
+ * Takes out `orders`, which this transaction has inserted into the ledger, in the sequence of Kafka.
+ * @param locked what lockLiveLines returned for them, and maybe for orders that the ledger had
+ */
+export async function reduceCarts(
+  tx: Statements,
+  orders: readonly OrderPlaced[],
+  locked: readonly StoredLine[],
+  rule: Rule,
+): Promise<void> {
+  const wantedLines = listWantedLines(orders.filter(takesGoods));
+  const live = locked.filter((line) => wantedLines.wanted.has(formatCartKey(line)));
+  const lines = [...live, ...(await readNamedLines(tx, wantedLines, live))];
   await failpoint('sink.mid-transaction');
   await writeEffects(tx, lines, (known) => applyOrders(known, orders, rule.reduce));
+}
+
+/** A direct order takes nothing. What the rule is not shown, it can't reduce. */
+function takesGoods({ source }: OrderPlaced): boolean {
+  return source !== 'direct';
+}
+
+/** The live lines of the users and SKUs of orders that take goods, locked by line id. */
+export async function lockLiveLines(tx: Statements, orders: readonly OrderPlaced[]): Promise<readonly StoredLine[]> {
+  const { wanted } = listWantedLines(orders.filter(takesGoods));
+  return wanted.size === 0 ? [] : await tx.query(lockCartLines([...wanted.values()]));
 }
 
 export interface WantedLines {
@@ -48,7 +65,7 @@ export function listWantedLines(orders: readonly OrderPlaced[]): WantedLines {
 }
 
 /** The live lines of the orders' users and SKUs, locked, and the other lines that items name, only read. */
-export async function lockLines(tx: Queryable, orders: readonly OrderPlaced[]): Promise<readonly StoredLine[]> {
+export async function lockLines(tx: Statements, orders: readonly OrderPlaced[]): Promise<readonly StoredLine[]> {
   const wantedLines = listWantedLines(orders);
   if (wantedLines.wanted.size === 0) return [];
   const locked: StoredLine[] = await tx.query(lockCartLines([...wantedLines.wanted.values()]));
@@ -61,7 +78,7 @@ export async function lockLines(tx: Queryable, orders: readonly OrderPlaced[]): 
  * must not be reduced without a lock.
  */
 export async function readNamedLines(
-  tx: Queryable,
+  tx: Statements,
   { wanted, named }: WantedLines,
   known: readonly StoredLine[],
 ): Promise<readonly StoredLine[]> {
@@ -77,7 +94,7 @@ export async function readNamedLines(
  * Each repetition locks one more line, which can't vanish, so the loop ends.
  */
 export async function writeEffects(
-  tx: Queryable,
+  tx: Statements,
   locked: readonly StoredLine[],
   compute: (lines: readonly StoredLine[]) => Effects,
 ): Promise<readonly RemovalEntry[]> {
@@ -87,9 +104,10 @@ export async function writeEffects(
   for (;;) {
     const { entries: byOrder, lines } = compute(known);
     const emptied = lines.filter(({ lineId, quantity }) => quantity === 0 && stored.delete(lineId));
-    if (emptied.length > 0) await tx.query(deleteCartLines(emptied.map(({ lineId }) => lineId)));
+    const deleted = emptied.length > 0 && tx.query(deleteCartLines(emptied.map(({ lineId }) => lineId)));
     const back = lines.filter(({ lineId, quantity }) => quantity > 0 && !stored.has(lineId));
-    const rows: StoredLine[] = back.length === 0 ? [] : await tx.query(claimCartLines(back));
+    const rows: StoredLine[] =
+      back.length === 0 ? [] : (await Promise.all([tx.query(claimCartLines(back)), deleted]))[0];
     const wanted = new Set(back.map(({ lineId }) => lineId));
     const claimed = rows.filter(({ lineId }) => wanted.has(lineId));
     if (claimed.length < rows.length) {
@@ -101,9 +119,12 @@ export async function writeEffects(
     }
     for (const { lineId, quantity } of claimed) stored.set(lineId, quantity);
     const reduced = lines.filter(({ lineId, quantity }) => quantity > 0 && stored.get(lineId) !== quantity);
-    if (reduced.length > 0) await tx.query(reduceCartLines(reduced));
     const entries = byOrder.flat();
-    if (entries.length > 0) await tx.query(insertCartRemovals(entries));
+    await Promise.all([
+      deleted,
+      reduced.length > 0 && tx.query(reduceCartLines(reduced)),
+      entries.length > 0 && tx.query(insertCartRemovals(entries)),
+    ]);
     return entries;
   }
 }

@@ -21,7 +21,7 @@ import {
 } from '../sql/parked-events.ts';
 import { addReplayResults } from '../sql/replay-runs.ts';
 import { insertIntoLedger } from './apply-batch.ts';
-import { reduceCarts } from './change-carts.ts';
+import { lockLiveLines, reduceCarts } from './change-carts.ts';
 
 /** A parked event, and who decides about it. */
 export interface ParkedEvent {
@@ -49,7 +49,7 @@ export function retryParkedOrder(
 ): Promise<Decision<'applied' | 'already-applied'>> {
   return decide(pool, event, async (tx) => {
     const [isNew] = await insertIntoLedger(tx, [order], rule);
-    if (isNew) await reduceCarts(tx, [order], rule);
+    if (isNew) await reduceCarts(tx, [order], await lockLiveLines(tx, [order]), rule);
     const reason = isNew ? `applied order ${order.orderId}` : `the ledger had order ${order.orderId}`;
     await tx.query(closeParkedEvent(event.parkedId, { kind: 'retried', by: event.by, reason }));
     return isNew ? 'applied' : 'already-applied';

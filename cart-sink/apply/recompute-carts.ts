@@ -4,9 +4,9 @@
  * Guarantees (I3, I10): the history of an order is read under a lock of its ledger row, by statements that began after
  * the lock was granted. Leaves to rule/reapply.ts: the difference; to change-carts.ts: the cart lines.
  */
-import type { Queryable } from '@databases/pg';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { failpoint } from '#service/failpoint.ts';
+import type { Statements } from '#service/postgres/pipelined-transaction.ts';
 import { type AppliedOrder, reapplyOrders } from '../rule/reapply.ts';
 import type { Rule } from '../rule/reduce-cart.ts';
 import { type AppliedOrderRow, lockAppliedOrders, setRuleVersions } from '../sql/applied-orders.ts';
@@ -18,7 +18,7 @@ import { lockLines, writeEffects } from './change-carts.ts';
  * sequence of Kafka. Returns how many orders had their effect changed after they had been applied.
  */
 export async function recomputeCarts(
-  tx: Queryable,
+  tx: Statements,
   orders: readonly OrderPlaced[],
   isNew: readonly boolean[],
   rule: Rule,
@@ -38,7 +38,7 @@ export async function recomputeCarts(
 
 /** What the database holds of applied orders, with all their entries. */
 export async function readHistories(
-  tx: Queryable,
+  tx: Statements,
   ledger: readonly AppliedOrderRow[],
 ): Promise<ReadonlyMap<string, AppliedOrder>> {
   if (ledger.length === 0) return new Map();

@@ -150,9 +150,8 @@ export function startReader({ world }: Models, name: string, faults: number, onH
 export function startSink({ world, carts }: Models, name: string, faults: number, onHalt: OnHalt): Service {
   const service = createService('sink', world.createProcess(name, faults));
   const run = (): void => {
-    const database = { pool: carts.openPool(service.process) } as unknown as Parameters<
-      typeof createSink
-    >[0]['database'];
+    const pool = carts.openPool(service.process);
+    const database = { pool, transaction: pool.tx } as unknown as Parameters<typeof createSink>[0]['database'];
     const halt = createHalts(service, world, onHalt);
     const health = createPipelineHealth({ metrics: createMetrics('cart-sink'), logger, classify: classifySinkFailure });
     service.close = createSink({

@@ -63,7 +63,15 @@ export class ModelCarts {
         this.#watch(session);
         let result: T;
         try {
-          result = await work({ query: (statement) => query(session, statement) });
+          // Statements that are sent together run one after the other, and none after a failure.
+          let last: Promise<unknown> = Promise.resolve();
+          const inOrder = (statement: Statement): Promise<unknown[]> => {
+            const next = last.then(() => query(session, statement));
+            last = next;
+            next.catch(() => undefined); // whoever waits for it has its error
+            return next;
+          };
+          result = await work({ query: inOrder });
         } catch (error) {
           await world.close('ROLLBACK', () => this.#end(session));
           throw error;
