@@ -66,6 +66,27 @@ export class OffsetBeyondEndError extends HaltError {
   }
 }
 
+/** The name leads to another topic than the one that was consumed: offsets of the two do not compare. */
+export class TopicRecreatedError extends HaltError {
+  readonly code = 'TOPIC_RECREATED';
+
+  constructor(topic: Place & { expected: string; found: string; nextOffset: bigint; lastCommitLsn: string | null }) {
+    const from = topic.lastCommitLsn ?? '0/0';
+    super(
+      `${topic.topic} is another topic than the one that the sink has applied ${at(topic)} of up to ${topic.nextOffset} ` +
+        `(its id is ${topic.found}, not ${topic.expected}): it was deleted and created again, or this is another cluster. If ` +
+        `it is another cluster, correct KAFKA_BROKERS and restart the sink. If the topic was created again (the last order ` +
+        `applied from it was committed at ${from}), ${ADOPT}`,
+      details(topic, {
+        expectedTopicId: topic.expected,
+        foundTopicId: topic.found,
+        nextOffset: topic.nextOffset,
+        lastCommitLsn: from,
+      }),
+    );
+  }
+}
+
 /** kafkajs delivered records that were consumed already: it jumped back because the offset was out of range. */
 export class OffsetWentBackError extends HaltError {
   readonly code = 'OFFSET_WENT_BACK';

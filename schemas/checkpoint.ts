@@ -47,6 +47,8 @@ export interface Checkpoint {
   readonly gaps: readonly LsnRange[];
   /** When publishing had come how far, oldest first, now and then: the time bound of the replay window. */
   readonly windowMarks: readonly WindowMark[];
+  /** Kafka's id of the live topic that was published to; null where it is not known yet, or the brokers have none. */
+  readonly liveTopicId: string | null;
 }
 
 /** From inclusive, to exclusive, on `commitLsn`. */
@@ -153,6 +155,8 @@ export function parseCheckpoint(record: Buffer): Checkpoint {
         atMs: integer(mark.atMs),
         throughLsn: parseLsn(text(mark.throughLsn)),
       })),
+      // Records from before topic ids were learnt lack it, and readers of then pass over it.
+      liveTopicId: json.liveTopicId == null ? null : text(json.liveTopicId),
     };
   } catch (cause) {
     throw new MalformedCheckpointError(cause);

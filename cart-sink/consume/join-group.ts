@@ -9,7 +9,7 @@ import type { KafkaLog } from '#kafka/reading/log.ts';
 import type { Database } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
 import { applyBatch, type Batch } from '../apply/apply-batch.ts';
-import { readStored, takeOwnership } from '../apply/ownership.ts';
+import { readStored, recordTopicIds, takeOwnership } from '../apply/ownership.ts';
 import { applyWithRetry, type RetryReport, retryTransient } from '../apply/retry.ts';
 import type { CartSinkConfig } from '../config.ts';
 import type { SinkReporter } from '../metrics.ts';
@@ -75,6 +75,15 @@ export function joinGroup(
     takeOwnership: (partitions, signal) =>
       retryTransient(() => takeOwnership(database.pool, consumerGroup, partitions), retries, signal),
     readRanges: (topic) => log.readOffsets(topic),
+    readTopicId: (topic) => log.readTopicId(topic),
+    recordTopicIds: (learnt, signal) =>
+      retryTransient(() => recordTopicIds(database.pool, consumerGroup, learnt), retries, signal),
+    onTopicIdUnknown: ({ topic, topicId }) => {
+      logger.warn(
+        { event: 'sink.topic-id-learnt', topic, topicId },
+        'An earlier version has consumed this topic without its id. That it is still the same topic is assumed, this once.',
+      );
+    },
     createPartition,
     onPaused: reporter.paused,
     onHalted: (ownership, error) => {

@@ -22,6 +22,7 @@ export function exampleCheckpoint(changes: Partial<Checkpoint> = {}): Checkpoint
     capture: exampleCapture(),
     gaps: [],
     windowMarks: [],
+    liveTopicId: null,
     ...changes,
   };
 }

@@ -37,10 +37,11 @@ export async function inspectSink(config: AdoptSinkConfig, carts: Database, log:
         `the live topic ${topic} does not exist: adopt the reader's halt first (npm run adopt -- reader)`,
       );
     }
+    const topicId = offsets === null ? null : await log.readTopicId(topic);
     for (const row of rows.filter((one) => one.topic === topic)) {
       const range = offsets?.get(row.partition);
       if (range === undefined) continue; // Kafka assigns no sink a partition that does not exist
-      const partition = await readPartition(carts.pool, log, row, range, isLive);
+      const partition = await readPartition(carts.pool, log, { ...row, topicId }, range, isLive);
       partitions.push(partition);
       const start = findScanStart(partition);
       const scan = isLive ? await scanPositions(carts.pool, log, partition, start, range.lastStable) : NOTHING_FOUND;
@@ -66,7 +67,7 @@ async function readOffsets(log: KafkaLog, topic: string): Promise<Map<number, Pa
 async function readPartition(
   carts: Queryable,
   log: KafkaLog,
-  row: StoredOffsetRow,
+  row: StoredOffsetRow & { readonly topicId: string | null },
   { earliest, lastStable, highWatermark }: PartitionOffsets,
   isLive: boolean,
 ): Promise<SinkPartition> {
@@ -94,6 +95,8 @@ async function readPartition(
     },
     earliest,
     highWatermark,
+    storedTopicId: row.topic_id,
+    topicId: row.topicId,
     isLastApplied: last === undefined ? null : (await readUnknownOrders(carts, [last.orderId])).size === 0,
   };
 }

@@ -13,7 +13,7 @@ describe('readiness', () => {
     isConsuming: () => state === 'consuming',
     partitions: () => [
       {
-        ownership: { topic: 'live', partition: 1, ownerEpoch: 1n, nextOffset: 4n, lastCommitLsn: null },
+        ownership: { topic: 'live', partition: 1, ownerEpoch: 1n, nextOffset: 4n, lastCommitLsn: null, topicId: null },
         position: () => 5n,
         pausedAt: () => pausedAt,
         halted: () => halted,

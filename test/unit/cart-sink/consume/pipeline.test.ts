@@ -47,6 +47,7 @@ function createStage(
       ownerEpoch: 3n,
       nextOffset: options.nextOffset ?? 0n,
       lastCommitLsn: '0/AB',
+      topicId: null,
     },
     consumerGroup: 'group',
     admitReplay: options.admitReplay,
