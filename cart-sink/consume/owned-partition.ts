@@ -17,7 +17,7 @@ import { OffsetWentBackError, RecordsLostError } from '../errors.ts';
 import type { Ownership, StoredOffset } from '../sql/consumer-offsets.ts';
 import { createRecentRecords } from './offset-checks.ts';
 import type { ChunkLimits } from './parse-records.ts';
-import type { AdmitReplay } from './replay-admission.ts';
+import type { AdmitReplay, HeldRun } from './replay-admission.ts';
 
 /** Why a partition takes nothing more, and its session ends. */
 export type PartitionEnd =
@@ -42,7 +42,7 @@ export interface PartitionOptions {
   readonly readStored: () => Promise<StoredOffset | undefined>;
   readonly onApplied: (batch: Batch, counts: AppliedCounts) => void;
   /** The next record is of this run, which must not be applied: fetches are ignored until `resume`. */
-  readonly onPaused: (replay: ReplayStamp) => void;
+  readonly onPaused: (held: HeldRun) => void;
   /** Only this partition has halted: it is closed, and its session goes on with the others. */
   readonly onHalted: (error: HaltError) => void;
   /** Called once; the partition is closed from then on. */
@@ -57,7 +57,7 @@ export class OwnedPartition {
   #position: bigint;
   #maxRecords: number;
   #lastCommittedAt: bigint | undefined;
-  #pausedAt: ReplayStamp | undefined;
+  #pausedAt: HeldRun | undefined;
   #isPaused = false;
   #isClosed = false;
   #halted: HaltError | undefined;
@@ -87,7 +87,7 @@ export class OwnedPartition {
   lastCommittedAt = (): bigint | undefined => this.#lastCommittedAt;
 
   /** The run that the partition is paused at, from when it was first met until it was passed. */
-  pausedAt = (): ReplayStamp | undefined => this.#pausedAt;
+  pausedAt = (): HeldRun | undefined => this.#pausedAt;
 
   /** Lets a paused partition take fetches from its position on, and decide again. */
   resume = (): void => {
@@ -177,14 +177,14 @@ export class OwnedPartition {
     if (replay === null) return 'apply';
     try {
       const admission = await this.#options.admitReplay!(replay, signal);
-      if (admission !== 'pause') return admission;
+      if (admission === 'apply' || admission === 'skip') return admission;
+      this.#pausedAt = { ...replay, why: admission };
     } catch (error) {
       if (signal.aborted) return 'stop';
       throw error;
     }
-    this.#pausedAt = replay;
     this.#isPaused = true;
-    this.#options.onPaused(replay);
+    this.#options.onPaused(this.#pausedAt);
     return 'stop';
   }
 

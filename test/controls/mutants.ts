@@ -366,6 +366,15 @@ const sink: readonly Mutant[] = [
     tests: ['test/unit/cart-sink/consume/lag-monitor.test.ts'],
   },
   {
+    name: 'unknown-run-applied',
+    breaks: 'I10: a replay run that a restored carts database does not know is applied to it',
+    file: 'cart-sink/consume/replay-admission.ts',
+    find: "  if (run === undefined) return 'unknown-run';\n",
+    replace: "  if (run === undefined) return 'apply';\n",
+    tests: ['test/unit/cart-sink/consume/pipeline.test.ts'],
+    testName: 'does not know',
+  },
+  {
     name: 'kafka-offsets-believed',
     breaks: 'I6: the group’s own offsets in Kafka decide where consuming goes on',
     file: 'kafka/reading/group-consumer.ts',

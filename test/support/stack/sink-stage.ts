@@ -48,8 +48,15 @@ export type SinkStage = {
   fillCarts(users: readonly string[]): Promise<void>;
   /** Publishes one order of one piece for each of `users`, in one Kafka transaction; returns the events. */
   publish(users: readonly string[], changes?: Partial<OrderPlaced>): Promise<OrderPlaced[]>;
-  /** Publishes events to the replay topic as the tool would, in one Kafka transaction; `end`: with the run's end. */
-  publishReplay(events: readonly OrderPlaced[], stamp: ReplayStamp, options?: { end?: boolean }): Promise<void>;
+  /**
+   * Publishes events to the replay topic as the tool would, in one Kafka transaction, of a run that is stored; `end`: with
+   * the run's end; `unknown`: of one that is not.
+   */
+  publishReplay(
+    events: readonly OrderPlaced[],
+    stamp: ReplayStamp,
+    options?: { end?: boolean; unknown?: boolean },
+  ): Promise<void>;
   publishRaw(records: readonly RawRecord[], options?: { topic?: string; abort?: boolean }): Promise<void>;
   query<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>;
   storedOffsets(): Promise<StoredOffset[]>;
@@ -173,7 +180,14 @@ export async function createSinkStage(label: string, servers?: TestServers): Pro
       for (const event of events) published.set(event.orderId, event);
       return events;
     },
-    async publishReplay(events, stamp, { end = false } = {}) {
+    async publishReplay(events, stamp, { end = false, unknown = false } = {}) {
+      if (!unknown) {
+        await query(
+          `INSERT INTO replay_runs (run_id, mode, source, rule_version, plan) VALUES ($1, $2, 'kafka', $3, '{}')
+           ON CONFLICT (run_id) DO NOTHING`,
+          [stamp.runId, stamp.mode, stamp.ruleVersion],
+        );
+      }
       const byPartition = Map.groupBy(events, ({ userId }) => orderPartition(userId, partitionCount));
       const records = [...byPartition].flatMap(([partition, orders]): RawRecord[] => {
         const mark = (kind: ReplayKind) => ({ partition, headers: formatReplayHeaders(stamp, kind) });

@@ -59,7 +59,7 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
     createPartition: (ownership, handlers) => {
       partitionEnds.push(handlers.onEnd);
       partitionHalts.push(handlers.onHalted);
-      partitionPauses.push(() => handlers.onPaused(createStamp()));
+      partitionPauses.push(() => handlers.onPaused({ ...createStamp(), why: 'other-rule' }));
       return new OwnedPartition({
         ownership,
         consumerGroup: 'group',

@@ -8,7 +8,11 @@ import type { Batch } from '../../../../cart-sink/apply/apply-batch.ts';
 import type { RetriedResult } from '../../../../cart-sink/apply/retry.ts';
 import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
 import { consumeFetch } from '../../../../cart-sink/consume/pipeline.ts';
-import { type AdmitReplay, createReplayAdmission } from '../../../../cart-sink/consume/replay-admission.ts';
+import {
+  type AdmitReplay,
+  createReplayAdmission,
+  type RunState,
+} from '../../../../cart-sink/consume/replay-admission.ts';
 import type { StoredOffset } from '../../../../cart-sink/sql/consumer-offsets.ts';
 import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
 import { createEvent, createStamp } from '../../../support/examples/sink-events.ts';
@@ -310,11 +314,14 @@ describe('a partition of the replay topic', () => {
       ),
     })),
   });
-  const createReplayStage = (isCancelled = async (runId: string) => runId === cancelledRun) => {
+  const stored = (state: string, is_passed_over = false) => ({ state, is_passed_over });
+  const storedRuns = async (runId: string): Promise<RunState | undefined> =>
+    stored(runId === cancelledRun ? 'cancelled' : 'publishing');
+  const createReplayStage = (findRun = storedRuns) => {
     const asked: string[] = [];
     const admitReplay = createReplayAdmission(mine.ruleVersion, (runId) => {
       asked.push(runId);
-      return isCancelled(runId);
+      return findRun(runId);
     });
     return { ...createStage({ admitReplay }), asked };
   };
@@ -334,19 +341,50 @@ describe('a partition of the replay topic', () => {
       [null, 0n],
     ]);
     expect(batches[2]!.entries).toMatchObject([{ kind: 'unreadable' }]);
-    expect(asked).toEqual([]);
+    expect(asked).toEqual([mine.runId, other.runId]);
+  });
+
+  it('is paused at a run that the carts database does not know, until it is passed over', async () => {
+    let run: RunState | undefined;
+    const { partition, consume, batches, ranges, paused, ends } = createReplayStage(async (id) =>
+      id === mine.runId ? run : storedRuns(id),
+    );
+    const other = createStamp({ mode: 'reapply' });
+    const fetch = replayed(mine, mine, other);
+    await consume(fetch);
+    expect(batches).toEqual([]);
+    expect(paused).toEqual([mine.runId]);
+    expect(partition.pausedAt()).toEqual({ ...mine, why: 'unknown-run' });
+    run = stored('cancelled', true);
+    partition.resume();
+    await consume(fetch);
+    expect(ranges()).toEqual([
+      [0, 2],
+      [2, 4],
+    ]);
+    expect(batches[0]).toMatchObject({ entries: [], replay: null, tally: EMPTY_TALLY });
+    expect(batches[1]).toMatchObject({ replay: other });
+    expect(ends).toEqual([]);
+  });
+
+  it('applies what was published of a cancelled run of its own rule', async () => {
+    const { consume, batches } = createReplayStage(async () => stored('cancelled'));
+    await consume(replayed(mine));
+    expect(batches[0]).toMatchObject({ replay: mine });
   });
 
   it('is paused at a run with another version of the rule, until it is resumed and the run cancelled', async () => {
     let isCancelled = false;
-    const { partition, consume, batches, ranges, passed, paused, ends } = createReplayStage(async () => isCancelled);
+    const { partition, consume, batches, ranges, passed, paused, ends } = createReplayStage(async () =>
+      stored(isCancelled ? 'cancelled' : 'publishing'),
+    );
     const fetch = replayed(mine, foreign, foreign, mine);
     const rest = { ...fetch, firstOffset: 1n, records: fetch.records.slice(1) };
     await consume(fetch);
     expect(ranges()).toEqual([[0, 1]]);
     expect(passed).toEqual([0n]);
     expect(paused).toEqual([foreign.runId]);
-    expect(partition.pausedAt()).toEqual(foreign);
+    expect(partition.pausedAt()).toEqual({ ...foreign, why: 'other-rule' });
 
     await consume(rest);
     expect(batches).toHaveLength(1);
@@ -377,7 +415,7 @@ describe('a partition of the replay topic', () => {
     expect(ends).toEqual([]);
   });
 
-  it('asks once about a cancelled run, and about a waiting one each time', async () => {
+  it('asks about the run of each batch: a restore may take away what was known', async () => {
     const { partition, consume, asked } = createReplayStage();
     await consume(replayed(cancelled, null, cancelled, foreign));
     partition.resume();
@@ -387,12 +425,12 @@ describe('a partition of the replay topic', () => {
       lastOffset: 4n,
       records: replayed(null, null, null, foreign).records.slice(3),
     });
-    expect(asked).toEqual([cancelled.runId, foreign.runId, foreign.runId]);
+    expect(asked).toEqual([cancelled.runId, cancelled.runId, foreign.runId, foreign.runId]);
   });
 
   it('takes nothing, and does not end, when it is aborted while it asks', async () => {
     const abort = new AbortController();
-    const asking = Promise.withResolvers<boolean>();
+    const asking = Promise.withResolvers<RunState>();
     const { consume, ends, batches, asked } = createReplayStage(() => asking.promise);
     const consuming = consume(replayed(foreign), abort.signal);
     await waitFor('the question', () => asked.length === 1);
