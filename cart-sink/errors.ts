@@ -100,6 +100,27 @@ export class OffsetWentBackError extends HaltError {
   }
 }
 
+/** The broker lost the end of the partition, and other records took the offsets of those that were applied. */
+export class LogReplacedError extends HaltError {
+  readonly code = 'OFFSET_WENT_BACK';
+
+  constructor(replaced: Place & { expected: bigint; fetched: bigint; orderId: string; lastCommitLsn: string | null }) {
+    const from = replaced.lastCommitLsn ?? '0/0';
+    super(
+      `${at(replaced)} holds the order ${replaced.orderId} at offset ${replaced.fetched}, before offset ${replaced.expected}, up to ` +
+        `which the sink has applied it, but that order was never applied: Kafka has lost the end of the partition (a broker ` +
+        `died before its last writes were on disk), and other records took its place; or the topic was recreated. The last ` +
+        `order applied from it was committed at ${from}. To apply what was passed, ${ADOPT}`,
+      details(replaced, {
+        expectedOffset: replaced.expected,
+        fetchedOffset: replaced.fetched,
+        orderId: replaced.orderId,
+        lastCommitLsn: from,
+      }),
+    );
+  }
+}
+
 /** A record was written with a schema that this program does not have. Parking it would lose an order. */
 export class UnknownEventSchemaError extends HaltError {
   readonly code = 'UNKNOWN_SCHEMA';

@@ -41,6 +41,8 @@ export interface Checkpoint {
   readonly partial: { readonly commitLsn: Lsn; readonly ordinal: number } | null;
   /** By partition, the offset from which the events of this checkpoint's own Kafka transaction, or later ones, lie. */
   readonly nextOffsets: readonly bigint[];
+  /** By partition, where this checkpoint's own Kafka transaction, or an earlier one, ends at least: below it, events are lost. */
+  readonly endOffsets: readonly bigint[];
   /** Who the captured tables were at the last check that found them unchanged. */
   readonly capture: RecordedCapture;
   /** What the live topic does not hold, accepted by an operator: from inclusive, to exclusive, by commit LSN. */
@@ -107,6 +109,7 @@ export function formatCheckpoint(checkpoint: Checkpoint): Buffer {
       throughLsn: formatLsn(checkpoint.throughLsn),
       partial: partial && { ...partial, commitLsn: formatLsn(partial.commitLsn) },
       nextOffsets: checkpoint.nextOffsets.map(String),
+      endOffsets: checkpoint.endOffsets.map(String),
       gaps: checkpoint.gaps.map(({ fromLsn, toLsn }) => ({ fromLsn: formatLsn(fromLsn), toLsn: formatLsn(toLsn) })),
       windowMarks: checkpoint.windowMarks.map((mark) => ({ ...mark, throughLsn: formatLsn(mark.throughLsn) })),
     }),
@@ -145,6 +148,8 @@ export function parseCheckpoint(record: Buffer): Checkpoint {
         ordinal: integer(json.partial.ordinal),
       },
       nextOffsets: list(json.nextOffsets).map((offset) => BigInt(text(offset))),
+      // Records from before ends were recorded have none.
+      endOffsets: list(json.endOffsets ?? []).map((offset) => BigInt(text(offset))),
       capture: json.version === 1 ? { version1: text(json.publicationFingerprint) } : capture(json.capture),
       // Records from before there was replay have neither.
       gaps: list(json.gaps ?? []).map((gap) => ({

@@ -15,6 +15,7 @@ import type { CartSinkConfig } from '../config.ts';
 import type { SinkReporter } from '../metrics.ts';
 import { recordHalt } from '../sql/consumer-offsets.ts';
 import { GroupSession, type SessionOptions } from './group-session.ts';
+import { findUnapplied } from './log-check.ts';
 import { OwnedPartition } from './owned-partition.ts';
 import type { AdmitReplay } from './replay-admission.ts';
 
@@ -53,6 +54,7 @@ export function joinGroup(
       apply: (batch, signal) => applyWithRetry(batch, io, retries, signal),
       readStored: io.readStored,
       readEarliest: async () => (await log.readOffsets(ownership.topic)).get(ownership.partition)!.earliest,
+      findUnapplied: (position) => findUnapplied({ log, pool: database.pool, consumerGroup }, ownership, position),
       onApplied: reporter.applied,
       ...handlers,
     });

@@ -13,8 +13,9 @@ import type { ReplayStamp } from '#schemas/replay/records.ts';
 import { HaltError } from '#service/halt.ts';
 import type { AppliedCounts, Batch } from '../apply/apply-batch.ts';
 import type { RetriedResult } from '../apply/retry.ts';
-import { OffsetWentBackError, RecordsLostError } from '../errors.ts';
+import { LogReplacedError, OffsetWentBackError, RecordsLostError } from '../errors.ts';
 import type { Ownership, StoredOffset } from '../sql/consumer-offsets.ts';
+import type { UnappliedOrder } from './log-check.ts';
 import { createRecentRecords } from './offset-checks.ts';
 import type { ChunkLimits } from './parse-records.ts';
 import type { AdmitReplay, HeldRun } from './replay-admission.ts';
@@ -40,6 +41,8 @@ export interface PartitionOptions {
   readonly readEarliest: () => Promise<bigint>;
   /** What the carts database holds for the partition. */
   readonly readStored: () => Promise<StoredOffset | undefined>;
+  /** An order before this position that was never applied: the log is another one; null if there is none. */
+  readonly findUnapplied: (position: bigint) => Promise<UnappliedOrder | null>;
   readonly onApplied: (batch: Batch, counts: AppliedCounts) => void;
   /** The next record is of this run, which must not be applied: fetches are ignored until `resume`. */
   readonly onPaused: (held: HeldRun) => void;
@@ -56,6 +59,8 @@ export class OwnedPartition {
   readonly #recent = createRecentRecords();
   #position: bigint;
   #maxRecords: number;
+  /** Of the last record that was taken; undefined before the first. */
+  #leaderEpoch: number | undefined;
   #lastCommittedAt: bigint | undefined;
   #pausedAt: HeldRun | undefined;
   #isPaused = false;
@@ -143,6 +148,11 @@ export class OwnedPartition {
    * unless another owner goes on: then the partition has ended (fenced).
    */
   async checkContinuity(fetched: FetchedBatch): Promise<'continues' | 'repeated' | 'fenced'> {
+    const check = await this.#checkOffsets(fetched);
+    return check === 'continues' ? this.#checkLog(fetched) : check;
+  }
+
+  async #checkOffsets(fetched: FetchedBatch): Promise<'continues' | 'repeated' | 'fenced'> {
     const { firstOffset, lastOffset, records } = fetched;
     const { topic, partition, lastCommitLsn } = this.ownership;
     const position = this.#position;
@@ -159,6 +169,24 @@ export class OwnedPartition {
     if (earliest <= position) return 'continues';
     if (!(await this.#isStillOwner())) return 'fenced';
     throw new RecordsLostError({ ...expected, earliest, lastCommitLsn });
+  }
+
+  /** A log that has lost its end goes on under another leader epoch: then what lies before the position must be what was applied. */
+  async #checkLog({ leaderEpochs }: FetchedBatch): Promise<'continues' | 'fenced'> {
+    if (leaderEpochs === undefined || this.topicKind === 'replay') return 'continues';
+    // Before the first order, and after an operator has moved the offset over some, nothing has to be applied.
+    const hasApplied = this.ownership.lastCommitLsn !== null || this.#lastCommittedAt !== undefined;
+    if (hasApplied && leaderEpochs.first !== this.#leaderEpoch) {
+      const expected = this.#position;
+      const unapplied = await this.#options.findUnapplied(expected);
+      if (unapplied !== null) {
+        if (!(await this.#isStillOwner())) return 'fenced';
+        const { offset: fetched, orderId } = unapplied;
+        throw new LogReplacedError({ ...this.ownership, expected, fetched, orderId });
+      }
+    }
+    this.#leaderEpoch = leaderEpochs.last;
+    return 'continues';
   }
 
   /**

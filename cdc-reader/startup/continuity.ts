@@ -158,7 +158,7 @@ export function checkLiveTopic(
   let newest: Position | null = null;
   let emptiedByRetention = false;
   for (const tail of tails) {
-    const recorded = checkpoint.nextOffsets[tail.partition] ?? 0n;
+    const recorded = findLeastEnd(checkpoint, tail.partition);
     if (tail.end < recorded) {
       throw new LiveTopicChangedError('a partition ends below its recorded offset', {
         partition: tail.partition,
@@ -178,6 +178,14 @@ export function checkLiveTopic(
     (last !== null && isAfter({ ...newest, commitLsn: last.commitLsn, ordinal: last.ordinal }, newest));
   if (isOlder && emptiedByRetention) return; // the newest event has expired; the offsets above prove that it was there
   throw new LiveTopicChangedError('its newest event is not the last published one', { found, expected });
+}
+
+/**
+ * Where a partition ends at least, its last transaction included: the newest event of all partitions proves nothing of what
+ * the same transaction wrote to the others, and a broker that dies may lose the end of one alone.
+ */
+export function findLeastEnd({ nextOffsets, endOffsets }: Checkpoint, partition: number): bigint {
+  return endOffsets[partition] ?? nextOffsets[partition] ?? 0n;
 }
 
 /**

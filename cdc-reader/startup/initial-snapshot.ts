@@ -104,7 +104,11 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
 
   const ends = await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
   const nextOffsets = Array.from({ length: published.partitions }, (_, p) => ends.get(p)?.highWatermark ?? 0n);
-  await publish(attempt, { ...published, state: 'streaming', throughLsn: slot.consistentPoint, nextOffsets }, []);
+  await publish(
+    attempt,
+    { ...published, state: 'streaming', throughLsn: slot.consistentPoint, nextOffsets, endOffsets: nextOffsets },
+    [],
+  );
   await failpoint('reader.first-start-done');
 }
 
@@ -140,6 +144,7 @@ async function createIntent(
     throughLsn: LSN_ZERO,
     partial: null,
     nextOffsets: [],
+    endOffsets: [],
     capture,
     gaps: earlier?.gaps ?? [],
     windowMarks: [],

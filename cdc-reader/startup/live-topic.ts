@@ -13,9 +13,9 @@ import { findOldestCovered, type KafkaCoverage, type PartitionHead } from '../re
 import { LiveTopicTransactionOpenError } from '../supervise/restart-errors.ts';
 import type { PartitionTail } from './continuity.ts';
 
-/** Brokers hear of a new topic within milliseconds; one that is cut off from the controller is no leader for long. */
-const ID_READS = 3;
-const BETWEEN_ID_READS_MS = 1_000;
+/** Brokers hear of a new topic or leader within milliseconds; one that is cut off from the controller leads nothing for long. */
+const SETTLING_READS = 3;
+const BETWEEN_READS_MS = 1_000;
 const READ_ID_DEADLINE_MS = 10_000;
 
 function readEvent(topic: string, partition: number, { offset, value }: LogRecord): OrderPlaced {
@@ -48,6 +48,23 @@ export async function readPartitionTails(log: KafkaLog, topic: string, deadlineM
 }
 
 /**
+ * The same, read again for a while where a partition ends before `leastEnd`: a new leader may not know the high watermark of
+ * the old one for a moment.
+ */
+export async function readSettledTails(
+  log: KafkaLog,
+  topic: string,
+  leastEnd: (partition: number) => bigint,
+  deadlineMs: number,
+): Promise<EventTail[]> {
+  for (let read = 1; ; read += 1) {
+    const tails = await readPartitionTails(log, topic, deadlineMs);
+    if (read === SETTLING_READS || tails.every(({ partition, end }) => end >= leastEnd(partition))) return tails;
+    await delay(BETWEEN_READS_MS);
+  }
+}
+
+/**
  * Kafka's id of the topic, null where the brokers have none. One that is not `expected` is read again: a broker may not
  * have heard yet which topic has the name.
  */
@@ -58,8 +75,8 @@ export async function readSettledTopicId(
 ): Promise<string | null> {
   for (let read = 1; ; read += 1) {
     const found = await log.readTopicId(topic, READ_ID_DEADLINE_MS);
-    if (found === null || expected === null || found === expected || read === ID_READS) return found;
-    await delay(BETWEEN_ID_READS_MS);
+    if (found === null || expected === null || found === expected || read === SETTLING_READS) return found;
+    await delay(BETWEEN_READS_MS);
   }
 }
 

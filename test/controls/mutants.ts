@@ -103,6 +103,14 @@ const reader: readonly Mutant[] = [
     tests: ['test/unit/cdc-reader/startup/continuity.test.ts'],
   },
   {
+    name: 'lost-end-of-one-partition',
+    breaks: 'I11: the end of the last transaction is lost in one partition, and the newest event in another hides it',
+    file: 'cdc-reader/startup/continuity.ts',
+    find: 'return endOffsets[partition] ?? nextOffsets[partition] ?? 0n;',
+    replace: 'return (endOffsets, nextOffsets[partition] ?? 0n);',
+    tests: ['test/unit/cdc-reader/startup/continuity.test.ts'],
+  },
+  {
     name: 'live-topic-id-not-compared',
     breaks: 'I11: a reader takes a topic that was created again for the one that it has published to',
     file: 'cdc-reader/startup/continuity.ts',
@@ -364,6 +372,15 @@ const sink: readonly Mutant[] = [
     find: 'standings.find(({ consumer }) => isOtherTopic(consumer.ownership.topicId, topicId))',
     replace: 'standings.find(({ consumer }) => isOtherTopic(consumer.ownership.topicId, null))',
     tests: ['test/unit/cart-sink/consume/lag-monitor.test.ts'],
+  },
+  {
+    name: 'replaced-log-not-noticed',
+    breaks: 'I1: orders that took the offsets of lost ones are passed as applied',
+    file: 'cart-sink/consume/owned-partition.ts',
+    find: 'hasApplied && leaderEpochs.first !== this.#leaderEpoch',
+    replace: 'hasApplied && leaderEpochs.first < 0',
+    tests: ['test/unit/cart-sink/consume/pipeline.test.ts'],
+    testName: 'is another one',
   },
   {
     name: 'unknown-run-applied',

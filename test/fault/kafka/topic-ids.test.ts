@@ -98,6 +98,23 @@ describe('a sink whose topic was created again, and filled with the same generat
     await stage.requireAppliedOnce();
   });
 
+  it('halts where the id is not known: the orders before its offset are others', async () => {
+    const first = await start();
+    await first.stop();
+    await stage.query('UPDATE consumer_offsets SET topic_id = NULL');
+    await createAgain(stage.environment.servers.directBrokers, stage.topic);
+    for (let round = 0; round < 6; round += 1) await stage.publish(users);
+    const sink = await stage.startSink();
+    const { details, message } = await readHalt(sink, 'OFFSET_WENT_BACK');
+    expect(message).toContain('npm run adopt -- sink');
+    expect(BigInt(details.fetchedOffset!)).toBeLessThan(BigInt(details.expectedOffset!));
+    await sink.stop();
+    expect(await adopt()).toContain('OFFSET_WENT_BACK -> moves to 0, position cleared');
+    await stage.startSink();
+    await stage.waitDrained(60_000);
+    await stage.requireAppliedOnce();
+  });
+
   it('learns the id of a topic that an earlier version has consumed, once and with a warning', async () => {
     await (await start()).stop();
     await stage.query('UPDATE consumer_offsets SET topic_id = NULL');

@@ -19,6 +19,7 @@ export function exampleCheckpoint(changes: Partial<Checkpoint> = {}): Checkpoint
     throughLsn: toLsn(10n),
     partial: null,
     nextOffsets: [0n, 0n, 0n],
+    endOffsets: [],
     capture: exampleCapture(),
     gaps: [],
     windowMarks: [],

@@ -162,6 +162,7 @@ export function buildCheckpoint(
     throughLsn: made.consistentPoint,
     partial: null,
     nextOffsets: isNew ? [] : (checkpoint?.nextOffsets ?? made.live.map(({ end }) => end)),
+    endOffsets: isNew ? [] : (checkpoint?.endOffsets ?? made.live.map(({ end }) => end)),
     capture: made.capture,
     gaps: isNew ? addGap([], range) : addGap(checkpoint?.gaps ?? [], range),
     windowMarks: [],

@@ -71,6 +71,7 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
         },
         readEarliest: async () => 0n,
         readStored: async () => undefined,
+        findUnapplied: async () => null,
         onApplied: () => undefined,
         ...handlers,
       });

@@ -37,6 +37,8 @@ function createStage(
     maxRecords?: number;
     answer?: (batch: Batch) => RetriedResult | Promise<RetriedResult>;
     admitReplay?: AdmitReplay;
+    /** Whether the log before a position is the one that was applied. */
+    isApplied?: (position: bigint) => boolean;
   } = {},
 ) {
   const batches: Batch[] = [];
@@ -63,6 +65,8 @@ function createStage(
     },
     readEarliest: async () => options.earliest ?? 0n,
     readStored: async () => options.stored ?? { ownerEpoch: 3n, nextOffset: partition.position() },
+    findUnapplied: async (position) =>
+      (options.isApplied ?? (() => true))(position) ? null : { offset: position - 2n, orderId: 'another' },
     onApplied: () => undefined,
     onPaused: ({ runId }) => paused.push(runId),
     onHalted: (error) => halts.push(error),
@@ -200,6 +204,38 @@ describe('a fetch that begins before the expected offset', () => {
     await consume(fetched(0, 1, [0, 1]));
     expect(batches).toHaveLength(1);
     expect(ends).toMatchObject([{ kind: 'halted', error: { code: 'OFFSET_WENT_BACK' } }]);
+  });
+
+  it('halts when the log before its position is another one, at the first fetch and under a new leader epoch', async () => {
+    const code = 'OFFSET_WENT_BACK';
+    const first = createStage({ nextOffset: 10n, isApplied: () => false });
+    await first.consume({ ...fetched(10, 11, [10, 11]), leaderEpochs: { first: 4, last: 4 } });
+    expect(first.batches).toHaveLength(0);
+    expect(first.ends).toMatchObject([
+      { kind: 'halted', error: { code, details: { expectedOffset: '10', fetchedOffset: '8', orderId: 'another' } } },
+    ]);
+
+    const checked: bigint[] = [];
+    const later = createStage({
+      nextOffset: 10n,
+      isApplied: (position) => {
+        checked.push(position);
+        return position !== 14n;
+      },
+    });
+    await later.consume({ ...fetched(10, 11, [10, 11]), leaderEpochs: { first: 4, last: 5 } });
+    await later.consume({ ...fetched(12, 13, [12, 13]), leaderEpochs: { first: 5, last: 5 } });
+    await later.consume({ ...fetched(14, 15, [14, 15]), leaderEpochs: { first: 6, last: 6 } });
+    expect(checked).toEqual([10n, 14n]);
+    expect(later.batches).toHaveLength(2);
+    expect(later.ends).toMatchObject([{ kind: 'halted', error: { code } }]);
+  });
+
+  it('has ended as fenced, and does not halt, when the log is another one and another sink owns it', async () => {
+    const stored: StoredOffset = { ownerEpoch: 4n, nextOffset: 20n };
+    const { consume, ends } = createStage({ nextOffset: 10n, isApplied: () => false, stored });
+    await consume({ ...fetched(10, 11, [10, 11]), leaderEpochs: { first: 4, last: 4 } });
+    expect(ends).toMatchObject([{ kind: 'stale-owner' }]);
   });
 
   it('closes the partition by halting: later fetches are not applied either', async () => {

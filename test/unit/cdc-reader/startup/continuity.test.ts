@@ -67,6 +67,15 @@ describe('continuity', () => {
     expect(check).toThrow(/another id.*npm run adopt -- reader/);
   });
 
+  it('is not proven where one partition has lost the end of the last transaction, although another has the newest event', () => {
+    const known = { ...checkpoint, endOffsets: [12n, 22n] };
+    const tails = (end: bigint) => [{ ...first!, end }, second!];
+    expect(checkContinuity(known, { ...facts, live: tails(12n) }).checkpoint.endOffsets).toEqual([12n, 22n]);
+    expect(() => checkContinuity(known, { ...facts, live: tails(11n) })).toThrow(
+      expect.objectContaining({ code: 'LIVE_TOPIC_CHANGED', details: { partition: '0', end: '11', recorded: '12' } }),
+    );
+  });
+
   it('learns the id of a topic that was published to before ids were recorded, once', () => {
     const learnt = checkContinuity(checkpoint, { ...facts, liveTopicId: 'one' });
     expect(learnt).toMatchObject({ isTopicLearnt: true, checkpoint: { liveTopicId: 'one' } });
