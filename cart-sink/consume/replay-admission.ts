@@ -13,7 +13,7 @@ import { RULE_VERSION } from '../rule/reduce-cart.ts';
 import { readRunState } from '../sql/replay-runs.ts';
 
 /** Why a run is not applied, and who may change that. */
-export type HeldBecause = 'other-rule' | 'unknown-run';
+type HeldBecause = 'other-rule' | 'unknown-run';
 
 export interface HeldRun extends ReplayStamp {
   readonly why: HeldBecause;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 /** By path of the newest segment of each log. */
 export type Sizes = ReadonlyMap<string, number>;
 
-export const logKinds = ['live', 'checkpoint', 'transactions', 'groups'] as const;
+const logKinds = ['live', 'checkpoint', 'transactions', 'groups'] as const;
 type LogKind = (typeof logKinds)[number];
 
 export interface Damage {

@@ -99,7 +99,7 @@ const shownLines = 40;
 
 function printLogs({ reader, sink }: Fleet): void {
   for (const { name, logs } of [reader, sink]) {
-    const lines = logs.filter(({ level }) => level !== 'debug').slice(-shownLines);
+    const lines = logs.filter(({ level, event }) => level !== 'debug' && event !== 'kafka.client').slice(-shownLines);
     for (const line of lines) print(`  ${name}: ${JSON.stringify(line).slice(0, 600)}`);
   }
 }

@@ -48,23 +48,23 @@ export async function runRound(
   const { stage } = fleet;
   const { ORDERS_TOPIC: live, CHECKPOINT_TOPIC: checkpoint } = stage.environment.env;
   const dataDirectory = join(root, 'kafka', 'broker-1', 'data');
-  const names = { live, checkpoint };
+  const topics = { live, checkpoint };
   const damage = planDamage(random);
   const isSinkLate = random() < 0.35;
   const [imageAfterMs, killAfterMs] = [100 + random() * 700, random() * 300];
 
-  const flushed = readSizes(dataDirectory, names);
+  const flushed = readSizes(dataDirectory, topics);
   const first = fleet.nextOrder;
   fleet.nextOrder += ordersPerRound;
   const load = stage.load.pace({ first, count: ordersPerRound, ordersPerSecond });
   await pauseFor(imageAfterMs);
-  const image = readSizes(dataDirectory, names);
+  const image = readSizes(dataDirectory, topics);
   await pauseFor(killAfterMs);
   const [broker] = kafka.brokers;
   await broker!.kill();
   if (isSinkLate) await fleet.sink.kill();
   await load;
-  const cuts = planCuts(damage, { flushed, image, now: readSizes(dataDirectory, names, damage.kinds) }, random);
+  const cuts = planCuts(damage, { flushed, image, now: readSizes(dataDirectory, topics, damage.kinds) }, random);
   carryOutCuts(cuts);
   const startedMs = performance.now();
   await broker!.start();
@@ -76,9 +76,11 @@ export async function runRound(
   const seconds = (performance.now() - startedMs) / 1_000;
   const cutBytes = cuts.reduce((sum, { fromBytes, toBytes }) => sum + fromBytes - toBytes, 0);
   const wrong = await findWrong(stage, found.kind === 'went on');
-  if (found.kind === 'halted') wrong.push(...(await repairAndFindWrong(fleet)));
+  const repaired = found.kind === 'halted' ? await repairAndFindWrong(fleet) : { names: [], wrong: [] };
+  wrong.push(...repaired.wrong);
   const stuck = found.kind === 'STUCK' ? [`neither went on nor named why within ${deadlineMs / 1_000} s`] : [];
-  return { ...found, damage, cutBytes, isSinkLate, seconds, wrong: [...stuck, ...wrong] };
+  const names = [...found.names, ...repaired.names];
+  return { ...found, names, damage, cutBytes, isSinkLate, seconds, wrong: [...stuck, ...wrong] };
 }
 
 async function waitForOutcome(fleet: Fleet): Promise<Pick<Outcome, 'kind' | 'names'>> {
@@ -104,18 +106,18 @@ async function waitForOutcome(fleet: Fleet): Promise<Pick<Outcome, 'kind' | 'nam
   }
 }
 
-async function repairAndFindWrong({ stage, reader, sink }: Fleet): Promise<string[]> {
+async function repairAndFindWrong({ stage, reader, sink }: Fleet): Promise<Pick<Outcome, 'names' | 'wrong'>> {
   await Promise.all([reader.stop(), sink.stop()]);
   try {
-    await repair(stage);
+    if ((await repair(stage)) === 'hangs') return { names: ['(a transaction hangs)'], wrong: [] };
     await waitFor('every order to be applied', async () => (await countMissing(stage)) === 0, {
       deadlineMs,
       everyMs: 200,
     });
   } catch (error) {
-    return [`the repair failed: ${(error as Error).message}`];
+    return { names: [], wrong: [`the repair failed: ${(error as Error).message}`] };
   }
-  return await findWrong(stage, true);
+  return { names: ['(repaired)'], wrong: await findWrong(stage, true) };
 }
 
 /** By which name a service waits for a person, in its readiness or its health. */

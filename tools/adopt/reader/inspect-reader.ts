@@ -131,7 +131,9 @@ async function readCheckpoint(
   if (checkpoint !== null) {
     if (isHidden) {
       const hidden = `a transaction is open in ${config.checkpointTopic}, which may hold a newer checkpoint`;
-      throw new ToolRefusal(`${hidden}; it ends by itself, at the latest at its timeout: run this again in a minute`);
+      throw new ToolRefusal(
+        `${hidden}; it ends by itself, at the latest at its timeout: run this again in a minute. If it stays, abort it (kafka-transactions.sh find-hanging, abort)`,
+      );
     }
     return { checkpoint, halt: null };
   }
