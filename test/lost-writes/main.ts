@@ -1,6 +1,7 @@
 // `npm run lost-writes -- [--kills N] [--seed N]`: kill -9 of a lone broker that loses a random part of what it had not flushed
 // (live topic, checkpoints, transaction states, group offsets), again and again under orders. Exit code 0 only when after each
-// kill reader and sink went on without loss or double, or halted or wait by name; the same seed gives the same kills.
+// kill reader and sink went on without loss or double, or halted or wait by name. A seed fixes kinds and moments of the damage; how
+// many bytes are unflushed by then is the machine's.
 import { randomInt } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
