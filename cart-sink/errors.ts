@@ -66,6 +66,27 @@ export class OffsetBeyondEndError extends HaltError {
   }
 }
 
+/** The name leads to another topic than the one that was consumed: offsets of the two do not compare. */
+export class TopicRecreatedError extends HaltError {
+  readonly code = 'TOPIC_RECREATED';
+
+  constructor(topic: Place & { expected: string; found: string; nextOffset: bigint; lastCommitLsn: string | null }) {
+    const from = topic.lastCommitLsn ?? '0/0';
+    super(
+      `${topic.topic} is another topic than the one that the sink has applied ${at(topic)} of up to ${topic.nextOffset} ` +
+        `(its id is ${topic.found}, not ${topic.expected}): it was deleted and created again, or this is another cluster. If ` +
+        `it is another cluster, correct KAFKA_BROKERS and restart the sink. If the topic was created again (the last order ` +
+        `applied from it was committed at ${from}), ${ADOPT}`,
+      details(topic, {
+        expectedTopicId: topic.expected,
+        foundTopicId: topic.found,
+        nextOffset: topic.nextOffset,
+        lastCommitLsn: from,
+      }),
+    );
+  }
+}
+
 /** kafkajs delivered records that were consumed already: it jumped back because the offset was out of range. */
 export class OffsetWentBackError extends HaltError {
   readonly code = 'OFFSET_WENT_BACK';
@@ -75,6 +96,27 @@ export class OffsetWentBackError extends HaltError {
       `Kafka returned ${at(back)} from offset ${back.fetched}, but the sink has applied it up to ${back.expected}: that ` +
         `offset was out of range, so the topic was probably recreated. If it was, ${ADOPT}`,
       details(back, { expectedOffset: back.expected, fetchedOffset: back.fetched }),
+    );
+  }
+}
+
+/** The broker lost the end of the partition, and other records took the offsets of those that were applied. */
+export class LogReplacedError extends HaltError {
+  readonly code = 'OFFSET_WENT_BACK';
+
+  constructor(replaced: Place & { expected: bigint; fetched: bigint; orderId: string; lastCommitLsn: string | null }) {
+    const from = replaced.lastCommitLsn ?? '0/0';
+    super(
+      `${at(replaced)} holds the order ${replaced.orderId} at offset ${replaced.fetched}, before offset ${replaced.expected}, up to ` +
+        `which the sink has applied it, but that order was never applied: Kafka has lost the end of the partition (a broker ` +
+        `died before its last writes were on disk), and other records took its place; or the topic was recreated. The last ` +
+        `order applied from it was committed at ${from}. To apply what was passed, ${ADOPT}`,
+      details(replaced, {
+        expectedOffset: replaced.expected,
+        fetchedOffset: replaced.fetched,
+        orderId: replaced.orderId,
+        lastCommitLsn: from,
+      }),
     );
   }
 }

@@ -4,13 +4,13 @@
  * Row values (users, SKUs, quantities) never appear; topics, partitions, offsets and counts do.
  */
 
-import type { ReplayStamp } from '#schemas/replay/records.ts';
 import type { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
 import type { AppliedCounts, Batch } from './apply/apply-batch.ts';
 import type { SessionEnd } from './consume/group-session.ts';
 import type { PartitionLag } from './consume/lag-monitor.ts';
+import { explainHeld, type HeldRun } from './consume/replay-admission.ts';
 import { RULE_VERSION } from './rule/reduce-cart.ts';
 import type { Ownership, TopicPartition } from './sql/consumer-offsets.ts';
 
@@ -142,14 +142,14 @@ function createSessionReporter(sink: SinkMetrics, logger: Logger) {
       }));
       logger.info({ event: SINK_ASSIGNED, partitions }, `Consuming ${owned.length} assigned partitions.`);
     },
-    paused: ({ topic, partition }: TopicPartition, { runId, mode, ruleVersion }: ReplayStamp): void => {
+    paused: ({ topic, partition }: TopicPartition, held: HeldRun): void => {
+      const { runId, mode, ruleVersion, why } = held;
       sink.replayPaused.set({ topic, partition }, 1);
       if (pausedRuns.has(runId)) return;
       pausedRuns.add(runId);
       logger.warn(
-        { event: SINK_REPLAY_HELD, topic, partition, runId, mode, ruleVersion, sinkRuleVersion: RULE_VERSION },
-        `Paused a replay run: it was planned with version ${ruleVersion} of the rule, this sink has version ` +
-          `${RULE_VERSION}. Deploy sinks with version ${ruleVersion}, or cancel the run. The live topic continues.`,
+        { event: SINK_REPLAY_HELD, topic, partition, runId, mode, ruleVersion, sinkRuleVersion: RULE_VERSION, why },
+        explainHeld(held),
       );
     },
     partitionHalted: ({ topic, partition }: TopicPartition, { code }: HaltError): void => {

@@ -11,6 +11,7 @@ export const READER_STREAMING = 'reader.streaming';
 export const READER_STANDBY = 'reader.standby';
 export const READER_WAITING = 'reader.waiting';
 export const READER_CAPTURE_CHANGED = 'reader.capture-changed';
+export const READER_TOPIC_ID_LEARNT = 'reader.topic-id-learnt';
 export const READER_VISIBILITY_CHANGED = 'reader.visibility-changed';
 export const READER_PUBLISHED = 'reader.published';
 export const READER_RESTARTING = 'reader.restarting';

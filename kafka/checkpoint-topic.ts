@@ -35,7 +35,8 @@ class CheckpointHiddenError extends Error {
     super(
       `${topic} could not be read to its high watermark ${at.highWatermark} within ${at.deadlineMs} ms: reading stopped at ` +
         `offset ${at.position}, the last stable offset was ${at.lastStable}. Either brokers are unavailable, or an open ` +
-        `transaction of an earlier reader hides the rest until that reader is fenced or the transaction times out.`,
+        `transaction of an earlier reader hides the rest until that reader is fenced or the transaction times out. If it stays, ` +
+        'abort it (kafka-transactions.sh find-hanging, abort).',
       options,
     );
     this.name = 'CheckpointHiddenError';

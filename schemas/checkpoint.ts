@@ -41,12 +41,16 @@ export interface Checkpoint {
   readonly partial: { readonly commitLsn: Lsn; readonly ordinal: number } | null;
   /** By partition, the offset from which the events of this checkpoint's own Kafka transaction, or later ones, lie. */
   readonly nextOffsets: readonly bigint[];
+  /** By partition, where this checkpoint's own Kafka transaction, or an earlier one, ends at least: below it, events are lost. */
+  readonly endOffsets: readonly bigint[];
   /** Who the captured tables were at the last check that found them unchanged. */
   readonly capture: RecordedCapture;
   /** What the live topic does not hold, accepted by an operator: from inclusive, to exclusive, by commit LSN. */
   readonly gaps: readonly LsnRange[];
   /** When publishing had come how far, oldest first, now and then: the time bound of the replay window. */
   readonly windowMarks: readonly WindowMark[];
+  /** Kafka's id of the live topic that was published to; null where it is not known yet, or the brokers have none. */
+  readonly liveTopicId: string | null;
 }
 
 /** From inclusive, to exclusive, on `commitLsn`. */
@@ -105,6 +109,7 @@ export function formatCheckpoint(checkpoint: Checkpoint): Buffer {
       throughLsn: formatLsn(checkpoint.throughLsn),
       partial: partial && { ...partial, commitLsn: formatLsn(partial.commitLsn) },
       nextOffsets: checkpoint.nextOffsets.map(String),
+      endOffsets: checkpoint.endOffsets.map(String),
       gaps: checkpoint.gaps.map(({ fromLsn, toLsn }) => ({ fromLsn: formatLsn(fromLsn), toLsn: formatLsn(toLsn) })),
       windowMarks: checkpoint.windowMarks.map((mark) => ({ ...mark, throughLsn: formatLsn(mark.throughLsn) })),
     }),
@@ -143,6 +148,8 @@ export function parseCheckpoint(record: Buffer): Checkpoint {
         ordinal: integer(json.partial.ordinal),
       },
       nextOffsets: list(json.nextOffsets).map((offset) => BigInt(text(offset))),
+      // Records from before ends were recorded have none.
+      endOffsets: list(json.endOffsets ?? []).map((offset) => BigInt(text(offset))),
       capture: json.version === 1 ? { version1: text(json.publicationFingerprint) } : capture(json.capture),
       // Records from before there was replay have neither.
       gaps: list(json.gaps ?? []).map((gap) => ({
@@ -153,6 +160,8 @@ export function parseCheckpoint(record: Buffer): Checkpoint {
         atMs: integer(mark.atMs),
         throughLsn: parseLsn(text(mark.throughLsn)),
       })),
+      // Records from before topic ids were learnt lack it, and readers of then pass over it.
+      liveTopicId: json.liveTopicId == null ? null : text(json.liveTopicId),
     };
   } catch (cause) {
     throw new MalformedCheckpointError(cause);

@@ -12,6 +12,7 @@ import {
   type Ownership,
   raiseOwnerEpochs,
   readStoredOffset,
+  recordTopicId,
   type StoredOffset,
   type TopicPartition,
 } from '../sql/consumer-offsets.ts';
@@ -36,6 +37,13 @@ export async function takeOwnership(
     // Assigned and never fetched, it would be a partition that no sink reads.
     if (missing.length > 0) throw new PartitionNotTakenError(missing);
     return taken;
+  });
+}
+
+/** Stores of each partition in which topic its offset counts; of one that another sink owns by now, nothing. */
+export async function recordTopicIds(pool: ConnectionPool, group: string, learnt: readonly Ownership[]): Promise<void> {
+  await pool.tx(async (transaction) => {
+    for (const ownership of learnt) await transaction.query(recordTopicId(group, ownership, ownership.topicId!));
   });
 }
 

@@ -9,6 +9,7 @@ import type { Halt } from '#service/halt.ts';
 import type { Readiness } from '#service/http-server.ts';
 import { formatPipelineHealth, type PipelineHealth } from '#service/pipeline-health.ts';
 import type { OwnedPartition } from '../consume/owned-partition.ts';
+import { explainHeld } from '../consume/replay-admission.ts';
 import type { Sink } from '../consume/sink.ts';
 import { RULE_VERSION } from '../rule/reduce-cart.ts';
 
@@ -104,7 +105,15 @@ export function formatReadiness(condition: SinkCondition): Readiness {
       ...(lag === undefined ? {} : { lagRecords: Number(lag.records), lagSeconds: lag.seconds ?? null }),
       ...(pausedAt === undefined
         ? {}
-        : { held: { runId: pausedAt.runId, ruleVersion: pausedAt.ruleVersion, ofThisSink: RULE_VERSION } }),
+        : {
+            held: {
+              runId: pausedAt.runId,
+              ruleVersion: pausedAt.ruleVersion,
+              ofThisSink: RULE_VERSION,
+              why: pausedAt.why,
+              remedy: explainHeld(pausedAt),
+            },
+          }),
     };
   });
   return {

@@ -8,11 +8,11 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { GroupConsumer, GroupHandlers } from '#kafka/reading/group-consumer.ts';
-import type { ReplayStamp } from '#schemas/replay/records.ts';
 import type { HaltError } from '#service/halt.ts';
 import type { Ownership, TopicPartition } from '../sql/consumer-offsets.ts';
 import { formatError, type OwnedPartition, type PartitionEnd, type PartitionOptions } from './owned-partition.ts';
 import { consumeFetch } from './pipeline.ts';
+import type { HeldRun } from './replay-admission.ts';
 import { type TakeoverIo, takeOver } from './takeover.ts';
 
 export type SessionEnd =
@@ -29,7 +29,7 @@ export interface SessionOptions extends TakeoverIo {
     handlers: Pick<PartitionOptions, 'onEnd' | 'onPaused' | 'onHalted'>,
   ) => OwnedPartition;
   /** Called each time that a partition is paused at this run. */
-  readonly onPaused: (partition: TopicPartition, replay: ReplayStamp) => void;
+  readonly onPaused: (partition: TopicPartition, held: HeldRun) => void;
   /** Only this partition has halted. */
   readonly onHalted: (ownership: Ownership, error: HaltError) => void;
   readonly onAssigned: (owned: readonly Ownership[], lost: readonly TopicPartition[]) => void;
@@ -121,10 +121,10 @@ export class GroupSession {
         this.#consumer.pause({ topic, partition: number });
         this.#options.onHalted(ownership, error);
       },
-      onPaused: (replay) => {
+      onPaused: (held) => {
         if (signal.aborted) return;
         this.#consumer.pause({ topic, partition: number });
-        this.#options.onPaused({ topic, partition: number }, replay);
+        this.#options.onPaused({ topic, partition: number }, held);
         delay(PAUSE_MS, undefined, { signal }).then(
           () => {
             partition.resume();

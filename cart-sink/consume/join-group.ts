@@ -9,12 +9,13 @@ import type { KafkaLog } from '#kafka/reading/log.ts';
 import type { Database } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
 import { applyBatch, type Batch } from '../apply/apply-batch.ts';
-import { readStored, takeOwnership } from '../apply/ownership.ts';
+import { readStored, recordTopicIds, takeOwnership } from '../apply/ownership.ts';
 import { applyWithRetry, type RetryReport, retryTransient } from '../apply/retry.ts';
 import type { CartSinkConfig } from '../config.ts';
 import type { SinkReporter } from '../metrics.ts';
 import { recordHalt } from '../sql/consumer-offsets.ts';
 import { GroupSession, type SessionOptions } from './group-session.ts';
+import { findUnapplied } from './log-check.ts';
 import { OwnedPartition } from './owned-partition.ts';
 import type { AdmitReplay } from './replay-admission.ts';
 
@@ -53,6 +54,7 @@ export function joinGroup(
       apply: (batch, signal) => applyWithRetry(batch, io, retries, signal),
       readStored: io.readStored,
       readEarliest: async () => (await log.readOffsets(ownership.topic)).get(ownership.partition)!.earliest,
+      findUnapplied: (position) => findUnapplied({ log, pool: database.pool, consumerGroup }, ownership, position),
       onApplied: reporter.applied,
       ...handlers,
     });
@@ -75,6 +77,15 @@ export function joinGroup(
     takeOwnership: (partitions, signal) =>
       retryTransient(() => takeOwnership(database.pool, consumerGroup, partitions), retries, signal),
     readRanges: (topic) => log.readOffsets(topic),
+    readTopicId: (topic) => log.readTopicId(topic),
+    recordTopicIds: (learnt, signal) =>
+      retryTransient(() => recordTopicIds(database.pool, consumerGroup, learnt), retries, signal),
+    onTopicIdUnknown: ({ topic, topicId }) => {
+      logger.warn(
+        { event: 'sink.topic-id-learnt', topic, topicId },
+        'An earlier version has consumed this topic without its id. That it is still the same topic is assumed, this once.',
+      );
+    },
     createPartition,
     onPaused: reporter.paused,
     onHalted: (ownership, error) => {

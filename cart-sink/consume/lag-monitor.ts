@@ -2,14 +2,14 @@
  * Measures, every few seconds, how far the owned partitions are behind Kafka, and checks that Kafka and the carts
  * database still hold what was applied.
  *
- * Guarantees that an idle sink notices what no fetch would show: a partition that ends before what was consumed (topic
- * recreated) or begins after it (retention) is a gap (I11); a carts database that holds less than it has committed (a
+ * Guarantees that an idle sink notices what no fetch would show: a partition that ends before what was consumed, or a topic
+ * with another id (recreated), or one that begins after it (retention) is a gap (I11); a carts database that holds less than it has committed (a
  * failover) needs the records again (I8); a halted partition that an operator has moved can continue. It only reports
  * divergence: the checks of the next session decide.
  */
 import type { Logger } from '#service/logger.ts';
 import type { NextOffsetRow, TopicPartition } from '../sql/consumer-offsets.ts';
-import { checkStart, type PartitionRange } from './offset-checks.ts';
+import { checkStart, isOtherTopic, type PartitionRange } from './offset-checks.ts';
 import type { OwnedPartition } from './owned-partition.ts';
 
 export interface PartitionLag {
@@ -35,6 +35,8 @@ export interface LagMonitorOptions {
   readonly everyMs: number;
   readonly partitions: () => readonly MonitoredPartition[];
   readonly readRanges: (topic: string) => Promise<ReadonlyMap<number, PartitionRange & { lastStable: bigint }>>;
+  /** Kafka's id of the topic; null where the brokers have none. */
+  readonly readTopicId: (topic: string) => Promise<string | null>;
   /** What the carts database holds for these topics now. */
   readonly readNextOffsets: (topics: readonly string[]) => Promise<readonly NextOffsetRow[]>;
   readonly onMeasured: (lags: readonly PartitionLag[]) => Promise<void>;
@@ -53,7 +55,7 @@ const keyOf = ({ topic, partition }: TopicPartition): string => `${topic}[${part
 
 export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
   let lags: readonly PartitionLag[] = [];
-  /** A new leader may seem to end too early for a moment, so a gap must be found twice, seconds apart. */
+  /** A broker may not know the end of a partition, or the id of a topic, for a moment: a gap must be found twice. */
   let lastGaps = new Set<string>();
   let closed = false;
 
@@ -68,6 +70,7 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
     const gaps = new Map<string, TopicPartition>();
     for (const [topic, standings] of topicsOf(readStandings())) {
       const idle = new Set(standings.filter(({ consumer }) => consumer.isIdle()));
+      const topicId = await options.readTopicId(topic);
       const ranges = await options.readRanges(topic);
       for (const standing of standings) {
         const { consumer, position } = standing;
@@ -78,6 +81,8 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
         const isGap = idle.has(standing) && !consumer.halted() && checkStart(position, range) !== 'continues';
         if (isGap) gaps.set(`${keyOf(consumer.ownership)} at ${position}`, consumer.ownership);
       }
+      const recreated = standings.find(({ consumer }) => isOtherTopic(consumer.ownership.topicId, topicId));
+      if (recreated !== undefined) gaps.set(`${topic} with id ${topicId}`, recreated.consumer.ownership);
     }
     if (closed) return;
     lags = found;

@@ -18,6 +18,11 @@ export function checkStart(stored: bigint, range: PartitionRange): StartCheck {
   return stored > range.highWatermark ? 'beyond-end' : 'continues';
 }
 
+/** Whether the name leads to another topic than the one that was consumed; an id that is not known proves nothing. */
+export function isOtherTopic(consumedId: string | null, foundId: string | null): boolean {
+  return consumedId !== null && foundId !== null && consumedId !== foundId;
+}
+
 /** More chunks than kafkajs can have requested before the last was applied: two fetches of the smallest size. */
 const REMEMBERED = 64;
 

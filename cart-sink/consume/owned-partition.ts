@@ -13,11 +13,12 @@ import type { ReplayStamp } from '#schemas/replay/records.ts';
 import { HaltError } from '#service/halt.ts';
 import type { AppliedCounts, Batch } from '../apply/apply-batch.ts';
 import type { RetriedResult } from '../apply/retry.ts';
-import { OffsetWentBackError, RecordsLostError } from '../errors.ts';
+import { LogReplacedError, OffsetWentBackError, RecordsLostError } from '../errors.ts';
 import type { Ownership, StoredOffset } from '../sql/consumer-offsets.ts';
+import type { UnappliedOrder } from './log-check.ts';
 import { createRecentRecords } from './offset-checks.ts';
 import type { ChunkLimits } from './parse-records.ts';
-import type { AdmitReplay } from './replay-admission.ts';
+import type { AdmitReplay, HeldRun } from './replay-admission.ts';
 
 /** Why a partition takes nothing more, and its session ends. */
 export type PartitionEnd =
@@ -40,9 +41,11 @@ export interface PartitionOptions {
   readonly readEarliest: () => Promise<bigint>;
   /** What the carts database holds for the partition. */
   readonly readStored: () => Promise<StoredOffset | undefined>;
+  /** An order before this position that was never applied: the log is another one; null if there is none. */
+  readonly findUnapplied: (position: bigint) => Promise<UnappliedOrder | null>;
   readonly onApplied: (batch: Batch, counts: AppliedCounts) => void;
   /** The next record is of this run, which must not be applied: fetches are ignored until `resume`. */
-  readonly onPaused: (replay: ReplayStamp) => void;
+  readonly onPaused: (held: HeldRun) => void;
   /** Only this partition has halted: it is closed, and its session goes on with the others. */
   readonly onHalted: (error: HaltError) => void;
   /** Called once; the partition is closed from then on. */
@@ -56,8 +59,10 @@ export class OwnedPartition {
   readonly #recent = createRecentRecords();
   #position: bigint;
   #maxRecords: number;
+  /** Of the last record that was taken; undefined before the first. */
+  #leaderEpoch: number | undefined;
   #lastCommittedAt: bigint | undefined;
-  #pausedAt: ReplayStamp | undefined;
+  #pausedAt: HeldRun | undefined;
   #isPaused = false;
   #isClosed = false;
   #halted: HaltError | undefined;
@@ -87,7 +92,7 @@ export class OwnedPartition {
   lastCommittedAt = (): bigint | undefined => this.#lastCommittedAt;
 
   /** The run that the partition is paused at, from when it was first met until it was passed. */
-  pausedAt = (): ReplayStamp | undefined => this.#pausedAt;
+  pausedAt = (): HeldRun | undefined => this.#pausedAt;
 
   /** Lets a paused partition take fetches from its position on, and decide again. */
   resume = (): void => {
@@ -143,6 +148,11 @@ export class OwnedPartition {
    * unless another owner goes on: then the partition has ended (fenced).
    */
   async checkContinuity(fetched: FetchedBatch): Promise<'continues' | 'repeated' | 'fenced'> {
+    const check = await this.#checkOffsets(fetched);
+    return check === 'continues' ? this.#checkLog(fetched) : check;
+  }
+
+  async #checkOffsets(fetched: FetchedBatch): Promise<'continues' | 'repeated' | 'fenced'> {
     const { firstOffset, lastOffset, records } = fetched;
     const { topic, partition, lastCommitLsn } = this.ownership;
     const position = this.#position;
@@ -161,6 +171,24 @@ export class OwnedPartition {
     throw new RecordsLostError({ ...expected, earliest, lastCommitLsn });
   }
 
+  /** A log that has lost its end goes on under another leader epoch: then what lies before the position must be what was applied. */
+  async #checkLog({ leaderEpochs }: FetchedBatch): Promise<'continues' | 'fenced'> {
+    if (leaderEpochs === undefined || this.topicKind === 'replay') return 'continues';
+    // Before the first order, and after an operator has moved the offset over some, nothing has to be applied.
+    const hasApplied = this.ownership.lastCommitLsn !== null || this.#lastCommittedAt !== undefined;
+    if (hasApplied && leaderEpochs.first !== this.#leaderEpoch) {
+      const expected = this.#position;
+      const unapplied = await this.#options.findUnapplied(expected);
+      if (unapplied !== null) {
+        if (!(await this.#isStillOwner())) return 'fenced';
+        const { offset: fetched, orderId } = unapplied;
+        throw new LogReplacedError({ ...this.ownership, expected, fetched, orderId });
+      }
+    }
+    this.#leaderEpoch = leaderEpochs.last;
+    return 'continues';
+  }
+
   /**
    * A gap counts only for the owner: a sink that was paused for long may ask for records that its successor has applied
    * and retention has deleted since.
@@ -177,14 +205,14 @@ export class OwnedPartition {
     if (replay === null) return 'apply';
     try {
       const admission = await this.#options.admitReplay!(replay, signal);
-      if (admission !== 'pause') return admission;
+      if (admission === 'apply' || admission === 'skip') return admission;
+      this.#pausedAt = { ...replay, why: admission };
     } catch (error) {
       if (signal.aborted) return 'stop';
       throw error;
     }
-    this.#pausedAt = replay;
     this.#isPaused = true;
-    this.#options.onPaused(replay);
+    this.#options.onPaused(this.#pausedAt);
     return 'stop';
   }
 

@@ -83,6 +83,7 @@ function watchLag(
     everyMs: config.lagIntervalMs,
     partitions: session.partitions,
     readRanges: (topic) => log.readOffsets(topic),
+    readTopicId: (topic) => log.readTopicId(topic),
     readNextOffsets: (wanted) => database.pool.query(readNextOffsets(consumerGroup, wanted)),
     onMeasured: async (lags) => {
       reporter.lag(lags);

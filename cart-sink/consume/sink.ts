@@ -13,7 +13,7 @@ import { SessionEndedError } from '../errors.ts';
 import { RULE_VERSION } from '../rule/reduce-cart.ts';
 import type { SessionEnd } from './group-session.ts';
 import type { SessionContext } from './join-group.ts';
-import { createReplayAdmission, readCancelled } from './replay-admission.ts';
+import { createReplayAdmission, readRun } from './replay-admission.ts';
 import { type OpenSession, runSession } from './run-session.ts';
 
 export type SinkState =
@@ -63,7 +63,7 @@ export function createSink(options: SinkOptions) {
     ...options,
     retries,
     admitReplay: createReplayAdmission(RULE_VERSION, (runId, signal) =>
-      retryTransient(() => readCancelled(database.pool, runId), retries, signal),
+      retryTransient(() => readRun(database.pool, runId), retries, signal),
     ),
     reporter: observe(options),
     onState: (next) => {

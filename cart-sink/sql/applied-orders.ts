@@ -58,3 +58,17 @@ export const setRuleVersions = (orderIds: readonly string[], ruleVersion: number
   FROM unnest((SELECT ${orderIds}::uuid[])) AS changed (order_id)
   WHERE ledger.order_id = changed.order_id
 `;
+
+/** Whether an order that lies at this place is in the ledger, or the record there was parked. */
+export const readSettled = (at: {
+  readonly consumerGroup: string;
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: bigint;
+  readonly orderId: string;
+}) => sql`
+  SELECT EXISTS (SELECT FROM applied_orders WHERE order_id = ${at.orderId}) OR EXISTS (
+    SELECT FROM parked_events
+    WHERE consumer_group = ${at.consumerGroup} AND topic = ${at.topic} AND partition = ${at.partition} AND "offset" = ${at.offset}
+  ) AS is_settled
+`;

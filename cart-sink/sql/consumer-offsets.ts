@@ -25,6 +25,8 @@ export interface StoredOffset {
 export interface Ownership extends TopicPartition, StoredOffset {
   /** Where the furthest event applied from the partition was committed; null before the first, and for replays. */
   readonly lastCommitLsn: string | null;
+  /** Kafka's id of the topic in which `nextOffset` counts; null before a sink has learnt it. */
+  readonly topicId: string | null;
 }
 
 /** The furthest position applied before the batch; null before the first live event. */
@@ -107,7 +109,13 @@ export const raiseOwnerEpochs = (group: string, partitions: readonly TopicPartit
   WHERE stored.consumer_group = ${group}
     AND (stored.topic, stored.partition) = (assigned.topic, assigned.partition)
   RETURNING stored.topic, stored.partition, stored.owner_epoch AS "ownerEpoch", stored.next_offset AS "nextOffset",
-    stored.last_commit_lsn AS "lastCommitLsn"
+    stored.last_commit_lsn AS "lastCommitLsn", stored.topic_id AS "topicId"
+`;
+
+/** Records in which topic the offset of a partition counts; under another owner nothing changes. */
+export const recordTopicId = (group: string, { topic, partition, ownerEpoch }: Ownership, topicId: string) => sql`
+  UPDATE consumer_offsets SET topic_id = ${topicId}
+  WHERE consumer_group = ${group} AND topic = ${topic} AND partition = ${partition} AND owner_epoch = ${ownerEpoch}
 `;
 
 /** Tells audit and replay why the partition stands; under another owner nothing changes. Its offset stays. */

@@ -6,7 +6,9 @@ import { sql } from '@databases/pg';
 import type { ReplayTally } from '#schemas/replay/records.ts';
 
 /** The state of a run; no row if the tool has not stored the run. */
-export const readRunState = (runId: string) => sql`SELECT state FROM replay_runs WHERE run_id = ${runId}`;
+export const readRunState = (runId: string) => sql`
+  SELECT state, passed_over_at IS NOT NULL AS is_passed_over FROM replay_runs WHERE run_id = ${runId}
+`;
 
 /**
  * Adds a batch to the sums of its run in its partition. `tally.count` is not stored: it is the sum of the four counts.

@@ -70,7 +70,7 @@ export class CheckpointedTransactions {
       await fill({
         send: (records) => this.#send(kafka, records, written),
         sendLast: (records, changes) => {
-          next = this.#nextCheckpoint(changes);
+          next = this.#nextCheckpoint(changes, records, written);
           return this.#send(kafka, [...records, session.checkpointTopic.record(formatCheckpoint(next))], written);
         },
       });
@@ -112,11 +112,18 @@ export class CheckpointedTransactions {
     }
   }
 
-  #nextCheckpoint(changes: CheckpointChanges): Checkpoint {
+  #nextCheckpoint(
+    changes: CheckpointChanges,
+    last: readonly OutgoingRecord[],
+    written: ReadonlyMap<string, bigint>,
+  ): Checkpoint {
     const { config, captureCheck, nowMs = Date.now } = this.#options;
     const mark = { atMs: nowMs(), throughLsn: changes.throughLsn };
     const windowMarks = addWindowMark(this.#checkpoint.windowMarks, mark, config.replayWindow);
     const nextOffsets = this.#nextOffsets;
-    return { ...this.#checkpoint, nextOffsets, windowMarks, capture: captureCheck.accepted, ...changes };
+    // At least: a response may come with a higher base offset, and the commit marker takes an offset too.
+    const endOffsets = nextOffsets.map((end, partition) => written.get(`${config.ordersTopic}-${partition}`) ?? end);
+    for (const { partition } of last) endOffsets[partition]! += 1n;
+    return { ...this.#checkpoint, nextOffsets, endOffsets, windowMarks, capture: captureCheck.accepted, ...changes };
   }
 }

@@ -47,6 +47,8 @@ export interface ContinuityFacts {
   readonly lastOrderExists: boolean | null;
   /** Null before fencing: then another reader's transaction may just be ending, and only the identity is checked. */
   readonly live: readonly PartitionTail[] | null;
+  /** Kafka's id of the live topic; null where it was not read, or the brokers have none. */
+  readonly liveTopicId: string | null;
 }
 
 /** A checkpoint that publishing may continue from; its capture is that of the catalogue now. */
@@ -75,7 +77,12 @@ export interface PartitionTail {
 export function checkContinuity(
   checkpoint: Checkpoint,
   facts: ContinuityFacts,
-): { readonly checkpoint: VerifiedCheckpoint; readonly warnings: readonly string[] } {
+): {
+  readonly checkpoint: VerifiedCheckpoint;
+  readonly warnings: readonly string[];
+  /** The topic's id was not known yet, although something was published to it. */
+  readonly isTopicLearnt: boolean;
+} {
   const { source, slot, capture } = facts;
   if (source.systemIdentifier !== checkpoint.systemIdentifier || source.database !== checkpoint.database) {
     throw new SystemChangedError(source, checkpoint);
@@ -87,6 +94,7 @@ export function checkContinuity(
     timeline: source.timeline,
     history: source.history,
     capture: facts.capture.found,
+    liveTopicId: facts.liveTopicId ?? checkpoint.liveTopicId,
   };
   if (source.flushLsn < throughLsn) throw new ServerBehindError(source.flushLsn, throughLsn);
 
@@ -113,8 +121,10 @@ export function checkContinuity(
       throughLsn,
     );
   }
-  if (facts.live !== null) checkLiveTopic(checkpoint, facts.live);
-  return { checkpoint: current, warnings };
+  if (facts.live !== null) checkLiveTopic(checkpoint, facts.live, facts.liveTopicId);
+  const isTopicLearnt =
+    checkpoint.liveTopicId === null && current.liveTopicId !== null && checkpoint.lastPublished !== null;
+  return { checkpoint: current, warnings, isTopicLearnt };
 }
 
 // A standby that was promoted continues where its timeline branched off. What was published must lie strictly before
@@ -133,7 +143,12 @@ function throughLsnOnTimeline(checkpoint: Checkpoint, timeline: number, history:
 }
 
 /** @throws LiveTopicChangedError when these are not the tails of the topic that was published to. */
-export function checkLiveTopic(checkpoint: Checkpoint, tails: readonly PartitionTail[]): void {
+export function checkLiveTopic(
+  checkpoint: Checkpoint,
+  tails: readonly PartitionTail[],
+  liveTopicId: string | null,
+): void {
+  requireSameTopic(checkpoint, liveTopicId);
   if (tails.length < checkpoint.partitions) {
     throw new LiveTopicChangedError('it has fewer partitions', {
       found: tails.length,
@@ -143,7 +158,7 @@ export function checkLiveTopic(checkpoint: Checkpoint, tails: readonly Partition
   let newest: Position | null = null;
   let emptiedByRetention = false;
   for (const tail of tails) {
-    const recorded = checkpoint.nextOffsets[tail.partition] ?? 0n;
+    const recorded = findLeastEnd(checkpoint, tail.partition);
     if (tail.end < recorded) {
       throw new LiveTopicChangedError('a partition ends below its recorded offset', {
         partition: tail.partition,
@@ -163,6 +178,26 @@ export function checkLiveTopic(checkpoint: Checkpoint, tails: readonly Partition
     (last !== null && isAfter({ ...newest, commitLsn: last.commitLsn, ordinal: last.ordinal }, newest));
   if (isOlder && emptiedByRetention) return; // the newest event has expired; the offsets above prove that it was there
   throw new LiveTopicChangedError('its newest event is not the last published one', { found, expected });
+}
+
+/**
+ * Where a partition ends at least, its last transaction included: the newest event of all partitions proves nothing of what
+ * the same transaction wrote to the others, and a broker that dies may lose the end of one alone.
+ */
+export function findLeastEnd({ nextOffsets, endOffsets }: Checkpoint, partition: number): bigint {
+  return endOffsets[partition] ?? nextOffsets[partition] ?? 0n;
+}
+
+/**
+ * Compares Kafka's ids. A topic to which nothing was published may be created again: nothing is lost by it.
+ * @throws LiveTopicChangedError
+ */
+export function requireSameTopic(
+  { liveTopicId: expected, lastPublished }: Pick<Checkpoint, 'liveTopicId' | 'lastPublished'>,
+  found: string | null,
+): void {
+  if (expected === null || found === null || found === expected || lastPublished === null) return;
+  throw new LiveTopicChangedError('its name leads to a topic with another id', { found, expected });
 }
 
 function isAfter(a: Position, b: Position): boolean {

@@ -26,8 +26,9 @@ import type { SourceSession } from '../postgres/source-session.ts';
 import { SlotBusyError } from '../postgres/stream-errors.ts';
 import type { SourceIdentity } from '../postgres/walsender.ts';
 import { SlotNotStreamingError } from '../supervise/restart-errors.ts';
+import { requireSameTopic } from './continuity.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
-import { readPublishedOrders } from './live-topic.ts';
+import { readPublishedOrders, readSettledTopicId } from './live-topic.ts';
 import type { StartContext } from './session.ts';
 import { snapshotRecords } from './snapshot-event.ts';
 import { requireUsableCapture } from './usable-capture.ts';
@@ -103,7 +104,11 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
 
   const ends = await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
   const nextOffsets = Array.from({ length: published.partitions }, (_, p) => ends.get(p)?.highWatermark ?? 0n);
-  await publish(attempt, { ...published, state: 'streaming', throughLsn: slot.consistentPoint, nextOffsets }, []);
+  await publish(
+    attempt,
+    { ...published, state: 'streaming', throughLsn: slot.consistentPoint, nextOffsets, endOffsets: nextOffsets },
+    [],
+  );
   await failpoint('reader.first-start-done');
 }
 
@@ -124,6 +129,8 @@ async function createIntent(
   capture: CaptureFingerprint,
 ): Promise<Checkpoint> {
   const partitions = (await kafka.log.readOffsets(ordersTopic, READ_DEADLINE_MS)).size;
+  const liveTopicId = await readSettledTopicId(kafka.log, ordersTopic, earlier?.liveTopicId ?? null);
+  if (earlier !== null) requireSameTopic(earlier, liveTopicId);
   return {
     state: 'intent',
     systemIdentifier: identity.systemIdentifier,
@@ -137,9 +144,11 @@ async function createIntent(
     throughLsn: LSN_ZERO,
     partial: null,
     nextOffsets: [],
+    endOffsets: [],
     capture,
     gaps: earlier?.gaps ?? [],
     windowMarks: [],
+    liveTopicId,
   };
 }
 

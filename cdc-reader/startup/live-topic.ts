@@ -1,6 +1,7 @@
-// What the live topic holds: the end of every partition with its last event, as a start needs it; the ids of all orders
+// What the live topic is and holds: its id; the end of every partition with its last event, as a start needs it; the ids of all orders
 // in it, after an interrupted initial snapshot; and from where on it has every order, for replay. Reads only what is
 // committed; checking it is continuity.ts's, what of it can be replayed is kafka-coverage.ts's.
+import { setTimeout as delay } from 'node:timers/promises';
 import type { KafkaLog, LogRecord } from '#kafka/reading/log.ts';
 import { findNewestRecord } from '#kafka/reading/newest-record.ts';
 import type { Checkpoint } from '#schemas/checkpoint.ts';
@@ -11,6 +12,11 @@ import { LiveTopicChangedError } from '../errors.ts';
 import { findOldestCovered, type KafkaCoverage, type PartitionHead } from '../replay-window/kafka-coverage.ts';
 import { LiveTopicTransactionOpenError } from '../supervise/restart-errors.ts';
 import type { PartitionTail } from './continuity.ts';
+
+/** Brokers hear of a new topic or leader within milliseconds; one that is cut off from the controller leads nothing for long. */
+const SETTLING_READS = 3;
+const BETWEEN_READS_MS = 1_000;
+const READ_ID_DEADLINE_MS = 10_000;
 
 function readEvent(topic: string, partition: number, { offset, value }: LogRecord): OrderPlaced {
   try {
@@ -39,6 +45,39 @@ export async function readPartitionTails(log: KafkaLog, topic: string, deadlineM
     tails.push({ partition, earliest, end: lastStable, newest: record && readEvent(topic, partition, record) });
   }
   return tails;
+}
+
+/**
+ * The same, read again for a while where a partition ends before `leastEnd`: a new leader may not know the high watermark of
+ * the old one for a moment.
+ */
+export async function readSettledTails(
+  log: KafkaLog,
+  topic: string,
+  leastEnd: (partition: number) => bigint,
+  deadlineMs: number,
+): Promise<EventTail[]> {
+  for (let read = 1; ; read += 1) {
+    const tails = await readPartitionTails(log, topic, deadlineMs);
+    if (read === SETTLING_READS || tails.every(({ partition, end }) => end >= leastEnd(partition))) return tails;
+    await delay(BETWEEN_READS_MS);
+  }
+}
+
+/**
+ * Kafka's id of the topic, null where the brokers have none. One that is not `expected` is read again: a broker may not
+ * have heard yet which topic has the name.
+ */
+export async function readSettledTopicId(
+  log: Pick<KafkaLog, 'readTopicId'>,
+  topic: string,
+  expected: string | null,
+): Promise<string | null> {
+  for (let read = 1; ; read += 1) {
+    const found = await log.readTopicId(topic, READ_ID_DEADLINE_MS);
+    if (found === null || expected === null || found === expected || read === SETTLING_READS) return found;
+    await delay(BETWEEN_READS_MS);
+  }
 }
 
 /** The ids of all orders that the topic holds. @throws LiveTopicChangedError for a foreign record */

@@ -8,7 +8,7 @@ import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
 import { isUnfitSession } from '#service/postgres/session.ts';
 import type { CdcReaderConfig } from '../config.ts';
-import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_WAITING } from '../metrics.ts';
+import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_TOPIC_ID_LEARNT, READER_WAITING } from '../metrics.ts';
 import { createReplicationStream, type ReplicationStream } from '../postgres/replication-stream.ts';
 import { createSourceSession, type SourceSession } from '../postgres/source-session.ts';
 import { SlotBusyError } from '../postgres/stream-errors.ts';
@@ -188,8 +188,20 @@ async function connectKafka(
 
   // Nobody else writes from here on. Read before the check: a topic that is recreated after it begins below these offsets.
   const offsets = await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
-  const { checkpoint, warnings } = await readVerifiedCheckpoint(config, kafka, source, stream, 'high_watermark');
+  const { checkpoint, warnings, isTopicLearnt } = await readVerifiedCheckpoint(
+    config,
+    kafka,
+    source,
+    stream,
+    'high_watermark',
+  );
   for (const warning of warnings) logger.warn({ event: READER_CAPTURE_CHANGED }, `Accepted: ${warning}.`);
+  if (isTopicLearnt) {
+    logger.warn(
+      { event: READER_TOPIC_ID_LEARNT, topic: config.ordersTopic, topicId: checkpoint.liveTopicId },
+      'An earlier version has published to this topic without its id. That it is still the same topic is assumed, this once.',
+    );
+  }
   if (offsets.size > checkpoint.partitions) {
     logger.warn(
       { event: READER_PARTITIONS_ADDED, partitions: offsets.size, used: checkpoint.partitions },

@@ -20,9 +20,9 @@ import type { ReplicationStream } from '../postgres/replication-stream.ts';
 import { readIdentity } from '../postgres/slot.ts';
 import type { SlotState, SourceSession } from '../postgres/source-session.ts';
 import { CheckpointUndecidedError, FirstStartUnfinishedError, OvertakenError } from '../supervise/restart-errors.ts';
-import { checkContinuity } from './continuity.ts';
+import { checkContinuity, findLeastEnd } from './continuity.ts';
 import { type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
-import { readPartitionTails } from './live-topic.ts';
+import { readSettledTails, readSettledTopicId } from './live-topic.ts';
 import { requireUsableCapture } from './usable-capture.ts';
 
 /** A halt, not a plain error: continuing without the checkpoint would publish again what is published. */
@@ -121,6 +121,9 @@ async function checkAgainstSource(
   const names = await source.readTableNames(recordedOids(checkpoint.capture).map(({ oid }) => oid));
   const witness = findWitness(checkpoint);
   const { flushLsn } = await source.readCurrentWal();
+  const isFenced = through === 'high_watermark';
+  const { log } = kafka;
+  const leastEnd = (partition: number) => findLeastEnd(checkpoint, partition);
   return checkContinuity(checkpoint, {
     isNewest: !isHidden,
     source: { ...stream.identity, flushLsn },
@@ -134,10 +137,8 @@ async function checkAgainstSource(
     },
     capture: { publicationName: config.publicationName, found: fingerprint, names },
     lastOrderExists: witness === null ? null : (await source.orderExists([witness])).has(witness),
-    live:
-      through === 'last_stable_offset'
-        ? null
-        : await readPartitionTails(kafka.log, config.ordersTopic, READ_DEADLINE_MS),
+    liveTopicId: isFenced ? await readSettledTopicId(log, config.ordersTopic, checkpoint.liveTopicId) : null,
+    live: isFenced ? await readSettledTails(log, config.ordersTopic, leastEnd, READ_DEADLINE_MS) : null,
   });
 }
 

@@ -24,6 +24,7 @@ import { startReader } from '../startup/start-up.ts';
 import { GroupTooLargeError, PreflightError, SlotNotStreamingError, StandbyError } from './restart-errors.ts';
 import { countFailures, type RestartReason, restartDelayMs } from './restart-policy.ts';
 import { createScope } from './scope.ts';
+import { startTopicWatch } from './topic-watch.ts';
 
 /**
  * How long close() waits: the rest of the 9.5 s that a process may take is the HTTP server's. A server that no longer
@@ -151,6 +152,9 @@ class SupervisedReader implements Reader {
     stop.removeEventListener('abort', abandon); // from here on a stop drains
     this.#reportStreaming(session);
     const upkeep = resources.adopt(startReplayUpkeep({ config, session, metrics, logger }), (open) => open.close());
+    const watch = resources.adopt(startTopicWatch({ topic: config.ordersTopic, session, scope, logger }), (open) =>
+      open.close(),
+    );
     // Before anything is closed: over a silent network that can take long, and nothing is published meanwhile.
     resources.defer(() => {
       metrics.streaming.set(0);
@@ -160,6 +164,7 @@ class SupervisedReader implements Reader {
     const onPublished: typeof upkeep.published = (checkpoint) => {
       this.#options.health.working();
       upkeep.published(checkpoint);
+      watch.published(checkpoint);
     };
     await runPipeline({ config, session, scope, stop, metrics, logger, onPublished, isolateThroughLsn });
   }

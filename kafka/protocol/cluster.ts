@@ -20,6 +20,8 @@ export interface KafkaBroker {
   initProducerId(request: object): Promise<{ producerId: string; producerEpoch: number }>;
   addPartitionsToTxn(request: object): Promise<unknown>;
   endTxn(request: object): Promise<unknown>;
+  /** What the broker speaks, by API key; known once it is connected. */
+  readonly versions: Readonly<Record<number, { minVersion: number; maxVersion: number } | undefined>> | null;
   /** Sends any request; resolves to what `response` makes of the response. */
   readonly connectionPool: { send<T>(exchange: KafkaExchange<T>): Promise<T> };
 }

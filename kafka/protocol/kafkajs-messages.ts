@@ -14,6 +14,8 @@ export interface KafkajsMessage {
   readonly value: Buffer | null;
   readonly headers: Readonly<Record<string, Buffer>>;
   readonly isControlRecord: boolean;
+  /** That of its batch. */
+  readonly leaderEpoch: number;
   /** In place of the batch that can't be read. */
   readonly unreadable?: HaltError;
 }
@@ -66,23 +68,25 @@ function decodeMessages(
     }
   } catch (error) {
     if (!(error instanceof BatchUnreadableError || error instanceof BatchTooLargeError)) throw error;
-    messages.push({ ...hidden(LAST_OFFSET), isControlRecord: false, unreadable: error });
+    messages.push({ ...hidden(LAST_OFFSET, NO_EPOCH), isControlRecord: false, unreadable: error });
   }
   return messages;
 }
 
 /** No offset of a damaged batch is to be trusted; kafkajs drops messages that lie before the offset it asked for. */
 const LAST_OFFSET = 2n ** 63n - 1n;
+const NO_EPOCH = -1;
 const NO_HEADERS: Readonly<Record<string, Buffer>> = Object.freeze(Object.create(null));
 
-function addMessages(messages: KafkajsMessage[], { baseOffset, lastOffset, records }: DecodedBatch): void {
-  if (records[0]?.offset !== baseOffset) messages.push(hidden(baseOffset));
+function addMessages(messages: KafkajsMessage[], batch: DecodedBatch): void {
+  const { baseOffset, lastOffset, records, leaderEpoch } = batch;
+  if (records[0]?.offset !== baseOffset) messages.push(hidden(baseOffset, leaderEpoch));
   for (const { offset, key, value, headers } of records) {
-    messages.push({ offset: String(offset), key, value, headers, isControlRecord: false });
+    messages.push({ offset: String(offset), key, value, headers, isControlRecord: false, leaderEpoch });
   }
-  if ((records.at(-1)?.offset ?? baseOffset) !== lastOffset) messages.push(hidden(lastOffset));
+  if ((records.at(-1)?.offset ?? baseOffset) !== lastOffset) messages.push(hidden(lastOffset, leaderEpoch));
 }
 
-function hidden(offset: bigint): KafkajsMessage {
-  return { offset: String(offset), key: null, value: null, headers: NO_HEADERS, isControlRecord: true };
+function hidden(offset: bigint, leaderEpoch: number): KafkajsMessage {
+  return { offset: String(offset), key: null, value: null, headers: NO_HEADERS, isControlRecord: true, leaderEpoch };
 }

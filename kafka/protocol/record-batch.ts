@@ -16,6 +16,8 @@ export interface DecodedBatch {
   readonly baseOffset: bigint;
   readonly lastOffset: bigint;
   readonly records: readonly LogRecord[];
+  /** Of the leader that appended it: a log that lost its end goes on under a higher one. */
+  readonly leaderEpoch: number;
   /** What it takes in memory. */
   readonly expandedBytes: number;
 }
@@ -71,7 +73,8 @@ export function* readBatches(bytes: Buffer, source: BatchSource): Generator<Deco
       }
       start = end;
       nextOffset = batch.lastOffset + 1n;
-      yield { baseOffset, lastOffset: batch.lastOffset, records, expandedBytes };
+      const { lastOffset, leaderEpoch } = batch;
+      yield { baseOffset, lastOffset, records, leaderEpoch, expandedBytes };
     } catch (error) {
       const place = { topic: source.topic, partition: source.partition, baseOffset };
       if (error instanceof ExpansionLimitError) throw new BatchTooLargeError(place, limitBytes, { cause: error });
@@ -104,6 +107,7 @@ export function decodeRecordBatches(
 interface Batch {
   readonly baseOffset: bigint;
   readonly lastOffset: bigint;
+  readonly leaderEpoch: number;
   readonly producerId: bigint;
   readonly codec: number;
   readonly isTransactional: boolean;
@@ -126,6 +130,7 @@ function decodeHeader(batch: Buffer): Batch {
   return {
     baseOffset,
     lastOffset: baseOffset + BigInt(lastOffsetDelta),
+    leaderEpoch: batch.readInt32BE(12),
     producerId: batch.readBigInt64BE(43),
     codec: attributes & 0x07,
     isTransactional: (attributes & 0x10) !== 0,

@@ -24,6 +24,8 @@ export interface FetchedBatch extends GroupPartition {
   /** Counts control and aborted records too; -1 where nothing precedes `unreadable`. */
   readonly lastOffset: bigint;
   readonly records: readonly LogRecord[];
+  /** Of the batches of the first and the last record; undefined without records. */
+  readonly leaderEpochs?: { readonly first: number; readonly last: number };
   /** What follows `lastOffset` can't be read: `records` are good, and the partition can go no further. */
   readonly unreadable?: HaltError;
 }
@@ -228,7 +230,9 @@ function toFetchedBatch(batch: EachBatchPayload['batch']): FetchedBatch {
   const records = readable.map(({ offset, key, value, headers }) => ({ offset: BigInt(offset), key, value, headers }));
   // Never null here: kafkajs does not pass an empty batch.
   const firstOffset = BigInt(batch.firstOffset()!);
-  if (unreadable === undefined)
-    return { topic, partition, firstOffset, lastOffset: BigInt(batch.lastOffset()), records };
-  return { topic, partition, firstOffset, lastOffset: records.at(-1)?.offset ?? -1n, records, unreadable };
+  const [first, last] = [readable[0], readable.at(-1)];
+  const place = { topic, partition, firstOffset, records };
+  const epochs = first && last && { leaderEpochs: { first: first.leaderEpoch, last: last.leaderEpoch } };
+  if (unreadable === undefined) return { ...place, ...epochs, lastOffset: BigInt(batch.lastOffset()) };
+  return { ...place, ...epochs, lastOffset: records.at(-1)?.offset ?? -1n, unreadable };
 }

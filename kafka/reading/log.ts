@@ -38,6 +38,11 @@ export interface KafkaLog {
   /** Offsets of every partition, read in the order earliest, last stable, high watermark. `deadlineMs` is 10,000. */
   readOffsets(topic: string, deadlineMs?: number): Promise<Map<number, PartitionOffsets>>;
   /**
+   * The id that Kafka gave the topic when it was created: another one, and the topic was deleted and created again. Null
+   * where the brokers have none (before Kafka 2.8). A broker may return the old one for a moment. `deadlineMs` is 10,000.
+   */
+  readTopicId(topic: string, deadlineMs?: number): Promise<string | null>;
+  /**
    * Yields non-empty batches of records in offset order. Throws `OffsetOutOfRangeError`, `TopicMissingError`,
    * `LogReadDeadlineError`, `BatchUnreadableError`, `BatchTooLargeError`.
    */
@@ -106,6 +111,15 @@ export async function createKafkaLog(options: {
       };
       const what = `Reading the offsets of ${topic} took longer than ${deadlineMs} ms`;
       return retryUntil({ topic, deadlineMs }, attempt, (cause) => new KafkaUnavailableError(what, { cause }));
+    },
+
+    readTopicId(topic, deadlineMs = 10_000) {
+      const what = `Reading the id of ${topic} took longer than ${deadlineMs} ms`;
+      return retryUntil(
+        { topic, deadlineMs },
+        () => client.readTopicId(topic),
+        (cause) => new KafkaUnavailableError(what, { cause }),
+      );
     },
 
     async *readRecords(read) {

@@ -1,4 +1,4 @@
-// ListOffsets and Fetch, sent straight to the leader of a partition: kafkajs's admin client returns only the last stable
+// ListOffsets, Fetch and the id of a topic, sent straight to the leader of a partition: kafkajs's admin client returns only the last stable
 // offset, and its consumer can't read without a group. One attempt per call: a failure (a leader that moved, a broker that
 // is down) throws what kafkajs throws; retries are left to log.ts, decoding record batches to protocol/record-batch.ts.
 
@@ -8,6 +8,7 @@ import { createKafkaCluster, type KafkaCluster } from '#kafka/protocol/cluster.t
 import { decodeFetchResponse, type FetchedPartition } from '#kafka/protocol/fetch-response.ts';
 import type { LogRecord } from '#kafka/protocol/record.ts';
 import { decodeRecordBatches } from '#kafka/protocol/record-batch.ts';
+import { createTopicIdExchange, METADATA_API_KEY, TOPIC_ID_VERSION } from '#kafka/protocol/topic-id-request.ts';
 import type { Logger } from '#service/logger.ts';
 
 type OffsetKind = keyof typeof OFFSET_QUERIES;
@@ -21,6 +22,8 @@ export interface FetchPosition {
 }
 
 interface PartitionClient extends Pick<KafkaCluster, 'forgetLeaders' | 'reconnect' | 'close'> {
+  /** Null where the broker gives topics no ids. */
+  readTopicId(topic: string): Promise<string | null>;
   /** The offset of that kind of every partition. */
   listOffsets(topic: string, kind: OffsetKind): Promise<Map<number, bigint>>;
   /**
@@ -42,6 +45,7 @@ const OFFSET_QUERIES = {
   'high-watermark': { timestamp: '-1', isolationLevel: ISOLATION_LEVELS.read_uncommitted },
 };
 const OFFSET_OUT_OF_RANGE = 1;
+const UNKNOWN_TOPIC_OR_PARTITION = 3;
 const FETCH_WAIT_MS = 200;
 const FETCH_BYTES = 4 * 1024 * 1024;
 
@@ -70,6 +74,13 @@ export async function createPartitionClient(options: {
     reconnect: cluster.reconnect,
     forgetLeaders: cluster.forgetLeaders,
     listOffsets,
+    async readTopicId(topic) {
+      const [leader] = (await cluster.findLeaders(topic)).values();
+      if (leader === undefined) throw createKafkaError(UNKNOWN_TOPIC_OR_PARTITION);
+      const broker = await cluster.findBroker(leader);
+      if ((broker.versions?.[METADATA_API_KEY]?.maxVersion ?? 0) < TOPIC_ID_VERSION) return null;
+      return broker.connectionPool.send(createTopicIdExchange(topic, createKafkaError));
+    },
     async fetch({ topic, partition, fromOffset, isolation }) {
       const leader = (await cluster.findLeaders(topic)).get(partition);
       if (leader === undefined) throw new RangeError(`Topic ${topic} has no partition ${partition}.`);

@@ -271,6 +271,7 @@ describe('the tools', () => {
     'cart-sink/sql/check-tables.ts': 'whether the carts database is migrated: one statement for everyone who asks',
     'cart-sink/apply/positions.ts': 'adopt finds a halt by the check of the sink',
     'cart-sink/consume/offset-checks.ts': 'adopt finds a halt by the check of the sink',
+    'cart-sink/sql/applied-orders.ts': 'whether an order is in the ledger or was parked: the check of the sink',
     'cart-sink/sql/consumer-offsets.ts': 'how far the sinks are: one statement for everyone who asks',
     'cdc-reader/config.ts': 'variables, with the same names and defaults',
     'cdc-reader/errors.ts': 'adopt names a halt as the reader does',

@@ -8,6 +8,7 @@ import { parseRequest, parseRunId, type ReplayOptions } from './cli/arguments.ts
 import { type Connections, openConnections } from './cli/connections.ts';
 import { exitCodes, InterruptedError } from './cli/errors.ts';
 import { createOperator, type Talk } from './cli/operator.ts';
+import { passOverRun } from './run/pass-over.ts';
 import { cancelRun, resumeRun, showCoverage, showStatus } from './run/run-commands.ts';
 import { startRun } from './run/start-run.ts';
 
@@ -72,6 +73,14 @@ await runTool('replay', process, exitCodes.failed, async () => {
         exitCode = await withConnections((connections) => work(connections, runId, talk));
       });
   }
+  command
+    .command('pass-over <RUN_ID>')
+    .description('let the sinks skip a run that a restored carts database does not know')
+    .option('--yes', 'do not ask for confirmation')
+    .action(async (text: string, { yes }: { yes?: boolean }) => {
+      const runId = parseRunId(text);
+      exitCode = await withConnections((connections) => passOverRun(connections, runId, yes === true, talk));
+    });
   await command.parseAsync(process.argv.slice(2), { from: 'user' });
   return exitCode;
 });

@@ -11,11 +11,13 @@ export interface StoredOffsetRow {
   readonly last_commit_lsn: string | null;
   readonly last_ordinal: number | null;
   readonly generation: number | null;
+  readonly topic_id: string | null;
 }
 
 /** The stored offsets and positions of a consumer group in these topics. */
 export const readStoredOffsets = (consumerGroup: string, topics: readonly string[]) => sql`
-  SELECT topic, partition, next_offset, owner_epoch, last_timeline, last_commit_lsn, last_ordinal, generation
+  SELECT topic, partition, next_offset, owner_epoch, last_timeline, last_commit_lsn, last_ordinal, generation,
+    topic_id
   FROM consumer_offsets
   WHERE consumer_group = ${consumerGroup} AND topic = ANY(${[...topics]}::text[])
   ORDER BY topic, partition
@@ -67,12 +69,14 @@ export interface OffsetMove {
   readonly nextOffset: bigint;
   /** Clear position and generation of what was applied last: the next event need not continue it. */
   readonly forgetPosition: boolean;
+  /** Kafka's id of the topic that has the name now. */
+  readonly topicId: string | null;
 }
 
 /** Moves a partition and fences its owner, if offset and epoch are still the expected ones: one row, or none. */
 export const moveOffset = (move: OffsetMove) => sql`
   UPDATE consumer_offsets
-  SET next_offset = ${move.nextOffset}, owner_epoch = owner_epoch + 1, updated_at = now(),
+  SET next_offset = ${move.nextOffset}, topic_id = ${move.topicId}, owner_epoch = owner_epoch + 1, updated_at = now(),
       halted_code = NULL, halted_message = NULL, halted_at = NULL,
       last_timeline = CASE WHEN NOT ${move.forgetPosition}::boolean THEN last_timeline END,
       last_commit_lsn = CASE WHEN NOT ${move.forgetPosition}::boolean THEN last_commit_lsn END,
@@ -84,13 +88,14 @@ export const moveOffset = (move: OffsetMove) => sql`
 `;
 
 /**
- * Announces a new generation of a live topic to every group that consumed it: offset 0, no position. Returns the
+ * Announces a new generation of a live topic, with its new id, to every group that consumed it: offset 0, no position. Returns the
  * partitions with their new epochs.
  */
-export const resetTopicOffsets = (topic: string, generation: number) => sql`
+export const resetTopicOffsets = (topic: string, generation: number, topicId: string | null) => sql`
   UPDATE consumer_offsets
   SET next_offset = 0, last_timeline = NULL, last_commit_lsn = NULL, last_ordinal = NULL, generation = ${generation},
-      owner_epoch = owner_epoch + 1, updated_at = now(), halted_code = NULL, halted_message = NULL, halted_at = NULL
+      topic_id = ${topicId}, owner_epoch = owner_epoch + 1, updated_at = now(),
+      halted_code = NULL, halted_message = NULL, halted_at = NULL
   WHERE topic = ${topic}
   RETURNING consumer_group, partition, owner_epoch
 `;

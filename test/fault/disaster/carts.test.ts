@@ -2,6 +2,7 @@
 // sinks apply again what the backup lacks: nothing to run. Where Kafka has lost that range, they halt: adopt → replay.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { withKafkaAdmin } from '../../support/kafka/admin.ts';
+import { findRunId } from '../../support/process/tool-process.ts';
 import { createDisasterStage, type DisasterStage, slow } from '../../support/stack/disaster-stage.ts';
 import { withServer } from '../../support/stack/environment.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -50,6 +51,42 @@ describe('a carts database restored from an older backup', { timeout: 300_000 },
     await stage.requireWhole();
     const nothing = await stage.run('adopt', ['sink', '--yes'], { code: 1 });
     expect(nothing.stderr).toContain('nothing wrong is found');
+  });
+
+  it('holds a replay run that it does not know any more, by name, until the run is passed over', async () => {
+    await stage.startStreaming();
+    await stage.load.backlog({ first: 0, count: 60 });
+    const first = await stage.startSink();
+    await stage.waitApplied();
+    await first.stop();
+    await onServer([`CREATE DATABASE ${carts()}_backup TEMPLATE ${carts()}`]);
+    const second = await stage.startSink();
+    const replay = ['--from-lsn', '0/0', '--yes'];
+    const runId = findRunId((await stage.run('replay', replay)).stdout);
+    await second.stop();
+    await onServer([`DROP DATABASE ${carts()}`, `CREATE DATABASE ${carts()} TEMPLATE ${carts()}_backup`]);
+
+    const sink = await stage.startSink();
+    const held = await sink.waitForLog('sink.replay-held', { deadlineMs: 30_000 });
+    expect(held).toMatchObject({ runId, why: 'unknown-run' });
+    expect(held.msg).toContain(`npm run replay -- pass-over ${runId}`);
+    await stage.load.backlog({ first: 60, count: 20 }); // the live topic goes on
+    await stage.waitApplied();
+    const behind = await stage.run('replay', replay, { code: 75 });
+    expect(behind.stderr).toContain(`npm run replay -- pass-over ${runId}`);
+    expect(await stage.carts('SELECT FROM replay_runs')).toEqual([]);
+
+    const asked = await stage.run('replay', ['pass-over', runId], { code: 64 });
+    expect(asked.stderr).toContain('--yes');
+    expect(await stage.carts('SELECT FROM replay_runs')).toEqual([]);
+    const unknown = await stage.run('replay', ['pass-over', runId.replaceAll(/[0-9]/g, '0'), '--yes'], { code: 64 });
+    expect(unknown.stderr).toContain('holds no progress of a run');
+    await stage.run('replay', ['pass-over', runId, '--yes']);
+    const again = await stage.run('replay', ['pass-over', runId, '--yes'], { code: 64 });
+    expect(again.stderr).toContain('this carts database knows run');
+    await stage.run('replay', replay);
+    expect(await stage.carts(`SELECT FROM replay_results WHERE run_id = '${runId}'`)).toEqual([]);
+    await stage.requireWhole();
   });
 
   it('is caught up by adopt and a replay where Kafka has lost the range', async () => {

@@ -147,7 +147,9 @@ test('waits for its topics and says so, then consumes the replay topic as soon a
   await waitFor('the replay topic to be owned', owned, { deadlineMs: 20_000 });
   // A replay repeats orders at positions that are long past: they are taken all the same, and change nothing twice.
   const event = createEvent({ userId: 'user-1' });
-  const headers = formatReplayHeaders(createStamp(), 'order');
+  const stamp = createStamp();
+  await stage.storeReplayRun(stamp);
+  const headers = formatReplayHeaders(stamp, 'order');
   const record = { partition: 0, key: Buffer.from('user-1'), value: encodeOrderPlaced(event), headers };
   await stage.publishRaw([record], { topic: stage.replayTopic });
   await stage.publishRaw([record], { topic: stage.replayTopic });

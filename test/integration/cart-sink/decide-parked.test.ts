@@ -98,7 +98,7 @@ describe('parking where a partition has halted', () => {
   async function halt() {
     const owned = await carts.own('live');
     const { ownerEpoch, expectedOffset: nextOffset } = owned.batch([]);
-    const ownership = { ...place, ownerEpoch, nextOffset, lastCommitLsn: null };
+    const ownership = { ...place, ownerEpoch, nextOffset, lastCommitLsn: null, topicId: null };
     await carts.database.pool.query(recordHalt(TEST_GROUP, ownership, { code: 'SINK_DEFECT', message: 'x' }));
     return { owned, stands: { ...place, ownerEpoch, nextOffset } };
   }

@@ -26,8 +26,8 @@ const readRows = () =>
 
 it('a partition never consumed starts at 0; one taken again goes on where it stood, under a higher epoch', async () => {
   expect(await take(partitionsOf('live', [0, 1]))).toEqual([
-    { topic: 'live', partition: 0, ownerEpoch: 1n, nextOffset: 0n, lastCommitLsn: null },
-    { topic: 'live', partition: 1, ownerEpoch: 1n, nextOffset: 0n, lastCommitLsn: null },
+    { topic: 'live', partition: 0, ownerEpoch: 1n, nextOffset: 0n, lastCommitLsn: null, topicId: null },
+    { topic: 'live', partition: 1, ownerEpoch: 1n, nextOffset: 0n, lastCommitLsn: null, topicId: null },
   ]);
   await carts.query(`UPDATE consumer_offsets SET next_offset = 9007199254740993, last_timeline = 1, last_ordinal = 0,
     last_commit_lsn = '1/16B3748', generation = 1 WHERE partition = 1`);
@@ -38,6 +38,7 @@ it('a partition never consumed starts at 0; one taken again goes on where it sto
     ownerEpoch: 2n,
     nextOffset: 9_007_199_254_740_993n,
     lastCommitLsn: '1/16B3748',
+    topicId: null,
   });
   expect(await readStored(carts.database.pool, TEST_GROUP, { topic: 'live', partition: 1 })).toEqual({
     ownerEpoch: 2n,

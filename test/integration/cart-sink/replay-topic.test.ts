@@ -102,6 +102,8 @@ test('a run under another rule waits until it is cancelled, and the live topic g
     runId: other.runId,
     ruleVersion: RULE_VERSION + 1,
     ofThisSink: RULE_VERSION,
+    why: 'other-rule',
+    remedy: expect.stringContaining(`npm run replay -- cancel ${other.runId}`),
   });
 
   // Through several looks: nothing is taken, and the members and their live partitions stay.

@@ -57,6 +57,19 @@ describe('reading a partition', () => {
     );
   });
 
+  it('tells a topic from one that is created again under its name', async () => {
+    const topic = await fixture.createTopic();
+    const first = await log.readTopicId(topic);
+    expect(first).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+    expect(await log.readTopicId(topic)).toBe(first);
+    await withKafkaAdmin(fixture.brokers.join(), async (admin) => {
+      await admin.deleteTopics({ topics: [topic] });
+      await waitFor('the topic to be back', () => admin.createTopics({ topics: [{ topic, numPartitions: 1 }] }));
+    });
+    await waitFor('another id', async () => (await log.readTopicId(topic)) !== first);
+    await expect(log.readTopicId(`${topic}.missing`, 5_000)).rejects.toMatchObject({ code: 'TOPIC_MISSING' });
+  });
+
   it('ends at the high watermark although the last record there is a marker', async () => {
     const topic = await fixture.createTopic();
     await publish(topic, 2, 'a');

@@ -315,6 +315,8 @@ describe('adopting at the sinks', { timeout: 300_000 }, () => {
     const producer = new Kafka({ brokers: KAFKA_BROKERS.split(','), logLevel: logLevel.NOTHING }).producer();
     await producer.connect();
     const runId = randomUUID();
+    await stage.carts(`INSERT INTO replay_runs (run_id, mode, source, rule_version, plan, state)
+      VALUES ('${runId}', 'repair', 'kafka', ${RULE_VERSION}, '{}', 'cancelled')`);
     const headers = formatReplayHeaders({ runId, mode: 'repair', ruleVersion: RULE_VERSION }, 'order');
     const value = Buffer.from('c301ffffffffffffffff00', 'hex');
     await producer.send({ topic: REPLAY_TOPIC, messages: [{ partition: 3, key: 'x', value, headers }] });

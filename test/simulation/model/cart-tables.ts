@@ -226,4 +226,5 @@ const formatOwned = ({ topic, partition, next_offset, owner_epoch, last_commit_l
   nextOffset: next_offset,
   ownerEpoch: owner_epoch,
   lastCommitLsn: last_commit_lsn,
+  topicId: null,
 });

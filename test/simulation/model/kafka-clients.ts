@@ -41,6 +41,7 @@ export function openLog(world: World, kafka: ModelKafka): KafkaLog {
     );
   return {
     readOffsets,
+    readTopicId: async () => null, // the model's topics are never created again
     async *readRecords({ topic, partition: number, fromOffset, untilOffset, deadlineMs }) {
       const giveUpMs = world.nowMs + deadlineMs;
       for (let position = fromOffset; position < untilOffset; ) {

@@ -19,9 +19,11 @@ export function exampleCheckpoint(changes: Partial<Checkpoint> = {}): Checkpoint
     throughLsn: toLsn(10n),
     partial: null,
     nextOffsets: [0n, 0n, 0n],
+    endOffsets: [],
     capture: exampleCapture(),
     gaps: [],
     windowMarks: [],
+    liveTopicId: null,
     ...changes,
   };
 }

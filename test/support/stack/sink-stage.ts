@@ -48,7 +48,9 @@ export type SinkStage = {
   fillCarts(users: readonly string[]): Promise<void>;
   /** Publishes one order of one piece for each of `users`, in one Kafka transaction; returns the events. */
   publish(users: readonly string[], changes?: Partial<OrderPlaced>): Promise<OrderPlaced[]>;
-  /** Publishes events to the replay topic as the tool would, in one Kafka transaction; `end`: with the run's end. */
+  /** Stores a run as the tool does before its first record: the sinks hold one that is not stored. */
+  storeReplayRun(stamp: ReplayStamp): Promise<void>;
+  /** Stores a run, and publishes events of it as the tool would, in one Kafka transaction; `end`: with the run's end. */
   publishReplay(events: readonly OrderPlaced[], stamp: ReplayStamp, options?: { end?: boolean }): Promise<void>;
   publishRaw(records: readonly RawRecord[], options?: { topic?: string; abort?: boolean }): Promise<void>;
   query<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>;
@@ -105,6 +107,13 @@ export async function createSinkStage(label: string, servers?: TestServers): Pro
     const transaction = await (await transactional()).transaction();
     await transaction.send({ topic: to, messages: records.map((record) => ({ ...record })) as never });
     await (abort ? transaction.abort() : transaction.commit());
+  };
+  const storeReplayRun: SinkStage['storeReplayRun'] = async ({ runId, mode, ruleVersion }) => {
+    await query(
+      `INSERT INTO replay_runs (run_id, mode, source, rule_version, plan) VALUES ($1, $2, 'kafka', $3, '{}')
+       ON CONFLICT (run_id) DO NOTHING`,
+      [runId, mode, ruleVersion],
+    );
   };
   const createTopics = async (names: readonly string[]): Promise<void> => {
     await withKafkaAdmin(environment.servers.directBrokers, async (admin) => {
@@ -173,7 +182,9 @@ export async function createSinkStage(label: string, servers?: TestServers): Pro
       for (const event of events) published.set(event.orderId, event);
       return events;
     },
+    storeReplayRun,
     async publishReplay(events, stamp, { end = false } = {}) {
+      await storeReplayRun(stamp);
       const byPartition = Map.groupBy(events, ({ userId }) => orderPartition(userId, partitionCount));
       const records = [...byPartition].flatMap(([partition, orders]): RawRecord[] => {
         const mark = (kind: ReplayKind) => ({ partition, headers: formatReplayHeaders(stamp, kind) });

@@ -10,7 +10,7 @@ import type { Database } from '#service/database.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { createSlot, dropSlot } from '../../../cdc-reader/postgres/slot.ts';
 import { fence, READ_DEADLINE_MS } from '../../../cdc-reader/startup/kafka-connection.ts';
-import { readPartitionTails } from '../../../cdc-reader/startup/live-topic.ts';
+import { readPartitionTails, readSettledTopicId } from '../../../cdc-reader/startup/live-topic.ts';
 import { requireUsableCapture } from '../../../cdc-reader/startup/usable-capture.ts';
 import { withSourceSession } from '../../connect.ts';
 import { formatRepairs, readWindowFrom } from '../../repairs.ts';
@@ -43,15 +43,23 @@ export async function carryOut(
   await kafka.ensureTopics(null);
   return await withFencedCheckpoint(servers, facts, async (writeCheckpoint) => {
     await failpoint('adopt.fenced');
+    const liveTopicId = await readSettledTopicId(kafka.log, ordersTopic, facts.liveTopicId);
     const live = await readPartitionTails(kafka.log, ordersTopic, READ_DEADLINE_MS);
     if (isNew) requireEmpty(ordersTopic, live);
     // Before the slot is created: a change from now on alters the fingerprint, so the reader finds it.
     const { fingerprint: capture } = await source.readCapture(config.publicationName);
     await requireUsableCapture(config, source, capture);
     const consistentPoint = await replaceSlot(servers, facts, plan, print);
-    const reset = isNew ? await resetOffsets(carts(), ordersTopic, generation) : null;
+    const reset = isNew ? await resetOffsets(carts(), ordersTopic, generation, liveTopicId) : null;
     await failpoint('adopt.offsets-reset');
-    const checkpoint = buildCheckpoint(facts, plan, { slotName, consistentPoint, capture, live, generation });
+    const checkpoint = buildCheckpoint(facts, plan, {
+      slotName,
+      consistentPoint,
+      capture,
+      live,
+      generation,
+      liveTopicId,
+    });
     await writeCheckpoint(checkpoint);
     await failpoint('adopt.checkpoint-written');
     const gaps = reset === null ? checkpoint.gaps : findUnapplied(facts, reset.applied, checkpoint);
@@ -129,11 +137,12 @@ function resetOffsets(
   { pool }: Pick<Database, 'pool'>,
   topic: string,
   generation: number,
+  topicId: string | null,
 ): Promise<{ readonly groups: readonly string[]; readonly applied: readonly GroupPosition[] }> {
   return pool.tx(async (tx) => {
     const applied: GroupPositionRow[] = await tx.query(readGroupPositions(topic));
     const rows: { consumer_group: string; partition: number; owner_epoch: bigint }[] = await tx.query(
-      resetTopicOffsets(topic, generation),
+      resetTopicOffsets(topic, generation, topicId),
     );
     for (const { consumer_group: consumerGroup, partition, owner_epoch } of rows) {
       await tx.query(setParkedAside({ consumerGroup, topic, partition }, owner_epoch));

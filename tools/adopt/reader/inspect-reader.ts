@@ -20,7 +20,7 @@ import type { SlotState } from '../../../cdc-reader/postgres/source-session.ts';
 import type { SourceIdentity } from '../../../cdc-reader/postgres/walsender.ts';
 import { checkContinuity } from '../../../cdc-reader/startup/continuity.ts';
 import { type KafkaConnection, READ_DEADLINE_MS } from '../../../cdc-reader/startup/kafka-connection.ts';
-import { readPartitionTails } from '../../../cdc-reader/startup/live-topic.ts';
+import { readPartitionTails, readSettledTopicId } from '../../../cdc-reader/startup/live-topic.ts';
 import { findPreflightProblems } from '../../../cdc-reader/startup/preflight.ts';
 import { explainMissingCheckpoint, findCheckpoint } from '../../../cdc-reader/startup/verified-checkpoint.ts';
 import { findCapturedTables } from '../../captured/old-tables.ts';
@@ -92,6 +92,8 @@ export async function inspectReader(
     checkpoint,
     lastOrderExists: witness === null ? null : (await source.orderExists([witness])).has(witness),
     live: live instanceof HaltError ? ('unreadable' as const) : live,
+    liveTopicId:
+      live === null ? null : await readSettledTopicId(kafka.log, config.ordersTopic, checkpoint?.liveTopicId ?? null),
   };
   if (checkpoint !== null && checkpoint.state !== 'streaming') {
     if (differences.length > 0 && checkpoint.lastPublished !== null) return { ...facts, halt: changed(checkpoint) };
@@ -129,7 +131,9 @@ async function readCheckpoint(
   if (checkpoint !== null) {
     if (isHidden) {
       const hidden = `a transaction is open in ${config.checkpointTopic}, which may hold a newer checkpoint`;
-      throw new ToolRefusal(`${hidden}; it ends by itself, at the latest at its timeout: run this again in a minute`);
+      throw new ToolRefusal(
+        `${hidden}; it ends by itself, at the latest at its timeout: run this again in a minute. If it stays, abort it (kafka-transactions.sh find-hanging, abort)`,
+      );
     }
     return { checkpoint, halt: null };
   }
@@ -192,6 +196,7 @@ function findHalt(config: CdcReaderConfig, facts: Omit<ReaderFacts, 'halt'>, slo
       capture: { publicationName: config.publicationName, found: facts.capture, names: facts.tableNames },
       lastOrderExists: facts.lastOrderExists,
       live,
+      liveTopicId: facts.liveTopicId,
     });
     return null;
   } catch (error) {

@@ -27,6 +27,8 @@ export interface ReaderFacts {
   readonly lastOrderExists: boolean | null;
   /** Null if the live topic does not exist; `unreadable` if something else writes to it. */
   readonly live: readonly EventTail[] | 'unreadable' | null;
+  /** Kafka's id of the live topic; null if it does not exist, or the brokers have none. */
+  readonly liveTopicId: string | null;
 }
 
 export interface ReaderPlan {
@@ -55,7 +57,7 @@ function findReasonForNewGeneration(facts: ReaderFacts): string | null {
   const { checkpoint, live, identity, flushLsn } = facts;
   if (live === null) return 'the live topic does not exist';
   if (live === 'unreadable') return 'something else has written to the live topic';
-  const changed = checkpoint === null ? null : findTopicChange(checkpoint, live);
+  const changed = checkpoint === null ? null : findTopicChange(checkpoint, live, facts.liveTopicId);
   if (changed !== null) return changed;
   if (facts.lastOrderExists === false && !isReplaced(facts))
     return 'the live topic ends with an order that is missing from the database';
@@ -74,9 +76,13 @@ function isReplaced({ checkpoint, capture }: ReaderFacts): boolean {
 }
 
 /** The reader's own check of the live topic; null if it passes. */
-function findTopicChange(checkpoint: Checkpoint, live: readonly EventTail[]): string | null {
+function findTopicChange(
+  checkpoint: Checkpoint,
+  live: readonly EventTail[],
+  liveTopicId: string | null,
+): string | null {
   try {
-    checkLiveTopic(checkpoint, live);
+    checkLiveTopic(checkpoint, live, liveTopicId);
     return null;
   } catch (error) {
     if (!(error instanceof HaltError)) throw error;
@@ -133,6 +139,7 @@ export function buildCheckpoint(
     readonly capture: CaptureFingerprint;
     readonly live: readonly EventTail[];
     readonly generation: number;
+    readonly liveTopicId: string | null;
   },
 ): Checkpoint {
   const { identity, checkpoint } = facts;
@@ -155,9 +162,11 @@ export function buildCheckpoint(
     throughLsn: made.consistentPoint,
     partial: null,
     nextOffsets: isNew ? [] : (checkpoint?.nextOffsets ?? made.live.map(({ end }) => end)),
+    endOffsets: isNew ? [] : (checkpoint?.endOffsets ?? made.live.map(({ end }) => end)),
     capture: made.capture,
     gaps: isNew ? addGap([], range) : addGap(checkpoint?.gaps ?? [], range),
     windowMarks: [],
+    liveTopicId: made.liveTopicId,
   };
 }
 

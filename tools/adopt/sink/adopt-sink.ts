@@ -55,7 +55,7 @@ async function moveOffsets({ pool }: Database, consumerGroup: string, moves: rea
     for (const { partition: place, nextOffset, forgetPosition } of moves) {
       const { topic, partition, storedOffset: expectedOffset, ownerEpoch: expectedEpoch } = place;
       const move = { consumerGroup, topic, partition, expectedOffset, expectedEpoch, nextOffset, forgetPosition };
-      const [moved]: { owner_epoch: bigint }[] = await tx.query(moveOffset(move));
+      const [moved]: { owner_epoch: bigint }[] = await tx.query(moveOffset({ ...move, topicId: place.topicId }));
       if (moved === undefined) {
         throw new ToolRefusal(
           `a sink has taken or moved ${topic}[${partition}] meanwhile; nothing was changed, run this again`,

@@ -8,6 +8,7 @@ import { parseLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import type { Database } from '#service/database.ts';
 import { readUnknownOrders } from '../../../cart-sink/apply/preview-replay.ts';
+import { readSettled } from '../../../cart-sink/sql/applied-orders.ts';
 import type { AdoptSinkConfig } from '../../config.ts';
 import { ToolRefusal } from '../../run-tool.ts';
 import { readStoredOffsets, type StoredOffsetRow } from '../../sql/consumer-offsets.ts';
@@ -37,10 +38,12 @@ export async function inspectSink(config: AdoptSinkConfig, carts: Database, log:
         `the live topic ${topic} does not exist: adopt the reader's halt first (npm run adopt -- reader)`,
       );
     }
+    const topicId = offsets === null ? null : await log.readTopicId(topic);
     for (const row of rows.filter((one) => one.topic === topic)) {
       const range = offsets?.get(row.partition);
       if (range === undefined) continue; // Kafka assigns no sink a partition that does not exist
-      const partition = await readPartition(carts.pool, log, row, range, isLive);
+      const stored = { ...row, topicId, consumerGroup };
+      const partition = await readPartition(carts.pool, log, stored, range, isLive);
       partitions.push(partition);
       const start = findScanStart(partition);
       const scan = isLive ? await scanPositions(carts.pool, log, partition, start, range.lastStable) : NOTHING_FOUND;
@@ -66,20 +69,30 @@ async function readOffsets(log: KafkaLog, topic: string): Promise<Map<number, Pa
 async function readPartition(
   carts: Queryable,
   log: KafkaLog,
-  row: StoredOffsetRow,
+  row: StoredOffsetRow & { readonly topicId: string | null; readonly consumerGroup: string },
   { earliest, lastStable, highWatermark }: PartitionOffsets,
   isLive: boolean,
 ): Promise<SinkPartition> {
-  const { topic, partition, next_offset: storedOffset, last_timeline, last_commit_lsn, last_ordinal } = row;
+  const {
+    consumerGroup,
+    topic,
+    partition,
+    next_offset: storedOffset,
+    last_timeline,
+    last_commit_lsn,
+    last_ordinal,
+  } = row;
   const isKnown = last_timeline !== null && last_commit_lsn !== null && last_ordinal !== null;
   const untilOffset = storedOffset < lastStable ? storedOffset : lastStable;
   const fromOffset = untilOffset - READ_BACK > earliest ? untilOffset - READ_BACK : earliest;
-  let last: OrderPlaced | undefined;
-  if (isLive && storedOffset > 0n) {
+  let last: { offset: bigint; event: OrderPlaced } | undefined;
+  // Without a position nothing has to be applied: this command has moved the offset over orders before.
+  if (isLive && storedOffset > 0n && isKnown) {
     for await (const events of readEvents(log, { topic, partition, fromOffset, untilOffset })) {
-      last = events.at(-1)?.event ?? last;
+      last = events.at(-1) ?? last;
     }
   }
+  const lastPlace = last && { consumerGroup, topic, partition, offset: last.offset, orderId: last.event.orderId };
   return {
     topic,
     isLive,
@@ -94,7 +107,9 @@ async function readPartition(
     },
     earliest,
     highWatermark,
-    isLastApplied: last === undefined ? null : (await readUnknownOrders(carts, [last.orderId])).size === 0,
+    storedTopicId: row.topic_id,
+    topicId: row.topicId,
+    isLastApplied: lastPlace === undefined ? null : (await carts.query(readSettled(lastPlace)))[0].is_settled,
   };
 }
 

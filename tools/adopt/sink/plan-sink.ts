@@ -3,7 +3,7 @@
 import { formatLsn } from '#schemas/lsn.ts';
 import { comparePositions, type Position } from '#schemas/position.ts';
 import type { AppliedPosition } from '../../../cart-sink/apply/positions.ts';
-import { checkStart } from '../../../cart-sink/consume/offset-checks.ts';
+import { checkStart, isOtherTopic } from '../../../cart-sink/consume/offset-checks.ts';
 import { REPLAY_TABLES } from '../../repairs.ts';
 import type { ScanResult } from './position-scan.ts';
 
@@ -17,13 +17,16 @@ export interface SinkPartition {
   readonly applied: AppliedPosition;
   readonly earliest: bigint;
   readonly highWatermark: bigint;
+  /** In which topic the stored offset counts, and which one has the name now, by Kafka's ids; null where unknown. */
+  readonly storedTopicId: string | null;
+  readonly topicId: string | null;
   /** Whether the last order before the stored offset is in the ledger; null if none was found there. */
   readonly isLastApplied: boolean | null;
 }
 
 /** Where a scan begins, and what was applied before it as far as the sink knows. */
 export interface ScanStart {
-  readonly code: 'RECORDS_LOST' | 'OFFSET_BEYOND_END' | 'OFFSET_WENT_BACK' | null;
+  readonly code: 'RECORDS_LOST' | 'OFFSET_BEYOND_END' | 'OFFSET_WENT_BACK' | 'TOPIC_RECREATED' | null;
   readonly fromOffset: bigint;
   readonly before: AppliedPosition;
 }
@@ -44,11 +47,15 @@ export function findScanStart({
   earliest,
   highWatermark,
   isLastApplied,
+  storedTopicId,
+  topicId,
 }: SinkPartition): ScanStart {
   const check = checkStart(storedOffset, { earliest, highWatermark });
-  if (check === 'records-lost') return { code: 'RECORDS_LOST', fromOffset: earliest, before: applied };
   const forgotten = { position: null, generation: null };
   if (check === 'beyond-end') return { code: 'OFFSET_BEYOND_END', fromOffset: earliest, before: forgotten };
+  const isOther = isOtherTopic(storedTopicId, topicId);
+  if (isOther) return { code: 'TOPIC_RECREATED', fromOffset: earliest, before: forgotten };
+  if (check === 'records-lost') return { code: 'RECORDS_LOST', fromOffset: earliest, before: applied };
   // The record before the stored offset was never applied, so this is not the topic that was consumed.
   if (isLastApplied === false) return { code: 'OFFSET_WENT_BACK', fromOffset: earliest, before: forgotten };
   return { code: null, fromOffset: storedOffset, before: applied };

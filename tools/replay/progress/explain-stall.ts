@@ -53,6 +53,7 @@ export function formatStall(
           `the sinks have another version of the rule than this run (version ${ruleVersion}), so they pause it`,
           `(log event sink.replay-held, metric tillstream_sink_replay_held): deploy that version, or cancel the run:`,
           `npm run replay -- cancel ${runId}`,
+          'a run that this carts database does not know lies before it (log event sink.replay-held, with the command);',
         ];
   return [
     `No progress for a while. Partitions of ${replayTopic} not finished: ${where}. Possible reasons:`,

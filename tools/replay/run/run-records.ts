@@ -6,6 +6,7 @@ import type { ReplayTally } from '#schemas/replay/records.ts';
 import type { Database } from '#service/database.ts';
 import { ArgumentError, RunBusyError } from '../cli/errors.ts';
 import {
+  insertPassedOverRun,
   insertRun,
   readLatestRuns,
   readRunResults,
@@ -68,10 +69,17 @@ export function withRunLock<T>({ pool }: Carts, replayTopic: string, work: () =>
 
 /** Stores a run before its first record is published; one that is stored already stays as it is. */
 export async function storeRun({ pool }: Carts, plan: ReplayPlan): Promise<void> {
+  await pool.query(insertRun(rowOf(plan)));
+}
+
+/** Stores a run that no sink shall apply; false if it is stored already. */
+export async function storePassedOver({ pool }: Carts, plan: ReplayPlan): Promise<boolean> {
+  return (await pool.query(insertPassedOverRun(rowOf(plan)))).length > 0;
+}
+
+function rowOf(plan: ReplayPlan): Parameters<typeof insertRun>[0] {
   const { runId, mode, ruleVersion, pass } = plan;
-  await pool.query(
-    insertRun({ runId, mode, ruleVersion, source: pass.source, plan: JSON.stringify(formatPlan(plan)) }),
-  );
+  return { runId, mode, ruleVersion, source: pass.source, plan: JSON.stringify(formatPlan(plan)) };
 }
 
 /** @throws ArgumentError for an unknown run, with the ids of the latest ones */
@@ -81,7 +89,11 @@ export async function readRun(carts: Carts, runId: string): Promise<RunRecord> {
   const known: { run_id: string }[] = await carts.pool.query(readLatestRuns);
   const valid =
     known.length === 0 ? 'there are no runs yet' : `the latest are ${known.map(({ run_id }) => run_id).join(', ')}`;
-  throw new ArgumentError('RUN_ID', `there is no run ${runId} in this carts database; ${valid}`);
+  throw new ArgumentError(
+    'RUN_ID',
+    `there is no run ${runId} in this carts database; ${valid}. If the sinks hold it (sink.replay-held), this database was ` +
+      `restored to before the run: npm run replay -- pass-over ${runId}`,
+  );
 }
 
 export async function findRun({ pool }: Carts, runId: string): Promise<RunRecord | undefined> {

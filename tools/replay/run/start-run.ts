@@ -61,12 +61,14 @@ async function planAndShow(
 async function requireNoUnfinished({ carts, log, config }: Connections): Promise<void> {
   const [unfinished] = await readUnfinished(carts);
   if (unfinished !== undefined) throw createBusyError(unfinished);
-  // A carts database that was restored lacks runs that are in the topic.
+  // A carts database that was restored lacks runs that are in the topic. The sinks hold them, and whatever comes behind.
   const newest = await readProgress(log, config.replayTopic, undefined, 'stable');
-  if (newest === null || newest.state === 'done') return;
-  if ((await findRun(carts, newest.plan.runId)) !== undefined) return;
-  await storeRun(carts, newest.plan);
-  throw createBusyError({ runId: newest.plan.runId, state: 'publishing' });
+  if (newest === null || (await findRun(carts, newest.plan.runId)) !== undefined) return;
+  const { runId } = newest.plan;
+  throw new RunBusyError(
+    `run ${runId} is in ${config.replayTopic}, and this carts database does not know it: it was restored to before the run. ` +
+      `The sinks hold it, and would hold a new run behind it. Pass it over first: npm run replay -- pass-over ${runId}`,
+  );
 }
 
 function createBusyError({ runId, state }: Pick<RunRecord, 'runId' | 'state'>): RunBusyError {

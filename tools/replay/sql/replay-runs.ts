@@ -2,9 +2,9 @@
 // which one process at a time publishes to a replay topic.
 import { sql } from '@databases/pg';
 
-/** Fails with 42P01 or 42703 unless migrations 0002 and 0003 of the carts database were applied. */
+/** Fails with 42P01 or 42703 unless migrations 0002, 0003 and 0007 of the carts database were applied. */
 export const checkReplayTables = sql`
-  SELECT halted_code FROM consumer_offsets, replay_runs, replay_results, (SELECT line_created_xid FROM cart_removals LIMIT 0) AS removals
+  SELECT halted_code, passed_over_at FROM consumer_offsets, replay_runs, replay_results, (SELECT line_created_xid FROM cart_removals LIMIT 0) AS removals
   LIMIT 0
 `;
 
@@ -27,6 +27,14 @@ export const insertRun = (run: {
   INSERT INTO replay_runs (run_id, mode, source, rule_version, plan)
   VALUES (${run.runId}, ${run.mode}, ${run.source}, ${run.ruleVersion}, ${run.plan}::jsonb)
   ON CONFLICT (run_id) DO NOTHING
+`;
+
+/** Stores a run that no sink shall apply; one row, or none if it is stored already. `plan`: JSON text. */
+export const insertPassedOverRun = (run: Parameters<typeof insertRun>[0]) => sql`
+  INSERT INTO replay_runs (run_id, mode, source, rule_version, plan, state, finished_at, passed_over_at)
+  VALUES (${run.runId}, ${run.mode}, ${run.source}, ${run.ruleVersion}, ${run.plan}::jsonb, 'cancelled', now(), now())
+  ON CONFLICT (run_id) DO NOTHING
+  RETURNING run_id
 `;
 
 /** Moves a run on, unless it was cancelled or has its verdict; `verdict`: JSON text, with the end of the run. */

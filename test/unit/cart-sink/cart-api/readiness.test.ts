@@ -1,19 +1,19 @@
 import { describe, expect, it } from 'vitest';
-import type { ReplayStamp } from '#schemas/replay/records.ts';
 import type { HaltError } from '#service/halt.ts';
 import { formatPipeline, formatReadiness } from '../../../../cart-sink/cart-api/readiness.ts';
+import type { HeldRun } from '../../../../cart-sink/consume/replay-admission.ts';
 import type { SinkState } from '../../../../cart-sink/consume/sink.ts';
 import { UnknownEventSchemaError } from '../../../../cart-sink/errors.ts';
 import { RULE_VERSION } from '../../../../cart-sink/rule/reduce-cart.ts';
 import { createStamp } from '../../../support/examples/sink-events.ts';
 
 describe('readiness', () => {
-  const createSink = (state: SinkState = 'consuming', pausedAt?: ReplayStamp, halted?: HaltError) => ({
+  const createSink = (state: SinkState = 'consuming', pausedAt?: HeldRun, halted?: HaltError) => ({
     state: () => state,
     isConsuming: () => state === 'consuming',
     partitions: () => [
       {
-        ownership: { topic: 'live', partition: 1, ownerEpoch: 1n, nextOffset: 4n, lastCommitLsn: null },
+        ownership: { topic: 'live', partition: 1, ownerEpoch: 1n, nextOffset: 4n, lastCommitLsn: null, topicId: null },
         position: () => 5n,
         pausedAt: () => pausedAt,
         halted: () => halted,
@@ -46,10 +46,14 @@ describe('readiness', () => {
     });
   });
 
-  it('tells which run a partition is paused at, and both versions of the rule', () => {
-    const run = createStamp({ ruleVersion: 7 });
+  it('tells which run a partition is paused at, both versions of the rule, and the command', () => {
+    const run: HeldRun = { ...createStamp({ ruleVersion: 7 }), why: 'other-rule' };
     const { body } = formatReadiness({ ...condition, sink: createSink('consuming', run) });
     expect(body.partitions).toMatchObject([{ held: { runId: run.runId, ruleVersion: 7, ofThisSink: RULE_VERSION } }]);
+    const unknown = formatReadiness({ ...condition, sink: createSink('consuming', { ...run, why: 'unknown-run' }) });
+    expect(unknown.body.partitions).toMatchObject([
+      { held: { remedy: expect.stringContaining(`npm run replay -- pass-over ${run.runId}`) } },
+    ]);
     expect(formatReadiness(condition).body.partitions).not.toMatchObject([{ held: expect.anything() }]);
   });
 

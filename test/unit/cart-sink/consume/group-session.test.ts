@@ -15,6 +15,7 @@ const own = (partition: TopicPartition, nextOffset = 5n): Ownership => ({
   ownerEpoch: 1n,
   nextOffset,
   lastCommitLsn: null,
+  topicId: null,
 });
 
 /** A session whose database and broker answer when the test says so. */
@@ -52,10 +53,13 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
       return promise;
     },
     readRanges: async () => new Map([0, 1, 2].map((partition) => [partition, range])),
+    readTopicId: async () => null,
+    recordTopicIds: async () => undefined,
+    onTopicIdUnknown: () => undefined,
     createPartition: (ownership, handlers) => {
       partitionEnds.push(handlers.onEnd);
       partitionHalts.push(handlers.onHalted);
-      partitionPauses.push(() => handlers.onPaused(createStamp()));
+      partitionPauses.push(() => handlers.onPaused({ ...createStamp(), why: 'other-rule' }));
       return new OwnedPartition({
         ownership,
         consumerGroup: 'group',
@@ -67,6 +71,7 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
         },
         readEarliest: async () => 0n,
         readStored: async () => undefined,
+        findUnapplied: async () => null,
         onApplied: () => undefined,
         ...handlers,
       });

@@ -20,6 +20,7 @@ describe('the lag monitor', () => {
   let halted: HaltError | undefined;
   let found: string[];
   let kafkaIsAway: boolean;
+  let topicId: string | null;
   let cartsAreSilent: boolean;
 
   beforeEach(() => {
@@ -31,9 +32,10 @@ describe('the lag monitor', () => {
     halted = undefined;
     found = [];
     kafkaIsAway = false;
+    topicId = 'one';
     cartsAreSilent = false;
     const partition: ReturnType<LagMonitorOptions['partitions']>[number] = {
-      ownership: { topic: 'live', partition: 0, ownerEpoch: 1n, nextOffset: 5n, lastCommitLsn: '0/10' },
+      ownership: { topic: 'live', partition: 0, ownerEpoch: 1n, nextOffset: 5n, lastCommitLsn: '0/10', topicId: 'one' },
       position: () => position,
       isIdle: () => isIdle,
       halted: () => halted,
@@ -46,6 +48,7 @@ describe('the lag monitor', () => {
         if (kafkaIsAway) throw new Error('Kafka is away');
         return new Map([[0, range]]);
       },
+      readTopicId: async () => topicId,
       readNextOffsets: () => (cartsAreSilent ? new Promise(() => undefined) : Promise.resolve(stored)),
       onMeasured: async () => undefined,
       onDiverged: ({ topic, partition }) => found.push(`${topic}[${partition}]`),
@@ -73,6 +76,27 @@ describe('the lag monitor', () => {
     expect(found).toEqual([]);
     await look();
     expect(found).toEqual(['live[0]']);
+  });
+
+  it('finds another topic under the name, however much it holds and however far the sink moves on in it', async () => {
+    topicId = 'two';
+    await look();
+    expect(found).toEqual([]);
+    position += 1n;
+    stored = [{ topic: 'live', partition: 0, next_offset: 6n }];
+    await look();
+    expect(found).toEqual(['live[0]']);
+  });
+
+  it('finds nothing in an id that one broker had not forgotten yet, or that no broker has', async () => {
+    topicId = 'two';
+    await look();
+    topicId = 'one';
+    await look();
+    topicId = null;
+    await look();
+    await look();
+    expect(found).toEqual([]);
   });
 
   it('finds no gap in two ends that were each seen once', async () => {

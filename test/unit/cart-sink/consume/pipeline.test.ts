@@ -8,7 +8,11 @@ import type { Batch } from '../../../../cart-sink/apply/apply-batch.ts';
 import type { RetriedResult } from '../../../../cart-sink/apply/retry.ts';
 import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
 import { consumeFetch } from '../../../../cart-sink/consume/pipeline.ts';
-import { type AdmitReplay, createReplayAdmission } from '../../../../cart-sink/consume/replay-admission.ts';
+import {
+  type AdmitReplay,
+  createReplayAdmission,
+  type RunState,
+} from '../../../../cart-sink/consume/replay-admission.ts';
 import type { StoredOffset } from '../../../../cart-sink/sql/consumer-offsets.ts';
 import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
 import { createEvent, createStamp } from '../../../support/examples/sink-events.ts';
@@ -33,6 +37,8 @@ function createStage(
     maxRecords?: number;
     answer?: (batch: Batch) => RetriedResult | Promise<RetriedResult>;
     admitReplay?: AdmitReplay;
+    /** Whether the log before a position is the one that was applied. */
+    isApplied?: (position: bigint) => boolean;
   } = {},
 ) {
   const batches: Batch[] = [];
@@ -47,6 +53,7 @@ function createStage(
       ownerEpoch: 3n,
       nextOffset: options.nextOffset ?? 0n,
       lastCommitLsn: '0/AB',
+      topicId: null,
     },
     consumerGroup: 'group',
     admitReplay: options.admitReplay,
@@ -58,6 +65,8 @@ function createStage(
     },
     readEarliest: async () => options.earliest ?? 0n,
     readStored: async () => options.stored ?? { ownerEpoch: 3n, nextOffset: partition.position() },
+    findUnapplied: async (position) =>
+      (options.isApplied ?? (() => true))(position) ? null : { offset: position - 2n, orderId: 'another' },
     onApplied: () => undefined,
     onPaused: ({ runId }) => paused.push(runId),
     onHalted: (error) => halts.push(error),
@@ -197,6 +206,38 @@ describe('a fetch that begins before the expected offset', () => {
     expect(ends).toMatchObject([{ kind: 'halted', error: { code: 'OFFSET_WENT_BACK' } }]);
   });
 
+  it('halts when the log before its position is another one, at the first fetch and under a new leader epoch', async () => {
+    const code = 'OFFSET_WENT_BACK';
+    const first = createStage({ nextOffset: 10n, isApplied: () => false });
+    await first.consume({ ...fetched(10, 11, [10, 11]), leaderEpochs: { first: 4, last: 4 } });
+    expect(first.batches).toHaveLength(0);
+    expect(first.ends).toMatchObject([
+      { kind: 'halted', error: { code, details: { expectedOffset: '10', fetchedOffset: '8', orderId: 'another' } } },
+    ]);
+
+    const checked: bigint[] = [];
+    const later = createStage({
+      nextOffset: 10n,
+      isApplied: (position) => {
+        checked.push(position);
+        return position !== 14n;
+      },
+    });
+    await later.consume({ ...fetched(10, 11, [10, 11]), leaderEpochs: { first: 4, last: 5 } });
+    await later.consume({ ...fetched(12, 13, [12, 13]), leaderEpochs: { first: 5, last: 5 } });
+    await later.consume({ ...fetched(14, 15, [14, 15]), leaderEpochs: { first: 6, last: 6 } });
+    expect(checked).toEqual([10n, 14n]);
+    expect(later.batches).toHaveLength(2);
+    expect(later.ends).toMatchObject([{ kind: 'halted', error: { code } }]);
+  });
+
+  it('has ended as fenced, and does not halt, when the log is another one and another sink owns it', async () => {
+    const stored: StoredOffset = { ownerEpoch: 4n, nextOffset: 20n };
+    const { consume, ends } = createStage({ nextOffset: 10n, isApplied: () => false, stored });
+    await consume({ ...fetched(10, 11, [10, 11]), leaderEpochs: { first: 4, last: 4 } });
+    expect(ends).toMatchObject([{ kind: 'stale-owner' }]);
+  });
+
   it('closes the partition by halting: later fetches are not applied either', async () => {
     const { consume, ends, batches } = createStage({ nextOffset: 10n });
     await consume(fetched(0, 3, [0]));
@@ -309,11 +350,14 @@ describe('a partition of the replay topic', () => {
       ),
     })),
   });
-  const createReplayStage = (isCancelled = async (runId: string) => runId === cancelledRun) => {
+  const stored = (state: string, is_passed_over = false) => ({ state, is_passed_over });
+  const storedRuns = async (runId: string): Promise<RunState | undefined> =>
+    stored(runId === cancelledRun ? 'cancelled' : 'publishing');
+  const createReplayStage = (findRun = storedRuns) => {
     const asked: string[] = [];
     const admitReplay = createReplayAdmission(mine.ruleVersion, (runId) => {
       asked.push(runId);
-      return isCancelled(runId);
+      return findRun(runId);
     });
     return { ...createStage({ admitReplay }), asked };
   };
@@ -333,19 +377,50 @@ describe('a partition of the replay topic', () => {
       [null, 0n],
     ]);
     expect(batches[2]!.entries).toMatchObject([{ kind: 'unreadable' }]);
-    expect(asked).toEqual([]);
+    expect(asked).toEqual([mine.runId, other.runId]);
+  });
+
+  it('is paused at a run that the carts database does not know, until it is passed over', async () => {
+    let run: RunState | undefined;
+    const { partition, consume, batches, ranges, paused, ends } = createReplayStage(async (id) =>
+      id === mine.runId ? run : storedRuns(id),
+    );
+    const other = createStamp({ mode: 'reapply' });
+    const fetch = replayed(mine, mine, other);
+    await consume(fetch);
+    expect(batches).toEqual([]);
+    expect(paused).toEqual([mine.runId]);
+    expect(partition.pausedAt()).toEqual({ ...mine, why: 'unknown-run' });
+    run = stored('cancelled', true);
+    partition.resume();
+    await consume(fetch);
+    expect(ranges()).toEqual([
+      [0, 2],
+      [2, 4],
+    ]);
+    expect(batches[0]).toMatchObject({ entries: [], replay: null, tally: EMPTY_TALLY });
+    expect(batches[1]).toMatchObject({ replay: other });
+    expect(ends).toEqual([]);
+  });
+
+  it('applies what was published of a cancelled run of its own rule', async () => {
+    const { consume, batches } = createReplayStage(async () => stored('cancelled'));
+    await consume(replayed(mine));
+    expect(batches[0]).toMatchObject({ replay: mine });
   });
 
   it('is paused at a run with another version of the rule, until it is resumed and the run cancelled', async () => {
     let isCancelled = false;
-    const { partition, consume, batches, ranges, passed, paused, ends } = createReplayStage(async () => isCancelled);
+    const { partition, consume, batches, ranges, passed, paused, ends } = createReplayStage(async () =>
+      stored(isCancelled ? 'cancelled' : 'publishing'),
+    );
     const fetch = replayed(mine, foreign, foreign, mine);
     const rest = { ...fetch, firstOffset: 1n, records: fetch.records.slice(1) };
     await consume(fetch);
     expect(ranges()).toEqual([[0, 1]]);
     expect(passed).toEqual([0n]);
     expect(paused).toEqual([foreign.runId]);
-    expect(partition.pausedAt()).toEqual(foreign);
+    expect(partition.pausedAt()).toEqual({ ...foreign, why: 'other-rule' });
 
     await consume(rest);
     expect(batches).toHaveLength(1);
@@ -376,7 +451,7 @@ describe('a partition of the replay topic', () => {
     expect(ends).toEqual([]);
   });
 
-  it('asks once about a cancelled run, and about a waiting one each time', async () => {
+  it('asks about the run of each batch: a restore may take away what was known', async () => {
     const { partition, consume, asked } = createReplayStage();
     await consume(replayed(cancelled, null, cancelled, foreign));
     partition.resume();
@@ -386,12 +461,12 @@ describe('a partition of the replay topic', () => {
       lastOffset: 4n,
       records: replayed(null, null, null, foreign).records.slice(3),
     });
-    expect(asked).toEqual([cancelled.runId, foreign.runId, foreign.runId]);
+    expect(asked).toEqual([cancelled.runId, cancelled.runId, foreign.runId, foreign.runId]);
   });
 
   it('takes nothing, and does not end, when it is aborted while it asks', async () => {
     const abort = new AbortController();
-    const asking = Promise.withResolvers<boolean>();
+    const asking = Promise.withResolvers<RunState>();
     const { consume, ends, batches, asked } = createReplayStage(() => asking.promise);
     const consuming = consume(replayed(foreign), abort.signal);
     await waitFor('the question', () => asked.length === 1);

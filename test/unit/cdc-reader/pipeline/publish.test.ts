@@ -146,6 +146,19 @@ describe('publishing', () => {
     expect(stage.publisher.checkpoint).toEqual(written);
   });
 
+  it.each([
+    ['in one piece', {}],
+    ['in several', { GROUP_MAX_ORDERS: '10' }],
+  ])('records where each partition ends with the events of its own transaction, %s', async (_, settings) => {
+    const stage = createStage(settings);
+    await stage.publish(transactionOf(35));
+    const own = (partition: number) =>
+      stage.kafka.committed[0]!.filter((one) => one.topic === stage.config.ordersTopic && one.partition === partition);
+    const [{ endOffsets, nextOffsets }] = stage.checkpoints() as [Checkpoint];
+    expect(endOffsets).toEqual([0, 1, 2].map((partition) => BigInt(own(partition).length)));
+    expect(nextOffsets).toEqual([0n, 0n, 0n]);
+  });
+
   it('puts every order of a user into one partition', async () => {
     const stage = createStage();
     await stage.publish(transactionOf(50));

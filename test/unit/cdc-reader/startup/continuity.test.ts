@@ -41,6 +41,7 @@ const facts: ContinuityFacts = {
     { partition: 0, earliest: 0n, end: 10n, newest: { timeline: 2, commitLsn: at(900), ordinal: 0 } },
     { partition: 1, earliest: 0n, end: 22n, newest: { timeline: 2, commitLsn: at(1_000), ordinal: 1 } },
   ],
+  liveTopicId: null,
 };
 
 describe('continuity', () => {
@@ -51,10 +52,34 @@ describe('continuity', () => {
     capture: { ...facts.capture, found: exampleCapture(change) },
   });
   const [first, second] = facts.live!;
-  const unchanged = { checkpoint, warnings: [] };
+  const unchanged = { checkpoint, warnings: [], isTopicLearnt: false };
 
   it('is proven when nothing has changed', () => {
     expect(checkContinuity(checkpoint, facts)).toEqual(unchanged);
+  });
+
+  it('is not proven by a live topic with another id, whatever it holds', () => {
+    const known = { ...checkpoint, liveTopicId: 'one' };
+    expect(checkContinuity(known, { ...facts, liveTopicId: 'one' }).checkpoint.liveTopicId).toBe('one');
+    expect(checkContinuity(known, facts).checkpoint.liveTopicId).toBe('one'); // not read: what was known stays
+    const check = () => checkContinuity(known, { ...facts, liveTopicId: 'two' });
+    expect(check).toThrow(expect.objectContaining({ code: 'LIVE_TOPIC_CHANGED' }));
+    expect(check).toThrow(/another id.*npm run adopt -- reader/);
+  });
+
+  it('is not proven where one partition has lost the end of the last transaction, although another has the newest event', () => {
+    const known = { ...checkpoint, endOffsets: [12n, 22n] };
+    const tails = (end: bigint) => [{ ...first!, end }, second!];
+    expect(checkContinuity(known, { ...facts, live: tails(12n) }).checkpoint.endOffsets).toEqual([12n, 22n]);
+    expect(() => checkContinuity(known, { ...facts, live: tails(11n) })).toThrow(
+      expect.objectContaining({ code: 'LIVE_TOPIC_CHANGED', details: { partition: '0', end: '11', recorded: '12' } }),
+    );
+  });
+
+  it('learns the id of a topic that was published to before ids were recorded, once', () => {
+    const learnt = checkContinuity(checkpoint, { ...facts, liveTopicId: 'one' });
+    expect(learnt).toMatchObject({ isTopicLearnt: true, checkpoint: { liveTopicId: 'one' } });
+    expect(checkContinuity(learnt.checkpoint, { ...facts, liveTopicId: 'one' }).isTopicLearnt).toBe(false);
   });
 
   it.each<[string, ContinuityFacts, string]>([
@@ -167,6 +192,7 @@ describe('continuity', () => {
     expect(checkContinuity(checkpoint, promoted)).toEqual({
       checkpoint: { ...checkpoint, timeline: 3, history, throughLsn: at(1_100) },
       warnings: [],
+      isTopicLearnt: false,
     });
   });
 

@@ -75,6 +75,7 @@ function standInForKafka(checkpoint: Checkpoint | null) {
   io.fence = async () => kafka.producer;
   io.openKafka = async () => ({
     log: {
+      readTopicId: async () => null,
       readOffsets: async (topic: string) => {
         const offsets = { earliest: 0n, lastStable: 0n, highWatermark: 0n };
         const count = topic === config.ordersTopic ? 3 : 1;

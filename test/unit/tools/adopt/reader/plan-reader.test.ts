@@ -53,6 +53,7 @@ const facts: ReaderFacts = {
   halt: new SlotDroppedError('tillstream', at(1_200), at(5_000)),
   lastOrderExists: true,
   live,
+  liveTopicId: null,
 };
 const empty: EventTail[] = [0, 1].map((partition) => ({ partition, earliest: 0n, end: 0n, newest: null }));
 
@@ -126,6 +127,7 @@ describe('the checkpoint that is written', () => {
     capture: other,
     live,
     generation: 3,
+    liveTopicId: 'new',
   };
   const afterAdoption = (written: Checkpoint, tails: readonly EventTail[]) =>
     checkContinuity(written, {
@@ -142,6 +144,7 @@ describe('the checkpoint that is written', () => {
       capture: { publicationName: 'shop', found: other, names: new Map() },
       lastOrderExists: written.lastPublished === null ? null : true,
       live: tails,
+      liveTopicId: 'new',
     });
 
   it('goes on in the same topic, from the new slot, with the gap', () => {

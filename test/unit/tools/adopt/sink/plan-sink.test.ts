@@ -75,6 +75,8 @@ const partition: SinkPartition = {
   applied: { position: position(100), generation: 1 },
   earliest: 0n,
   highWatermark: 20n,
+  storedTopicId: 'one',
+  topicId: 'one',
   isLastApplied: true,
 };
 const NOTHING: ScanResult = { code: null, resumeOffset: null, lowestSkipped: null };
@@ -97,6 +99,17 @@ describe('moving a partition', () => {
         forgetPosition: false,
       },
     ],
+    [
+      'goes to the start of a topic that was created again, however long it is',
+      { topicId: 'two', earliest: 15n },
+      NOTHING,
+      {
+        code: 'TOPIC_RECREATED',
+        nextOffset: 15n,
+        forgetPosition: true,
+      },
+    ],
+    ['is not needed where no id was stored yet', { storedTopicId: null }, NOTHING, null],
     [
       'goes to the start of a topic that is shorter',
       { storedOffset: 21n },

@@ -115,6 +115,7 @@ function liveTopic(
     gaps: options.gaps ?? [],
     log: {
       close: async () => undefined,
+      readTopicId: async () => null,
       readOffsets: async () =>
         new Map(
           partitions.map(({ earliest, end }, partition) => [
