@@ -28,6 +28,8 @@ interface PartitionClient extends Pick<KafkaCluster, 'forgetLeaders' | 'reconnec
    * `BatchUnreadableError`, `BatchTooLargeError`.
    */
   fetch(at: FetchPosition): Promise<{ records: readonly LogRecord[]; nextOffset: bigint }>;
+  /** The same, without decoding: whole batches, the last one perhaps in part. `maxBytes` is about 4 MB. */
+  fetchBatches(at: FetchPosition, maxBytes?: number): Promise<Pick<FetchedPartition, 'aborted' | 'batches'>>;
 }
 
 type FetchedBatches = Pick<FetchedPartition, 'errorCode' | 'aborted' | 'batches'>;
@@ -43,7 +45,7 @@ const OFFSET_QUERIES = {
 };
 const OFFSET_OUT_OF_RANGE = 1;
 const FETCH_WAIT_MS = 200;
-const FETCH_BYTES = 4 * 1024 * 1024;
+export const FETCH_BYTES = 4 * 1024 * 1024;
 
 /** Creates a {@link PartitionClient}; throws `KafkaUnavailableError` when no broker can be reached. */
 export async function createPartitionClient(options: {
@@ -65,30 +67,37 @@ export async function createPartitionClient(options: {
     }
     return offsets;
   };
+  const fetchBatches: PartitionClient['fetchBatches'] = async (at, maxBytes = FETCH_BYTES) => {
+    const { topic, partition, fromOffset, isolation } = at;
+    const leader = (await cluster.findLeaders(topic)).get(partition);
+    if (leader === undefined) throw new RangeError(`Topic ${topic} has no partition ${partition}.`);
+    const broker = await cluster.findBroker(leader);
+    const request = fetchRequest({
+      replicaId: -1,
+      isolationLevel: ISOLATION_LEVELS[isolation],
+      maxWaitTime: FETCH_WAIT_MS,
+      minBytes: 1,
+      maxBytes,
+      topics: [{ topic, partitions: [{ partition, fetchOffset: fromOffset.toString(), maxBytes }] }],
+    });
+    const { errorCode, aborted, batches } = await broker.connectionPool.send({ request, response: fetchResponse });
+    if (errorCode === OFFSET_OUT_OF_RANGE) {
+      const [earliest, latest] = [await listOffsets(topic, 'earliest'), await listOffsets(topic, 'high-watermark')];
+      const held = { earliest: earliest.get(partition)!, latest: latest.get(partition)! };
+      throw new OffsetOutOfRangeError({ topic, partition, requested: fromOffset, ...held });
+    }
+    if (errorCode !== 0) throw createKafkaError(errorCode);
+    return { aborted, batches };
+  };
   return {
     close: cluster.close,
     reconnect: cluster.reconnect,
     forgetLeaders: cluster.forgetLeaders,
     listOffsets,
-    async fetch({ topic, partition, fromOffset, isolation }) {
-      const leader = (await cluster.findLeaders(topic)).get(partition);
-      if (leader === undefined) throw new RangeError(`Topic ${topic} has no partition ${partition}.`);
-      const broker = await cluster.findBroker(leader);
-      const request = fetchRequest({
-        replicaId: -1,
-        isolationLevel: ISOLATION_LEVELS[isolation],
-        maxWaitTime: FETCH_WAIT_MS,
-        minBytes: 1,
-        maxBytes: FETCH_BYTES,
-        topics: [{ topic, partitions: [{ partition, fetchOffset: fromOffset.toString(), maxBytes: FETCH_BYTES }] }],
-      });
-      const { errorCode, aborted, batches } = await broker.connectionPool.send({ request, response: fetchResponse });
-      if (errorCode === OFFSET_OUT_OF_RANGE) {
-        const [earliest, latest] = [await listOffsets(topic, 'earliest'), await listOffsets(topic, 'high-watermark')];
-        const held = { earliest: earliest.get(partition)!, latest: latest.get(partition)! };
-        throw new OffsetOutOfRangeError({ topic, partition, requested: fromOffset, ...held });
-      }
-      if (errorCode !== 0) throw createKafkaError(errorCode);
+    fetchBatches,
+    async fetch(at) {
+      const { topic, partition, fromOffset, isolation } = at;
+      const { aborted, batches } = await fetchBatches(at);
       return decodeRecordBatches(batches, {
         topic,
         partition,
