@@ -23,12 +23,13 @@ import { readCapturedTables } from '../postgres/capture.ts';
 import { createSlot, dropSlot, type NewSlot, readIdentity } from '../postgres/slot.ts';
 import { readSnapshotOrders } from '../postgres/snapshot.ts';
 import type { SourceSession } from '../postgres/source-session.ts';
-import { SlotBusyError } from '../postgres/stream-errors.ts';
+import { SlotBusyError, SlotMissingError } from '../postgres/stream-errors.ts';
 import type { SourceIdentity } from '../postgres/walsender.ts';
 import { SlotNotStreamingError } from '../supervise/restart-errors.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
 import { readPublishedOrders } from './live-topic.ts';
 import type { StartContext } from './session.ts';
+import { reportSlotWaits } from './slot-waits.ts';
 import { snapshotRecords } from './snapshot-event.ts';
 import { requireUsableCapture } from './usable-capture.ts';
 import { explainMissingCheckpoint, findCheckpoint } from './verified-checkpoint.ts';
@@ -49,8 +50,10 @@ interface Attempt {
 /** @throws SlotNotStreamingError while another reader does it; HaltErrors as described above */
 export async function runInitialSnapshot(context: StartContext, source: SourceSession): Promise<void> {
   const { config, scope, logger } = context;
-  if (!(await source.tryAdvisoryLock(`tillstream first start of ${config.slotName}`))) {
-    throw new SlotNotStreamingError('it holds the lock of the initial snapshot');
+  const lock = `tillstream first start of ${config.slotName}`;
+  if (!(await source.tryAdvisoryLock(lock))) {
+    const holder = await source.describeLockHolder(lock);
+    throw new SlotNotStreamingError(`it holds the lock of the initial snapshot (${holder || 'and has just ended'})`);
   }
   await using resources = new AsyncDisposableStack();
   const kafka = await scope.open(
@@ -87,11 +90,24 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
   await publish(attempt, intent, []);
   await failpoint('reader.intent-written');
 
+  // Under the lock, and with every other reader fenced, nobody can be making this slot: a reader that was killed has left it
+  // waiting at the server, which would not notice for as long as a transaction stays open.
+  await source.endUnfinishedSlot(config.slotName);
   if (fenced.hasSlot) await dropUnfinishedSlot(config);
   const { orderDatabaseUrl: databaseUrl, slotName, applicationName } = config;
   const slot = await scope.open(
     resources,
-    () => createSlot({ databaseUrl, slotName, applicationName, serverVersion: identity.serverVersion }),
+    () =>
+      reportSlotWaits(context, source, (onStarted) =>
+        createSlot({
+          databaseUrl,
+          slotName,
+          applicationName,
+          serverVersion: identity.serverVersion,
+          onStarted,
+          signal: scope.signal,
+        }),
+      ),
     (open) => open.close(),
   );
   await failpoint('reader.slot-created');
@@ -183,6 +199,7 @@ async function dropUnfinishedSlot({ orderDatabaseUrl, slotName, applicationName 
   try {
     await dropSlot({ databaseUrl: orderDatabaseUrl, slotName, applicationName });
   } catch (error) {
+    if (error instanceof SlotMissingError) return; // the server has dropped it
     if (error instanceof SlotBusyError) throw new SlotNotStreamingError(error.message, { cause: error });
     throw error;
   }

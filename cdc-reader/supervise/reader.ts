@@ -38,7 +38,14 @@ type ReaderState =
   | { readonly kind: 'streaming' | 'stopped' }
   /** `sinceMs`: of the start, or of the last part of its initial snapshot. */
   | { readonly kind: 'starting'; readonly sinceMs: number }
-  | { readonly kind: 'standby' | 'waiting' | 'restarting'; readonly why: Error };
+  | { readonly kind: 'waiting' | 'restarting'; readonly why: Error }
+  | {
+      readonly kind: 'standby';
+      readonly why: StandbyError;
+      readonly since: Date;
+      /** When the other reader's position was seen to move; undefined: not yet. */
+      readonly movedAt: Date | undefined;
+    };
 
 export interface Reader {
   readiness(): Readiness;
@@ -87,7 +94,7 @@ class SupervisedReader implements Reader {
   readonly pipeline = (): Readiness => {
     const state = this.#state;
     const { halts, health } = this.#options;
-    const answer = formatPipelineHealth(health, halts, { state: state.kind });
+    const answer = formatPipelineHealth(health, halts, { state: state.kind, ...describeStandby(state) });
     if (!answer.ready || state.kind !== 'starting') return answer;
     return { ...answer, ready: performance.now() - state.sinceMs < START_GRACE_MS };
   };
@@ -183,7 +190,7 @@ class SupervisedReader implements Reader {
     const { logger, metrics } = this.#options;
     const isNews = !('why' in this.#state) || this.#state.why.message !== error.message;
     if (error instanceof StandbyError) {
-      this.#state = { kind: 'standby', why: error };
+      this.#state = standBy(error, this.#state, new Date());
       this.#options.health.working();
       metrics.pending({ bytes: 0, oldest: undefined }); // the other reader's to report
       if (isNews) logger.info({ event: READER_STANDBY }, error.message);
@@ -206,6 +213,27 @@ class SupervisedReader implements Reader {
     logger.warn({ event: READER_RESTARTING, err: error }, 'Reader failed; restarting from the checkpoint.');
     return 'failure';
   }
+}
+
+/** Its beginning stays while the same reader is waited for. */
+function standBy(why: StandbyError, before: ReaderState, now: Date): ReaderState {
+  if (before.kind !== 'standby' || before.why.message !== why.message) {
+    return { kind: 'standby', why, since: now, movedAt: undefined };
+  }
+  const hasMoved = before.why.confirmedFlushLsn !== why.confirmedFlushLsn;
+  return { kind: 'standby', why, since: before.since, movedAt: hasMoved ? now : before.movedAt };
+}
+
+/** Whom a standby waits for, since when, and whether that one's acknowledged position moves. */
+function describeStandby(state: ReaderState): Record<string, string | null> {
+  if (state.kind !== 'standby') return {};
+  const { why, since, movedAt } = state;
+  return {
+    reason: why.message,
+    since: since.toISOString(),
+    confirmedFlushLsn: formatLsn(why.confirmedFlushLsn),
+    confirmedFlushLsnMovedAt: movedAt?.toISOString() ?? null,
+  };
 }
 
 /** What ended a start, and not what failed while it was torn down for that: a halt must stay a halt. */

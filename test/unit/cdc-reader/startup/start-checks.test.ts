@@ -100,6 +100,7 @@ function sourceOf(found: () => CaptureFingerprint, slot: { active: boolean } | n
   return {
     roleName: 'reader',
     tryAdvisoryLock: async () => true,
+    endUnfinishedSlot: async () => undefined,
     readSlot: async () => slot,
     readCapture: async () => {
       latest = found();
