@@ -8,7 +8,7 @@ import type { PreflightFacts, TableFacts } from '../startup/preflight.ts';
 import { type Capture, createCaptureReader, readPublicationState } from './capture.ts';
 import { type Query, type SessionOptions, SingleConnection, STATEMENT_TIMEOUT_MS } from './single-connection.ts';
 import { readTableFacts, readTableNames } from './sql/capture.ts';
-import { readExistingOrders } from './sql/orders.ts';
+import { estimateOrders, readExistingOrders } from './sql/orders.ts';
 import { KEEPALIVES, readCurrentWal, readerSettings, readServerFacts, tryAdvisoryLock } from './sql/session.ts';
 import { describeLockHolder, endUnfinishedSlot, readSlotState, readTransactionHolders } from './sql/slots.ts';
 
@@ -56,6 +56,8 @@ export interface SourceSession {
   /** What these tables are called now; one that does not exist has no entry. */
   readTableNames(oids: readonly number[]): Promise<ReadonlyMap<number, TableName>>;
   readCurrentWal(): Promise<CurrentWal>;
+  /** About how many rows `orders` has; null if Postgres does not know. */
+  estimateOrders(): Promise<number | null>;
   /** Which of these ids are in `orders`. */
   orderExists(orderIds: readonly string[]): Promise<Set<string>>;
   preflightFacts(names: { slotName: string; publicationName: string }): Promise<PreflightFacts>;
@@ -123,6 +125,12 @@ class SqlSourceSession implements SourceSession {
       timeline: row!.timeline === null ? null : Number(row!.timeline),
       inRecovery: row!.in_recovery as boolean,
     };
+  }
+
+  async estimateOrders(): Promise<number | null> {
+    const [row] = await this.#query(estimateOrders);
+    const estimate = Number(row!.reltuples);
+    return estimate > 0 ? estimate : null;
   }
 
   async orderExists(orderIds: readonly string[]): Promise<Set<string>> {

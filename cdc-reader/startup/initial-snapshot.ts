@@ -3,49 +3,25 @@
 // snapshot sees, and writes the first streaming checkpoint. Guarantees: every order is in the snapshot or in the stream,
 // none in both. A crash in between leaves the intent: the next attempt creates a new slot and publishes what the live
 // topic does not hold yet. Any other mix of checkpoint, slot and topic halts (I11).
-import type { TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
-import { type CaptureFingerprint, compareCapture, type RecordedCapture } from '#schemas/capture-fingerprint.ts';
-import { type Checkpoint, formatCheckpoint } from '#schemas/checkpoint.ts';
+import type { CaptureFingerprint } from '#schemas/capture-fingerprint.ts';
+import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { formatLsn, LSN_ZERO } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { SlotDroppedError, SystemChangedError } from '../errors.ts';
 import { READER_FIRST_START } from '../metrics.ts';
-import {
-  type CaptureCheck,
-  createCaptureCheck,
-  explainCaptureChange,
-  preferTablesChanged,
-} from '../pipeline/capture-check.ts';
-import type { EventRecord } from '../pipeline/order-event.ts';
-import { OrderIndex } from '../pipeline/order-index.ts';
-import { readCapturedTables } from '../postgres/capture.ts';
-import { createSlot, dropSlot, type NewSlot, readIdentity } from '../postgres/slot.ts';
-import { readSnapshotOrders } from '../postgres/snapshot.ts';
+import { createCaptureCheck } from '../pipeline/capture-check.ts';
+import { createSlot, dropSlot, readIdentity } from '../postgres/slot.ts';
 import type { SourceSession } from '../postgres/source-session.ts';
 import { SlotBusyError, SlotMissingError } from '../postgres/stream-errors.ts';
 import type { SourceIdentity } from '../postgres/walsender.ts';
 import { SlotNotStreamingError } from '../supervise/restart-errors.ts';
+import { type Attempt, publish, publishSnapshot, requireSameTables } from './first-start/publish-snapshot.ts';
+import { reportSlotWaits } from './first-start/slot-waits.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
-import { readPublishedOrders } from './live-topic.ts';
 import type { StartContext } from './session.ts';
-import { reportSlotWaits } from './slot-waits.ts';
-import { snapshotRecords } from './snapshot-event.ts';
 import { requireUsableCapture } from './usable-capture.ts';
 import { explainMissingCheckpoint, findCheckpoint } from './verified-checkpoint.ts';
-
-/** Orders read from the snapshot, and published in one Kafka transaction, at a time. */
-const SNAPSHOT_BATCH = 1_000;
-
-/** One attempt. `earlier`: what an earlier one has left. */
-interface Attempt {
-  readonly source: SourceSession;
-  readonly kafka: KafkaConnection;
-  readonly producer: TransactionalProducer;
-  readonly identity: SourceIdentity;
-  readonly earlier: Checkpoint | null;
-  readonly captureCheck: CaptureCheck;
-}
 
 /** @throws SlotNotStreamingError while another reader does it; HaltErrors as described above */
 export async function runInitialSnapshot(context: StartContext, source: SourceSession): Promise<void> {
@@ -115,23 +91,14 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
     { event: READER_FIRST_START, consistentLsn: formatLsn(slot.consistentPoint) },
     'The slot is created; publishing the orders of the initial snapshot.',
   );
-  const published = await publishSnapshot(context, attempt, intent, slot);
+  const published = await publishSnapshot(context, attempt, intent, slot).finally(() =>
+    context.metrics.firstStartEnded(),
+  );
 
   const ends = await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
   const nextOffsets = Array.from({ length: published.partitions }, (_, p) => ends.get(p)?.highWatermark ?? 0n);
   await publish(attempt, { ...published, state: 'streaming', throughLsn: slot.consistentPoint, nextOffsets }, []);
   await failpoint('reader.first-start-done');
-}
-
-async function requireSameTables(
-  { publicationName }: CdcReaderConfig,
-  source: SourceSession,
-  recorded: RecordedCapture,
-  found: CaptureFingerprint,
-): Promise<void> {
-  const { differences } = compareCapture(recorded, found);
-  if (differences.length === 0) return;
-  throw await explainCaptureChange(source, publicationName, { recorded, differences, throughLsn: LSN_ZERO });
 }
 
 async function createIntent(
@@ -157,42 +124,6 @@ async function createIntent(
     gaps: earlier?.gaps ?? [],
     windowMarks: [],
   };
-}
-
-/** Publishes what the live topic does not hold yet. Resolves to the last checkpoint. */
-async function publishSnapshot(
-  { config, scope, metrics, onProgress }: StartContext,
-  attempt: Attempt,
-  intent: Checkpoint,
-  slot: NewSlot,
-): Promise<Checkpoint> {
-  const { source, kafka, identity, earlier, captureCheck } = attempt;
-  const published =
-    earlier === null ? new OrderIndex() : await readPublishedOrders(kafka.log, config.ordersTopic, READ_DEADLINE_MS);
-  const snapshot = readSnapshotOrders({
-    databaseUrl: config.orderDatabaseUrl,
-    applicationName: config.applicationName,
-    snapshotName: slot.snapshotName,
-    batchSize: SNAPSHOT_BATCH,
-    onSnapshot: async (query) => {
-      const seen = await readCapturedTables(query, config.publicationName, identity.serverVersion);
-      await requireSameTables(config, source, intent.capture, seen.fingerprint);
-    },
-  });
-  let checkpoint: Checkpoint = { ...intent, state: 'snapshot' };
-  const records = snapshotRecords(config, identity, slot.consistentPoint, checkpoint.partitions, checkpoint.generation);
-  for await (const orders of snapshot) {
-    scope.signal.throwIfAborted();
-    const missing = orders.filter(({ order }) => published.find(order.order_id!) < 0);
-    const batch = await preferTablesChanged(captureCheck, () => records(missing));
-    if (batch.lastPublished === null) continue;
-    checkpoint = { ...checkpoint, lastPublished: batch.lastPublished };
-    await publish(attempt, checkpoint, batch.records);
-    metrics.publishedSnapshot(batch.records.length);
-    onProgress();
-    await failpoint('reader.snapshot-published');
-  }
-  return checkpoint;
 }
 
 async function dropUnfinishedSlot({ orderDatabaseUrl, slotName, applicationName }: CdcReaderConfig): Promise<void> {
@@ -231,18 +162,4 @@ async function readUnfinished(
   if (checkpoint.state !== 'streaming') return { kind: 'unfinished', checkpoint, hasSlot: slot !== null };
   if (slot !== null) return { kind: 'finished' };
   throw new SlotDroppedError(config.slotName, checkpoint.throughLsn, (await source.readCurrentWal()).flushLsn);
-}
-
-async function publish(
-  { kafka, producer, captureCheck }: Attempt,
-  checkpoint: Checkpoint,
-  records: readonly EventRecord[],
-): Promise<void> {
-  const check = captureCheck.run(checkpoint.throughLsn);
-  check.catch(() => undefined); // thrown where it is awaited
-  const next = { ...checkpoint, capture: captureCheck.accepted };
-  const transaction = await producer.begin();
-  await transaction.send([...records, kafka.checkpointTopic.record(formatCheckpoint(next))]);
-  await check;
-  await transaction.commit();
 }

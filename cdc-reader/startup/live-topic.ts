@@ -1,5 +1,4 @@
-// What the live topic holds: the end of every partition with its last event, as a start needs it; the ids of all orders
-// in it, after an interrupted initial snapshot; and from where on it has every order, for replay. Reads only what is
+// What the live topic holds: the end of every partition with its last event, as a start needs it; and from where on it has every order, for replay. Reads only what is
 // committed; checking it is continuity.ts's, what of it can be replayed is kafka-coverage.ts's.
 import { isBatchError } from '#kafka/batch-errors.ts';
 import type { KafkaLog, LogRecord } from '#kafka/reading/log.ts';
@@ -8,12 +7,11 @@ import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { LiveTopicChangedError } from '../errors.ts';
-import { OrderIndex } from '../pipeline/order-index.ts';
 import { findOldestCovered, type KafkaCoverage, type PartitionHead } from '../replay-window/kafka-coverage.ts';
 import { LiveTopicTransactionOpenError } from '../supervise/restart-errors.ts';
 import type { PartitionTail } from './continuity.ts';
 
-function readEvent(topic: string, partition: number, { offset, value }: LogRecord): OrderPlaced {
+export function readEvent(topic: string, partition: number, { offset, value }: LogRecord): OrderPlaced {
   try {
     if (value === null) throw new Error('it has no value');
     return decodeOrderPlaced(value);
@@ -24,7 +22,7 @@ function readEvent(topic: string, partition: number, { offset, value }: LogRecor
 }
 
 /** As a record that no reader wrote: what the topic holds there can't be compared with what was published. */
-function refuseBatch(topic: string, partition: number, error: unknown): never {
+export function refuseBatch(topic: string, partition: number, error: unknown): never {
   if (!isBatchError(error)) throw error;
   const offset = String(error.details.offset);
   const limit =
@@ -53,22 +51,6 @@ export async function readPartitionTails(log: KafkaLog, topic: string, deadlineM
     tails.push({ partition, earliest, end: lastStable, newest: record && readEvent(topic, partition, record) });
   }
   return tails;
-}
-
-/** The ids of all orders that the topic holds. @throws LiveTopicChangedError for a foreign record */
-export async function readPublishedOrders(log: KafkaLog, topic: string, deadlineMs: number): Promise<OrderIndex> {
-  const published = new OrderIndex();
-  for (const [partition, { earliest, highWatermark }] of await log.readOffsets(topic, deadlineMs)) {
-    const range = { topic, partition, fromOffset: earliest, untilOffset: highWatermark, deadlineMs };
-    try {
-      for await (const records of log.readRecords({ ...range, isolation: 'read_committed' })) {
-        for (const record of records) published.add(readEvent(topic, partition, record).orderId);
-      }
-    } catch (error) {
-      refuseBatch(topic, partition, error);
-    }
-  }
-  return published;
 }
 
 /**

@@ -19,8 +19,9 @@ import {
 } from '../metrics.ts';
 import { runPipeline } from '../pipeline/pipeline.ts';
 import { startReplayUpkeep } from '../replay-window/upkeep.ts';
-import type { ReaderSession } from '../startup/session.ts';
+import type { ReaderSession, StartContext } from '../startup/session.ts';
 import { startReader } from '../startup/start-up.ts';
+import { describeState, type ReaderState, standBy } from './reader-state.ts';
 import { GroupTooLargeError, PreflightError, SlotNotStreamingError, StandbyError } from './restart-errors.ts';
 import { countFailures, type RestartReason, restartDelayMs } from './restart-policy.ts';
 import { createScope } from './scope.ts';
@@ -32,20 +33,6 @@ import { createScope } from './scope.ts';
 const CLOSE_LIMIT_MS = 8_000;
 /** A start takes a second; one that takes longer waits for something. */
 const START_GRACE_MS = 5_000;
-
-/** `why`: what the reader waits for, or what ended the last start. */
-type ReaderState =
-  | { readonly kind: 'streaming' | 'stopped' }
-  /** `sinceMs`: of the start, or of the last part of its initial snapshot. */
-  | { readonly kind: 'starting'; readonly sinceMs: number }
-  | { readonly kind: 'waiting' | 'restarting'; readonly why: Error }
-  | {
-      readonly kind: 'standby';
-      readonly why: StandbyError;
-      readonly since: Date;
-      /** When the other reader's position was seen to move; undefined: not yet. */
-      readonly movedAt: Date | undefined;
-    };
 
 export interface Reader {
   readiness(): Readiness;
@@ -94,7 +81,7 @@ class SupervisedReader implements Reader {
   readonly pipeline = (): Readiness => {
     const state = this.#state;
     const { halts, health } = this.#options;
-    const answer = formatPipelineHealth(health, halts, { state: state.kind, ...describeStandby(state) });
+    const answer = formatPipelineHealth(health, halts, { state: state.kind, ...describeState(state) });
     if (!answer.ready || state.kind !== 'starting') return answer;
     return { ...answer, ready: performance.now() - state.sinceMs < START_GRACE_MS };
   };
@@ -150,8 +137,8 @@ class SupervisedReader implements Reader {
       this.#state = { kind: 'waiting', why };
       this.#options.health.failed(why);
     };
-    const onProgress = () => {
-      this.#state = { kind: 'starting', sinceMs: performance.now() };
+    const onProgress: StartContext['onProgress'] = (firstStart) => {
+      this.#state = { kind: 'starting', sinceMs: performance.now(), firstStart };
       this.#options.health.working();
     };
     const session = await scope.race(startReader({ config, scope, logger, metrics, resources, onWaiting, onProgress }));
@@ -213,27 +200,6 @@ class SupervisedReader implements Reader {
     logger.warn({ event: READER_RESTARTING, err: error }, 'Reader failed; restarting from the checkpoint.');
     return 'failure';
   }
-}
-
-/** Its beginning stays while the same reader is waited for. */
-function standBy(why: StandbyError, before: ReaderState, now: Date): ReaderState {
-  if (before.kind !== 'standby' || before.why.message !== why.message) {
-    return { kind: 'standby', why, since: now, movedAt: undefined };
-  }
-  const hasMoved = before.why.confirmedFlushLsn !== why.confirmedFlushLsn;
-  return { kind: 'standby', why, since: before.since, movedAt: hasMoved ? now : before.movedAt };
-}
-
-/** Whom a standby waits for, since when, and whether that one's acknowledged position moves. */
-function describeStandby(state: ReaderState): Record<string, string | null> {
-  if (state.kind !== 'standby') return {};
-  const { why, since, movedAt } = state;
-  return {
-    reason: why.message,
-    since: since.toISOString(),
-    confirmedFlushLsn: formatLsn(why.confirmedFlushLsn),
-    confirmedFlushLsnMovedAt: movedAt?.toISOString() ?? null,
-  };
 }
 
 /** What ended a start, and not what failed while it was torn down for that: a halt must stay a halt. */

@@ -1,7 +1,8 @@
 // A batch in the live topic that can't be read: for the reader the topic is not what it published.
 import { describe, expect, it } from 'vitest';
 import { BatchTooLargeError, BatchUnreadableError } from '#kafka/batch-errors.ts';
-import { readPartitionTails, readPublishedOrders } from '../../../../cdc-reader/startup/live-topic.ts';
+import { openPublishedOrders } from '../../../../cdc-reader/startup/first-start/published-orders.ts';
+import { readPartitionTails } from '../../../../cdc-reader/startup/live-topic.ts';
 
 const place = { topic: 'live', partition: 2, baseOffset: 7n };
 
@@ -25,7 +26,7 @@ describe('a batch that can not be read, at the end of the live topic', () => {
       expect(tails).toMatchObject(expected);
       expect((tails as Error).message).toContain(`can't be read (${error.code}`);
       expect((tails as Error).message).toContain('`npm run adopt -- reader`');
-      await expect(readPublishedOrders(logThatThrows(error), 'live', 1)).rejects.toMatchObject(expected);
+      await expect(openPublishedOrders(logThatThrows(error), 'live', 1)).rejects.toMatchObject(expected);
     },
   );
 

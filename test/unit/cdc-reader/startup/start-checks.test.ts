@@ -101,6 +101,7 @@ function sourceOf(found: () => CaptureFingerprint, slot: { active: boolean } | n
     roleName: 'reader',
     tryAdvisoryLock: async () => true,
     endUnfinishedSlot: async () => undefined,
+    estimateOrders: async () => null,
     readSlot: async () => slot,
     readCapture: async () => {
       latest = found();

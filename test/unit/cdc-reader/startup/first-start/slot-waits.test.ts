@@ -1,8 +1,8 @@
 // What is reported while a slot waits for transactions; with real ones: test/fault/reader/slot-waits.test.ts.
 import { describe, expect, it, vi } from 'vitest';
-import type { TransactionHolder } from '../../../../cdc-reader/postgres/source-session.ts';
-import { reportSlotWaits } from '../../../../cdc-reader/startup/slot-waits.ts';
-import { createScope } from '../../../../cdc-reader/supervise/scope.ts';
+import type { TransactionHolder } from '../../../../../cdc-reader/postgres/source-session.ts';
+import { reportSlotWaits } from '../../../../../cdc-reader/startup/first-start/slot-waits.ts';
+import { createScope } from '../../../../../cdc-reader/supervise/scope.ts';
 
 const session: TransactionHolder = {
   pid: 7,

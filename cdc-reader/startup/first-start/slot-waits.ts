@@ -1,9 +1,9 @@
 // Creating a slot waits for every transaction that runs then, in whatever database of the cluster. While it waits, log and readiness
 // name the sessions that hold it up, so that a person can end them. Nothing is ended here.
 import { setTimeout as delay } from 'node:timers/promises';
-import { READER_WAITING } from '../metrics.ts';
-import type { SourceSession, TransactionHolder } from '../postgres/source-session.ts';
-import type { StartContext } from './session.ts';
+import { READER_WAITING } from '../../metrics.ts';
+import type { SourceSession, TransactionHolder } from '../../postgres/source-session.ts';
+import type { StartContext } from '../session.ts';
 
 /** Short transactions end by themselves within this time, and are not worth a line. */
 const ASK_EVERY_MS = 1_000;
