@@ -350,6 +350,14 @@ const sink: readonly Mutant[] = [
     tests: ['test/unit/kafka/protocol/first-unit.test.ts'],
   },
   {
+    name: 'readable-batch-parked-by-its-first-record',
+    breaks: 'I1: an operator whose limit is higher parks one good record, and the partition halts again',
+    file: 'tools/adopt/sink/standing-unit.ts',
+    find: "if (!halted_code.startsWith('BATCH_')) return",
+    replace: 'if (halted_code.length > 0) return',
+    tests: ['test/unit/tools/adopt/sink/standing-unit.test.ts'],
+  },
+  {
     name: 'batch-parked-as-its-first-record',
     breaks: 'I1: parking a whole batch moves behind its first offset only, and the partition halts again',
     file: 'cart-sink/apply/decide-parked.ts',
