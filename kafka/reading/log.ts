@@ -137,10 +137,10 @@ export async function createKafkaLog(options: {
 
     async readFirstUnit(read) {
       const { untilOffset: stableOffset, topic, partition } = read;
-      const find = async (fromOffset: bigint, maxBytes?: number): Promise<FirstUnit> => {
-        const at = { topic, partition, fromOffset, isolation: 'read_committed' as const };
+      const find = async (fromOffset: bigint, maxBytes = FETCH_BYTES): Promise<FirstUnit> => {
+        const at = { topic, partition, fromOffset, maxBytes, isolation: 'read_committed' as const };
         const fetchUnit = async () => {
-          const { batches, aborted } = await client.fetchBatches(at, maxBytes);
+          const { batches, aborted } = await client.fetchBatches(at);
           return findFirstUnit(batches, { ...at, aborted, stableOffset });
         };
         return retryUntil(read, fetchUnit, (cause) => {

@@ -18,18 +18,20 @@ export interface FetchPosition {
   /** The first offset to read. */
   readonly fromOffset: bigint;
   readonly isolation: keyof typeof ISOLATION_LEVELS;
+  /** About how much one fetch reads, 4 MB by default; a larger batch is read whole. */
+  readonly maxBytes?: number;
 }
 
 interface PartitionClient extends Pick<KafkaCluster, 'forgetLeaders' | 'reconnect' | 'close'> {
   /** The offset of that kind of every partition. */
   listOffsets(topic: string, kind: OffsetKind): Promise<Map<number, bigint>>;
   /**
-   * Reads about 4 MB at most; waits up to 200 ms for the first record. Throws `OffsetOutOfRangeError`,
+   * Reads about `maxBytes` at most; waits up to 200 ms for the first record. Throws `OffsetOutOfRangeError`,
    * `BatchUnreadableError`, `BatchTooLargeError`.
    */
   fetch(at: FetchPosition): Promise<{ records: readonly LogRecord[]; nextOffset: bigint }>;
-  /** The same, without decoding: whole batches, the last one perhaps in part. `maxBytes` is about 4 MB. */
-  fetchBatches(at: FetchPosition, maxBytes?: number): Promise<Pick<FetchedPartition, 'aborted' | 'batches'>>;
+  /** The same, without decoding: whole batches, the last one perhaps in part. */
+  fetchBatches(at: FetchPosition): Promise<Pick<FetchedPartition, 'aborted' | 'batches'>>;
 }
 
 type FetchedBatches = Pick<FetchedPartition, 'errorCode' | 'aborted' | 'batches'>;
@@ -67,8 +69,8 @@ export async function createPartitionClient(options: {
     }
     return offsets;
   };
-  const fetchBatches: PartitionClient['fetchBatches'] = async (at, maxBytes = FETCH_BYTES) => {
-    const { topic, partition, fromOffset, isolation } = at;
+  const fetchBatches: PartitionClient['fetchBatches'] = async (at) => {
+    const { topic, partition, fromOffset, isolation, maxBytes = FETCH_BYTES } = at;
     const leader = (await cluster.findLeaders(topic)).get(partition);
     if (leader === undefined) throw new RangeError(`Topic ${topic} has no partition ${partition}.`);
     const broker = await cluster.findBroker(leader);

@@ -38,7 +38,8 @@ function createTopic(attempts: readonly (readonly Order[])[], partitions = 2) {
   return {
     readOffsets: async () =>
       new Map(logs.map((_, partition) => [partition, { earliest: 0n, lastStable: end, highWatermark: end }])),
-    async *readRecords({ partition, fromOffset, untilOffset }: ReadOptions) {
+    async *readRecords({ partition, fromOffset, untilOffset, maxBytes }: ReadOptions) {
+      expect(maxBytes, 'of every run, a fetch is held in memory').toBeLessThanOrEqual(128 * 1024);
       const records = logs[partition]!.filter((one) => one.offset >= fromOffset && one.offset < untilOffset);
       for (let at = 0; at < records.length; at += 3) yield records.slice(at, at + 3);
     },
