@@ -78,6 +78,8 @@ export const readerHalts: readonly HaltCase[] = [
     code: 'SLOT_AHEAD',
     fault: whileReaderIsDown(async (world) => {
       await world.place();
+      // A commit that waits for the flush, of the orders before it too.
+      await world.stage.orders(`SELECT pg_logical_emit_message(true, 'noise', 'x')`);
       const { SLOT_NAME } = env(world);
       await waitFor('the slot to move', () =>
         world.stage
