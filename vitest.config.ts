@@ -27,7 +27,7 @@ const real = {
 const matrix = [
   'test/fault/reader/{first-start,halts}.test.ts',
   'test/fault/sink/{database-limits,outage,zombies}.test.ts',
-  'test/fault/{disaster,kafka,source,waiting}/*.test.ts',
+  'test/fault/{disaster,halts,kafka,source,waiting}/*.test.ts',
   'test/integration/cdc-reader/replay-window.test.ts',
   'test/integration/kafka/leader-moves.test.ts',
   'test/integration/service/session-settings.test.ts',

@@ -1,5 +1,5 @@
 // Every reason for which the reader halts over continuity (I11). Each carries a literal code, both positions where there are
-// two, and the remedy. Transactions that can't be published: pipeline/unpublishable-errors.ts; starts: supervise/restart-errors.ts;
+// two, and the remedy. Transactions that can't be published: encode/unpublishable-errors.ts; starts: supervise/restart-errors.ts;
 // a slot that Postgres invalidated: postgres/slots/slot-lost.ts.
 import type { CaptureDifference } from '#schemas/capture-fingerprint.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
@@ -19,8 +19,9 @@ const UNDO_CHANGE =
 
 /** Nothing of the old slot and topic compares with the new source: the initial snapshot publishes all, the ledger skips. */
 const NEW_NAMES =
-  'let the sinks drain the present topic, then set ORDERS_TOPIC to a new name for reader and sinks and SLOT_NAME for the ' +
-  'reader, and start them; the initial snapshot publishes every order, and the ledger skips what was applied.';
+  'let the sinks drain the present topic, then set ORDERS_TOPIC to a new name for reader, sinks and tools and SLOT_NAME for reader ' +
+  'and tools, and start them: `ORDERS_TOPIC=NEW_TOPIC SLOT_NAME=NEW_SLOT npm run cdc-reader`, `ORDERS_TOPIC=NEW_TOPIC npm run ' +
+  'cart-sink`. The initial snapshot publishes every order, and the ledger skips what was applied.';
 
 function positions(found: Record<string, string | number | bigint>): Record<string, string> {
   return Object.fromEntries(Object.entries(found).map(([name, value]) => [name, String(value)]));
@@ -45,7 +46,7 @@ export class StreamOrderError extends HaltError {
   readonly code = 'STREAM_OUT_OF_ORDER';
   constructor(what: string) {
     super(
-      `The replication stream violates its protocol: ${what}. Nothing was published past it. Please report it with the server's version.`,
+      `The replication stream violates its protocol: ${what}. Nothing was published past it. Start the reader again: it decodes again from the checkpoint. If it halts there again: run \`npm run adopt -- reader --force\`, which continues behind it, start the reader, and run the replay command that adopt prints. Please report it with the server's version.`,
     );
   }
 }
@@ -115,7 +116,7 @@ export class SlotForeignError extends HaltError {
   readonly code = 'SLOT_FOREIGN';
   constructor(slotName: string, plugin: string, database: string) {
     super(
-      `The slot ${slotName} decodes database ${database} with ${plugin}; the reader needs its own database and pgoutput. Set SLOT_NAME to a name of its own.`,
+      `The slot ${slotName} decodes database ${database} with ${plugin}; the reader needs its own database and pgoutput. If someone uses that slot, set SLOT_NAME to a name of its own. If nobody does: drop it by \`SELECT pg_drop_replication_slot('${slotName}')\` and start the reader again.`,
       { plugin, database },
     );
   }

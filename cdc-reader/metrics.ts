@@ -4,6 +4,7 @@
 import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { Metrics } from '#service/metrics.ts';
+import { createFirstStartMetrics } from './first-start-metrics.ts';
 import type { Group, Queue } from './pipeline/queue.ts';
 import { createSlotMetrics } from './slot-metrics.ts';
 
@@ -16,6 +17,7 @@ export const READER_VISIBILITY_CHANGED = 'reader.visibility-changed';
 export const READER_PUBLISHED = 'reader.published';
 export const READER_RESTARTING = 'reader.restarting';
 export const READER_FIRST_START = 'reader.first-start';
+export const READER_FIRST_START_PROGRESS = 'reader.first-start-progress';
 export const READER_DRAIN_ABANDONED = 'reader.drain-abandoned';
 export const READER_CLOSE_ABANDONED = 'reader.close-abandoned';
 export const READER_PARTITIONS_ADDED = 'reader.partitions-added';
@@ -43,6 +45,7 @@ export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date
     ...createLagMetrics(metrics, nowMs),
     ...createReplayMetrics(metrics),
     ...createSlotMetrics(metrics, nowMs),
+    ...createFirstStartMetrics(metrics),
   };
 }
 

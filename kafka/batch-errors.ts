@@ -19,9 +19,9 @@ const at = ({ topic, partition, baseOffset }: BatchPlace): string =>
   `The record batch at ${topic}-${partition} offset ${baseOffset}`;
 
 /** The way on past records that nothing can read: their orders are still in the orders database. */
-const GIVE_UP =
-  'To give up its records, delete up to its end (kafka-delete-records.sh), then run `npm run adopt -- sink`, which prints ' +
-  'the replay command that applies their orders from another source';
+const giveUp = ({ topic, partition, baseOffset }: BatchPlace): string =>
+  `If nothing helps, park the whole batch by \`npm run adopt -- sink --park '${topic}[${partition}]@${baseOffset}'\`: the sinks go ` +
+  'on behind it, and the replay command that it prints applies the orders that were in it';
 
 /** A batch whose bytes contradict themselves, or whose checksum does not fit them. */
 export class BatchUnreadableError extends HaltError {
@@ -31,7 +31,7 @@ export class BatchUnreadableError extends HaltError {
   constructor(place: BatchPlace, why: string, options?: ErrorOptions) {
     super(
       `${at(place)} can't be read: ${why}. Its bytes are damaged, or another program wrote them. Check them with ` +
-        `kafka-dump-log.sh on each replica: if one is whole, make its broker the leader, then restart. ${GIVE_UP}`,
+        `kafka-dump-log.sh on each replica: if one is whole, make its broker the leader, then restart. ${giveUp(place)}`,
       details(place),
       options,
     );
@@ -46,9 +46,13 @@ export class BatchTooLargeError extends HaltError {
   constructor(place: BatchPlace, limitBytes: number, options?: ErrorOptions) {
     super(
       `${at(place)} takes more than MAX_EXPANDED_BATCH_BYTES (${limitBytes}) in memory once it is expanded. If it is ` +
-        `Tillstream's, raise that variable and the memory of the process, then restart. If not, find the other writer. ${GIVE_UP}`,
+        `Tillstream's, raise that variable and the memory of the process, then restart. If not, find the other writer. ${giveUp(place)}`,
       { ...details(place), limitBytes: String(limitBytes) },
       options,
     );
   }
+}
+
+export function isBatchError(error: unknown): error is BatchUnreadableError | BatchTooLargeError {
+  return error instanceof BatchUnreadableError || error instanceof BatchTooLargeError;
 }

@@ -3,6 +3,7 @@
 // from an error (restart, wait, halt) is left to the callers.
 
 import { createRequire } from 'node:module';
+import { alterTopicCommand } from './topic-commands.ts';
 
 const { createErrorFromCode } = createRequire(import.meta.url)('kafkajs/src/protocol/error') as {
   createErrorFromCode(code: number): Error;
@@ -100,6 +101,14 @@ export class ProducerFencedError extends Error {
   }
 }
 
+const MEBIBYTE = 1024 * 1024;
+
+/** Twice the record, in whole mebibytes: a batch has a header, and further records of its transaction. */
+function raiseMessageBytes(topic: string, largestRecordBytes: number): string {
+  const bytes = Math.ceil((2 * largestRecordBytes) / MEBIBYTE) * MEBIBYTE;
+  return alterTopicCommand(topic, 'max.message.bytes', String(bytes));
+}
+
 /** Kafka refused a batch as too large. A retry can't help. */
 export class RecordTooLargeError extends Error {
   readonly code = 'RECORD_TOO_LARGE';
@@ -108,7 +117,8 @@ export class RecordTooLargeError extends Error {
   constructor(at: { topics: readonly string[]; largestRecordBytes: number }, options?: ErrorOptions) {
     super(
       `Kafka refused a record batch as too large; its largest record has ${at.largestRecordBytes} bytes. Raise ` +
-        `max.message.bytes of ${at.topics.join(', ')} (kafka-configs.sh --alter --add-config max.message.bytes=…), then restart.`,
+        `max.message.bytes of ${at.topics.join(', ')}, then restart: ` +
+        `${at.topics.map((topic) => raiseMessageBytes(topic, at.largestRecordBytes)).join(', ')}.`,
       options,
     );
     this.name = 'RecordTooLargeError';

@@ -3,6 +3,7 @@
 
 import kafkajs, { type Admin, type Kafka } from 'kafkajs';
 import { KafkaUnavailableError, kafkaErrorType } from './errors.ts';
+import { alterTopicCommand } from './topic-commands.ts';
 
 /** A topic in its cluster. If it does not exist, every field but the name is meaningless. */
 export interface TopicDescription {
@@ -85,8 +86,7 @@ export function checkTopic(
   const policies = topic.cleanupPolicy.split(',').map((policy) => policy.trim());
   const problems: string[] = [];
   const warnings: string[] = [];
-  const setPolicy = (policy: string) =>
-    `kafka-configs.sh --alter --topic ${topic.name} --add-config cleanup.policy=${policy}`;
+  const setPolicy = (policy: string) => alterTopicCommand(topic.name, 'cleanup.policy', policy);
   if (cleanupPolicy === 'delete' && policies.includes('compact')) {
     problems.push(
       `${topic.name} is compacted (cleanup.policy=${topic.cleanupPolicy}): of each user's orders, only the last would ` +

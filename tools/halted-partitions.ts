@@ -20,6 +20,10 @@ export function formatParkCommand({ topic, partition }: TopicPartition, offset: 
 
 const remedies: Readonly<Record<string, (row: HaltedPartitionRow) => string>> = {
   RECORDS_LOST: () => 'run npm run adopt -- sink',
+  BATCH_UNREADABLE: (row) =>
+    `make a broker the leader whose replica is whole, or park the batch: ${formatParkCommand(row, row.next_offset)}`,
+  BATCH_TOO_LARGE: (row) =>
+    `raise MAX_EXPANDED_BATCH_BYTES if it is Tillstream's, or park the batch: ${formatParkCommand(row, row.next_offset)}`,
   UNKNOWN_SCHEMA: (row) =>
     `deploy sinks that have the schema, or park the record: ${formatParkCommand(row, row.next_offset)}`,
 };

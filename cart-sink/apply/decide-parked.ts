@@ -94,6 +94,8 @@ export interface HaltedRecord {
   readonly stands: TopicPartition & StoredOffset;
   readonly record: {
     readonly offset: bigint;
+    /** The last offset that is passed: the record's own, or the last one of a whole batch. */
+    readonly lastOffset: bigint;
     readonly key: Buffer | null;
     readonly value: Buffer | null;
     readonly reason: string;
@@ -109,7 +111,7 @@ export function parkHaltedRecord(
 ): Promise<bigint | null> {
   return pool.tx(
     async (tx) => {
-      const moved = await tx.query(passHaltedRecord(consumerGroup, stands, record.offset));
+      const moved = await tx.query(passHaltedRecord(consumerGroup, stands, record.lastOffset));
       if (moved.length === 0) return null;
       const place = { consumerGroup, ...stands };
       const [parked]: { parkedId: bigint }[] = await tx.query(insertParkedEvents(place, [record]));

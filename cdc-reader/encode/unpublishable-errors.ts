@@ -5,8 +5,9 @@ import { HaltError } from '#service/halt.ts';
 
 /** The remedy for a gap that only the stream shows, so that the tool finds nothing by itself. */
 const ADOPT_BY_FORCE =
-  'If it is accepted that the reader continues behind it: run `npm run adopt -- reader --force`, start the reader again, ' +
-  'and run the replay command that adopt prints.';
+  'Correct the rows, or delete the order, in a session with `SET session_replication_role = replica`. Then let the reader ' +
+  'continue behind it: run `npm run adopt -- reader --force`, start the reader again, and run the replay command that adopt ' +
+  'prints: it applies the corrected order, and the others of the transaction.';
 
 /** A transaction that can't be published. The whole transactions before it are, and then the reader halts. */
 export abstract class UnpublishableError extends HaltError {}
@@ -16,7 +17,7 @@ export class RowNotPublishableError extends UnpublishableError {
   /** `subject`: the column, or the order with its position. */
   constructor(subject: string, problem: string, options?: ErrorOptions) {
     super(
-      `${subject} ${problem}. A CHECK constraint of order-api's migrations is missing: run \`npm run migrate\` and correct the program that wrote the row.`,
+      `${subject} ${problem}. A CHECK constraint is missing: create it again as in order-api/migrations/0001_orders.sql, and correct the program that wrote the row. ${ADOPT_BY_FORCE}`,
       { column: subject },
       options,
     );
@@ -27,7 +28,7 @@ export class OrderWithoutItemsError extends UnpublishableError {
   readonly code = 'ORDER_WITHOUT_ITEMS';
   constructor(commitLsn: Lsn, ordinal: number) {
     super(
-      `The transaction at ${formatLsn(commitLsn)} inserted an order (ordinal ${ordinal}) without items. The constraint that prevents this is missing: run \`npm run migrate\`. ${ADOPT_BY_FORCE}`,
+      `The transaction at ${formatLsn(commitLsn)} inserted an order (ordinal ${ordinal}) without items. The trigger that prevents this, orders_have_items, is missing or disabled: create or enable it again as in order-api/migrations/0002_order_rules.sql. ${ADOPT_BY_FORCE}`,
       { commitLsn: formatLsn(commitLsn), ordinal: String(ordinal) },
     );
   }
@@ -37,7 +38,7 @@ export class ItemWithoutOrderError extends UnpublishableError {
   readonly code = 'ITEM_WITHOUT_ORDER';
   constructor(commitLsn: Lsn) {
     super(
-      `The transaction at ${formatLsn(commitLsn)} inserted an order item whose order it had not inserted before. The trigger that prevents this, order_items_come_with_their_order, is missing or disabled: recreate it as in order-api/migrations/0002_order_rules.sql. ${ADOPT_BY_FORCE}`,
+      `The transaction at ${formatLsn(commitLsn)} inserted an order item whose order it had not inserted before. The trigger that prevents this, order_items_come_with_their_order, is missing or disabled: create or enable it again as in order-api/migrations/0002_order_rules.sql. ${ADOPT_BY_FORCE}`,
       { commitLsn: formatLsn(commitLsn) },
     );
   }

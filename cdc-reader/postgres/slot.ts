@@ -48,9 +48,17 @@ export async function createSlot(options: {
   applicationName: string;
   /** As `server_version_num`. */
   serverVersion: number;
+  /** Called with the pid of the server process that creates the slot, before it waits. */
+  onStarted?: (pid: number) => void;
+  /** Ends this end of the wait. The server process does not notice while it waits: see endUnfinishedSlot(). */
+  signal?: AbortSignal;
 }): Promise<NewSlot> {
   const client = await connect(options);
+  const abandon = () => void endSession(client);
   try {
+    options.signal?.throwIfAborted();
+    options.signal?.addEventListener('abort', abandon);
+    options.onStarted?.((client as unknown as { processID: number }).processID);
     const { rows } = await client.query(formatCreateSlot(options.slotName, options.serverVersion));
     return {
       consistentPoint: parseLsn(rows[0].consistent_point),
@@ -61,6 +69,8 @@ export async function createSlot(options: {
     await endSession(client);
     if ((error as { code?: unknown }).code !== DUPLICATE_OBJECT) throw error;
     throw new SlotExistsError(options.slotName, { cause: error });
+  } finally {
+    options.signal?.removeEventListener('abort', abandon);
   }
 }
 

@@ -34,6 +34,8 @@ export async function* readSnapshotOrders(options: {
   applicationName: string;
   snapshotName?: string;
   batchSize: number;
+  /** Which orders of a batch are wanted: the items of the others are not read, and a batch may have none. */
+  select?: (orders: readonly ContractRow<'orders'>[]) => Promise<readonly ContractRow<'orders'>[]>;
   /** Called once the snapshot is taken, with a way to query what else it sees. */
   onSnapshot?: (query: (statement: SQLQuery) => Promise<Record<string, unknown>[]>) => Promise<void>;
 }): AsyncGenerator<readonly SnapshotOrder[], void, undefined> {
@@ -69,7 +71,7 @@ export async function* readSnapshotOrders(options: {
     for (;;) {
       const orders: ContractRow<'orders'>[] = await tx.query(fetchOrders(options.batchSize));
       if (orders.length === 0) return;
-      yield await addItems(tx, orders);
+      yield await addItems(tx, (await options.select?.(orders)) ?? orders);
     }
   } finally {
     done.resolve();
@@ -80,6 +82,7 @@ export async function* readSnapshotOrders(options: {
 }
 
 async function addItems(tx: Transaction, orders: readonly ContractRow<'orders'>[]): Promise<SnapshotOrder[]> {
+  if (orders.length === 0) return [];
   const itemsOf = new Map<string, ContractRow<'order_items'>[]>(orders.map((order) => [order.order_id!, []]));
   const items: ContractRow<'order_items'>[] = await tx.query(readItemsOfOrders([...itemsOf.keys()]));
   for (const item of items) itemsOf.get(item.order_id!)!.push(item);

@@ -9,7 +9,7 @@ import type { PreflightFacts, TableFacts } from '../startup/preflight.ts';
 import { type Capture, createCaptureReader, readPublicationState } from './capture.ts';
 import { type Query, type SessionOptions, SingleConnection, STATEMENT_TIMEOUT_MS } from './single-connection.ts';
 import { readTableFacts, readTableNames } from './sql/capture.ts';
-import { readExistingOrders } from './sql/orders.ts';
+import { estimateOrders, readExistingOrders } from './sql/orders.ts';
 import {
   KEEPALIVES,
   readCurrentWal,
@@ -18,7 +18,7 @@ import {
   readSnapshotText,
   tryAdvisoryLock,
 } from './sql/session.ts';
-import { readSlotState } from './sql/slots.ts';
+import { describeLockHolder, endUnfinishedSlot, readSlotState, readTransactionHolders } from './sql/slots.ts';
 import { isInProgress } from './visible-transaction.ts';
 
 /** A logical slot as pg_replication_slots shows it; positions are null before the slot has any. */
@@ -46,6 +46,16 @@ interface CurrentWal {
   readonly inRecovery: boolean;
 }
 
+/** A transaction that a server process waits for. `what`: its application_name, or the name it was prepared under. */
+export interface TransactionHolder {
+  /** null: it was prepared, and no session has it. */
+  readonly pid: number | null;
+  readonly what: string;
+  readonly database: string | null;
+  readonly state: string | null;
+  readonly since: string | null;
+}
+
 export interface SourceSession {
   /** The role that this session runs as. */
   readonly roleName: string;
@@ -57,11 +67,19 @@ export interface SourceSession {
   readCurrentWal(): Promise<CurrentWal>;
   /** Resolves once queries see what a transaction of the stream has done, or after 5 s. `xid`: as its BEGIN has it. */
   awaitVisible(xid: number): Promise<void>;
+  /** About how many rows `orders` has; null if Postgres does not know. */
+  estimateOrders(): Promise<number | null>;
   /** Which of these ids are in `orders`. */
   orderExists(orderIds: readonly string[]): Promise<Set<string>>;
   preflightFacts(names: { slotName: string; publicationName: string }): Promise<PreflightFacts>;
   /** Takes the lock of this name for as long as the session lasts; false when another session has it. */
   tryAdvisoryLock(key: string): Promise<boolean>;
+  /** Who has that lock, in words: pid, application_name, address, since when, as far as this role may read it. */
+  describeLockHolder(key: string): Promise<string>;
+  /** Ends the creation of a slot that was left waiting at the server. Only for whoever holds the lock of the first start. */
+  endUnfinishedSlot(slotName: string): Promise<void>;
+  /** What the server process `pid` waits for, the longest running first. */
+  readTransactionHolders(pid: number): Promise<TransactionHolder[]>;
   /** Within a second, whether the server hears of it or not. */
   close(): Promise<void>;
 }
@@ -133,6 +151,12 @@ class SqlSourceSession implements SourceSession {
     }
   }
 
+  async estimateOrders(): Promise<number | null> {
+    const [row] = await this.#query(estimateOrders);
+    const estimate = Number(row!.reltuples);
+    return estimate > 0 ? estimate : null;
+  }
+
   async orderExists(orderIds: readonly string[]): Promise<Set<string>> {
     if (orderIds.length === 0) return new Set();
     const rows = await this.#query(readExistingOrders(orderIds));
@@ -170,6 +194,21 @@ class SqlSourceSession implements SourceSession {
     return row!.is_taken as boolean;
   }
 
+  async describeLockHolder(key: string): Promise<string> {
+    const [row] = await this.#query(describeLockHolder(key));
+    return Object.values(row ?? {})
+      .filter((word) => word !== null)
+      .join(', ');
+  }
+
+  async endUnfinishedSlot(slotName: string): Promise<void> {
+    await this.#query(endUnfinishedSlot(slotName));
+  }
+
+  async readTransactionHolders(pid: number): Promise<TransactionHolder[]> {
+    return (await this.#query(readTransactionHolders(pid))) as unknown as TransactionHolder[];
+  }
+
   close(): Promise<void> {
     return this.#connection.close();
   }
@@ -178,8 +217,9 @@ class SqlSourceSession implements SourceSession {
 function parseSlotState(row: Record<string, unknown>): SlotState {
   const parseNullable = (text: unknown): Lsn | null => (text === null ? null : parseLsn(text as string));
   return {
-    plugin: row.plugin as string,
-    database: row.database as string,
+    // Null for a physical slot.
+    plugin: (row.plugin as string | null) ?? 'none, physically',
+    database: (row.database as string | null) ?? 'none',
     active: row.active as boolean,
     activePid: row.active_pid as number | null,
     confirmedFlushLsn: parseNullable(row.confirmed_flush_lsn),

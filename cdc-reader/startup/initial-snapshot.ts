@@ -3,55 +3,35 @@
 // snapshot sees, and writes the first streaming checkpoint. Guarantees: every order is in the snapshot or in the stream,
 // none in both. A crash in between leaves the intent: the next attempt creates a new slot and publishes what the live
 // topic does not hold yet. Any other mix of checkpoint, slot and topic halts (I11).
-import type { TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
-import { type CaptureFingerprint, compareCapture, type RecordedCapture } from '#schemas/capture-fingerprint.ts';
-import { type Checkpoint, formatCheckpoint } from '#schemas/checkpoint.ts';
+import type { CaptureFingerprint } from '#schemas/capture-fingerprint.ts';
+import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { formatLsn, LSN_ZERO } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { CdcReaderConfig } from '../config.ts';
-import type { EventRecord } from '../encode/encode-event.ts';
-import { OrderIndex } from '../encode/order-index.ts';
 import { SlotDroppedError, SystemChangedError } from '../errors.ts';
 import { READER_FIRST_START } from '../metrics.ts';
-import {
-  type CaptureCheck,
-  createCaptureCheck,
-  explainCaptureChange,
-  preferTablesChanged,
-} from '../pipeline/capture-check.ts';
-import { readCapturedTables } from '../postgres/capture.ts';
-import { createSlot, dropSlot, type NewSlot, readIdentity } from '../postgres/slot.ts';
-import { readSnapshotOrders } from '../postgres/snapshot.ts';
+import { createCaptureCheck } from '../pipeline/capture-check.ts';
+import { createSlot, dropSlot, readIdentity } from '../postgres/slot.ts';
 import type { SourceSession } from '../postgres/source-session.ts';
-import { SlotBusyError } from '../postgres/stream-errors.ts';
+import { SlotBusyError, SlotMissingError } from '../postgres/stream-errors.ts';
 import type { SourceIdentity } from '../postgres/walsender.ts';
 import { SlotNotStreamingError } from '../supervise/restart-errors.ts';
 import { requireSameTopic } from './continuity.ts';
+import { type Attempt, publish, publishSnapshot, requireSameTables } from './first-start/publish-snapshot.ts';
+import { reportSlotWaits } from './first-start/slot-waits.ts';
 import { fence, type KafkaConnection, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
-import { readPublishedOrders, readSettledTopicId } from './live-topic.ts';
+import { readSettledTopicId } from './live-topic.ts';
 import type { StartContext } from './session.ts';
-import { snapshotRecords } from './snapshot-event.ts';
 import { requireUsableCapture } from './usable-capture.ts';
 import { explainMissingCheckpoint, findCheckpoint } from './verified-checkpoint.ts';
-
-/** Orders read from the snapshot, and published in one Kafka transaction, at a time. */
-const SNAPSHOT_BATCH = 1_000;
-
-/** One attempt. `earlier`: what an earlier one has left. */
-interface Attempt {
-  readonly source: SourceSession;
-  readonly kafka: KafkaConnection;
-  readonly producer: TransactionalProducer;
-  readonly identity: SourceIdentity;
-  readonly earlier: Checkpoint | null;
-  readonly captureCheck: CaptureCheck;
-}
 
 /** @throws SlotNotStreamingError while another reader does it; HaltErrors as described above */
 export async function runInitialSnapshot(context: StartContext, source: SourceSession): Promise<void> {
   const { config, scope, logger } = context;
-  if (!(await source.tryAdvisoryLock(`tillstream first start of ${config.slotName}`))) {
-    throw new SlotNotStreamingError('it holds the lock of the initial snapshot');
+  const lock = `tillstream first start of ${config.slotName}`;
+  if (!(await source.tryAdvisoryLock(lock))) {
+    const holder = await source.describeLockHolder(lock);
+    throw new SlotNotStreamingError(`it holds the lock of the initial snapshot (${holder || 'and has just ended'})`);
   }
   await using resources = new AsyncDisposableStack();
   const kafka = await scope.open(
@@ -88,11 +68,24 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
   await publish(attempt, intent, []);
   await failpoint('reader.intent-written');
 
+  // Under the lock, and with every other reader fenced, nobody can be making this slot: a reader that was killed has left it
+  // waiting at the server, which would not notice for as long as a transaction stays open.
+  await source.endUnfinishedSlot(config.slotName);
   if (fenced.hasSlot) await dropUnfinishedSlot(config);
   const { orderDatabaseUrl: databaseUrl, slotName, applicationName } = config;
   const slot = await scope.open(
     resources,
-    () => createSlot({ databaseUrl, slotName, applicationName, serverVersion: identity.serverVersion }),
+    () =>
+      reportSlotWaits(context, source, (onStarted) =>
+        createSlot({
+          databaseUrl,
+          slotName,
+          applicationName,
+          serverVersion: identity.serverVersion,
+          onStarted,
+          signal: scope.signal,
+        }),
+      ),
     (open) => open.close(),
   );
   await failpoint('reader.slot-created');
@@ -100,7 +93,9 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
     { event: READER_FIRST_START, consistentLsn: formatLsn(slot.consistentPoint) },
     'The slot is created; publishing the orders of the initial snapshot.',
   );
-  const published = await publishSnapshot(context, attempt, intent, slot);
+  const published = await publishSnapshot(context, attempt, intent, slot).finally(() =>
+    context.metrics.firstStartEnded(),
+  );
 
   const ends = await kafka.log.readOffsets(config.ordersTopic, READ_DEADLINE_MS);
   const nextOffsets = Array.from({ length: published.partitions }, (_, p) => ends.get(p)?.highWatermark ?? 0n);
@@ -110,17 +105,6 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
     [],
   );
   await failpoint('reader.first-start-done');
-}
-
-async function requireSameTables(
-  { publicationName }: CdcReaderConfig,
-  source: SourceSession,
-  recorded: RecordedCapture,
-  found: CaptureFingerprint,
-): Promise<void> {
-  const { differences } = compareCapture(recorded, found);
-  if (differences.length === 0) return;
-  throw await explainCaptureChange(source, publicationName, { recorded, differences, throughLsn: LSN_ZERO });
 }
 
 async function createIntent(
@@ -152,46 +136,11 @@ async function createIntent(
   };
 }
 
-/** Publishes what the live topic does not hold yet. Resolves to the last checkpoint. */
-async function publishSnapshot(
-  { config, scope, metrics, onProgress }: StartContext,
-  attempt: Attempt,
-  intent: Checkpoint,
-  slot: NewSlot,
-): Promise<Checkpoint> {
-  const { source, kafka, identity, earlier, captureCheck } = attempt;
-  const published =
-    earlier === null ? new OrderIndex() : await readPublishedOrders(kafka.log, config.ordersTopic, READ_DEADLINE_MS);
-  const snapshot = readSnapshotOrders({
-    databaseUrl: config.orderDatabaseUrl,
-    applicationName: config.applicationName,
-    snapshotName: slot.snapshotName,
-    batchSize: SNAPSHOT_BATCH,
-    onSnapshot: async (query) => {
-      const seen = await readCapturedTables(query, config.publicationName, identity.serverVersion);
-      await requireSameTables(config, source, intent.capture, seen.fingerprint);
-    },
-  });
-  let checkpoint: Checkpoint = { ...intent, state: 'snapshot' };
-  const records = snapshotRecords(config, identity, slot.consistentPoint, checkpoint.partitions, checkpoint.generation);
-  for await (const orders of snapshot) {
-    scope.signal.throwIfAborted();
-    const missing = orders.filter(({ order }) => published.find(order.order_id!) < 0);
-    const batch = await preferTablesChanged(captureCheck, () => records(missing));
-    if (batch.lastPublished === null) continue;
-    checkpoint = { ...checkpoint, lastPublished: batch.lastPublished };
-    await publish(attempt, checkpoint, batch.records);
-    metrics.publishedSnapshot(batch.records.length);
-    onProgress();
-    await failpoint('reader.snapshot-published');
-  }
-  return checkpoint;
-}
-
 async function dropUnfinishedSlot({ orderDatabaseUrl, slotName, applicationName }: CdcReaderConfig): Promise<void> {
   try {
     await dropSlot({ databaseUrl: orderDatabaseUrl, slotName, applicationName });
   } catch (error) {
+    if (error instanceof SlotMissingError) return; // the server has dropped it
     if (error instanceof SlotBusyError) throw new SlotNotStreamingError(error.message, { cause: error });
     throw error;
   }
@@ -223,18 +172,4 @@ async function readUnfinished(
   if (checkpoint.state !== 'streaming') return { kind: 'unfinished', checkpoint, hasSlot: slot !== null };
   if (slot !== null) return { kind: 'finished' };
   throw new SlotDroppedError(config.slotName, checkpoint.throughLsn, (await source.readCurrentWal()).flushLsn);
-}
-
-async function publish(
-  { kafka, producer, captureCheck }: Attempt,
-  checkpoint: Checkpoint,
-  records: readonly EventRecord[],
-): Promise<void> {
-  const check = captureCheck.run(checkpoint.throughLsn);
-  check.catch(() => undefined); // thrown where it is awaited
-  const next = { ...checkpoint, capture: captureCheck.accepted };
-  const transaction = await producer.begin();
-  await transaction.send([...records, kafka.checkpointTopic.record(formatCheckpoint(next))]);
-  await check;
-  await transaction.commit();
 }

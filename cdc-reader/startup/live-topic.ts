@@ -1,13 +1,13 @@
-// What the live topic is and holds: its id; the end of every partition with its last event, as a start needs it; the ids of all orders
-// in it, after an interrupted initial snapshot; and from where on it has every order, for replay. Reads only what is
+// What the live topic is and holds: its id; the end of every partition with its last event, as a start needs it; and from
+// where on it has every order, for replay. Reads only what is
 // committed; checking it is continuity.ts's, what of it can be replayed is kafka-coverage.ts's.
 import { setTimeout as delay } from 'node:timers/promises';
+import { isBatchError } from '#kafka/batch-errors.ts';
 import type { KafkaLog, LogRecord } from '#kafka/reading/log.ts';
 import { findNewestRecord } from '#kafka/reading/newest-record.ts';
 import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import { OrderIndex } from '../encode/order-index.ts';
 import { LiveTopicChangedError } from '../errors.ts';
 import { findOldestCovered, type KafkaCoverage, type PartitionHead } from '../replay-window/kafka-coverage.ts';
 import { LiveTopicTransactionOpenError } from '../supervise/restart-errors.ts';
@@ -18,7 +18,7 @@ const SETTLING_READS = 3;
 const BETWEEN_READS_MS = 1_000;
 const READ_ID_DEADLINE_MS = 10_000;
 
-function readEvent(topic: string, partition: number, { offset, value }: LogRecord): OrderPlaced {
+export function readEvent(topic: string, partition: number, { offset, value }: LogRecord): OrderPlaced {
   try {
     if (value === null) throw new Error('it has no value');
     return decodeOrderPlaced(value);
@@ -28,12 +28,25 @@ function readEvent(topic: string, partition: number, { offset, value }: LogRecor
   }
 }
 
+/** As a record that no reader wrote: what the topic holds there can't be compared with what was published. */
+export function refuseBatch(topic: string, partition: number, error: unknown): never {
+  if (!isBatchError(error)) throw error;
+  const offset = String(error.details.offset);
+  const limit =
+    error.code === 'BATCH_TOO_LARGE'
+      ? ", which MAX_EXPANDED_BATCH_BYTES limits: raise it if the batch is the reader's"
+      : '';
+  const why = `${topic}[${partition}] holds a record batch at offset ${offset} that can't be read (${error.code}${limit})`;
+  throw new LiveTopicChangedError(why, { partition, offset });
+}
+
 export interface EventTail extends PartitionTail {
   readonly newest: OrderPlaced | null;
 }
 
 /**
- * The ends of all partitions. `deadlineMs`: see KafkaLog. @throws LiveTopicChangedError for a foreign record,
+ * The ends of all partitions. `deadlineMs`: see KafkaLog. @throws LiveTopicChangedError for a foreign record, and for a
+ * batch that can't be read where no record follows it,
  * LiveTopicTransactionOpenError while a transaction is open: what lies after it can't be read yet
  */
 export async function readPartitionTails(log: KafkaLog, topic: string, deadlineMs: number): Promise<EventTail[]> {
@@ -41,7 +54,7 @@ export async function readPartitionTails(log: KafkaLog, topic: string, deadlineM
   for (const [partition, { earliest, lastStable, highWatermark }] of await log.readOffsets(topic, deadlineMs)) {
     if (lastStable < highWatermark) throw new LiveTopicTransactionOpenError(topic, partition, lastStable);
     const range = { topic, partition, earliest, untilOffset: lastStable, deadlineMs };
-    const record = await findNewestRecord(log, range);
+    const record = await findNewestRecord(log, range).catch((error) => refuseBatch(topic, partition, error));
     tails.push({ partition, earliest, end: lastStable, newest: record && readEvent(topic, partition, record) });
   }
   return tails;
@@ -78,18 +91,6 @@ export async function readSettledTopicId(
     if (found === null || expected === null || found === expected || read === SETTLING_READS) return found;
     await delay(BETWEEN_READS_MS);
   }
-}
-
-/** The ids of all orders that the topic holds. @throws LiveTopicChangedError for a foreign record */
-export async function readPublishedOrders(log: KafkaLog, topic: string, deadlineMs: number): Promise<OrderIndex> {
-  const published = new OrderIndex();
-  for (const [partition, { earliest, highWatermark }] of await log.readOffsets(topic, deadlineMs)) {
-    const range = { topic, partition, fromOffset: earliest, untilOffset: highWatermark, deadlineMs };
-    for await (const records of log.readRecords({ ...range, isolation: 'read_committed' })) {
-      for (const record of records) published.add(readEvent(topic, partition, record).orderId);
-    }
-  }
-  return published;
 }
 
 /**

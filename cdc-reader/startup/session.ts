@@ -10,6 +10,7 @@ import type { ReplicationStream, StreamHandlers } from '../postgres/replication-
 import type { SourceSession } from '../postgres/source-session.ts';
 import type { Scope } from '../supervise/scope.ts';
 import type { VerifiedCheckpoint } from './continuity.ts';
+import type { FirstStartProgress } from './first-start/progress.ts';
 
 export type MessageReceiver = Pick<StreamHandlers, 'onMessage' | 'onKeepalive'>;
 
@@ -36,5 +37,5 @@ export interface StartContext {
   /** Called with why a start has to wait, for readiness. */
   readonly onWaiting: (why: Error) => void;
   /** Called when a part of the initial snapshot is published. */
-  readonly onProgress: () => void;
+  readonly onProgress: (progress?: FirstStartProgress) => void;
 }

@@ -6,11 +6,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
+import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import { isUnfitSession } from '#service/postgres/session.ts';
 import type { CdcReaderConfig } from '../config.ts';
+import { SlotForeignError } from '../errors.ts';
 import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_TOPIC_ID_LEARNT, READER_WAITING } from '../metrics.ts';
 import { createReplicationStream, type ReplicationStream } from '../postgres/replication-stream.ts';
-import { createSourceSession, type SourceSession } from '../postgres/source-session.ts';
+import { createSourceSession, type SlotState, type SourceSession } from '../postgres/source-session.ts';
 import { SlotBusyError } from '../postgres/stream-errors.ts';
 import type { SourceIdentity } from '../postgres/walsender.ts';
 import { classifyReaderFailure } from '../supervise/classify-failure.ts';
@@ -56,7 +58,10 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
   for (const warning of findPreflightWarnings(facts, config)) logger.warn({ event: READER_CAPTURE_CHANGED }, warning);
   resources.adopt(startLagSampler({ source, slotName: config.slotName, metrics, scope }), (sampler) => sampler.close());
 
-  let isFirstStart = (await scope.race(source.readSlot(config.slotName))) === null;
+  // A slot without a position is being made, or a reader that is gone has left its making at the server.
+  const slot = await scope.race(source.readSlot(config.slotName));
+  requireOwnSlot(slot, config);
+  let isFirstStart = slot === null || (slot.active && slot.confirmedFlushLsn === null);
   for (;;) {
     if (isFirstStart)
       await scope.race(
@@ -113,13 +118,36 @@ function takeSlot(
       });
     } catch (error) {
       if (!(error instanceof SlotBusyError)) throw error;
-      // A slot that is still being made is active, and confirms nothing: whoever holds it does not publish.
       const holder = await source.readSlot(config.slotName);
-      const isStreaming = holder === null || holder.confirmedFlushLsn !== null;
-      throw new (isStreaming ? StandbyError : SlotNotStreamingError)(error.message, { cause: error });
+      throw explainBusySlot(error, holder);
     }
   };
   return scope.open(resources, create, (stream) => stream.close());
+}
+
+/** Postgres refuses to stream from another's slot, in words that name no remedy. @throws SlotForeignError */
+export function requireOwnSlot(
+  slot: Pick<SlotState, 'plugin' | 'database'> | null,
+  { slotName, orderDatabaseUrl }: Pick<CdcReaderConfig, 'slotName' | 'orderDatabaseUrl'>,
+): void {
+  if (slot === null || (slot.plugin === 'pgoutput' && slot.database === parseDatabaseUrl(orderDatabaseUrl).database)) {
+    return;
+  }
+  throw new SlotForeignError(slotName, slot.plugin, slot.database);
+}
+
+/**
+ * A hot standby stands behind a reader that streams: its slot is active and has a position. One that is still being made is
+ * active and confirms nothing, and one that is free by now is to be taken at once: then nobody publishes.
+ */
+export function explainBusySlot(
+  error: Error,
+  holder: Pick<SlotState, 'active' | 'confirmedFlushLsn'> | null,
+): StandbyError | SlotNotStreamingError {
+  if (holder?.active !== true || holder.confirmedFlushLsn === null) {
+    return new SlotNotStreamingError(error.message, { cause: error });
+  }
+  return new StandbyError(error.message, holder.confirmedFlushLsn, { cause: error });
 }
 
 /**

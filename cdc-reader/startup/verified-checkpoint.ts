@@ -3,6 +3,7 @@
 // read while another reader was publishing, are read again and halt nobody. Before fencing, a newer checkpoint may be
 // hidden: the response to a commit comes before its control record is in the partition, long before where the broker dies
 // in between. Checking the facts is continuity.ts's, and when is start-up.ts's.
+import { isBatchError } from '#kafka/batch-errors.ts';
 import { type CaptureFingerprint, compareCapture, recordedOids } from '#schemas/capture-fingerprint.ts';
 import {
   type Checkpoint,
@@ -50,7 +51,9 @@ export async function findCheckpoint(
   if (!(await kafka.hasCheckpointTopic(isExpected))) return { checkpoint: null, isHidden: false };
   // Before the read: a transaction that ends in between is seen by it, or counted as open here.
   const before = (await kafka.log.readOffsets(config.checkpointTopic, READ_DEADLINE_MS)).get(0);
-  const { record } = await kafka.checkpointTopic.read(READ_DEADLINE_MS, through);
+  const { record } = await kafka.checkpointTopic.read(READ_DEADLINE_MS, through).catch((error) => {
+    throw isBatchError(error) ? new CheckpointUnreadableError(error) : error;
+  });
   const isOpen = before !== undefined && before.lastStable < before.highWatermark;
   const isHidden = through === 'last_stable_offset' && isOpen;
   return { checkpoint: record === null ? null : parseRecord(record), isHidden };

@@ -19,8 +19,9 @@ import {
 } from '../metrics.ts';
 import { runPipeline } from '../pipeline/pipeline.ts';
 import { startReplayUpkeep } from '../replay-window/upkeep.ts';
-import type { ReaderSession } from '../startup/session.ts';
+import type { ReaderSession, StartContext } from '../startup/session.ts';
 import { startReader } from '../startup/start-up.ts';
+import { describeState, type ReaderState, standBy } from './reader-state.ts';
 import { GroupTooLargeError, PreflightError, SlotNotStreamingError, StandbyError } from './restart-errors.ts';
 import { countFailures, type RestartReason, restartDelayMs } from './restart-policy.ts';
 import { createScope } from './scope.ts';
@@ -33,13 +34,6 @@ import { startTopicWatch } from './topic-watch.ts';
 const CLOSE_LIMIT_MS = 8_000;
 /** A start takes a second; one that takes longer waits for something. */
 const START_GRACE_MS = 5_000;
-
-/** `why`: what the reader waits for, or what ended the last start. */
-type ReaderState =
-  | { readonly kind: 'streaming' | 'stopped' }
-  /** `sinceMs`: of the start, or of the last part of its initial snapshot. */
-  | { readonly kind: 'starting'; readonly sinceMs: number }
-  | { readonly kind: 'standby' | 'waiting' | 'restarting'; readonly why: Error };
 
 export interface Reader {
   readiness(): Readiness;
@@ -88,7 +82,7 @@ class SupervisedReader implements Reader {
   readonly pipeline = (): Readiness => {
     const state = this.#state;
     const { halts, health } = this.#options;
-    const answer = formatPipelineHealth(health, halts, { state: state.kind });
+    const answer = formatPipelineHealth(health, halts, { state: state.kind, ...describeState(state) });
     if (!answer.ready || state.kind !== 'starting') return answer;
     return { ...answer, ready: performance.now() - state.sinceMs < START_GRACE_MS };
   };
@@ -144,8 +138,8 @@ class SupervisedReader implements Reader {
       this.#state = { kind: 'waiting', why };
       this.#options.health.failed(why);
     };
-    const onProgress = () => {
-      this.#state = { kind: 'starting', sinceMs: performance.now() };
+    const onProgress: StartContext['onProgress'] = (firstStart) => {
+      this.#state = { kind: 'starting', sinceMs: performance.now(), firstStart };
       this.#options.health.working();
     };
     const session = await scope.race(startReader({ config, scope, logger, metrics, resources, onWaiting, onProgress }));
@@ -188,7 +182,7 @@ class SupervisedReader implements Reader {
     const { logger, metrics } = this.#options;
     const isNews = !('why' in this.#state) || this.#state.why.message !== error.message;
     if (error instanceof StandbyError) {
-      this.#state = { kind: 'standby', why: error };
+      this.#state = standBy(error, this.#state, new Date());
       this.#options.health.working();
       metrics.pending({ bytes: 0, oldest: undefined }); // the other reader's to report
       if (isNews) logger.info({ event: READER_STANDBY }, error.message);

@@ -25,8 +25,11 @@ export class PreflightError extends RestartError {
 /** Another reader is active: this one is a hot standby. */
 export class StandbyError extends RestartError {
   readonly code = 'STANDBY';
-  constructor(why: string, options?: ErrorOptions) {
+  /** What the other reader has acknowledged: while it moves, that reader streams. */
+  readonly confirmedFlushLsn: Lsn;
+  constructor(why: string, confirmedFlushLsn: Lsn, options?: ErrorOptions) {
     super(`${why}; this reader stands by.`, options);
+    this.confirmedFlushLsn = confirmedFlushLsn;
   }
 }
 

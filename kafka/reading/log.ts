@@ -10,11 +10,12 @@ import {
   LogReadDeadlineError,
   TopicMissingError,
 } from '#kafka/errors.ts';
+import { type FirstUnit, findFirstUnit } from '#kafka/protocol/first-unit.ts';
 import type { LogRecord } from '#kafka/protocol/record.ts';
 import { withDeadline } from '#service/deadline.ts';
 import type { Logger } from '#service/logger.ts';
 import { type BackOff, retry } from '#service/retry.ts';
-import { createPartitionClient, type FetchPosition } from './partition-client.ts';
+import { createPartitionClient, FETCH_BYTES, type FetchPosition, type PartitionClient } from './partition-client.ts';
 
 export type { LogRecord };
 
@@ -51,9 +52,27 @@ export interface KafkaLog {
   close(): Promise<void>;
 }
 
+/** For whoever has to go past what can't be read. */
+export interface UnitReader {
+  /** The first committed record from `fromOffset` on, or the batch that can't be read and stands before it. */
+  readFirstUnit(read: Omit<ReadOptions, 'isolation'>): Promise<FirstUnit>;
+}
+
 /** A new topic is unknown to some brokers for a moment; after this long it does not exist. */
 const UNKNOWN_TOPIC_GRACE_MS = 1_500;
 const BACK_OFF: BackOff = { firstMs: 5, longestMs: 250 };
+
+async function listAllOffsets(client: PartitionClient, topic: string): Promise<Map<number, PartitionOffsets>> {
+  const earliest = await client.listOffsets(topic, 'earliest');
+  const lastStable = await client.listOffsets(topic, 'last-stable');
+  const highWatermark = await client.listOffsets(topic, 'high-watermark');
+  const offsets = (partition: number): PartitionOffsets => ({
+    earliest: earliest.get(partition)!,
+    lastStable: lastStable.get(partition)!,
+    highWatermark: highWatermark.get(partition)!,
+  });
+  return new Map([...earliest.keys()].sort((a, b) => a - b).map((partition) => [partition, offsets(partition)]));
+}
 
 /** Creates a {@link KafkaLog}; throws `KafkaUnavailableError` when no broker can be reached. `requestTimeoutMs` is 10,000. */
 export async function createKafkaLog(options: {
@@ -61,7 +80,7 @@ export async function createKafkaLog(options: {
   clientId: string;
   logger: Logger;
   requestTimeoutMs?: number;
-}): Promise<KafkaLog> {
+}): Promise<KafkaLog & UnitReader> {
   const client = await createPartitionClient({ requestTimeoutMs: 10_000, ...options });
   let closed = false;
 
@@ -98,19 +117,12 @@ export async function createKafkaLog(options: {
 
   return {
     async readOffsets(topic, deadlineMs = 10_000) {
-      const attempt = async (): Promise<Map<number, PartitionOffsets>> => {
-        const earliest = await client.listOffsets(topic, 'earliest');
-        const lastStable = await client.listOffsets(topic, 'last-stable');
-        const highWatermark = await client.listOffsets(topic, 'high-watermark');
-        const offsets = (partition: number): PartitionOffsets => ({
-          earliest: earliest.get(partition)!,
-          lastStable: lastStable.get(partition)!,
-          highWatermark: highWatermark.get(partition)!,
-        });
-        return new Map([...earliest.keys()].sort((a, b) => a - b).map((partition) => [partition, offsets(partition)]));
-      };
       const what = `Reading the offsets of ${topic} took longer than ${deadlineMs} ms`;
-      return retryUntil({ topic, deadlineMs }, attempt, (cause) => new KafkaUnavailableError(what, { cause }));
+      return retryUntil(
+        { topic, deadlineMs },
+        () => listAllOffsets(client, topic),
+        (cause) => new KafkaUnavailableError(what, { cause }),
+      );
     },
 
     readTopicId(topic, deadlineMs = 10_000) {
@@ -139,6 +151,27 @@ export async function createKafkaLog(options: {
         position = nextOffset;
         const wanted = records.filter(({ offset }) => offset < read.untilOffset);
         if (wanted.length > 0) yield wanted;
+      }
+    },
+
+    async readFirstUnit(read) {
+      const { untilOffset: stableOffset, topic, partition } = read;
+      const find = async (fromOffset: bigint, maxBytes = FETCH_BYTES): Promise<FirstUnit> => {
+        const at = { topic, partition, fromOffset, maxBytes, isolation: 'read_committed' as const };
+        const fetchUnit = async () => {
+          const { batches, aborted } = await client.fetchBatches(at);
+          return findFirstUnit(batches, { ...at, aborted, stableOffset });
+        };
+        return retryUntil(read, fetchUnit, (cause) => {
+          return new LogReadDeadlineError({ ...read, position: fromOffset }, { cause });
+        });
+      };
+      for (let position = read.fromOffset; ; ) {
+        let unit = await find(position);
+        // A batch that fills an answer hides what follows it.
+        if (unit.kind === 'uncertain') unit = await find(position, 2 * FETCH_BYTES + unit.batchBytes);
+        if (unit.kind !== 'none' || unit.nextOffset >= stableOffset) return unit;
+        position = unit.nextOffset;
       }
     },
 

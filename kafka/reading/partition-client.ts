@@ -19,18 +19,22 @@ export interface FetchPosition {
   /** The first offset to read. */
   readonly fromOffset: bigint;
   readonly isolation: keyof typeof ISOLATION_LEVELS;
+  /** About how much one fetch reads, 4 MB by default; a larger batch is read whole. */
+  readonly maxBytes?: number;
 }
 
-interface PartitionClient extends Pick<KafkaCluster, 'forgetLeaders' | 'reconnect' | 'close'> {
+export interface PartitionClient extends Pick<KafkaCluster, 'forgetLeaders' | 'reconnect' | 'close'> {
   /** Null where the broker gives topics no ids. */
   readTopicId(topic: string): Promise<string | null>;
   /** The offset of that kind of every partition. */
   listOffsets(topic: string, kind: OffsetKind): Promise<Map<number, bigint>>;
   /**
-   * Reads about 4 MB at most; waits up to 200 ms for the first record. Throws `OffsetOutOfRangeError`,
+   * Reads about `maxBytes` at most; waits up to 200 ms for the first record. Throws `OffsetOutOfRangeError`,
    * `BatchUnreadableError`, `BatchTooLargeError`.
    */
   fetch(at: FetchPosition): Promise<{ records: readonly LogRecord[]; nextOffset: bigint }>;
+  /** The same, without decoding: whole batches, the last one perhaps in part. */
+  fetchBatches(at: FetchPosition): Promise<Pick<FetchedPartition, 'aborted' | 'batches'>>;
 }
 
 type FetchedBatches = Pick<FetchedPartition, 'errorCode' | 'aborted' | 'batches'>;
@@ -47,7 +51,7 @@ const OFFSET_QUERIES = {
 const OFFSET_OUT_OF_RANGE = 1;
 const UNKNOWN_TOPIC_OR_PARTITION = 3;
 const FETCH_WAIT_MS = 200;
-const FETCH_BYTES = 4 * 1024 * 1024;
+export const FETCH_BYTES = 4 * 1024 * 1024;
 
 /** Creates a {@link PartitionClient}; throws `KafkaUnavailableError` when no broker can be reached. */
 export async function createPartitionClient(options: {
@@ -69,6 +73,28 @@ export async function createPartitionClient(options: {
     }
     return offsets;
   };
+  const fetchBatches: PartitionClient['fetchBatches'] = async (at) => {
+    const { topic, partition, fromOffset, isolation, maxBytes = FETCH_BYTES } = at;
+    const leader = (await cluster.findLeaders(topic)).get(partition);
+    if (leader === undefined) throw new RangeError(`Topic ${topic} has no partition ${partition}.`);
+    const broker = await cluster.findBroker(leader);
+    const request = fetchRequest({
+      replicaId: -1,
+      isolationLevel: ISOLATION_LEVELS[isolation],
+      maxWaitTime: FETCH_WAIT_MS,
+      minBytes: 1,
+      maxBytes,
+      topics: [{ topic, partitions: [{ partition, fetchOffset: fromOffset.toString(), maxBytes }] }],
+    });
+    const { errorCode, aborted, batches } = await broker.connectionPool.send({ request, response: fetchResponse });
+    if (errorCode === OFFSET_OUT_OF_RANGE) {
+      const [earliest, latest] = [await listOffsets(topic, 'earliest'), await listOffsets(topic, 'high-watermark')];
+      const held = { earliest: earliest.get(partition)!, latest: latest.get(partition)! };
+      throw new OffsetOutOfRangeError({ topic, partition, requested: fromOffset, ...held });
+    }
+    if (errorCode !== 0) throw createKafkaError(errorCode);
+    return { aborted, batches };
+  };
   return {
     close: cluster.close,
     reconnect: cluster.reconnect,
@@ -81,25 +107,10 @@ export async function createPartitionClient(options: {
       if ((broker.versions?.[METADATA_API_KEY]?.maxVersion ?? 0) < TOPIC_ID_VERSION) return null;
       return broker.connectionPool.send(createTopicIdExchange(topic, createKafkaError));
     },
-    async fetch({ topic, partition, fromOffset, isolation }) {
-      const leader = (await cluster.findLeaders(topic)).get(partition);
-      if (leader === undefined) throw new RangeError(`Topic ${topic} has no partition ${partition}.`);
-      const broker = await cluster.findBroker(leader);
-      const request = fetchRequest({
-        replicaId: -1,
-        isolationLevel: ISOLATION_LEVELS[isolation],
-        maxWaitTime: FETCH_WAIT_MS,
-        minBytes: 1,
-        maxBytes: FETCH_BYTES,
-        topics: [{ topic, partitions: [{ partition, fetchOffset: fromOffset.toString(), maxBytes: FETCH_BYTES }] }],
-      });
-      const { errorCode, aborted, batches } = await broker.connectionPool.send({ request, response: fetchResponse });
-      if (errorCode === OFFSET_OUT_OF_RANGE) {
-        const [earliest, latest] = [await listOffsets(topic, 'earliest'), await listOffsets(topic, 'high-watermark')];
-        const held = { earliest: earliest.get(partition)!, latest: latest.get(partition)! };
-        throw new OffsetOutOfRangeError({ topic, partition, requested: fromOffset, ...held });
-      }
-      if (errorCode !== 0) throw createKafkaError(errorCode);
+    fetchBatches,
+    async fetch(at) {
+      const { topic, partition, fromOffset, isolation } = at;
+      const { aborted, batches } = await fetchBatches(at);
       return decodeRecordBatches(batches, {
         topic,
         partition,

@@ -62,7 +62,7 @@ export const captureMutants: readonly Mutant[] = [
   {
     name: 'first-start-without-check',
     breaks: 'I1: the first start publishes over tables that changed meanwhile',
-    file: 'cdc-reader/startup/initial-snapshot.ts',
+    file: 'cdc-reader/startup/first-start/publish-snapshot.ts',
     find: '  await check;\n',
     replace: '',
     tests: ['test/unit/cdc-reader/startup/start-checks.test.ts'],
@@ -70,7 +70,7 @@ export const captureMutants: readonly Mutant[] = [
   {
     name: 'snapshot-not-compared',
     breaks: 'I1: the snapshot is of other tables than the intent',
-    file: 'cdc-reader/startup/initial-snapshot.ts',
+    file: 'cdc-reader/startup/first-start/publish-snapshot.ts',
     find: '      await requireSameTables(config, source, intent.capture, seen.fingerprint);\n',
     replace: '      void seen;\n',
     tests: ['test/unit/cdc-reader/startup/start-checks.test.ts'],

@@ -108,15 +108,22 @@ export function setStage(models: Models): void {
         },
         lost,
       ),
-    async *readSnapshotOrders(_, { snapshotName, onSnapshot }) {
+    async *readSnapshotOrders(_, { snapshotName, onSnapshot, select }) {
       const { orders, capture } = snapshots.get(snapshotName)!;
       await onSnapshot(() => world.read('reads who the tables of the snapshot are', () => [capture], lost));
-      for (let at = 0; at < orders.length; at += SNAPSHOT_BATCH) {
-        yield await world.read(
+      // The snapshot comes by the time of placing: in the model, that of committing.
+      const sorted = orders.map(formatOrder).map(({ order, items }, index) => {
+        const placedAt = new Date(1_000 * index).toISOString().replace(/T(.*)\.\d+Z/, ' $1+00');
+        return { order: { ...order, placed_at: placedAt }, items };
+      });
+      for (let at = 0; at < sorted.length; at += SNAPSHOT_BATCH) {
+        const batch: typeof sorted = await world.read(
           'reads the snapshot',
-          () => orders.slice(at, at + SNAPSHOT_BATCH).map(formatOrder),
+          () => sorted.slice(at, at + SNAPSHOT_BATCH),
           lost,
         );
+        const selected = new Set(await select(batch.map(({ order }) => order)));
+        yield batch.filter(({ order }) => selected.has(order));
       }
     },
     openKafka: async () => openReaderConnection(world, kafka),

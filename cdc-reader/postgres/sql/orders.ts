@@ -32,6 +32,9 @@ export function readItemsOfOrders(orderIds: readonly string[]): SQLQuery {
   `;
 }
 
+/** Postgres's estimate of the rows of `orders`, of the last ANALYZE or VACUUM; -1 before the first. */
+export const estimateOrders = sql`SELECT reltuples::bigint FROM pg_class WHERE oid = 'public.orders'::regclass`;
+
 /** Those of the given order ids that are in `orders`. */
 export function readExistingOrders(orderIds: readonly string[]): SQLQuery {
   return sql`SELECT order_id::text FROM public.orders WHERE order_id = ANY(${[...orderIds]}::uuid[])`;

@@ -41,6 +41,54 @@ export function describeBackend(pid: string): SQLQuery {
   `;
 }
 
+/**
+ * The transactions that the server process `pid` waits for, one row each; `pid` is null for a prepared one. State and time
+ * are null where this role may not read them.
+ */
+export function readTransactionHolders(pid: number): SQLQuery {
+  return sql`
+    SELECT activity.pid, activity.application_name AS what, activity.datname::text AS database, activity.state,
+      to_char(activity.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
+    FROM pg_stat_activity AS activity
+    WHERE activity.pid = ANY(pg_blocking_pids(${pid}::int))
+    UNION ALL
+    SELECT NULL, prepared.gid, prepared.database::text, 'prepared',
+      to_char(prepared.prepared AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    FROM pg_prepared_xacts AS prepared
+    JOIN pg_locks AS awaited ON awaited.transactionid = prepared.transaction
+    WHERE awaited.pid = ${pid}::int AND NOT awaited.granted
+    ORDER BY since
+  `;
+}
+
+/** Who holds the lock that tryAdvisoryLock() takes, as describeBackend() has it, with its pid. */
+export function describeLockHolder(key: string): SQLQuery {
+  return sql`
+    SELECT 'pid ' || lock.pid AS pid,
+      'application_name ' || nullif(activity.application_name, '') AS application,
+      'address ' || host(activity.client_addr) AS address,
+      'since ' || to_char(activity.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
+    FROM pg_locks AS lock
+    LEFT JOIN pg_stat_activity AS activity ON activity.pid = lock.pid
+    WHERE lock.locktype = 'advisory' AND lock.granted AND lock.objsubid = 1
+      AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND lock.classid::bigint = (hashtextextended(${key}, 0) >> 32) & 4294967295
+      AND lock.objid::bigint = hashtextextended(${key}, 0) & 4294967295
+  `;
+}
+
+/**
+ * Ends the server process that creates this slot and waits; the server then drops the unfinished slot. A slot that has a
+ * position is left alone. @returns the pid, or no row
+ */
+export function endUnfinishedSlot(slotName: string): SQLQuery {
+  return sql`
+    SELECT slot.active_pid AS pid, pg_terminate_backend(slot.active_pid) AS is_ended
+    FROM pg_replication_slots AS slot
+    WHERE slot.slot_name = ${slotName} AND slot.active AND slot.confirmed_flush_lsn IS NULL
+  `;
+}
+
 /** A temporary slot at the position of the other one, for as long as this connection lasts. */
 export function copySlot(sourceName: string, slotName: string): SQLQuery {
   return sql`SELECT pg_copy_logical_replication_slot(${sourceName}::name, ${slotName}::name, true)`;

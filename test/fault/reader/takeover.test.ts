@@ -24,6 +24,14 @@ describe('two readers', () => {
     await stage.load.pace({ first: 0, count: 100, ordersPerSecond: 50 });
     expect(first.logs.slice(beforeSecond).filter(({ event }) => event === 'reader.restarting')).toEqual([]);
     expect(second.logs.filter(({ event }) => event === 'reader.streaming')).toEqual([]);
+    // It names whom it waits for, and has seen that one publish.
+    const health = await waitFor('the other reader to be seen to move', async () => {
+      const response = await fetch(`${second.url}/health/pipeline`);
+      const body = (await response.json()) as Record<string, string | null>;
+      return body.confirmedFlushLsnMovedAt === null ? undefined : { status: response.status, body };
+    });
+    expect(health).toMatchObject({ status: 200, body: { state: 'standby', confirmedFlushLsn: expect.any(String) } });
+    expect(health.body.reason).toMatch(/walsender pid \d+ \(application_name \S+, address 127\.0\.0\.1, since 2\d{3}-/);
     const load = stage.load.pace({ first: 100, count: 100, ordersPerSecond: 50 });
     await first.kill();
     await second.waitForLog('reader.streaming', { deadlineMs: 15_000 });

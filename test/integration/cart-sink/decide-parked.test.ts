@@ -92,7 +92,7 @@ describe('retrying', () => {
 });
 
 describe('parking where a partition has halted', () => {
-  const record = { offset: 2n, key: null, value: Buffer.from('y'), reason: 'by an operator' };
+  const record = { offset: 2n, lastOffset: 2n, key: null, value: Buffer.from('y'), reason: 'by an operator' };
 
   /** Stands at offset 0, with control records up to 2. */
   async function halt() {
@@ -113,6 +113,19 @@ describe('parking where a partition has halted', () => {
     ]);
     expect(await applyBatch(carts.database, owned.batch([order('ann')]))).toEqual({ kind: 'stale-owner' });
     expect(await parkHaltedRecord(carts.database.pool, parked)).toBeNull();
+  });
+
+  it('moves behind the last offset of a whole batch', async () => {
+    const { stands } = await halt();
+    const batch = { ...record, lastOffset: 7n };
+    await parkHaltedRecord(carts.database.pool, {
+      consumerGroup: TEST_GROUP,
+      stands,
+      record: batch,
+      replay: undefined,
+    });
+    expect(await readOffset()).toMatchObject({ next_offset: '8', halted_code: null });
+    expect(await carts.query('SELECT "offset" FROM parked_events')).toEqual([{ offset: '2' }]);
   });
 
   it('changes nothing where a sink has taken the partition over, or it stands elsewhere', async () => {

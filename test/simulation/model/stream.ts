@@ -207,6 +207,10 @@ export function openSession(postgres: ModelPostgres, process: Process, onEnd: (e
         postgres.lockHolder ??= connection;
         return postgres.lockHolder === connection;
       }),
+    estimateOrders: () => read('estimates the orders', () => null),
+    describeLockHolder: () => read('asks who has the lock', () => ''),
+    // In the model a slot is made at once: none is left unfinished.
+    endUnfinishedSlot: () => read('ends the making of a slot', () => undefined),
     close: () => world.close('closes the session', () => connection.end(undefined)),
   };
 }

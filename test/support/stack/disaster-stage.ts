@@ -54,8 +54,9 @@ type RunOptions = {
   readonly failpoints?: string;
 };
 
-export async function createDisasterStage(label: string): Promise<DisasterStage> {
-  const stage = await createPipelineStage(label);
+/** `given`: on that stage, instead of one on the run's shared servers. */
+export async function createDisasterStage(label: string, given?: PipelineStage): Promise<DisasterStage> {
+  const stage = given ?? (await createPipelineStage(label));
   const { environment, load, startReader, startStreaming, startSink, cleanUp } = stage;
   const { env } = environment;
   let next = 0;

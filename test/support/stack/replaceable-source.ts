@@ -35,9 +35,10 @@ export type ReplaceableSource = {
 
 const defaultSettings = { fsync: 'off', track_commit_timestamp: 'on', max_prepared_transactions: '10' };
 
+/** `sharedCarts`: the carts are on the run's shared server, which nothing replaces. */
 export async function createReplaceableSource(
   label: string,
-  more: { settings?: Record<string, string> } = {},
+  more: { settings?: Readonly<Record<string, string>>; sharedCarts?: boolean } = {},
 ): Promise<ReplaceableSource> {
   const directory = createTestDirectory(label);
   const settings = { ...defaultSettings, ...more.settings };
@@ -47,10 +48,10 @@ export async function createReplaceableSource(
   const { port } = server;
   const at = (name: string) => createLocalPostgres({ directory: folder(name), port, settings });
   await server.start();
-  const { brokers, directBrokers } = inject('servers');
+  const { brokers, directBrokers, cartServerUrl } = inject('servers');
   const url = server.url('postgres');
   const stage = await createPipelineStage(label, {
-    servers: { orderServerUrl: url, cartServerUrl: url, brokers, directBrokers },
+    servers: { orderServerUrl: url, cartServerUrl: more.sharedCarts ? cartServerUrl : url, brokers, directBrokers },
   });
 
   return {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { kafkaErrors } from '#kafka/failure.ts';
 import { CERTIFICATE, sqlStates, systemErrors, TLS } from '#service/failure.ts';
+import { findHaltCodes } from './halt-codes.ts';
 
 const repository = join(import.meta.dirname, '..', '..', '..');
 const page = readFileSync(join(repository, 'docs', 'operations.md'), 'utf8');
@@ -23,20 +24,6 @@ function readTables(name: string): string[] {
   const [, section = ''] = page.split(`\n## ${name}\n`);
   const cells = section.split('\n## ')[0]!.matchAll(/^\| (`.*?) \|/gm);
   return distinct([...cells].flatMap(([, cell]) => [...cell!.matchAll(/`([^`]+)`/g)].map(([, found]) => found!)));
-}
-
-/** Codes of the classes that extend HaltError, directly or through one of their own. */
-function findHaltCodes(): string[] {
-  const classes = sources.flatMap((text) =>
-    [...text.matchAll(/class (\w+) extends (\w+) \{(.*?)\n\}/gs)].map(([, name, parent, body]) => ({
-      name: name!,
-      parent: parent!,
-      code: /readonly code = '(\w+)'/.exec(body!)?.[1],
-    })),
-  );
-  const parentOf = new Map(classes.map(({ name, parent }) => [name, parent]));
-  const isHalt = (name: string | undefined): boolean => name === 'HaltError' || (!!name && isHalt(parentOf.get(name)));
-  return distinct(classes.flatMap(({ parent, code }) => (code !== undefined && isHalt(parent) ? [code] : [])));
 }
 
 const rows = [

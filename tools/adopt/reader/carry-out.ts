@@ -3,6 +3,7 @@
 // slots; the checkpoint comes last, so that a run which is killed leaves a halt, and another run completes it. The replay
 // window's slot stays, unless what is captured has changed: WAL from before that change is of no use.
 
+import { deleteTopicCommand } from '#kafka/topic-commands.ts';
 import { type Checkpoint, formatCheckpoint, parseCheckpoint } from '#schemas/checkpoint.ts';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { windowSlotName } from '#schemas/resource-names.ts';
@@ -83,7 +84,7 @@ export function requireEmpty(ordersTopic: string, live: ReaderFacts['live']): vo
   if (live === null || (live !== 'unreadable' && live.every(({ end }) => end === 0n))) return;
   throw new ToolRefusal(
     `a new generation needs an empty live topic, and ${ordersTopic} holds records. Let the sinks drain it, then either set ` +
-      'ORDERS_TOPIC to a new name for reader and sinks, or delete the topic; and run this again',
+      `ORDERS_TOPIC to a new name for reader and sinks, or delete the topic by ${deleteTopicCommand(ordersTopic)}; and run this again`,
   );
 }
 

@@ -101,6 +101,8 @@ function sourceOf(found: () => CaptureFingerprint, slot: { active: boolean } | n
   return {
     roleName: 'reader',
     tryAdvisoryLock: async () => true,
+    endUnfinishedSlot: async () => undefined,
+    estimateOrders: async () => null,
     readSlot: async () => slot,
     readCapture: async () => {
       latest = found();

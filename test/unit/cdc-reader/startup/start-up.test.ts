@@ -10,6 +10,7 @@ import { createMetrics } from '#service/metrics.ts';
 import { RowSpool } from '../../../../cdc-reader/encode/row-spool.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
 import type { SourceSession } from '../../../../cdc-reader/postgres/source-session.ts';
+import { explainBusySlot, requireOwnSlot } from '../../../../cdc-reader/startup/start-up.ts';
 import { explainMissingCheckpoint, findCheckpoint } from '../../../../cdc-reader/startup/verified-checkpoint.ts';
 import { startLagSampler } from '../../../../cdc-reader/supervise/lag-sampler.ts';
 import { createScope } from '../../../../cdc-reader/supervise/scope.ts';
@@ -79,6 +80,40 @@ describe('finding the checkpoint', () => {
     const error = explainMissingCheckpoint(names, { isHidden, slot, liveOffsets: 0n });
     expect(error).toMatchObject({ code: 'CHECKPOINT_UNDECIDED' });
     expect(await findCheckpoint(names, kafka, 'high_watermark', true)).toMatchObject({ isHidden: false });
+  });
+});
+
+describe('a slot that is in use', () => {
+  const busy = new Error('Slot live is in use by walsender pid 7');
+
+  it('makes a hot standby of this reader only behind one that streams', () => {
+    const streaming = explainBusySlot(busy, { active: true, confirmedFlushLsn: toLsn(7n) });
+    expect(streaming).toMatchObject({ code: 'STANDBY', confirmedFlushLsn: 7n, cause: busy });
+    expect(streaming.message).toContain('pid 7');
+  });
+
+  it.each([
+    ['is still being made', { active: true, confirmedFlushLsn: null }],
+    ['is free by now', { active: false, confirmedFlushLsn: toLsn(7n) }],
+    ['is gone', null],
+  ])('makes none of it where the slot %s', (_, holder) => {
+    expect(explainBusySlot(busy, holder)).toMatchObject({ code: 'SLOT_NOT_STREAMING', cause: busy });
+  });
+});
+
+describe('the slot of a start', () => {
+  const config = { slotName: 'live', orderDatabaseUrl: 'postgres://u:p@localhost/orders' };
+
+  it('is one of pgoutput and of this database, or none yet', () => {
+    expect(() => requireOwnSlot(null, config)).not.toThrow();
+    expect(() => requireOwnSlot({ plugin: 'pgoutput', database: 'orders' }, config)).not.toThrow();
+  });
+
+  it.each([
+    { plugin: 'pgoutput', database: 'other' },
+    { plugin: 'test_decoding', database: 'orders' },
+  ])('halts the reader where it is of $plugin in $database', (slot) => {
+    expect(() => requireOwnSlot(slot, config)).toThrow(/`SELECT pg_drop_replication_slot\('live'\)`/);
   });
 });
 

@@ -117,7 +117,7 @@ describe('the reader', () => {
   it('stands by, ready, while another reader is at work', async () => {
     behaviour.start = async () => {
       starts += 1;
-      throw new StandbyError('for the test');
+      throw new StandbyError('for the test', toLsn(1n));
     };
     const reader = startReader();
     await waitFor('it to stand by', () => reader.readiness().body.state === 'standby');
@@ -135,11 +135,33 @@ describe('the reader', () => {
     await waitFor('it to stream', () => streaming.readiness().ready);
     expect(streaming.pipeline()).toMatchObject({ ready: true, body: { state: 'streaming' } });
     await streaming.close();
-    behaviour.start = () => Promise.reject(new StandbyError('for the test'));
+    behaviour.start = () => Promise.reject(new StandbyError('for the test', toLsn(1n)));
     const standby = startReader();
     await waitFor('it to stand by', () => standby.readiness().ready);
     expect(standby.pipeline()).toMatchObject({ ready: true, body: { state: 'standby' } });
     await standby.close();
+  });
+
+  it('names whom it stands by for, since when, and when that one has moved', async () => {
+    let confirmed = 1n;
+    behaviour.start = () =>
+      Promise.reject(new StandbyError('Slot live is in use by walsender pid 7', toLsn(confirmed)));
+    const reader = startReader();
+    await waitFor('it to stand by', () => reader.readiness().ready);
+    const before = reader.pipeline().body;
+    expect(before).toMatchObject({
+      reason: 'Slot live is in use by walsender pid 7; this reader stands by.',
+      since: expect.stringMatching(/^\d{4}-.*Z$/),
+      confirmedFlushLsn: '0/1',
+      confirmedFlushLsnMovedAt: null,
+    });
+    confirmed = 2n;
+    await waitFor('it to see the move', () => reader.pipeline().body.confirmedFlushLsn === '0/2');
+    expect(reader.pipeline().body).toMatchObject({
+      since: before.since,
+      confirmedFlushLsnMovedAt: expect.stringMatching(/Z$/),
+    });
+    await reader.close();
   });
 
   it('is no hot standby behind a reader that does not stream yet', async () => {
