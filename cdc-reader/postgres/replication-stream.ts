@@ -9,7 +9,6 @@ import { explainConnectError } from '#service/postgres/session.ts';
 import { type Keepalive, parseKeepalive, takeCopyData, XLOG_HEADER_BYTES } from './copy-stream.ts';
 import { type PgoutputMessage, parsePgoutput } from './pgoutput.ts';
 import {
-  coalesceReads,
   connectionOf,
   createRawService,
   END_LIMIT_MS,
@@ -170,7 +169,6 @@ class StreamConnection implements ReplicationStream {
     }, START_LIMIT_MS);
     try {
       this.#identity = await prepareWalSender(client, this.#options);
-      coalesceReads(connection.stream);
       takeCopyData(connection.stream, (bytes, start, end) => this.#onCopyData(bytes, start, end));
       connection.stream.on('data', () => this.#status.heard());
       connection.once('replicationStart', () => {
