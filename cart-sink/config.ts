@@ -9,17 +9,17 @@ import {
   commonVariables,
   integer,
   port,
-  postgresUrl,
   readEnvironment,
   text,
   topicVariables,
 } from '#service/environment.ts';
+import { cartDatabaseOf, cartDatabaseVariables } from '#service/postgres/variables.ts';
 
 export const cartSinkVariables = {
   ...commonVariables,
   ...topicVariables,
   port: port('PORT', 'Port to listen on', '3003'),
-  cartDatabaseUrl: postgresUrl('CART_DATABASE_URL', 'Database of the carts'),
+  ...cartDatabaseVariables,
   consumerGroup: text('CONSUMER_GROUP', 'Consumer group; a new one consumes the topics from their start', 'cart-sink'),
   sessionTimeoutMs: integer(
     'SESSION_TIMEOUT_MS',
@@ -69,6 +69,7 @@ export function readCartSinkConfig(env: Readonly<Record<string, string | undefin
   const { sessionTimeoutMs } = config;
   return Object.freeze({
     ...config,
+    cartDatabase: cartDatabaseOf(config),
     /** Three heartbeats a session, as Kafka's own clients send: two may be lost. */
     heartbeatIntervalMs: Math.floor(sessionTimeoutMs * 0.3),
     /** Postgres ends the session of a stopped owner before the successor, one Kafka session later, needs the row. */

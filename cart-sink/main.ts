@@ -12,6 +12,7 @@ import { createHaltState } from '#service/halt.ts';
 import { createLogger, type Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createPipelineHealth } from '#service/pipeline-health.ts';
+import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
 import { type RunningService, runService } from '#service/shutdown.ts';
 import { forgetOldKeys } from './cart-api/forget-keys.ts';
 import { createDatabaseProbe, formatPipeline, formatReadiness, type SinkCondition } from './cart-api/readiness.ts';
@@ -35,7 +36,7 @@ const CHECK_TABLES_EVERY_MS = 500;
 
 function openDatabases(config: CartSinkConfig, logger: Logger) {
   const connection = {
-    url: config.cartDatabaseUrl,
+    postgres: config.cartDatabase,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     acquireTimeoutMs: ACQUIRE_TIMEOUT_MS,
     logger,
@@ -65,6 +66,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const config = readCartSinkConfig(process.env);
   limitExpandedBatches(config.maxExpandedBatchBytes);
   const logger = createLogger(SERVICE, config.logLevel);
+  warnOfUndecidedTls(config.cartDatabaseUrl, logger);
   const metrics = createMetrics(SERVICE);
   const halt = createHaltState(metrics, logger);
   const health = createPipelineHealth({ metrics, logger, classify: classifySinkFailure });
@@ -97,7 +99,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const migrate = async (): Promise<void> => {
     for (;;) {
       try {
-        await migrateCarts({ databaseUrl: config.cartDatabaseUrl, logger });
+        await migrateCarts({ postgres: config.cartDatabase, logger });
         return health.working();
       } catch (error) {
         const { name } = health.failed(error);

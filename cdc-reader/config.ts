@@ -8,12 +8,12 @@ import {
   matching,
   optional,
   port,
-  postgresUrl,
   readEnvironment,
   text,
   topic,
   topicVariables,
 } from '#service/environment.ts';
+import { orderDatabaseOf, orderTlsVariables, postgresUrl } from '#service/postgres/variables.ts';
 
 const INT32_MAX = 2_147_483_647;
 
@@ -23,6 +23,7 @@ export const cdcReaderVariables = {
   ...topicVariables,
   port: port('PORT', 'Port of health and metrics', '3002'),
   orderDatabaseUrl: postgresUrl('ORDER_DATABASE_URL', 'The orders database; its user needs REPLICATION and SELECT'),
+  ...orderTlsVariables,
   checkpointTopic: optional(
     topic('CHECKPOINT_TOPIC', 'Topic of the checkpoint (default: cdc.checkpoints. + SLOT_NAME)'),
   ),
@@ -131,6 +132,7 @@ export function readCdcReaderConfig(env: Readonly<Record<string, string | undefi
   const { replayWindowBytes, replayWindowMs, ...rest } = values;
   return Object.freeze({
     ...rest,
+    orderDatabase: orderDatabaseOf(values),
     /** Of the window slot; 0 bytes: there is none. */
     replayWindow: Object.freeze({ bytes: replayWindowBytes, ms: replayWindowMs }),
     checkpointTopic: values.checkpointTopic ?? checkpointTopicName(values.slotName),

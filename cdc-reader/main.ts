@@ -6,6 +6,7 @@ import { createHttpServer } from '#service/http-server.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createPipelineHealth } from '#service/pipeline-health.ts';
+import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
 import { runService } from '#service/shutdown.ts';
 import { readCdcReaderConfig } from './config.ts';
 import { createReaderMetrics } from './metrics.ts';
@@ -22,6 +23,7 @@ await runService({
     const config = readCdcReaderConfig(process.env);
     limitExpandedBatches(config.maxExpandedBatchBytes);
     const logger = createLogger(SERVICE, config.logLevel);
+    warnOfUndecidedTls(config.orderDatabaseUrl, logger);
     const metrics = createMetrics(SERVICE);
     const halts = createHaltState(metrics, logger);
     const health = createPipelineHealth({ metrics, logger, classify: classifyReaderFailure });

@@ -10,6 +10,7 @@ import { createHttpServer, type Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createPipelineHealth } from '#service/pipeline-health.ts';
+import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
 import { ProblemError } from '#service/problem.ts';
 import type { OrderApiConfig } from './config.ts';
 import { migrateWhenReachable } from './migrate-orders.ts';
@@ -40,9 +41,10 @@ const DOCS = {
  * @throws what ended the start, with everything closed; an AbortError if `signal` was aborted
  */
 export async function startOrderApi(config: OrderApiConfig, logger: Logger, signal: AbortSignal): Promise<OrderApi> {
+  warnOfUndecidedTls(config.orderDatabaseUrl, logger);
   const metrics = createMetrics('order-api');
   const database = createDatabase({
-    url: config.databaseUrl,
+    postgres: config.orderDatabase,
     applicationName: 'tillstream-order-api',
     poolSize: config.poolSize,
     statementTimeoutMs: config.statementTimeoutMs,
@@ -96,7 +98,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
   };
   try {
     const url = await http.listen();
-    if (!migrated) await migrateWhenReachable({ ...config, logger, health, signal });
+    if (!migrated) await migrateWhenReachable({ ...config, postgres: config.orderDatabase, logger, health, signal });
     migrated = true;
     return { url, logger, close };
   } catch (error) {

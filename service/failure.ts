@@ -135,9 +135,9 @@ export const CERTIFICATE = [
 ] as const;
 
 /** What OpenSSL says of a certificate (Node, "X509 certificate error codes"); kafkajs has it only in its message. */
-const CERTIFICATE_CODE =
+export const CERTIFICATE_CODE =
   /\b(UNABLE_TO_(GET_ISSUER_CERT(_LOCALLY)?|GET_CRL|DECRYPT_C(ERT|RL)_SIGNATURE|DECODE_ISSUER_PUBLIC_KEY|VERIFY_LEAF_SIGNATURE)|(CERT|CRL)_(SIGNATURE_FAILURE|NOT_YET_VALID|HAS_EXPIRED)|ERROR_IN_C(ERT|RL)_[A-Z_]+_FIELD|(DEPTH_ZERO_)?SELF_SIGNED_CERT(_IN_CHAIN)?|CERT_(CHAIN_TOO_LONG|REVOKED|UNTRUSTED|REJECTED)|INVALID_(CA|PURPOSE)|PATH_LENGTH_EXCEEDED|HOSTNAME_MISMATCH|ERR_TLS_CERT_ALTNAME_INVALID)\b/;
-const TLS_CODE = /\b(ERR_SSL_[A-Z0-9_]+|ERR_TLS_[A-Z0-9_]+|EPROTO)\b/;
+export const TLS_CODE = /\b(ERR_SSL_[A-Z0-9_]+|ERR_TLS_[A-Z0-9_]+|EPROTO)\b/;
 export const TLS = [
   'TLS_HANDSHAKE',
   'The two sides don’t speak TLS alike: one of them has it switched off, or their versions or certificates differ.',

@@ -59,7 +59,7 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
     (open) => open.close(),
   );
   const identity = await readIdentity({
-    databaseUrl: config.orderDatabaseUrl,
+    postgres: config.orderDatabase,
     applicationName: config.applicationName,
   });
   const found = await readUnfinished(config, kafka, source, identity, 'last_stable_offset');
@@ -88,10 +88,10 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
   await failpoint('reader.intent-written');
 
   if (fenced.hasSlot) await dropUnfinishedSlot(config);
-  const { orderDatabaseUrl: databaseUrl, slotName, applicationName } = config;
+  const { orderDatabase: postgres, slotName, applicationName } = config;
   const slot = await scope.open(
     resources,
-    () => createSlot({ databaseUrl, slotName, applicationName, serverVersion: identity.serverVersion }),
+    () => createSlot({ postgres, slotName, applicationName, serverVersion: identity.serverVersion }),
     (open) => open.close(),
   );
   await failpoint('reader.slot-created');
@@ -154,7 +154,7 @@ async function publishSnapshot(
   const published =
     earlier === null ? new OrderIndex() : await readPublishedOrders(kafka.log, config.ordersTopic, READ_DEADLINE_MS);
   const snapshot = readSnapshotOrders({
-    databaseUrl: config.orderDatabaseUrl,
+    postgres: config.orderDatabase,
     applicationName: config.applicationName,
     snapshotName: slot.snapshotName,
     batchSize: SNAPSHOT_BATCH,
@@ -179,9 +179,9 @@ async function publishSnapshot(
   return checkpoint;
 }
 
-async function dropUnfinishedSlot({ orderDatabaseUrl, slotName, applicationName }: CdcReaderConfig): Promise<void> {
+async function dropUnfinishedSlot({ orderDatabase, slotName, applicationName }: CdcReaderConfig): Promise<void> {
   try {
-    await dropSlot({ databaseUrl: orderDatabaseUrl, slotName, applicationName });
+    await dropSlot({ postgres: orderDatabase, slotName, applicationName });
   } catch (error) {
     if (error instanceof SlotBusyError) throw new SlotNotStreamingError(error.message, { cause: error });
     throw error;

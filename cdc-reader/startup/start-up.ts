@@ -40,7 +40,7 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
     () =>
       waitIfUnfit(
         createSourceSession({
-          databaseUrl: config.orderDatabaseUrl,
+          postgres: config.orderDatabase,
           applicationName: config.applicationName,
           onEnd: (cause) => scope.fail(new SourceSessionEndedError({ cause })),
         }),
@@ -100,7 +100,7 @@ function takeSlot(
   const create = async () => {
     try {
       return await createReplicationStream({
-        databaseUrl: config.orderDatabaseUrl,
+        postgres: config.orderDatabase,
         slotName: config.slotName,
         publicationName: config.publicationName,
         applicationName: config.applicationName,

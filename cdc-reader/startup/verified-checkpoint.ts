@@ -165,7 +165,7 @@ export async function haltIfTablesChanged(
 async function readPublishedCheckpoint(config: CdcReaderConfig, logger: Logger): Promise<Checkpoint | null> {
   try {
     const identity = await readIdentity({
-      databaseUrl: config.orderDatabaseUrl,
+      postgres: config.orderDatabase,
       applicationName: config.applicationName,
     });
     await using kafka = new AsyncDisposableStack();
