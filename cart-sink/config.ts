@@ -4,6 +4,7 @@
  * Derived limits are here too, because they only make sense together: a database session must give up its locks before
  * the group assigns the partition to a successor, or a stopped owner would block the successor for ever.
  */
+import { kafkaOf, kafkaVariables } from '#kafka/variables.ts';
 import {
   ConfigurationError,
   commonVariables,
@@ -17,6 +18,7 @@ import { cartDatabaseOf, cartDatabaseVariables } from '#service/postgres/variabl
 
 export const cartSinkVariables = {
   ...commonVariables,
+  ...kafkaVariables,
   ...topicVariables,
   port: port('PORT', 'Port to listen on', '3003'),
   ...cartDatabaseVariables,
@@ -70,6 +72,7 @@ export function readCartSinkConfig(env: Readonly<Record<string, string | undefin
   return Object.freeze({
     ...config,
     cartDatabase: cartDatabaseOf(config),
+    kafka: kafkaOf(config),
     /** Three heartbeats a session, as Kafka's own clients send: two may be lost. */
     heartbeatIntervalMs: Math.floor(sessionTimeoutMs * 0.3),
     /** Postgres ends the session of a stopped owner before the successor, one Kafka session later, needs the row. */

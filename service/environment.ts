@@ -215,7 +215,6 @@ export const commonVariables = {
 
 /** The variables that the reader and the sink must agree on. */
 export const topicVariables = {
-  kafkaBrokers: brokers('KAFKA_BROKERS', 'Kafka brokers, comma-separated host:port pairs', '127.0.0.1:9092'),
   ordersTopic: topic('ORDERS_TOPIC', 'The live topic', 'orders.placed'),
   replayTopic: topic('REPLAY_TOPIC', 'The topic that replays are published to', 'orders.placed.replay'),
   maxExpandedBatchBytes: integer(

@@ -1,5 +1,6 @@
 // What the commands read from the environment: the variables of the services that they work between, under the same names
 // and with the same defaults, so that the environment of the pipeline is the environment of its tools.
+import { kafkaOf, kafkaVariables } from '#kafka/variables.ts';
 import { checkpointTopicName } from '#schemas/resource-names.ts';
 import { ConfigurationError, logLevel, optional, readEnvironment } from '#service/environment.ts';
 import {
@@ -18,7 +19,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 const sinkSide = {
   ...cartDatabaseVariables,
-  kafkaBrokers: cartSinkVariables.kafkaBrokers,
+  ...kafkaVariables,
   ordersTopic: cartSinkVariables.ordersTopic,
   replayTopic: cartSinkVariables.replayTopic,
   consumerGroup: cartSinkVariables.consumerGroup,
@@ -54,7 +55,8 @@ export type ReplayConfig = ReturnType<typeof readReplayConfig>;
 
 /** @throws ConfigurationError listing all problems */
 export function readAdoptSinkConfig(env: Env) {
-  return withCarts(readEnvironment(sinkSide, env));
+  const values = readEnvironment(sinkSide, env);
+  return { ...withCarts(values), kafka: kafkaOf(values) };
 }
 
 /** @throws ConfigurationError listing all problems */
@@ -92,12 +94,14 @@ function withCarts<V extends CartDatabaseValues>(values: V) {
 }
 
 type BothSides = CartDatabaseValues &
-  OrderDatabaseValues & { readonly checkpointTopic: string | undefined; readonly slotName: string };
+  OrderDatabaseValues &
+  Parameters<typeof kafkaOf>[0] & { readonly checkpointTopic: string | undefined; readonly slotName: string };
 
 function withBothSides<V extends BothSides>(values: V) {
   return {
     ...withCarts(values),
     orderDatabase: orderDatabaseOf(values),
+    kafka: kafkaOf(values),
     checkpointTopic: values.checkpointTopic ?? checkpointTopicName(values.slotName),
   };
 }

@@ -11,6 +11,7 @@ import {
   TopicMissingError,
 } from '#kafka/errors.ts';
 import type { LogRecord } from '#kafka/protocol/record.ts';
+import type { KafkaServers } from '#kafka/servers.ts';
 import { withDeadline } from '#service/deadline.ts';
 import type { Logger } from '#service/logger.ts';
 import { type BackOff, retry } from '#service/retry.ts';
@@ -52,7 +53,7 @@ const BACK_OFF: BackOff = { firstMs: 5, longestMs: 250 };
 
 /** Creates a {@link KafkaLog}; throws `KafkaUnavailableError` when no broker can be reached. `requestTimeoutMs` is 10,000. */
 export async function createKafkaLog(options: {
-  brokers: readonly string[];
+  kafka: KafkaServers;
   clientId: string;
   logger: Logger;
   requestTimeoutMs?: number;

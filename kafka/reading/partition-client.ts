@@ -8,6 +8,7 @@ import { createKafkaCluster, type KafkaCluster } from '#kafka/protocol/cluster.t
 import { decodeFetchResponse, type FetchedPartition } from '#kafka/protocol/fetch-response.ts';
 import type { LogRecord } from '#kafka/protocol/record.ts';
 import { decodeRecordBatches } from '#kafka/protocol/record-batch.ts';
+import type { KafkaServers } from '#kafka/servers.ts';
 import type { Logger } from '#service/logger.ts';
 
 type OffsetKind = keyof typeof OFFSET_QUERIES;
@@ -47,7 +48,7 @@ const FETCH_BYTES = 4 * 1024 * 1024;
 
 /** Creates a {@link PartitionClient}; throws `KafkaUnavailableError` when no broker can be reached. */
 export async function createPartitionClient(options: {
-  brokers: readonly string[];
+  kafka: KafkaServers;
   clientId: string;
   logger: Logger;
   requestTimeoutMs: number;

@@ -51,7 +51,7 @@ export async function runAudit(
   const source = resources.adopt(await openSourceSession(server), (session) => session.close());
   const capture = await requireReadableTables(source, config.publicationName);
   const [orders, carts] = [open(config.orderDatabase), open(config.cartDatabase)];
-  const client = { brokers: config.kafkaBrokers, clientId: APPLICATION_NAME, logger };
+  const client = { kafka: config.kafka, clientId: APPLICATION_NAME, logger };
   const log = resources.adopt(await createKafkaLog(client), (one) => one.close());
 
   await requireCartTables(carts);

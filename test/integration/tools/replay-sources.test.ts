@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createKafkaLog, type KafkaLog } from '#kafka/reading/log.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { requireCaptured } from '#schemas/capture-fingerprint.ts';
 import type { LsnRange } from '#schemas/checkpoint.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
@@ -46,7 +47,7 @@ let checkpoint: TablesOptions['checkpoint'];
 beforeAll(async () => {
   stage = await createPipelineStage('replay_sources');
   const { env } = stage.environment;
-  log = await createKafkaLog({ brokers: env.KAFKA_BROKERS.split(','), clientId: 'test', logger });
+  log = await createKafkaLog({ kafka: plainServers(env.KAFKA_BROKERS.split(',')), clientId: 'test', logger });
   await stage.load.backlog({ first: 900_000, count: 30 }); // for the snapshot of the first start
   await stage.startStreaming();
   windowSlotName = `kept_${stage.environment.id}`;

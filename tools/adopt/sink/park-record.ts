@@ -34,7 +34,7 @@ export async function parkRecord({ config, park, yes, conversation, logger }: Pa
   const server = { postgres: config.cartDatabase, applicationName: APPLICATION_NAME, logger };
   const carts = resources.adopt(openDatabase(server, { statementTimeoutMs: 30_000 }), (one) => one.close());
   const log = resources.adopt(
-    await createKafkaLog({ brokers: config.kafkaBrokers, clientId: APPLICATION_NAME, logger }),
+    await createKafkaLog({ kafka: config.kafka, clientId: APPLICATION_NAME, logger }),
     (one) => one.close(),
   );
   await requireCartTables(carts);
