@@ -12,7 +12,9 @@ import { createHaltState } from '#service/halt.ts';
 import { createLogger, type Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createPipelineHealth } from '#service/pipeline-health.ts';
+import { certificatesOfServer } from '#service/postgres/database-server.ts';
 import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
+import { watchCertificates } from '#service/security/certificate-expiry.ts';
 import { type RunningService, runService } from '#service/shutdown.ts';
 import { forgetOldKeys } from './cart-api/forget-keys.ts';
 import { createDatabaseProbe, formatPipeline, formatReadiness, type SinkCondition } from './cart-api/readiness.ts';
@@ -68,6 +70,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const logger = createLogger(SERVICE, config.logLevel);
   warnOfUndecidedTls(config.cartDatabaseUrl, logger);
   const metrics = createMetrics(SERVICE);
+  watchCertificates([...certificatesOfServer(config.cartDatabase), ...config.kafka.certificates], metrics, logger);
   const halt = createHaltState(metrics, logger);
   const health = createPipelineHealth({ metrics, logger, classify: classifySinkFailure });
   const reporter = createSinkReporter(metrics, logger);

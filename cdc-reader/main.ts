@@ -6,7 +6,9 @@ import { createHttpServer } from '#service/http-server.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createPipelineHealth } from '#service/pipeline-health.ts';
+import { certificatesOfServer } from '#service/postgres/database-server.ts';
 import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
+import { watchCertificates } from '#service/security/certificate-expiry.ts';
 import { runService } from '#service/shutdown.ts';
 import { readCdcReaderConfig } from './config.ts';
 import { createReaderMetrics } from './metrics.ts';
@@ -25,6 +27,7 @@ await runService({
     const logger = createLogger(SERVICE, config.logLevel);
     warnOfUndecidedTls(config.orderDatabaseUrl, logger);
     const metrics = createMetrics(SERVICE);
+    watchCertificates([...certificatesOfServer(config.orderDatabase), ...config.kafka.certificates], metrics, logger);
     const halts = createHaltState(metrics, logger);
     const health = createPipelineHealth({ metrics, logger, classify: classifyReaderFailure });
     const readerMetrics = createReaderMetrics(metrics);

@@ -3,14 +3,16 @@
 // connection or re-authentication. Pure but for those reads. What connects is in connections.ts.
 
 import type { SASLOptions } from 'kafkajs';
+import { certificatesOf } from '#service/security/certificate-expiry.ts';
 import type { Secret } from '#service/security/secret.ts';
-import { readTlsFiles, type TlsFiles, type TlsMaterial } from '#service/security/tls-files.ts';
+import { readTlsFiles, type TlsFile, type TlsFiles, type TlsMaterial } from '#service/security/tls-files.ts';
 
 export interface KafkaServers {
   /** `host:port`, `[address]:port`. */
   readonly brokers: readonly string[];
   /** Undefined: plain text. @throws TlsFileError */
   readonly tlsOptions?: (() => TlsMaterial) | undefined;
+  readonly certificates: readonly TlsFile[];
   /** A new object for each client: kafkajs keeps things in it. */
   readonly createSasl?: (() => SASLOptions) | undefined;
 }
@@ -31,6 +33,7 @@ export function createKafkaServers(options: {
   const { brokers, tls, login } = options;
   return Object.freeze({
     brokers,
+    certificates: tls === undefined ? [] : certificatesOf(tls),
     tlsOptions: tls && (() => readTlsFiles(tls)),
     createSasl: login && (() => createSasl(login)),
   });

@@ -10,8 +10,10 @@ import { createHttpServer, type Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createPipelineHealth } from '#service/pipeline-health.ts';
+import { certificatesOfServer } from '#service/postgres/database-server.ts';
 import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
 import { ProblemError } from '#service/problem.ts';
+import { watchCertificates } from '#service/security/certificate-expiry.ts';
 import type { OrderApiConfig } from './config.ts';
 import { migrateWhenReachable } from './migrate-orders.ts';
 import { createOrderCounters } from './routes/order-routes.ts';
@@ -43,6 +45,7 @@ const DOCS = {
 export async function startOrderApi(config: OrderApiConfig, logger: Logger, signal: AbortSignal): Promise<OrderApi> {
   warnOfUndecidedTls(config.orderDatabaseUrl, logger);
   const metrics = createMetrics('order-api');
+  watchCertificates(certificatesOfServer(config.orderDatabase), metrics, logger);
   const database = createDatabase({
     postgres: config.orderDatabase,
     applicationName: 'tillstream-order-api',

@@ -8,6 +8,7 @@
  */
 import { isIP } from 'node:net';
 import { WaitingError } from '../failure.ts';
+import { certificatesOf } from '../security/certificate-expiry.ts';
 import { fixedSecret, type Secret } from '../security/secret.ts';
 import { readTlsFiles, type TlsFile, type TlsFiles } from '../security/tls-files.ts';
 import { type DatabaseUrl, parseDatabaseUrl, type SslMode } from './database-url.ts';
@@ -83,6 +84,10 @@ function isLocal(host: string): boolean {
   );
 }
 
+export function certificatesOfServer({ ssl }: DatabaseServer): readonly TlsFile[] {
+  return ssl === false ? [] : ssl[ENCRYPTION].certificates;
+}
+
 /** What to warn of once: a server elsewhere, and nobody has decided about TLS. */
 export function findTlsWarning(url: Secret): string | undefined {
   const { host, sslMode } = parseDatabaseUrl(url.read());
@@ -118,6 +123,7 @@ function chooseTls(url: Secret, parsed: DatabaseUrl, variables: DatabaseTlsFiles
     mode,
     tlsOptions: () => ({ ...checks, ...readTlsFiles(files) }),
     peer: { server: `Postgres at ${parsed.host}:${parsed.port}`, variables: variablesOf(url.name) },
+    certificates: certificatesOf(files),
   };
   return { ...checks, [ENCRYPTION]: encryption };
 }

@@ -12,6 +12,7 @@ import { isIP, Socket } from 'node:net';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import pg from 'pg';
 import { explainTlsFailure, TlsError, type TlsPeer } from '../security/tls-failure.ts';
+import type { TlsFile } from '../security/tls-files.ts';
 import type { SslMode } from './database-url.ts';
 
 /** In the `ssl` options of a client: how it is to be encrypted. */
@@ -22,6 +23,7 @@ export interface Encryption {
   /** Those of now. @throws TlsFileError */
   readonly tlsOptions: () => ConnectionOptions;
   readonly peer: TlsPeer;
+  readonly certificates: readonly TlsFile[];
 }
 
 /** What is used of pg's connection beyond its published types. */

@@ -17,7 +17,7 @@ const listeners = {
   /** Its certificate has expired. */
   EXPIRED: 'SSL',
 } as const;
-export type Listener = Exclude<keyof typeof listeners, 'CONTROLLER'>;
+type Listener = Exclude<keyof typeof listeners, 'CONTROLLER'>;
 
 export interface SecureKafka {
   readonly kafka: LocalKafka;
