@@ -1,6 +1,6 @@
 // libpq's table of sslmode on a real Postgres, for each way in which this program connects, against servers that are who
 // they claim to be and servers that are not (class L).
-import { mkdirSync } from 'node:fs';
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createDatabase } from '#service/database.ts';
@@ -8,7 +8,7 @@ import { classifyFailure } from '#service/failure.ts';
 import { createLogger } from '#service/logger.ts';
 import { migrate } from '#service/migrate.ts';
 import { createDatabaseServer, type DatabaseServer } from '#service/postgres/database-server.ts';
-import { fixedSecret } from '#service/security/secret.ts';
+import { fileSecret, fixedSecret } from '#service/security/secret.ts';
 import { createReplicationStream } from '../../cdc-reader/postgres/replication-stream.ts';
 import { readIdentity } from '../../cdc-reader/postgres/slot.ts';
 import { readSnapshotOrders } from '../../cdc-reader/postgres/snapshot.ts';
@@ -215,5 +215,38 @@ describe('with a server that is who it claims to be', () => {
       createDatabaseServer(fixedSecret('ORDER_DATABASE_URL', url), files),
     );
     expect(failure).toMatchObject({ kind: 'waiting', name: 'DATABASE_AUTHENTICATION' });
+  });
+
+  it('a changed password, and a renewed client certificate, are in force at the next connection', async () => {
+    const urlFile = join(directory, 'url');
+    const at = `@127.0.0.1:${server.postgres.port}/orders?sslmode=verify-full`;
+    const writeUrl = (word: string) => writeFileSync(urlFile, `postgres://only_tls:${word}${at}\n`);
+    const files = { ca: { name: 'ORDER_DATABASE_SSL_CA_LOCATION', path: authority.ca } };
+    writeUrl(password);
+    const byPassword = createDatabaseServer(fileSecret('ORDER_DATABASE_URL_FILE', urlFile), files);
+    expect((await connectAs('only_tls', byPassword)).how).toEqual(['tls']);
+    await server.query(`ALTER ROLE only_tls PASSWORD 'the-new-one'`);
+    expect((await connectAs('only_tls', byPassword)).failure).toMatchObject({ name: 'DATABASE_AUTHENTICATION' });
+    writeUrl('the-new-one');
+    for (const way of Object.keys(ways)) {
+      expect((await connectAs('only_tls', byPassword, way)).how?.[0], way).toBe('tls');
+    }
+
+    const [certificate, key] = [join(directory, 'client.crt'), join(directory, 'client.key')];
+    const put = (signed: Certificate): void => {
+      copyFileSync(signed.certificate, certificate);
+      copyFileSync(signed.key, key);
+    };
+    put(authority.sign('by_certificate', { days: -1 }));
+    const byCertificate = serverAs('by_certificate', 'sslmode=verify-full', authority.ca, {
+      certificate: { name: 'ORDER_DATABASE_SSL_CERTIFICATE_LOCATION', path: certificate },
+      key: { name: 'ORDER_DATABASE_SSL_KEY_LOCATION', path: key },
+    });
+    expect((await connectAs('by_certificate', byCertificate)).failure).toMatchObject({
+      name: 'TLS_CLIENT_CERTIFICATE',
+    });
+    put(authority.sign('by_certificate'));
+    expect((await connectAs('by_certificate', byCertificate)).how).toEqual(['tls']);
+    await server.query(`ALTER ROLE only_tls PASSWORD '${password}'`);
   });
 });
