@@ -6,13 +6,17 @@
  */
 import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
+import { checkKafka } from '#kafka/describe-cluster.ts';
+import { classifyKafkaFailure } from '#kafka/failure.ts';
 import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
+import { checkConfig } from '#service/command-line/check-config.ts';
 import { createDatabase } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
 import { createLogger, type Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createPipelineHealth } from '#service/pipeline-health.ts';
 import { certificatesOfServer } from '#service/postgres/database-server.ts';
+import { checkPostgres } from '#service/postgres/describe-server.ts';
 import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
 import { watchCertificates } from '#service/security/certificate-expiry.ts';
 import { type RunningService, runService } from '#service/shutdown.ts';
@@ -69,7 +73,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   limitExpandedBatches(config.maxExpandedBatchBytes);
   const logger = createLogger(SERVICE, config.logLevel);
   warnOfUndecidedTls(config.cartDatabaseUrl, logger);
-  const metrics = createMetrics(SERVICE);
+  const metrics = createMetrics(SERVICE, config.commit);
   watchCertificates([...certificatesOfServer(config.cartDatabase), ...config.kafka.certificates], metrics, logger);
   const halt = createHaltState(metrics, logger);
   const health = createPipelineHealth({ metrics, logger, classify: classifySinkFailure });
@@ -141,4 +145,18 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   };
 }
 
-await runService({ service: SERVICE, process, start });
+async function check(): Promise<number> {
+  const { cartDatabase, kafka, ordersTopic, replayTopic } = readCartSinkConfig(process.env);
+  const checks = [
+    checkPostgres('carts database', cartDatabase, [
+      'cart_lines',
+      'consumer_offsets',
+      'applied_orders',
+      'parked_events',
+    ]),
+    checkKafka(kafka, [ordersTopic, replayTopic], createLogger(SERVICE, 'silent')),
+  ];
+  return checkConfig(checks, classifyKafkaFailure, (text) => process.stdout.write(text));
+}
+
+await runService({ service: SERVICE, process, start, check });

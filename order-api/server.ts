@@ -44,7 +44,7 @@ const DOCS = {
  */
 export async function startOrderApi(config: OrderApiConfig, logger: Logger, signal: AbortSignal): Promise<OrderApi> {
   warnOfUndecidedTls(config.orderDatabaseUrl, logger);
-  const metrics = createMetrics('order-api');
+  const metrics = createMetrics('order-api', config.commit);
   watchCertificates(certificatesOfServer(config.orderDatabase), metrics, logger);
   const database = createDatabase({
     postgres: config.orderDatabase,

@@ -209,6 +209,7 @@ export function readEnvironment<S extends Variables>(
 /** The variables of every service. */
 export const commonVariables = {
   host: text('HOST', 'Address to listen on', '127.0.0.1'),
+  commit: text('TILLSTREAM_COMMIT', 'The commit of this build, for metrics and --version', 'unknown'),
   logLevel: logLevel('LOG_LEVEL', 'Least severe level that is logged', 'info'),
   migrate: onOff('MIGRATE', "Whether the service applies its database's migrations when it starts", 'on'),
 };

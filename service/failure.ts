@@ -152,6 +152,9 @@ const NO_CONNECTION = new Set([
 const CONNECTION_ENDED =
   /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout expired$|Query read timeout$|timeout exceeded when trying to connect)/;
 
+/** `pg` ends a login by SCRAM itself: without a password, or with a server that does not know it either. */
+const LOGIN_FAILED = /^SASL: /;
+
 const UNKNOWN: Failure = { kind: 'unknown' };
 
 /** Classifies `error` by itself or by the nearest of its causes that the table knows. */
@@ -174,6 +177,7 @@ function classifyOne(error: Error): Failure {
     // An errno of five letters (EPIPE) is none of Postgres's codes.
     if (row !== undefined && systemErrors[text] === undefined) return apply(row, text);
   }
+  if (LOGIN_FAILED.test(error.message)) return apply(AUTHENTICATION, text);
   const row = systemErrors[text];
   if (row !== undefined) return apply(row, text);
   if (NO_CONNECTION.has(text) || CONNECTION_ENDED.test(error.message))
