@@ -127,8 +127,14 @@ class EncryptedConnection {
       if (connection._ending && /^(ECONNRESET|EPIPE)$/.test(error.code ?? '')) return;
       this.#fail(this.#isLoggedIn ? error : (explainTlsFailure(error, this.#encryption.peer) as Error));
     });
+    // A server that closes ends the stream first; one that we have destroyed is not to come back.
+    let isEndedByServer = false;
+    stream.once('end', () => {
+      isEndedByServer = true;
+    });
     stream.on('close', () => {
-      if (!isCurrent() || this.#tryAgain(new Error('the server closed the connection'))) return;
+      if (!isCurrent()) return;
+      if (isEndedByServer && this.#tryAgain(new Error('the server closed the connection'))) return;
       connection.emit('end');
     });
   }
