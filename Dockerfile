@@ -15,6 +15,9 @@ RUN npm ci --omit=dev --omit=optional --no-audit --no-fund
 FROM ${NODE_IMAGE}
 # Inside a container, loopback would reach nobody; which address of the host is published is the operator's choice.
 ENV NODE_ENV=production HOST=0.0.0.0
+# The commit that the image was built from, for metrics and --version.
+ARG COMMIT=unknown
+ENV TILLSTREAM_COMMIT=${COMMIT}
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY package.json ./

@@ -59,6 +59,7 @@ export default defineConfig({
       { test: { name: 'fault', include: ['test/fault/**/*.test.ts'], exclude: elsewhere, ...real } },
       { test: { name: 'matrix', include: matrix, ...real } },
       { test: { name: 'capture', include: capture, ...real } },
+      { test: { name: 'security', include: ['test/security/**/*.test.ts'], ...real } },
       { test: { name: 'compose', include: ['test/compose/**/*.test.ts'], ...real, globalSetup: [] } },
     ],
   },

@@ -4,22 +4,24 @@
  * Derived limits are here too, because they only make sense together: a database session must give up its locks before
  * the group assigns the partition to a successor, or a stopped owner would block the successor for ever.
  */
+import { kafkaOf, kafkaVariables } from '#kafka/variables.ts';
 import {
   ConfigurationError,
   commonVariables,
   integer,
   port,
-  postgresUrl,
   readEnvironment,
   text,
   topicVariables,
 } from '#service/environment.ts';
+import { cartDatabaseOf, cartDatabaseVariables } from '#service/postgres/variables.ts';
 
 export const cartSinkVariables = {
   ...commonVariables,
+  ...kafkaVariables,
   ...topicVariables,
   port: port('PORT', 'Port to listen on', '3003'),
-  cartDatabaseUrl: postgresUrl('CART_DATABASE_URL', 'Database of the carts'),
+  ...cartDatabaseVariables,
   consumerGroup: text('CONSUMER_GROUP', 'Consumer group; a new one consumes the topics from their start', 'cart-sink'),
   sessionTimeoutMs: integer(
     'SESSION_TIMEOUT_MS',
@@ -69,6 +71,8 @@ export function readCartSinkConfig(env: Readonly<Record<string, string | undefin
   const { sessionTimeoutMs } = config;
   return Object.freeze({
     ...config,
+    cartDatabase: cartDatabaseOf(config),
+    kafka: kafkaOf(config),
     /** Three heartbeats a session, as Kafka's own clients send: two may be lost. */
     heartbeatIntervalMs: Math.floor(sessionTimeoutMs * 0.3),
     /** Postgres ends the session of a stopped owner before the successor, one Kafka session later, needs the row. */

@@ -6,12 +6,19 @@
  */
 import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
+import { checkKafka } from '#kafka/describe-cluster.ts';
+import { classifyKafkaFailure } from '#kafka/failure.ts';
 import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
+import { checkConfig } from '#service/command-line/check-config.ts';
 import { createDatabase } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
 import { createLogger, type Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createPipelineHealth } from '#service/pipeline-health.ts';
+import { certificatesOfServer } from '#service/postgres/database-server.ts';
+import { checkPostgres } from '#service/postgres/describe-server.ts';
+import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
+import { watchCertificates } from '#service/security/certificate-expiry.ts';
 import { type RunningService, runService } from '#service/shutdown.ts';
 import { forgetOldKeys } from './cart-api/forget-keys.ts';
 import { createDatabaseProbe, formatPipeline, formatReadiness, type SinkCondition } from './cart-api/readiness.ts';
@@ -35,7 +42,7 @@ const CHECK_TABLES_EVERY_MS = 500;
 
 function openDatabases(config: CartSinkConfig, logger: Logger) {
   const connection = {
-    url: config.cartDatabaseUrl,
+    postgres: config.cartDatabase,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     acquireTimeoutMs: ACQUIRE_TIMEOUT_MS,
     logger,
@@ -65,7 +72,9 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const config = readCartSinkConfig(process.env);
   limitExpandedBatches(config.maxExpandedBatchBytes);
   const logger = createLogger(SERVICE, config.logLevel);
-  const metrics = createMetrics(SERVICE);
+  warnOfUndecidedTls(config.cartDatabaseUrl, logger);
+  const metrics = createMetrics(SERVICE, config.commit);
+  watchCertificates([...certificatesOfServer(config.cartDatabase), ...config.kafka.certificates], metrics, logger);
   const halt = createHaltState(metrics, logger);
   const health = createPipelineHealth({ metrics, logger, classify: classifySinkFailure });
   const reporter = createSinkReporter(metrics, logger);
@@ -97,7 +106,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const migrate = async (): Promise<void> => {
     for (;;) {
       try {
-        await migrateCarts({ databaseUrl: config.cartDatabaseUrl, logger });
+        await migrateCarts({ postgres: config.cartDatabase, logger });
         return health.working();
       } catch (error) {
         const { name } = health.failed(error);
@@ -136,4 +145,18 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   };
 }
 
-await runService({ service: SERVICE, process, start });
+async function check(): Promise<number> {
+  const { cartDatabase, kafka, ordersTopic, replayTopic } = readCartSinkConfig(process.env);
+  const checks = [
+    checkPostgres('carts database', cartDatabase, [
+      'cart_lines',
+      'consumer_offsets',
+      'applied_orders',
+      'parked_events',
+    ]),
+    checkKafka(kafka, [ordersTopic, replayTopic], createLogger(SERVICE, 'silent')),
+  ];
+  return checkConfig(checks, classifyKafkaFailure, (text) => process.stdout.write(text));
+}
+
+await runService({ service: SERVICE, process, start, check });

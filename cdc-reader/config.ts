@@ -1,5 +1,6 @@
 // The reader's configuration: every variable with its default and bounds, read once into one frozen object.
 import { tmpdir } from 'node:os';
+import { kafkaOf, kafkaVariables } from '#kafka/variables.ts';
 import { checkpointTopicName } from '#schemas/resource-names.ts';
 import {
   choice,
@@ -8,21 +9,24 @@ import {
   matching,
   optional,
   port,
-  postgresUrl,
   readEnvironment,
   text,
   topic,
   topicVariables,
 } from '#service/environment.ts';
+import { orderDatabaseOf, orderTlsVariables, postgresUrl } from '#service/postgres/variables.ts';
 
 const INT32_MAX = 2_147_483_647;
 
 export const cdcReaderVariables = {
   host: commonVariables.host,
+  commit: commonVariables.commit,
   logLevel: commonVariables.logLevel,
+  ...kafkaVariables,
   ...topicVariables,
   port: port('PORT', 'Port of health and metrics', '3002'),
   orderDatabaseUrl: postgresUrl('ORDER_DATABASE_URL', 'The orders database; its user needs REPLICATION and SELECT'),
+  ...orderTlsVariables,
   checkpointTopic: optional(
     topic('CHECKPOINT_TOPIC', 'Topic of the checkpoint (default: cdc.checkpoints. + SLOT_NAME)'),
   ),
@@ -131,6 +135,8 @@ export function readCdcReaderConfig(env: Readonly<Record<string, string | undefi
   const { replayWindowBytes, replayWindowMs, ...rest } = values;
   return Object.freeze({
     ...rest,
+    orderDatabase: orderDatabaseOf(values),
+    kafka: kafkaOf(values),
     /** Of the window slot; 0 bytes: there is none. */
     replayWindow: Object.freeze({ bytes: replayWindowBytes, ms: replayWindowMs }),
     checkpointTopic: values.checkpointTopic ?? checkpointTopicName(values.slotName),

@@ -1,11 +1,18 @@
 // The cdc-reader's process: health and metrics over HTTP, and the reader beside them.
 import process from 'node:process';
+import { checkKafka } from '#kafka/describe-cluster.ts';
+import { classifyKafkaFailure } from '#kafka/failure.ts';
 import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
+import { checkConfig } from '#service/command-line/check-config.ts';
 import { createHaltState } from '#service/halt.ts';
 import { createHttpServer } from '#service/http-server.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createPipelineHealth } from '#service/pipeline-health.ts';
+import { certificatesOfServer } from '#service/postgres/database-server.ts';
+import { checkPostgres } from '#service/postgres/describe-server.ts';
+import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
+import { watchCertificates } from '#service/security/certificate-expiry.ts';
 import { runService } from '#service/shutdown.ts';
 import { readCdcReaderConfig } from './config.ts';
 import { createReaderMetrics } from './metrics.ts';
@@ -18,11 +25,21 @@ const SERVICE = 'cdc-reader';
 await runService({
   service: SERVICE,
   process,
+  check: async () => {
+    const { orderDatabase, kafka, checkpointTopic, ordersTopic, replayTopic } = readCdcReaderConfig(process.env);
+    const checks = [
+      checkPostgres('orders database', orderDatabase, ['orders', 'order_items']),
+      checkKafka(kafka, [checkpointTopic, ordersTopic, replayTopic], createLogger(SERVICE, 'silent')),
+    ];
+    return checkConfig(checks, classifyKafkaFailure, (text) => process.stdout.write(text));
+  },
   start: async () => {
     const config = readCdcReaderConfig(process.env);
     limitExpandedBatches(config.maxExpandedBatchBytes);
     const logger = createLogger(SERVICE, config.logLevel);
-    const metrics = createMetrics(SERVICE);
+    warnOfUndecidedTls(config.orderDatabaseUrl, logger);
+    const metrics = createMetrics(SERVICE, config.commit);
+    watchCertificates([...certificatesOfServer(config.orderDatabase), ...config.kafka.certificates], metrics, logger);
     const halts = createHaltState(metrics, logger);
     const health = createPipelineHealth({ metrics, logger, classify: classifyReaderFailure });
     const readerMetrics = createReaderMetrics(metrics);

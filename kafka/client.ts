@@ -4,6 +4,7 @@
 
 import { Kafka, type logCreator, logLevel, type RetryOptions } from 'kafkajs';
 import { installKafkajsPatches } from '#kafka/protocol/patches.ts';
+import type { KafkaServers } from '#kafka/servers.ts';
 import type { Logger } from '#service/logger.ts';
 import { type Connections, createConnections } from './connections.ts';
 
@@ -25,17 +26,18 @@ const REQUEST_TIMEOUT_MS = 30_000;
 
 /** Creates a kafkajs client. `retry` defaults to {@link QUICK_RETRY}. Pass `connections` to be able to cut them. */
 export function createKafkaClient(options: {
-  brokers: readonly string[];
+  kafka: KafkaServers;
   clientId: string;
   logger: Logger;
   retry?: RetryOptions;
   connections?: Connections;
 }): Kafka {
   installKafkajsPatches();
-  const { connections = createConnections(options.brokers) } = options;
+  const { connections = createConnections(options.kafka) } = options;
   return new Kafka({
     brokers: connections.brokers,
     socketFactory: connections.socketFactory,
+    ...connections.login,
     clientId: options.clientId,
     connectionTimeout: CONNECT_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,

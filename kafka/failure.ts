@@ -2,17 +2,21 @@
 // the three answers of service/failure.ts. A code that says that the client's request was wrong is unknown: a few tries,
 // then waiting with the error as it is. kafkajs knows the codes up to 88 by name; the others it reports by number. Pure.
 import { causesOf, classifyFailure, type Failure } from '#service/failure.ts';
+import { explainTlsFailure, TlsError, type TlsPeer } from '#service/security/tls-failure.ts';
 import { kafkaErrorType } from './errors.ts';
+import {
+  CLUSTER_ACL,
+  CLUSTER_FULL,
+  GROUP_ACL,
+  LOGIN,
+  MECHANISM,
+  PROTOCOL,
+  TOPIC_ACL,
+  TOPIC_SETTING,
+  TRANSACTION_ACL,
+} from './remedies.ts';
 
 type Answer = 'transient' | 'unknown' | readonly [name: string, remedy: string];
-
-const ACL = [
-  'KAFKA_AUTHORIZATION',
-  'Grant this client’s principal the operation (kafka-acls.sh); docs/operations.md lists all.',
-] as const;
-const LOGIN = ['KAFKA_AUTHENTICATION', 'Kafka refused the login: correct mechanism, user name and password.'] as const;
-const TOPIC_SETTING = ['TOPIC_SETTING', 'Correct the topic’s or the broker’s setting that the message names.'] as const;
-const CLUSTER_FULL = ['KAFKA_LIMIT', 'Raise the broker’s limit that the message names.'] as const;
 
 /** By the protocol's number: Kafka's name of the code, and what follows. */
 export const kafkaErrors: Readonly<Record<number, readonly [type: string, answer: Answer]>> = {
@@ -57,9 +61,9 @@ export const kafkaErrors: Readonly<Record<number, readonly [type: string, answer
   ],
   27: ['REBALANCE_IN_PROGRESS', 'transient'],
   28: ['INVALID_COMMIT_OFFSET_SIZE', 'unknown'],
-  29: ['TOPIC_AUTHORIZATION_FAILED', ACL],
-  30: ['GROUP_AUTHORIZATION_FAILED', ACL],
-  31: ['CLUSTER_AUTHORIZATION_FAILED', ACL],
+  29: ['TOPIC_AUTHORIZATION_FAILED', TOPIC_ACL],
+  30: ['GROUP_AUTHORIZATION_FAILED', GROUP_ACL],
+  31: ['CLUSTER_AUTHORIZATION_FAILED', CLUSTER_ACL],
   32: [
     'INVALID_TIMESTAMP',
     [
@@ -67,8 +71,8 @@ export const kafkaErrors: Readonly<Record<number, readonly [type: string, answer
       'The topic’s message.timestamp.before.max.ms or message.timestamp.after.max.ms refuses this machine’s clock: correct the clock, or raise the setting.',
     ],
   ],
-  33: ['UNSUPPORTED_SASL_MECHANISM', LOGIN],
-  34: ['ILLEGAL_SASL_STATE', LOGIN],
+  33: ['UNSUPPORTED_SASL_MECHANISM', MECHANISM],
+  34: ['ILLEGAL_SASL_STATE', 'transient'],
   35: [
     'UNSUPPORTED_VERSION',
     ['KAFKA_VERSION', 'The broker does not speak this request: use a Kafka version that README.md names.'],
@@ -102,8 +106,8 @@ export const kafkaErrors: Readonly<Record<number, readonly [type: string, answer
   ],
   51: ['CONCURRENT_TRANSACTIONS', 'transient'],
   52: ['TRANSACTION_COORDINATOR_FENCED', 'transient'],
-  53: ['TRANSACTIONAL_ID_AUTHORIZATION_FAILED', ACL],
-  54: ['SECURITY_DISABLED', LOGIN],
+  53: ['TRANSACTIONAL_ID_AUTHORIZATION_FAILED', TRANSACTION_ACL],
+  54: ['SECURITY_DISABLED', PROTOCOL],
   55: ['OPERATION_NOT_ATTEMPTED', 'transient'],
   56: ['KAFKA_STORAGE_ERROR', 'transient'],
   57: ['LOG_DIR_NOT_FOUND', 'transient'],
@@ -114,7 +118,7 @@ export const kafkaErrors: Readonly<Record<number, readonly [type: string, answer
   62: ['DELEGATION_TOKEN_NOT_FOUND', LOGIN],
   63: ['DELEGATION_TOKEN_OWNER_MISMATCH', LOGIN],
   64: ['DELEGATION_TOKEN_REQUEST_NOT_ALLOWED', LOGIN],
-  65: ['DELEGATION_TOKEN_AUTHORIZATION_FAILED', ACL],
+  65: ['DELEGATION_TOKEN_AUTHORIZATION_FAILED', LOGIN],
   66: ['DELEGATION_TOKEN_EXPIRED', LOGIN],
   67: ['INVALID_PRINCIPAL_TYPE', LOGIN],
   68: ['NON_EMPTY_GROUP', 'unknown'],
@@ -210,7 +214,7 @@ export function classifyKafkaFailure(error: unknown): Failure {
 function findAnswer(error: unknown): Answer | undefined {
   for (const cause of causesOf(error)) {
     const { type, code } = cause as { type?: unknown; code?: unknown };
-    if (cause.name === 'KafkaJSSASLAuthenticationError') return LOGIN;
+    if (cause.name === 'KafkaJSSASLAuthenticationError') return NOT_OFFERED.test(cause.message) ? MECHANISM : LOGIN;
     if (typeof type !== 'string') continue;
     // kafkajs's number for a code that it does not know is -99; the code itself is in its message.
     const number = type === 'KAFKAJS_UNKNOWN_ERROR_CODE' ? Number(/\d+$/.exec(cause.message)?.[0]) : Number(code);
@@ -219,8 +223,24 @@ function findAnswer(error: unknown): Answer | undefined {
   return undefined;
 }
 
+const NOT_OFFERED = /mechanism is not supported/;
+/** What connections.ts could not open a connection for: kafkajs keeps code and message. */
+const UNUSABLE_FILE = /^(TLS_FILE|SECRET_FILE)$/;
+const PEER: TlsPeer = {
+  server: 'Kafka',
+  variables: { address: 'KAFKA_BROKERS', ca: 'KAFKA_SSL_CA_LOCATION', certificate: 'KAFKA_SSL_CERTIFICATE_LOCATION' },
+};
+
 /** A wrong certificate or login is reported by kafkajs as a connection that failed, so the cause goes first. */
 function classifyTransport(error: unknown): Failure {
+  for (const cause of causesOf(error)) {
+    const { code } = cause as { code?: unknown };
+    if (UNUSABLE_FILE.test(String(code))) return { kind: 'waiting', name: String(code), remedy: '' };
+    const explained = explainTlsFailure(cause, PEER);
+    if (explained !== cause && explained instanceof TlsError) {
+      return { kind: 'waiting', name: explained.code, remedy: explained.message };
+    }
+  }
   const failure = classifyFailure(error);
   if (failure.kind !== 'unknown') return failure;
   const isUnreachable = [...causesOf(error)].some(

@@ -4,21 +4,13 @@
  * Guarantees that the lock timeout is below the statement timeout, so that a statement that waits for a lock fails with
  * an error that names the lock. A test compares docs/configuration.md with this file.
  */
-import type { Environment } from '#service/environment.ts';
-import {
-  ConfigurationError,
-  commonVariables,
-  integer,
-  matching,
-  port,
-  postgresUrl,
-  readEnvironment,
-} from '#service/environment.ts';
+import { ConfigurationError, commonVariables, integer, matching, port, readEnvironment } from '#service/environment.ts';
+import { orderDatabaseOf, orderDatabaseVariables } from '#service/postgres/variables.ts';
 
 export const orderApiVariables = {
   ...commonVariables,
   port: port('PORT', 'Port of the HTTP API', '3001'),
-  databaseUrl: postgresUrl('ORDER_DATABASE_URL', 'The orders database'),
+  ...orderDatabaseVariables,
   // Postgres accepts any name; these need no quoting, in the replication protocol's options either.
   publicationName: matching('PUBLICATION_NAME', 'Publication of orders and order_items, created with the migrations', {
     form: /^[a-z_][a-z0-9_]{0,62}$/,
@@ -53,17 +45,17 @@ export const orderApiVariables = {
   }),
 };
 
-export type OrderApiConfig = Environment<typeof orderApiVariables>;
+export type OrderApiConfig = ReturnType<typeof readOrderApiConfig>;
 
 /**
  * @throws ConfigurationError listing all problems
  */
-export function readOrderApiConfig(env: Readonly<Record<string, string | undefined>>): OrderApiConfig {
+export function readOrderApiConfig(env: Readonly<Record<string, string | undefined>>) {
   const config = readEnvironment(orderApiVariables, env);
   if (config.lockTimeoutMs >= config.statementTimeoutMs) {
     throw new ConfigurationError([
       'ORDER_DATABASE_LOCK_TIMEOUT_MS: expected less than ORDER_DATABASE_STATEMENT_TIMEOUT_MS',
     ]);
   }
-  return config;
+  return Object.freeze({ ...config, orderDatabase: orderDatabaseOf(config) });
 }

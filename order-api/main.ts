@@ -1,5 +1,8 @@
 import process from 'node:process';
+import { checkConfig } from '#service/command-line/check-config.ts';
+import { classifyFailure } from '#service/failure.ts';
 import { createLogger } from '#service/logger.ts';
+import { checkPostgres } from '#service/postgres/describe-server.ts';
 import { runService } from '#service/shutdown.ts';
 import { readOrderApiConfig } from './config.ts';
 import { startOrderApi } from './server.ts';
@@ -7,6 +10,11 @@ import { startOrderApi } from './server.ts';
 await runService({
   service: 'order-api',
   process,
+  check: async () => {
+    const { orderDatabase } = readOrderApiConfig(process.env);
+    const checks = [checkPostgres('orders database', orderDatabase, ['orders', 'order_items'])];
+    return checkConfig(checks, classifyFailure, (text) => process.stdout.write(text));
+  },
   start: async (signal) => {
     const config = readOrderApiConfig(process.env);
     return startOrderApi(config, createLogger('order-api', config.logLevel), signal);

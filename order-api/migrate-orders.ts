@@ -10,6 +10,7 @@ import { createDatabase } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
 import { migrate } from '#service/migrate.ts';
 import type { PipelineHealth } from '#service/pipeline-health.ts';
+import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import { ensurePublication } from './publication.ts';
 
 const DIRECTORY = join(import.meta.dirname, 'migrations');
@@ -21,21 +22,17 @@ export interface OrdersMigration {
 }
 
 interface OrdersDatabase {
-  readonly databaseUrl: string;
+  readonly postgres: DatabaseServer;
   readonly publicationName: string;
   readonly logger: Logger;
 }
 
 /** @throws UnfitPublicationError, MigrationFailedError, or the connection's error */
-export async function migrateOrders({
-  databaseUrl,
-  publicationName,
-  logger,
-}: OrdersDatabase): Promise<OrdersMigration> {
-  const applied = await migrate({ databaseUrl, directory: DIRECTORY, logger });
+export async function migrateOrders({ postgres, publicationName, logger }: OrdersDatabase): Promise<OrdersMigration> {
+  const applied = await migrate({ postgres, directory: DIRECTORY, logger });
   // A pool of its own: the wait for another process's migration is longer than a request may wait.
   const database = createDatabase({
-    url: databaseUrl,
+    postgres,
     applicationName: 'tillstream-migrate',
     poolSize: 1,
     statementTimeoutMs: 60_000,

@@ -10,7 +10,10 @@ import { createHttpServer, type Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createPipelineHealth } from '#service/pipeline-health.ts';
+import { certificatesOfServer } from '#service/postgres/database-server.ts';
+import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
 import { ProblemError } from '#service/problem.ts';
+import { watchCertificates } from '#service/security/certificate-expiry.ts';
 import type { OrderApiConfig } from './config.ts';
 import { migrateWhenReachable } from './migrate-orders.ts';
 import { createOrderCounters } from './routes/order-routes.ts';
@@ -40,9 +43,11 @@ const DOCS = {
  * @throws what ended the start, with everything closed; an AbortError if `signal` was aborted
  */
 export async function startOrderApi(config: OrderApiConfig, logger: Logger, signal: AbortSignal): Promise<OrderApi> {
-  const metrics = createMetrics('order-api');
+  warnOfUndecidedTls(config.orderDatabaseUrl, logger);
+  const metrics = createMetrics('order-api', config.commit);
+  watchCertificates(certificatesOfServer(config.orderDatabase), metrics, logger);
   const database = createDatabase({
-    url: config.databaseUrl,
+    postgres: config.orderDatabase,
     applicationName: 'tillstream-order-api',
     poolSize: config.poolSize,
     statementTimeoutMs: config.statementTimeoutMs,
@@ -96,7 +101,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
   };
   try {
     const url = await http.listen();
-    if (!migrated) await migrateWhenReachable({ ...config, logger, health, signal });
+    if (!migrated) await migrateWhenReachable({ ...config, postgres: config.orderDatabase, logger, health, signal });
     migrated = true;
     return { url, logger, close };
   } catch (error) {

@@ -11,7 +11,7 @@ import databases, { sql } from '@databases/pg';
 import { resolvesWithin, withDeadline } from './deadline.ts';
 import { markNothingSent } from './http/lost-answer.ts';
 import type { Logger } from './logger.ts';
-import { type DatabaseConnection, parseDatabaseUrl } from './postgres/database-url.ts';
+import { type DatabaseServer, poolOptions } from './postgres/database-server.ts';
 import {
   type FailedTransaction,
   isStalePlan,
@@ -48,7 +48,7 @@ const RESULT_GRACE_MS = 2_000;
 const KEEPALIVE_IDLE_MS = 5_000;
 
 export interface DatabaseOptions {
-  readonly url: string;
+  readonly postgres: DatabaseServer;
   readonly applicationName: string;
   readonly poolSize: number;
   /** This and the next two are the server's session settings of the same name; 0 disables one. */
@@ -87,7 +87,7 @@ class AcquireTimeoutError extends Error {
 export function createDatabase(options: DatabaseOptions): Database {
   const { logger } = options;
   const pool = databases.default({
-    ...parseDatabaseUrl(options.url),
+    ...poolOptions(options.postgres),
     applicationName: options.applicationName,
     poolSize: options.poolSize,
     bigIntMode: 'bigint',
@@ -163,7 +163,7 @@ interface PoolInternals {
 export async function preparePooledSession(
   pool: ConnectionPool,
   settings: SessionSettings,
-  connection: DatabaseConnection,
+  connection: DatabaseServer,
 ): Promise<void> {
   const pooled = await (pool as unknown as PoolInternals)._pool.getConnection().catch((error) => {
     throw explainConnectError(error);
@@ -187,7 +187,7 @@ function governConnections(pool: ConnectionPool, options: DatabaseOptions): Read
   const settings = poolSettings(options);
   const open = new Set<Connection>();
   // Whether there is a pooler, and how it works, does not change from one connection to the next.
-  let unexamined: DatabaseConnection | undefined = parseDatabaseUrl(options.url);
+  let unexamined: DatabaseServer | undefined = options.postgres;
 
   const getPrepared = async (): Promise<PooledConnection> => {
     const pooled = await getConnection().catch((error) => {

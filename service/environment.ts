@@ -6,7 +6,7 @@
  * Leaves to each service's config.ts: which variables there are, and what depends on several of them.
  */
 import { isIPv6 } from 'node:net';
-import { parseDatabaseUrl } from './postgres/database-url.ts';
+import { findSecret, type Secret, SecretFileError } from './security/secret.ts';
 
 export interface Variable<T> {
   readonly name: string;
@@ -14,8 +14,10 @@ export interface Variable<T> {
   /** The text that an unset variable stands for. Without it the variable is required, unless it is `optional`. */
   readonly fallback?: string;
   readonly optional?: true;
-  /** Throws an Error whose message is `expected …`. */
-  readonly parse: (text: string) => T;
+  /** Its text may also stand in a file, which `NAME_FILE` names. */
+  readonly isSecret?: true;
+  /** Throws an Error whose message is `expected …`. A secret is read again at later times from `secret`. */
+  readonly parse: (text: string, secret: Secret) => T;
 }
 
 /** The configuration is invalid. Ends a service with exit code 78. */
@@ -79,12 +81,21 @@ export function port(name: string, description: string, fallback?: string): Vari
   return integer(name, description, { min: 0, max: 65_535, ...(fallback === undefined ? {} : { fallback }) });
 }
 
-/** A URL that every connection understands alike; what it means is `parseDatabaseUrl`'s to say, where it is used. */
-export function postgresUrl(name: string, description: string, fallback?: string): Variable<string> {
-  return define(name, description, fallback, (value) => {
-    parseDatabaseUrl(value);
-    return value;
-  });
+/** Text that is never shown, also read from the file that `NAME_FILE` names. `check` throws what is wrong with it. */
+export function secret(
+  name: string,
+  description: string,
+  check: (text: string) => void = () => undefined,
+): Variable<Secret> {
+  return {
+    name,
+    description,
+    isSecret: true,
+    parse: (value, source) => {
+      check(value);
+      return source;
+    },
+  };
 }
 
 /** Comma-separated, at least one entry; spaces around entries are ignored. */
@@ -134,9 +145,9 @@ export function brokers(name: string, description: string, fallback?: string): V
   const entries = list(name, description, fallback);
   return {
     ...entries,
-    parse: (value) => {
+    parse: (value, source) => {
       refuseUnless(!value.includes('://'), 'comma-separated host:port pairs, without a protocol before them');
-      const parsed = entries.parse(value);
+      const parsed = entries.parse(value, source);
       refuseUnless(parsed.every(isBroker), 'comma-separated host:port pairs, an IPv6 address in brackets: [::1]:9092');
       return parsed;
     },
@@ -179,15 +190,16 @@ export function readEnvironment<S extends Variables>(
   const problems: string[] = [];
   const values: Record<string, unknown> = {};
   for (const [key, variable] of Object.entries(variables)) {
-    const raw = env[variable.name] || variable.fallback;
-    if (raw === undefined) {
+    const source = findSecret(variable, env);
+    if (source === undefined) {
       if (variable.optional !== true) problems.push(`${variable.name} is required: ${variable.description}`);
       continue;
     }
     try {
-      values[key] = variable.parse(raw);
+      values[key] = variable.parse(source.read(), source);
     } catch (error) {
-      problems.push(`${variable.name}: ${(error as Error).message}`);
+      const problem = error instanceof SecretFileError ? error.problem : (error as Error).message;
+      problems.push(`${source.name}: ${problem}`);
     }
   }
   if (problems.length > 0) throw new ConfigurationError(problems);
@@ -197,13 +209,13 @@ export function readEnvironment<S extends Variables>(
 /** The variables of every service. */
 export const commonVariables = {
   host: text('HOST', 'Address to listen on', '127.0.0.1'),
+  commit: text('TILLSTREAM_COMMIT', 'The commit of this build, for metrics and --version', 'unknown'),
   logLevel: logLevel('LOG_LEVEL', 'Least severe level that is logged', 'info'),
   migrate: onOff('MIGRATE', "Whether the service applies its database's migrations when it starts", 'on'),
 };
 
 /** The variables that the reader and the sink must agree on. */
 export const topicVariables = {
-  kafkaBrokers: brokers('KAFKA_BROKERS', 'Kafka brokers, comma-separated host:port pairs', '127.0.0.1:9092'),
   ordersTopic: topic('ORDERS_TOPIC', 'The live topic', 'orders.placed'),
   replayTopic: topic('REPLAY_TOPIC', 'The topic that replays are published to', 'orders.placed.replay'),
   maxExpandedBatchBytes: integer(

@@ -135,9 +135,9 @@ export const CERTIFICATE = [
 ] as const;
 
 /** What OpenSSL says of a certificate (Node, "X509 certificate error codes"); kafkajs has it only in its message. */
-const CERTIFICATE_CODE =
+export const CERTIFICATE_CODE =
   /\b(UNABLE_TO_(GET_ISSUER_CERT(_LOCALLY)?|GET_CRL|DECRYPT_C(ERT|RL)_SIGNATURE|DECODE_ISSUER_PUBLIC_KEY|VERIFY_LEAF_SIGNATURE)|(CERT|CRL)_(SIGNATURE_FAILURE|NOT_YET_VALID|HAS_EXPIRED)|ERROR_IN_C(ERT|RL)_[A-Z_]+_FIELD|(DEPTH_ZERO_)?SELF_SIGNED_CERT(_IN_CHAIN)?|CERT_(CHAIN_TOO_LONG|REVOKED|UNTRUSTED|REJECTED)|INVALID_(CA|PURPOSE)|PATH_LENGTH_EXCEEDED|HOSTNAME_MISMATCH|ERR_TLS_CERT_ALTNAME_INVALID)\b/;
-const TLS_CODE = /\b(ERR_SSL_[A-Z0-9_]+|ERR_TLS_[A-Z0-9_]+|EPROTO)\b/;
+export const TLS_CODE = /\b(ERR_SSL_[A-Z0-9_]+|ERR_TLS_[A-Z0-9_]+|EPROTO)\b/;
 export const TLS = [
   'TLS_HANDSHAKE',
   'The two sides don’t speak TLS alike: one of them has it switched off, or their versions or certificates differ.',
@@ -151,6 +151,9 @@ const NO_CONNECTION = new Set([
 ]);
 const CONNECTION_ENDED =
   /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout expired$|Query read timeout$|timeout exceeded when trying to connect)/;
+
+/** `pg` ends a login by SCRAM itself: without a password, or with a server that does not know it either. */
+const LOGIN_FAILED = /^SASL: /;
 
 const UNKNOWN: Failure = { kind: 'unknown' };
 
@@ -174,6 +177,7 @@ function classifyOne(error: Error): Failure {
     // An errno of five letters (EPIPE) is none of Postgres's codes.
     if (row !== undefined && systemErrors[text] === undefined) return apply(row, text);
   }
+  if (LOGIN_FAILED.test(error.message)) return apply(AUTHENTICATION, text);
   const row = systemErrors[text];
   if (row !== undefined) return apply(row, text);
   if (NO_CONNECTION.has(text) || CONNECTION_ENDED.test(error.message))

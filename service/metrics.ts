@@ -5,7 +5,9 @@
  * Prometheus; `tillstream_service_info` names it too. Each call makes a registry, instead of prom-client's global one, so
  * that tests can run several services in one process.
  */
+
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { readVersion } from './command-line/version.ts';
 
 export interface Metrics {
   readonly registry: Registry;
@@ -27,7 +29,7 @@ const PREFIX = 'tillstream_';
 /** From half a millisecond (an event through a warm pipeline) to ten seconds (longer than every timeout). */
 const DEFAULT_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
-export function createMetrics(service: string): Metrics {
+export function createMetrics(service: string, commit = 'unknown'): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: PREFIX });
 
@@ -37,6 +39,8 @@ export function createMetrics(service: string): Metrics {
   };
   const info = new Gauge(configure('tillstream_service_info', 'Always 1; names the service', ['service']));
   info.set({ service }, 1);
+  const build = new Gauge(configure('tillstream_build_info', 'Always 1; names the build', ['version', 'commit']));
+  build.set({ version: readVersion(), commit }, 1);
   return {
     registry,
     counter: (name, help, labels = []) => new Counter(configure(name, help, labels)),

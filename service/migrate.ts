@@ -9,7 +9,7 @@ import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import { WaitingError } from './failure.ts';
 import type { Logger } from './logger.ts';
-import { parseDatabaseUrl } from './postgres/database-url.ts';
+import type { DatabaseServer } from './postgres/database-server.ts';
 import {
   explainConnectError,
   NO_LIMITS,
@@ -75,12 +75,12 @@ async function requireTablesInPublic(client: pg.Client): Promise<void> {
  * @throws MigrationFailedError, or the connection's error
  */
 export async function migrate(options: {
-  databaseUrl: string;
+  postgres: DatabaseServer;
   directory: string;
   logger: Logger;
 }): Promise<readonly string[]> {
-  const { databaseUrl, directory, logger } = options;
-  const connection = parseDatabaseUrl(databaseUrl);
+  const { postgres, directory, logger } = options;
+  const connection = postgres;
   const client = new pg.Client({
     ...connection,
     application_name: 'tillstream-migrate',

@@ -4,6 +4,7 @@
  * Exit codes: 0 after a clean stop, 78 for bad configuration (every problem on stderr), 1 for everything else. An uncaught
  * exception ends the process at once: the pipeline survives a crash, but not a process in an unknown state.
  */
+import { readVersion } from './command-line/version.ts';
 import { withDeadline } from './deadline.ts';
 import { ConfigurationError } from './environment.ts';
 import type { Logger } from './logger.ts';
@@ -35,6 +36,8 @@ export interface RunOptions {
   readonly process: NodeJS.Process;
   /** `signal` is aborted when the process gets a stop signal before the start has ended. */
   readonly start: (signal: AbortSignal) => Promise<RunningService>;
+  /** For --check-config: prints what the servers have and returns the exit code. */
+  readonly check?: () => Promise<number>;
   readonly stopDeadlineMs?: number;
   readonly startGraceMs?: number;
 }
@@ -42,6 +45,14 @@ export interface RunOptions {
 /** Resolves when the service is running; from then on the process ends by a signal or a crash. */
 export async function runService(options: RunOptions): Promise<void> {
   const { service, process, start, stopDeadlineMs = STOP_DEADLINE_MS, startGraceMs = START_GRACE_MS } = options;
+  if (process.argv.includes('--version')) {
+    process.stdout.write(`${service} ${readVersion()} (commit ${process.env.TILLSTREAM_COMMIT || 'unknown'})\n`);
+    return;
+  }
+  if (options.check !== undefined && process.argv.includes('--check-config')) {
+    process.exitCode = await options.check().catch((error) => reportBadConfiguration(service, process, error));
+    return;
+  }
   const abort = new AbortController();
   let logger = createLogger(service, 'info');
 
@@ -85,8 +96,14 @@ export async function runService(options: RunOptions): Promise<void> {
     // The stop is in progress, and ends the process.
     if (abort.signal.aborted) return new Promise(() => undefined);
     if (!(error instanceof ConfigurationError)) return fail('start failed', error);
-    const problems = error.problems.map((problem) => `  - ${problem}\n`).join('');
-    process.stderr.write(`${service}: bad configuration\n${problems}`);
-    process.exit(EXIT_BAD_CONFIGURATION);
+    process.exit(reportBadConfiguration(service, process, error));
   }
+}
+
+/** @returns the exit code; throws what is no bad configuration */
+function reportBadConfiguration(service: string, process: NodeJS.Process, error: unknown): number {
+  if (!(error instanceof ConfigurationError)) throw error;
+  const problems = error.problems.map((problem) => `  - ${problem}\n`).join('');
+  process.stderr.write(`${service}: bad configuration\n${problems}`);
+  return EXIT_BAD_CONFIGURATION;
 }

@@ -1,15 +1,25 @@
 // What the commands read from the environment: the variables of the services that they work between, under the same names
 // and with the same defaults, so that the environment of the pipeline is the environment of its tools.
+import { kafkaOf, kafkaVariables } from '#kafka/variables.ts';
 import { checkpointTopicName } from '#schemas/resource-names.ts';
-import { ConfigurationError, logLevel, readEnvironment } from '#service/environment.ts';
+import { ConfigurationError, logLevel, optional, readEnvironment } from '#service/environment.ts';
+import {
+  type CartDatabaseValues,
+  cartDatabaseOf,
+  cartDatabaseVariables,
+  givenDatabasesOf,
+  type OrderDatabaseValues,
+  orderDatabaseOf,
+  orderDatabaseVariables,
+} from '#service/postgres/variables.ts';
 import { cartSinkVariables } from '../cart-sink/config.ts';
 import { cdcReaderVariables } from '../cdc-reader/config.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
 const sinkSide = {
-  cartDatabaseUrl: cartSinkVariables.cartDatabaseUrl,
-  kafkaBrokers: cartSinkVariables.kafkaBrokers,
+  ...cartDatabaseVariables,
+  ...kafkaVariables,
   ordersTopic: cartSinkVariables.ordersTopic,
   replayTopic: cartSinkVariables.replayTopic,
   consumerGroup: cartSinkVariables.consumerGroup,
@@ -17,13 +27,13 @@ const sinkSide = {
 };
 
 const cartSide = {
-  cartDatabaseUrl: cartSinkVariables.cartDatabaseUrl,
+  ...cartDatabaseVariables,
   ordersTopic: cartSinkVariables.ordersTopic,
 };
 
 const bothSides = {
   ...sinkSide,
-  orderDatabaseUrl: cdcReaderVariables.orderDatabaseUrl,
+  ...orderDatabaseVariables,
   checkpointTopic: cdcReaderVariables.checkpointTopic,
   slotName: cdcReaderVariables.slotName,
   publicationName: cdcReaderVariables.publicationName,
@@ -45,17 +55,18 @@ export type ReplayConfig = ReturnType<typeof readReplayConfig>;
 
 /** @throws ConfigurationError listing all problems */
 export function readAdoptSinkConfig(env: Env) {
-  return readEnvironment(sinkSide, env);
+  const values = readEnvironment(sinkSide, env);
+  return { ...withCarts(values), kafka: kafkaOf(values) };
 }
 
 /** @throws ConfigurationError listing all problems */
 export function readParkedConfig(env: Env) {
-  return readEnvironment(cartSide, env);
+  return withCarts(readEnvironment(cartSide, env));
 }
 
 /** @throws ConfigurationError listing all problems */
 export function readAuditConfig(env: Env) {
-  return withCheckpointTopic(readEnvironment(bothSides, env));
+  return withBothSides(readEnvironment(bothSides, env));
 }
 
 /** @throws ConfigurationError listing all problems */
@@ -65,15 +76,32 @@ export function readReplayConfig(env: Env) {
     throw new ConfigurationError([`REPLAY_TOPIC must not be the live topic, ${values.ordersTopic}`]);
   }
   return {
-    ...withCheckpointTopic(values),
+    ...withBothSides(values),
     /** Fences whichever process published to this topic before: one run at a time. */
     transactionalId: `tillstream.replay.${values.replayTopic}`,
     applicationName: `tillstream-replay-${values.slotName}`,
   };
 }
 
-function withCheckpointTopic<V extends { readonly checkpointTopic: string | undefined; readonly slotName: string }>(
-  values: V,
-) {
-  return { ...values, checkpointTopic: values.checkpointTopic ?? checkpointTopicName(values.slotName) };
+/** Adopt needs the carts database for some halts of the reader only. @throws ConfigurationError */
+export function readOptionalCartDatabase(env: Env) {
+  const variables = { ...cartDatabaseVariables, cartDatabaseUrl: optional(cartDatabaseVariables.cartDatabaseUrl) };
+  return givenDatabasesOf(readEnvironment(variables, env)).cartDatabase;
+}
+
+function withCarts<V extends CartDatabaseValues>(values: V) {
+  return { ...values, cartDatabase: cartDatabaseOf(values) };
+}
+
+type BothSides = CartDatabaseValues &
+  OrderDatabaseValues &
+  Parameters<typeof kafkaOf>[0] & { readonly checkpointTopic: string | undefined; readonly slotName: string };
+
+function withBothSides<V extends BothSides>(values: V) {
+  return {
+    ...withCarts(values),
+    orderDatabase: orderDatabaseOf(values),
+    kafka: kafkaOf(values),
+    checkpointTopic: values.checkpointTopic ?? checkpointTopicName(values.slotName),
+  };
 }

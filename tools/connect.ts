@@ -3,21 +3,22 @@
 // a row hidden by a policy is an error. Which limits a command needs beside that is its own decision.
 import { createDatabase, type Database, type DatabaseOptions } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
+import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import { createSourceSession, type SourceSession } from '../cdc-reader/postgres/source-session.ts';
 
 export interface ServerOptions {
-  readonly databaseUrl: string;
+  readonly postgres: DatabaseServer;
   readonly applicationName: string;
   readonly logger: Logger;
 }
 
-type Limits = Partial<Omit<DatabaseOptions, 'url' | 'applicationName' | 'logger'>>;
+type Limits = Partial<Omit<DatabaseOptions, 'postgres' | 'applicationName' | 'logger'>>;
 
 /** One connection that may read whole tables, unless `limits` says otherwise. */
-export function openDatabase({ databaseUrl, ...options }: ServerOptions, limits: Limits = {}): Database {
+export function openDatabase({ postgres, ...options }: ServerOptions, limits: Limits = {}): Database {
   return createDatabase({
     ...options,
-    url: databaseUrl,
+    postgres,
     poolSize: 1,
     statementTimeoutMs: 0,
     lockTimeoutMs: 15_000, // longer than a sink's batch may hold its offset
@@ -29,8 +30,8 @@ export function openDatabase({ databaseUrl, ...options }: ServerOptions, limits:
 }
 
 /** Its end is reported by its next use, which fails. */
-export function openSourceSession({ databaseUrl, applicationName }: ServerOptions): Promise<SourceSession> {
-  return createSourceSession({ databaseUrl, applicationName, onEnd: () => undefined });
+export function openSourceSession({ postgres, applicationName }: ServerOptions): Promise<SourceSession> {
+  return createSourceSession({ postgres, applicationName, onEnd: () => undefined });
 }
 
 /** Opens a session for one question, and closes it. */

@@ -4,7 +4,13 @@
 import process from 'node:process';
 import { ConfigurationError, optional, readEnvironment } from '#service/environment.ts';
 import { createLogger } from '#service/logger.ts';
-import { cartSinkVariables } from '../cart-sink/config.ts';
+import {
+  cartDatabaseVariables,
+  cartTlsVariables,
+  givenDatabasesOf,
+  orderDatabaseVariables,
+  orderTlsVariables,
+} from '#service/postgres/variables.ts';
 import { migrateCarts } from '../cart-sink/migrate-carts.ts';
 import { orderApiVariables } from '../order-api/config.ts';
 import { migrateOrders } from '../order-api/migrate-orders.ts';
@@ -12,9 +18,12 @@ import { describeError, runTool } from './run-tool.ts';
 
 const EXIT_FAILED = 1;
 
+const { orderDatabaseUrl, cartDatabaseUrl } = { ...orderDatabaseVariables, ...cartDatabaseVariables };
 const migrateVariables = {
-  orderDatabaseUrl: optional(orderApiVariables.databaseUrl),
-  cartDatabaseUrl: optional(cartSinkVariables.cartDatabaseUrl),
+  ...orderTlsVariables,
+  ...cartTlsVariables,
+  orderDatabaseUrl: optional(orderDatabaseUrl),
+  cartDatabaseUrl: optional(cartDatabaseUrl),
   publicationName: orderApiVariables.publicationName,
 };
 
@@ -33,19 +42,20 @@ const describe = (applied: readonly string[]) =>
   applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`;
 
 await runTool('migrate', process, EXIT_FAILED, async () => {
-  const { orderDatabaseUrl, cartDatabaseUrl, publicationName } = readEnvironment(migrateVariables, process.env);
-  if (orderDatabaseUrl === undefined && cartDatabaseUrl === undefined) {
+  const { publicationName, ...values } = readEnvironment(migrateVariables, process.env);
+  const { orderDatabase, cartDatabase } = givenDatabasesOf(values);
+  if (orderDatabase === undefined && cartDatabase === undefined) {
     throw new ConfigurationError(['set ORDER_DATABASE_URL, CART_DATABASE_URL or both: there is nothing to migrate']);
   }
-  if (orderDatabaseUrl !== undefined) {
+  if (orderDatabase !== undefined) {
     await report('orders database', async () => {
-      const migrated = await migrateOrders({ databaseUrl: orderDatabaseUrl, publicationName, logger });
+      const migrated = await migrateOrders({ postgres: orderDatabase, publicationName, logger });
       const publication = `publication ${publicationName} ${migrated.publicationCreated ? 'created' : 'is there'}`;
       return `${describe(migrated.applied)}; ${publication}`;
     });
   }
-  if (cartDatabaseUrl !== undefined) {
-    await report('carts database', async () => describe(await migrateCarts({ databaseUrl: cartDatabaseUrl, logger })));
+  if (cartDatabase !== undefined) {
+    await report('carts database', async () => describe(await migrateCarts({ postgres: cartDatabase, logger })));
   }
   return 0;
 });

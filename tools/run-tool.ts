@@ -2,6 +2,7 @@
 // the command's own code, each with a message on stderr and no stack. Guarantees: argument errors name the argument; values
 // of the environment are never repeated; a command whose stdout or stderr is closed (`| head`) finishes what it began.
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { classifyKafkaFailure } from '#kafka/failure.ts';
 import { ConfigurationError } from '#service/environment.ts';
 
 /** sysexits.h: EX_USAGE and EX_CONFIG. */
@@ -45,10 +46,13 @@ export function parseCount(min: number, max: number): (text: string) => number {
   };
 }
 
-/** `Error: ` of a connection refused on several addresses is empty, and has only a code. */
+/** `Error: ` of a connection refused on several addresses is empty, and has only a code. What a person can do comes behind. */
 export function describeError(error: unknown): string {
   const { message, code } = error as Error & { code?: string };
-  return message || code || String(error);
+  const what = message || code || String(error);
+  const failure = classifyKafkaFailure(error);
+  const hasRemedy = failure.kind !== 'waiting' || what.includes(failure.remedy);
+  return hasRemedy ? what : `${what.replace(/\.$/, '')}. ${failure.remedy}`;
 }
 
 /** Runs `work` and sets the exit code: what `work` returns, or by what it throws; `failureCode` for anything else. */

@@ -30,8 +30,8 @@ export async function runSession(
 ): Promise<SessionEnd> {
   const { config, logger, reporter } = context;
   const { ordersTopic: live, replayTopic: replay } = config;
-  const client = { brokers: config.kafkaBrokers, clientId: CLIENT_ID, logger };
-  const connections = createConnections(client.brokers);
+  const client = { kafka: config.kafka, clientId: CLIENT_ID, logger };
+  const connections = createConnections(client.kafka);
   // Until there is a group to leave, a stop need not be graceful.
   const cutOff = (): void => connections.close();
   closing.addEventListener('abort', cutOff);

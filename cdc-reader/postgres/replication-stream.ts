@@ -22,6 +22,7 @@ import {
   formatStartReplication,
   prepareWalSender,
   type SourceIdentity,
+  type WalSenderOptions,
   walSenderConfig,
 } from './walsender.ts';
 
@@ -50,13 +51,11 @@ export interface ReplicationStream {
   close(): Promise<void>;
 }
 
-export interface ReplicationStreamOptions {
-  readonly databaseUrl: string;
+export interface ReplicationStreamOptions extends WalSenderOptions {
   readonly slotName: string;
   /** `slotName` is created as a temporary copy of this one, at its position. */
   readonly copyOf?: string;
   readonly publicationName: string;
-  readonly applicationName: string;
   /** Set on this connection as `wal_sender_timeout`; 0 switches it off. */
   readonly walSenderTimeoutMs: number;
   readonly handlers: StreamHandlers;
@@ -93,7 +92,7 @@ class StreamConnection implements ReplicationStream {
 
   constructor(options: ReplicationStreamOptions) {
     this.#options = options;
-    this.#service = createRawService(walSenderConfig(options.databaseUrl, options.applicationName));
+    this.#service = createRawService(walSenderConfig(options));
     this.#status = new StatusWriter(this.#service, options.walSenderTimeoutMs, (error) => this.#fail(error));
     this.#service.on('error', (error) => this.#fail(error));
   }

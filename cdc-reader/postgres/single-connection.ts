@@ -4,7 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import databases, { type ConnectionPool, type SQLQuery } from '@databases/pg';
 import { preparePooledSession } from '#service/database.ts';
-import { type DatabaseConnection, parseDatabaseUrl } from '#service/postgres/database-url.ts';
+import { type DatabaseServer, poolOptions } from '#service/postgres/database-server.ts';
 import type { SessionSettings } from '#service/postgres/session.ts';
 import { END_LIMIT_MS } from './raw-replication.ts';
 
@@ -25,7 +25,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 export type Query = (statement: SQLQuery) => Promise<Record<string, unknown>[]>;
 
 export interface SessionOptions {
-  readonly databaseUrl: string;
+  readonly postgres: DatabaseServer;
   readonly applicationName: string;
   /** Called once, as soon as the session ends in any way but close(). */
   readonly onEnd: (error: Error) => void;
@@ -36,16 +36,16 @@ export class SingleConnection {
   /** Before it is open, its end is only the error of a query. */
   isOpen = false;
   readonly #onEnd: (error: Error) => void;
-  readonly #connection: DatabaseConnection;
+  readonly #connection: DatabaseServer;
   readonly #pool: ConnectionPool;
   #end: { readonly cause: unknown } | undefined;
   #lastError: unknown;
 
-  constructor({ databaseUrl, applicationName, onEnd }: SessionOptions) {
+  constructor({ postgres, applicationName, onEnd }: SessionOptions) {
     this.#onEnd = onEnd;
-    this.#connection = parseDatabaseUrl(databaseUrl);
+    this.#connection = postgres;
     this.#pool = databases.default({
-      ...this.#connection,
+      ...poolOptions(this.#connection),
       applicationName,
       bigIntMode: 'bigint',
       poolSize: 1,

@@ -3,6 +3,7 @@
 // the returned object is open. Streaming from the slot is replication-stream.ts's business.
 import pg from 'pg';
 import { type Lsn, parseLsn } from '#schemas/lsn.ts';
+import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import { explainConnectError } from '#service/postgres/session.ts';
 import { endSession } from './raw-replication.ts';
 import {
@@ -43,7 +44,7 @@ const DUPLICATE_OBJECT = '42710';
  * failover slot, which standbys may synchronise. @throws SlotExistsError
  */
 export async function createSlot(options: {
-  databaseUrl: string;
+  postgres: DatabaseServer;
   slotName: string;
   applicationName: string;
   /** As `server_version_num`. */
@@ -83,7 +84,7 @@ export function formatCreateSlot(slotName: string, serverVersion: number): strin
 
 /** Drops the slot. @throws SlotMissingError, SlotBusyError */
 export async function dropSlot(options: {
-  databaseUrl: string;
+  postgres: DatabaseServer;
   slotName: string;
   applicationName: string;
 }): Promise<void> {
@@ -97,8 +98,8 @@ export async function dropSlot(options: {
   }
 }
 
-async function connect(options: { databaseUrl: string; applicationName: string }): Promise<pg.Client> {
-  const client = new pg.Client(walSenderConfig(options.databaseUrl, options.applicationName));
+async function connect(options: { postgres: DatabaseServer; applicationName: string }): Promise<pg.Client> {
+  const client = new pg.Client(walSenderConfig(options));
   // A command in flight fails by itself. While idle the connection only holds the snapshot, and importing that
   // fails once it is gone; without a listener the process would end.
   client.on('error', () => undefined);
@@ -110,7 +111,10 @@ async function connect(options: { databaseUrl: string; applicationName: string }
 }
 
 /** Who the server is, on a connection of its own: before the initial snapshot there is no stream. */
-export async function readIdentity(options: { databaseUrl: string; applicationName: string }): Promise<SourceIdentity> {
+export async function readIdentity(options: {
+  postgres: DatabaseServer;
+  applicationName: string;
+}): Promise<SourceIdentity> {
   const client = await connect(options);
   try {
     return await readSourceIdentity(client);

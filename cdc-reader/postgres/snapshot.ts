@@ -5,7 +5,7 @@
 import databases, { DataTypeID, IsolationLevel, type SQLQuery, type Transaction } from '@databases/pg';
 import type { ContractRow } from '#schemas/contract-tables.ts';
 import { preparePooledSession } from '#service/database.ts';
-import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
+import { type DatabaseServer, poolOptions } from '#service/postgres/database-server.ts';
 import { fetchOrders, openOrdersCursor, readItemsOfOrders } from './sql/orders.ts';
 import { readerSettings, setSnapshot } from './sql/session.ts';
 
@@ -30,7 +30,7 @@ const textTypes = {
  * `snapshotName`, what had committed when the first batch was read.
  */
 export async function* readSnapshotOrders(options: {
-  databaseUrl: string;
+  postgres: DatabaseServer;
   applicationName: string;
   snapshotName?: string;
   batchSize: number;
@@ -39,9 +39,9 @@ export async function* readSnapshotOrders(options: {
   /** Called once the snapshot is taken, with a way to query what else it sees. */
   onSnapshot?: (query: (statement: SQLQuery) => Promise<Record<string, unknown>[]>) => Promise<void>;
 }): AsyncGenerator<readonly SnapshotOrder[], void, undefined> {
-  const connection = parseDatabaseUrl(options.databaseUrl);
+  const connection = options.postgres;
   const pool = databases.default({
-    ...connection,
+    ...poolOptions(connection),
     applicationName: options.applicationName,
     bigIntMode: 'string',
     types: textTypes,

@@ -4,7 +4,7 @@
 import type pg from 'pg';
 import { LSN_ZERO, type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { parseTimelineHistory, type TimelineSwitch } from '#schemas/timeline.ts';
-import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
+import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import { prepareSession, type SessionClient } from '#service/postgres/session.ts';
 import { plainText, quoteIdentifier } from './plain-text.ts';
 import { SlotLostError } from './slots/slot-lost.ts';
@@ -27,14 +27,20 @@ const OBJECT_IN_USE = '55006';
 const NOT_IN_PREREQUISITE_STATE = '55000';
 const UNDEFINED_OBJECT = '42704';
 
+export interface WalSenderOptions {
+  readonly postgres: DatabaseServer;
+  /** As pg_stat_replication shows it. */
+  readonly applicationName: string;
+}
+
 /** A connection that speaks the replication protocol and returns every value as the text that came. */
-export function walSenderConfig(
-  databaseUrl: string,
-  applicationName: string,
-): pg.ClientConfig & { replication: 'database' } {
+export function walSenderConfig({
+  postgres,
+  applicationName,
+}: WalSenderOptions): pg.ClientConfig & { replication: 'database' } {
   return {
     replication: 'database',
-    ...parseDatabaseUrl(databaseUrl),
+    ...postgres,
     application_name: applicationName,
     connectionTimeoutMillis: 10_000,
     keepAlive: true,

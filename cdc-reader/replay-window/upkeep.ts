@@ -35,7 +35,7 @@ export function startReplayUpkeep(options: {
   const keeper = startWindowKeeper({
     open: () =>
       createWindowSlotSession({
-        databaseUrl: config.orderDatabaseUrl,
+        postgres: config.orderDatabase,
         applicationName: config.applicationName,
         liveSlotName: config.slotName,
         windowSlotName: windowSlotName(config.slotName),

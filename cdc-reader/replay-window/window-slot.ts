@@ -4,7 +4,7 @@
 import type { SQLQuery } from '@databases/pg';
 import pg from 'pg';
 import { formatLsn, type Lsn, parseLsn } from '#schemas/lsn.ts';
-import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
+import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import { prepareSession, type SessionClient } from '#service/postgres/session.ts';
 import { plainText } from '../postgres/plain-text.ts';
 import { endSession } from '../postgres/raw-replication.ts';
@@ -36,14 +36,14 @@ const STATEMENT_TIMEOUT_MS = 60_000;
 
 /** Every call fails after the first failure: open another one. @throws errors of Postgres or the network */
 export async function createWindowSlotSession(options: {
-  databaseUrl: string;
+  postgres: DatabaseServer;
   applicationName: string;
   liveSlotName: string;
   windowSlotName: string;
 }): Promise<WindowSlotSession> {
   const { liveSlotName, windowSlotName } = options;
   const client = new pg.Client({
-    ...parseDatabaseUrl(options.databaseUrl),
+    ...options.postgres,
     application_name: options.applicationName,
     connectionTimeoutMillis: 10_000,
     query_timeout: STATEMENT_TIMEOUT_MS + 1_000,

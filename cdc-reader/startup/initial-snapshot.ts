@@ -40,7 +40,7 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
     (open) => open.close(),
   );
   const identity = await readIdentity({
-    databaseUrl: config.orderDatabaseUrl,
+    postgres: config.orderDatabase,
     applicationName: config.applicationName,
   });
   const found = await readUnfinished(config, kafka, source, identity, 'last_stable_offset');
@@ -72,13 +72,13 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
   // waiting at the server, which would not notice for as long as a transaction stays open.
   await source.endUnfinishedSlot(config.slotName);
   if (fenced.hasSlot) await dropUnfinishedSlot(config);
-  const { orderDatabaseUrl: databaseUrl, slotName, applicationName } = config;
+  const { orderDatabase: postgres, slotName, applicationName } = config;
   const slot = await scope.open(
     resources,
     () =>
       reportSlotWaits(context, source, (onStarted) =>
         createSlot({
-          databaseUrl,
+          postgres,
           slotName,
           applicationName,
           serverVersion: identity.serverVersion,
@@ -136,9 +136,9 @@ async function createIntent(
   };
 }
 
-async function dropUnfinishedSlot({ orderDatabaseUrl, slotName, applicationName }: CdcReaderConfig): Promise<void> {
+async function dropUnfinishedSlot({ orderDatabase, slotName, applicationName }: CdcReaderConfig): Promise<void> {
   try {
-    await dropSlot({ databaseUrl: orderDatabaseUrl, slotName, applicationName });
+    await dropSlot({ postgres: orderDatabase, slotName, applicationName });
   } catch (error) {
     if (error instanceof SlotMissingError) return; // the server has dropped it
     if (error instanceof SlotBusyError) throw new SlotNotStreamingError(error.message, { cause: error });

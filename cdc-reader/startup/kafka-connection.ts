@@ -43,7 +43,7 @@ const UNKNOWN_TOPIC_POLL_MS = 100;
 /** Fences every earlier reader of this slot; the returned producer may publish. */
 export function fence(config: CdcReaderConfig, logger: Logger): Promise<TransactionalProducer> {
   return createTransactionalProducer({
-    brokers: config.kafkaBrokers,
+    kafka: config.kafka,
     clientId: config.applicationName,
     transactionalId: config.transactionalId,
     transactionTimeoutMs: config.transactionTimeoutMs,
@@ -55,8 +55,8 @@ export function fence(config: CdcReaderConfig, logger: Logger): Promise<Transact
 
 /** @throws KafkaUnavailableError */
 export async function openKafka(config: CdcReaderConfig, logger: Logger): Promise<KafkaConnection> {
-  const client = { brokers: config.kafkaBrokers, clientId: config.applicationName, logger };
-  const connections = createConnections(config.kafkaBrokers);
+  const client = { kafka: config.kafka, clientId: config.applicationName, logger };
+  const connections = createConnections(config.kafka);
   const kafka = createKafkaClient({ ...client, connections });
   const log = await createKafkaLog(client).catch((error) => {
     connections.close();

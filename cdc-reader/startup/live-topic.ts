@@ -2,7 +2,7 @@
 // where on it has every order, for replay. Reads only what is
 // committed; checking it is continuity.ts's, what of it can be replayed is kafka-coverage.ts's.
 import { setTimeout as delay } from 'node:timers/promises';
-import { isBatchError } from '#kafka/batch-errors.ts';
+import { isBatchError } from '#kafka/protocol/batch-errors.ts';
 import type { KafkaLog, LogRecord } from '#kafka/reading/log.ts';
 import { findNewestRecord } from '#kafka/reading/newest-record.ts';
 import type { Checkpoint } from '#schemas/checkpoint.ts';

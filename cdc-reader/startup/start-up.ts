@@ -6,7 +6,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { failpoint } from '#service/failpoint.ts';
 import { HaltError } from '#service/halt.ts';
-import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
 import { isUnfitSession } from '#service/postgres/session.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { SlotForeignError } from '../errors.ts';
@@ -42,7 +41,7 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
     () =>
       waitIfUnfit(
         createSourceSession({
-          databaseUrl: config.orderDatabaseUrl,
+          postgres: config.orderDatabase,
           applicationName: config.applicationName,
           onEnd: (cause) => scope.fail(new SourceSessionEndedError({ cause })),
         }),
@@ -105,7 +104,7 @@ function takeSlot(
   const create = async () => {
     try {
       return await createReplicationStream({
-        databaseUrl: config.orderDatabaseUrl,
+        postgres: config.orderDatabase,
         slotName: config.slotName,
         publicationName: config.publicationName,
         applicationName: config.applicationName,
@@ -128,9 +127,9 @@ function takeSlot(
 /** Postgres refuses to stream from another's slot, in words that name no remedy. @throws SlotForeignError */
 export function requireOwnSlot(
   slot: Pick<SlotState, 'plugin' | 'database'> | null,
-  { slotName, orderDatabaseUrl }: Pick<CdcReaderConfig, 'slotName' | 'orderDatabaseUrl'>,
+  { slotName, orderDatabase }: Pick<CdcReaderConfig, 'slotName' | 'orderDatabase'>,
 ): void {
-  if (slot === null || (slot.plugin === 'pgoutput' && slot.database === parseDatabaseUrl(orderDatabaseUrl).database)) {
+  if (slot === null || (slot.plugin === 'pgoutput' && slot.database === orderDatabase.database)) {
     return;
   }
   throw new SlotForeignError(slotName, slot.plugin, slot.database);

@@ -3,7 +3,7 @@
 // read while another reader was publishing, are read again and halt nobody. Before fencing, a newer checkpoint may be
 // hidden: the response to a commit comes before its control record is in the partition, long before where the broker dies
 // in between. Checking the facts is continuity.ts's, and when is start-up.ts's.
-import { isBatchError } from '#kafka/batch-errors.ts';
+import { isBatchError } from '#kafka/protocol/batch-errors.ts';
 import { type CaptureFingerprint, compareCapture, recordedOids } from '#schemas/capture-fingerprint.ts';
 import {
   type Checkpoint,
@@ -169,7 +169,7 @@ export async function haltIfTablesChanged(
 async function readPublishedCheckpoint(config: CdcReaderConfig, logger: Logger): Promise<Checkpoint | null> {
   try {
     const identity = await readIdentity({
-      databaseUrl: config.orderDatabaseUrl,
+      postgres: config.orderDatabase,
       applicationName: config.applicationName,
     });
     await using kafka = new AsyncDisposableStack();

@@ -4,6 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { windowSlotName } from '#schemas/resource-names.ts';
 import type { Logger } from '#service/logger.ts';
+import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import { READER_SLOT_AT_RISK, type ReaderMetrics } from '../metrics.ts';
 import { readSlotsHealth, type SlotsHealth } from '../postgres/slots/slot-health.ts';
 import { findSlotRisks } from './slot-risks.ts';
@@ -13,14 +14,14 @@ const SAMPLE_EVERY_MS = 15_000;
 
 /** Samples at once and then until it is closed, which waits for nothing. */
 export function startSlotSampler(options: {
-  config: { readonly orderDatabaseUrl: string; readonly applicationName: string; readonly slotName: string };
+  config: { readonly orderDatabase: DatabaseServer; readonly applicationName: string; readonly slotName: string };
   metrics: Pick<ReaderMetrics, 'slotsSampled'>;
   logger: Pick<Logger, 'warn' | 'debug'>;
   read?: typeof readSlotsHealth;
   everyMs?: number;
 }): { close(): void } {
   const { config, metrics, logger, read = readSlotsHealth, everyMs = SAMPLE_EVERY_MS } = options;
-  const { orderDatabaseUrl: databaseUrl, applicationName, slotName } = config;
+  const { orderDatabase: postgres, applicationName, slotName } = config;
   const names = { slotName, windowSlotName: windowSlotName(slotName) };
   const closed = new AbortController();
   let known: ReadonlySet<string> = new Set();
@@ -34,7 +35,7 @@ export function startSlotSampler(options: {
   const run = async (): Promise<void> => {
     while (!closed.signal.aborted) {
       try {
-        const health = await read({ databaseUrl, applicationName, slotNames: Object.values(names) });
+        const health = await read({ postgres, applicationName, slotNames: Object.values(names) });
         if (closed.signal.aborted) return;
         report(health);
       } catch (error) {

@@ -46,6 +46,8 @@ type BrokerOptions = {
   clusterId: string;
   ports: KafkaBrokerPorts;
   clusterSettings: Record<string, string>;
+  /** More for StorageTool, as users that are there from the first start. */
+  formatArguments: readonly string[];
   java: string;
   jars: string;
   jvmOptions: readonly string[];
@@ -66,30 +68,13 @@ export function createKafkaBroker(options: BrokerOptions): KafkaBroker {
     return server;
   };
 
-  const format = async (): Promise<void> => {
-    if (existsSync(join(dataDirectory, 'meta.properties'))) return;
-    const unfinished = `${dataDirectory}.new`;
-    rmSync(unfinished, { recursive: true, force: true });
-    const properties = writeProperties(options, 'format.properties', unfinished);
-    // One argument: a random id may begin with a minus.
-    const tool = ['kafka.tools.StorageTool', 'format', `--cluster-id=${options.clusterId}`, '-c', properties];
-    await promisify(execFile)(java, [
-      '-Xshare:auto',
-      '-XX:TieredStopAtLevel=1',
-      '-XX:+UseSerialGC',
-      ...classPath,
-      ...tool,
-    ]);
-    renameSync(unfinished, dataDirectory);
-  };
-
   const start: KafkaBroker['start'] = async ({ deadlineMs = 60_000 } = {}) => {
     if (server !== undefined && server.exit() === undefined) throw new Error(`${what} runs already.`);
     mkdirSync(directory, { recursive: true });
     const left = await stopLeftover(pidFile, 'SIGTERM');
     if (left !== undefined) options.notice(`Stopped ${what} (process ${left}) that an earlier run had left behind.`);
     for (const port of [ports.client, ports.internal, ports.controller]) await requireFreePort(port, what);
-    await format();
+    await formatData(options, dataDirectory);
     const properties = writeProperties(options, 'server.properties', dataDirectory);
     const logOptions = ['defaultLogLevel=info', 'showDateTime=true', 'dateTimeFormat=HH:mm:ss.SSS'].map(
       (option) => `-Dorg.slf4j.simpleLogger.${option}`,
@@ -139,6 +124,32 @@ export function createKafkaBroker(options: BrokerOptions): KafkaBroker {
       }
     },
   };
+}
+
+/** Whole or not at all: into a folder beside it, then a rename. */
+async function formatData(options: BrokerOptions, dataDirectory: string): Promise<void> {
+  if (existsSync(join(dataDirectory, 'meta.properties'))) return;
+  const unfinished = `${dataDirectory}.new`;
+  rmSync(unfinished, { recursive: true, force: true });
+  const properties = writeProperties(options, 'format.properties', unfinished);
+  // One argument: a random id may begin with a minus.
+  const tool = [
+    'kafka.tools.StorageTool',
+    'format',
+    `--cluster-id=${options.clusterId}`,
+    '-c',
+    properties,
+    ...options.formatArguments,
+  ];
+  await promisify(execFile)(options.java, [
+    '-Xshare:auto',
+    '-XX:TieredStopAtLevel=1',
+    '-XX:+UseSerialGC',
+    '-cp',
+    join(options.jars, '*'),
+    ...tool,
+  ]);
+  renameSync(unfinished, dataDirectory);
 }
 
 /** Writes the server properties to `file`, for a node whose data is in `dataIn`; returns the file's path. */

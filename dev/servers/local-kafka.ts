@@ -40,6 +40,7 @@ export async function createLocalKafka(options: {
   ports?: readonly number[];
   advertisedPorts?: readonly number[];
   settings?: Record<string, string>;
+  formatArguments?: readonly string[];
   jvmOptions?: readonly string[];
   java?: string;
   onNotice?: (message: string) => void;
@@ -68,6 +69,7 @@ export async function createLocalKafka(options: {
       clusterId,
       ports: brokerPorts,
       clusterSettings,
+      formatArguments: options.formatArguments ?? [],
       java,
       jars,
       jvmOptions: options.jvmOptions ?? quickStart,

@@ -6,7 +6,7 @@
 import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import pg from 'pg';
-import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import {
   type ProcessExit,
   type ServerProcess,
@@ -81,7 +81,7 @@ export async function createLocalPostgres(options: {
     `postgres://${encodeURIComponent(user)}@127.0.0.1:${port}/${encodeURIComponent(database)}`;
 
   const query = async (statement: (client: pg.Client) => string): Promise<void> => {
-    const client = new pg.Client(parseDatabaseUrl(url('postgres')));
+    const client = new pg.Client(serverOf(url('postgres')));
     await client.connect();
     try {
       await client.query(statement(client));

@@ -5,7 +5,7 @@
 import { connect } from 'node:net';
 import pg from 'pg';
 import { unlessAborted } from '#service/deadline.ts';
-import { parseDatabaseUrl } from '#service/postgres/database-url.ts';
+import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import { isPortFree } from '../process/ports.ts';
 import { createLocalKafka } from '../servers/local-kafka.ts';
 import { createLocalPostgres, type LocalPostgres } from '../servers/local-postgres.ts';
@@ -63,10 +63,10 @@ export async function startLocalServers(options: {
   say: (message: string) => void;
 }): Promise<readonly Restartable[]> {
   const { config, resources, signal, say } = options;
-  const { own, connections, home } = config;
+  const { own, given, connections, home } = config;
   const paths = stackPaths(home);
-  if (own.orderPostgresPort === undefined) await requirePostgres('ORDER_DATABASE_URL', connections.ORDER_DATABASE_URL);
-  if (own.cartPostgresPort === undefined) await requirePostgres('CART_DATABASE_URL', connections.CART_DATABASE_URL);
+  if (given.orderDatabase !== undefined) await requirePostgres('ORDER_DATABASE_URL', given.orderDatabase);
+  if (given.cartDatabase !== undefined) await requirePostgres('CART_DATABASE_URL', given.cartDatabase);
   if (own.kafkaPort === undefined) await requireKafka(connections.KAFKA_BROKERS);
 
   // First of all what may be missing on the machine or take long: nothing runs yet that would have to be stopped.
@@ -114,8 +114,8 @@ async function ensureDatabase(server: LocalPostgres, name: string): Promise<void
   });
 }
 
-async function requirePostgres(variable: string, url: string): Promise<void> {
-  const client = new pg.Client({ ...parseDatabaseUrl(url), connectionTimeoutMillis: answerDeadlineMs });
+async function requirePostgres(variable: string, server: DatabaseServer): Promise<void> {
+  const client = new pg.Client({ ...server, connectionTimeoutMillis: answerDeadlineMs });
   try {
     await client.connect();
   } catch (cause) {

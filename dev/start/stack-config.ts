@@ -4,15 +4,10 @@
 // supervised-service.ts.
 
 import { resolve } from 'node:path';
-import {
-  brokers,
-  ConfigurationError,
-  integer,
-  optional,
-  postgresUrl,
-  readEnvironment,
-  text,
-} from '#service/environment.ts';
+import { brokers, ConfigurationError, integer, optional, readEnvironment, text } from '#service/environment.ts';
+import type { DatabaseServer } from '#service/postgres/database-server.ts';
+import { cartTlsVariables, givenDatabasesOf, orderTlsVariables, postgresUrl } from '#service/postgres/variables.ts';
+import type { Secret } from '#service/security/secret.ts';
 import { cartSinkVariables, readCartSinkConfig } from '../../cart-sink/config.ts';
 import { cdcReaderVariables, readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { orderApiVariables, readOrderApiConfig } from '../../order-api/config.ts';
@@ -30,7 +25,9 @@ export const stackVariables = {
   cartPostgresPort: openPort('CART_POSTGRES_PORT', 'Port of the Postgres that it starts for carts', '25432'),
   kafkaPort: openPort('KAFKA_PORT', 'Port of the Kafka that it starts', '29092'),
   orderDatabaseUrl: optional(postgresUrl('ORDER_DATABASE_URL', 'An orders database to use instead of starting one')),
+  ...orderTlsVariables,
   cartDatabaseUrl: optional(postgresUrl('CART_DATABASE_URL', 'A carts database to use instead of starting one')),
+  ...cartTlsVariables,
   kafkaBrokers: optional(
     brokers('KAFKA_BROKERS', 'A Kafka to use instead of starting one: comma-separated host:port pairs'),
   ),
@@ -51,12 +48,12 @@ export type StackConfig = {
     readonly cartPostgresPort: number | undefined;
     readonly kafkaPort: number | undefined;
   };
-  /** Where the servers are, own or given, as the services read it. */
-  readonly connections: {
-    readonly ORDER_DATABASE_URL: string;
-    readonly CART_DATABASE_URL: string;
-    readonly KAFKA_BROKERS: string;
-  };
+  /** Where the servers are, own or given, as the services read it; a URL that stands in a file stays there. */
+  readonly connections: Readonly<
+    Partial<Record<'ORDER_DATABASE_URL' | 'CART_DATABASE_URL', string>> & Record<'KAFKA_BROKERS', string>
+  >;
+  /** The databases that are given. */
+  readonly given: Readonly<Record<'orderDatabase' | 'cartDatabase', DatabaseServer | undefined>>;
   /** What else was set of the services' variables, and reaches them as it is. */
   readonly passedOn: Readonly<Record<string, string>>;
   readonly wantedPorts: readonly WantedPort[];
@@ -75,8 +72,8 @@ export function readStackConfig(env: Readonly<Record<string, string | undefined>
     kafkaPort: values.kafkaBrokers === undefined ? values.kafkaPort : undefined,
   };
   const connections = {
-    ORDER_DATABASE_URL: values.orderDatabaseUrl ?? `postgres://postgres@127.0.0.1:${values.orderPostgresPort}/orders`,
-    CART_DATABASE_URL: values.cartDatabaseUrl ?? `postgres://postgres@127.0.0.1:${values.cartPostgresPort}/carts`,
+    ...connectionOf('ORDER_DATABASE_URL', values.orderDatabaseUrl, `127.0.0.1:${values.orderPostgresPort}/orders`),
+    ...connectionOf('CART_DATABASE_URL', values.cartDatabaseUrl, `127.0.0.1:${values.cartPostgresPort}/carts`),
     KAFKA_BROKERS: values.kafkaBrokers?.join(',') ?? `127.0.0.1:${values.kafkaPort}`,
   };
   const plan = (name: ServiceName, port: number): ServicePlan => ({ name, port, url: `http://127.0.0.1:${port}` });
@@ -93,9 +90,15 @@ export function readStackConfig(env: Readonly<Record<string, string | undefined>
     services,
     own,
     connections,
+    given: givenDatabasesOf(values),
     passedOn: findPassedOn(env),
     wantedPorts,
   };
+}
+
+function connectionOf(name: 'ORDER_DATABASE_URL' | 'CART_DATABASE_URL', given: Secret | undefined, own: string) {
+  if (given === undefined) return { [name]: `postgres://postgres@${own}` };
+  return given.name === name ? { [name]: given.read() } : {};
 }
 
 /** The whole environment of a service: ours (LOG_LEVEL, ORDERS_TOPIC, …), with what the stack decides on top. */
@@ -112,7 +115,9 @@ function findPassedOn(env: Readonly<Record<string, string | undefined>>): Record
   const names = [orderApiVariables, cdcReaderVariables, cartSinkVariables]
     .flatMap((variables) => Object.values(variables))
     .map(({ name }) => name);
-  const passed = [...new Set(names)].filter((name) => env[name] && !decided.includes(name));
+  const passed = [...new Set(names.flatMap((name) => [name, `${name}_FILE`]))].filter(
+    (name) => env[name] && !decided.includes(name),
+  );
   return Object.fromEntries(passed.map((name) => [name, env[name]!]));
 }
 
@@ -155,6 +160,8 @@ function findServiceProblems(env: Readonly<Record<string, string | undefined>>):
     PORT: '1',
     ORDER_DATABASE_URL: 'postgres://127.0.0.1/orders',
     CART_DATABASE_URL: 'postgres://127.0.0.1/carts',
+    ORDER_DATABASE_URL_FILE: '',
+    CART_DATABASE_URL_FILE: '',
     KAFKA_BROKERS: '127.0.0.1:1',
   };
   const problems = [readOrderApiConfig, readCdcReaderConfig, readCartSinkConfig].flatMap((read) => {

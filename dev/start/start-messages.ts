@@ -72,7 +72,7 @@ export function formatByHand({ connections, passedOn }: StackConfig): string {
 /** A connection string as it may be shown. */
 export function withoutPassword(connection: string): string {
   return connection
-    .replace(/^(postgres(?:ql)?:\/\/[^:@/]*):[^@/]*@/, '$1:********@')
+    .replace(/^(postgres(?:ql)?:\/\/[^:@/]*):[^/?#]*@/, '$1:********@')
     .replace(/([?&]password=)[^&]*/, '$1********');
 }
 

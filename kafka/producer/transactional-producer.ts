@@ -14,6 +14,7 @@ import {
 import { createKafkaCluster } from '#kafka/protocol/cluster.ts';
 import type { Compression } from '#kafka/protocol/produce-request.ts';
 import type { OutgoingRecord } from '#kafka/protocol/record.ts';
+import type { KafkaServers } from '#kafka/servers.ts';
 import { withDeadline } from '#service/deadline.ts';
 import type { Logger } from '#service/logger.ts';
 import { type Send, type SendBounds, splitSends } from './split-sends.ts';
@@ -55,7 +56,7 @@ const DEFAULT_BOUNDS: SendBounds = { partitionBytes: 900_000, sendBytes: 8 * 102
  * may take, retries included. Throws `KafkaUnavailableError`, {@link ProducerFencedError}.
  */
 export async function createTransactionalProducer(options: {
-  brokers: readonly string[];
+  kafka: KafkaServers;
   clientId: string;
   transactionalId: string;
   transactionTimeoutMs: number;

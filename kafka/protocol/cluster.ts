@@ -8,6 +8,7 @@ import type { logCreator } from 'kafkajs';
 import { CONNECT_TIMEOUT_MS, createKafkaLogCreator, kafkaLogLevel, QUICK_RETRY } from '#kafka/client.ts';
 import { createConnections } from '#kafka/connections.ts';
 import { KafkaUnavailableError } from '#kafka/errors.ts';
+import type { KafkaServers } from '#kafka/servers.ts';
 import { withDeadline } from '#service/deadline.ts';
 import type { Logger } from '#service/logger.ts';
 import { installKafkajsPatches } from './patches.ts';
@@ -76,14 +77,14 @@ const TRANSACTION_COORDINATOR = 1;
 
 /** Connects to the cluster; throws `KafkaUnavailableError` when no broker can be reached. */
 export async function createKafkaCluster(options: {
-  brokers: readonly string[];
+  kafka: KafkaServers;
   clientId: string;
   logger: Logger;
   /** Bound of one request; a later response is ignored. */
   requestTimeoutMs: number;
 }): Promise<KafkaCluster> {
   installKafkajsPatches();
-  const connections = createConnections(options.brokers);
+  const connections = createConnections(options.kafka);
   const logger = createLogger({
     level: kafkaLogLevel(options.logger),
     logCreator: createKafkaLogCreator(options.logger),
@@ -92,6 +93,7 @@ export async function createKafkaCluster(options: {
     logger,
     brokers: connections.brokers,
     socketFactory: connections.socketFactory,
+    ...connections.login,
     clientId: options.clientId,
     connectionTimeout: CONNECT_TIMEOUT_MS,
     requestTimeout: options.requestTimeoutMs,

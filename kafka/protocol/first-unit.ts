@@ -1,7 +1,7 @@
 // What stands first in the bytes of a partition: a record, or a whole batch that can't be read. For whoever has to go past it.
 // Guarantees: a record before the batch comes first; a batch is named with its end only where its header and what follows it
 // in the log agree, since a damaged header may state any end, and going past good records would lose them. Pure.
-import { type BatchTooLargeError, type BatchUnreadableError, isBatchError } from '#kafka/batch-errors.ts';
+import { type BatchTooLargeError, type BatchUnreadableError, isBatchError } from '#kafka/protocol/batch-errors.ts';
 import { crc32c } from './crc32c.ts';
 import type { LogRecord } from './record.ts';
 import { type BatchSource, readBatches } from './record-batch.ts';

@@ -3,7 +3,7 @@
 // what is not for the caller (control and aborted records, gaps) becomes control records, whose offsets kafkajs counts and
 // which it returns to nobody; a batch that can't be read becomes one last message, so that the consumers of the other
 // partitions go on. Pure.
-import { BatchTooLargeError, BatchUnreadableError } from '#kafka/batch-errors.ts';
+import { BatchTooLargeError, BatchUnreadableError } from '#kafka/protocol/batch-errors.ts';
 import type { HaltError } from '#service/halt.ts';
 import type { FetchedPartition } from './fetch-response.ts';
 import { type DecodedBatch, readBatches } from './record-batch.ts';

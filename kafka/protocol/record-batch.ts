@@ -3,9 +3,9 @@
 // allocation and no loop by themselves; the end of a batch that compaction has emptied is kept. Which records are aborted
 // is decided in aborted-transactions.ts, codecs are in compression/, fetching is left to reading/.
 
-import { BatchTooLargeError, BatchUnreadableError } from '#kafka/batch-errors.ts';
 import { ExpansionLimitError } from '#kafka/compression/bounded-output.ts';
 import { expand } from '#kafka/compression/expand.ts';
+import { BatchTooLargeError, BatchUnreadableError } from '#kafka/protocol/batch-errors.ts';
 import { type AbortedTransaction, createAbortedRecords, isAbortMarkerKey } from './aborted-transactions.ts';
 import { crc32c } from './crc32c.ts';
 import type { LogRecord } from './record.ts';

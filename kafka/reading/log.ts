@@ -12,6 +12,7 @@ import {
 } from '#kafka/errors.ts';
 import { type FirstUnit, findFirstUnit } from '#kafka/protocol/first-unit.ts';
 import type { LogRecord } from '#kafka/protocol/record.ts';
+import type { KafkaServers } from '#kafka/servers.ts';
 import { withDeadline } from '#service/deadline.ts';
 import type { Logger } from '#service/logger.ts';
 import { type BackOff, retry } from '#service/retry.ts';
@@ -76,7 +77,7 @@ async function listAllOffsets(client: PartitionClient, topic: string): Promise<M
 
 /** Creates a {@link KafkaLog}; throws `KafkaUnavailableError` when no broker can be reached. `requestTimeoutMs` is 10,000. */
 export async function createKafkaLog(options: {
-  brokers: readonly string[];
+  kafka: KafkaServers;
   clientId: string;
   logger: Logger;
   requestTimeoutMs?: number;

@@ -3,7 +3,7 @@
 // batch that can't be read matters only where no wanted record follows it. Up to which offset to read, and what the record
 // says, is left to the caller.
 
-import { isBatchError } from '#kafka/batch-errors.ts';
+import { isBatchError } from '#kafka/protocol/batch-errors.ts';
 import type { LogRecord } from '#kafka/protocol/record.ts';
 import type { KafkaLog, ReadOptions } from './log.ts';
 

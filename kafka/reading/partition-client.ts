@@ -9,6 +9,7 @@ import { decodeFetchResponse, type FetchedPartition } from '#kafka/protocol/fetc
 import type { LogRecord } from '#kafka/protocol/record.ts';
 import { decodeRecordBatches } from '#kafka/protocol/record-batch.ts';
 import { createTopicIdExchange, METADATA_API_KEY, TOPIC_ID_VERSION } from '#kafka/protocol/topic-id-request.ts';
+import type { KafkaServers } from '#kafka/servers.ts';
 import type { Logger } from '#service/logger.ts';
 
 type OffsetKind = keyof typeof OFFSET_QUERIES;
@@ -55,7 +56,7 @@ export const FETCH_BYTES = 4 * 1024 * 1024;
 
 /** Creates a {@link PartitionClient}; throws `KafkaUnavailableError` when no broker can be reached. */
 export async function createPartitionClient(options: {
-  brokers: readonly string[];
+  kafka: KafkaServers;
   clientId: string;
   logger: Logger;
   requestTimeoutMs: number;

@@ -1,17 +1,20 @@
 /**
- * The one parser of database URLs: what it returns is what every connection is opened with, whatever library opens it.
+ * The one parser of database URLs: every connection is opened by what it returns, whatever library opens it.
  *
  * The libraries' own parsers disagree (about TLS, IPv6, sockets, several hosts, a raw % or &), so that one URL could lead
  * the pool and the replication stream to different places. Guarantees: a URL works for all connections alike, or is refused
- * with a sentence that says what to write instead and repeats nothing of it. Leaves to environment.ts: the variable's name.
+ * with a sentence that says what to write instead and repeats nothing of it. Pure. Leaves to environment.ts: the variable's
+ * name; to database-server.ts: what becomes of the words about TLS.
  */
-import { readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { userInfo } from 'node:os';
-import type { ConnectionOptions } from 'node:tls';
 
-/** As `pg`, `@databases/pg` and the replication client take it. */
-export interface DatabaseConnection {
+/** libpq's words, from the weakest to the strongest. */
+export const sslModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
+export type SslMode = (typeof sslModes)[number];
+
+/** What a URL tells, nothing of it looked up. */
+export interface DatabaseUrl {
   /** A name, an address without brackets, or the directory of a socket. */
   readonly host: string;
   readonly port: number;
@@ -19,13 +22,18 @@ export interface DatabaseConnection {
   /** Empty: none. */
   readonly password: string;
   readonly database: string;
-  readonly ssl: false | ConnectionOptions;
+  readonly sslMode: SslMode | undefined;
+  /** Paths; `sslrootcert` may be `system`. */
+  readonly sslFiles: Readonly<Partial<Record<SslFileParameter, string>>>;
 }
+
+const SSL_FILES = ['sslrootcert', 'sslcert', 'sslkey'] as const;
+type SslFileParameter = (typeof SSL_FILES)[number];
 
 const EXPECTED = 'expected a URL like postgres://user:password@host:5432/database';
 const ENCODE = 'In user, password and database, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25';
 const FORM = /^postgres(?:ql)?:\/\/(?:([^/?#]*)@)?([^@/?#]*)\/([^@/?#]+)(?:\?([^#]*))?$/;
-const PARAMETERS = ['host', 'port', 'sslmode', 'sslrootcert', 'sslcert', 'sslkey'];
+const PARAMETERS: readonly string[] = ['host', 'port', 'sslmode', ...SSL_FILES];
 const DEFAULT_PORT = '5432';
 
 function refuse(why: string): never {
@@ -33,7 +41,7 @@ function refuse(why: string): never {
 }
 
 /** Blanks and line ends around `text` are ignored: files that hold secrets end with one. */
-export function parseDatabaseUrl(text: string): DatabaseConnection {
+export function parseDatabaseUrl(text: string): DatabaseUrl {
   const url = text.trim();
   if (/^[a-z]+\s*=/.test(url)) refuse(`${EXPECTED}, not keyword=value pairs`);
   const form = FORM.exec(url);
@@ -42,14 +50,15 @@ export function parseDatabaseUrl(text: string): DatabaseConnection {
   const colon = userAndPassword.indexOf(':');
   const user = decode(colon < 0 ? userAndPassword : userAndPassword.slice(0, colon));
   const parameters = parseParameters(query);
-  const address = parseAddress(hostAndPort, parameters);
-  const isSocket = address.host.startsWith('/');
   return Object.freeze({
-    ...address,
+    ...parseAddress(hostAndPort, parameters),
     user: user === '' ? userInfo().username : user, // as libpq has it
     password: colon < 0 ? '' : decode(userAndPassword.slice(colon + 1)),
     database: decode(database),
-    ssl: parseTls(parameters, isSocket),
+    sslMode: parseSslMode(parameters.get('sslmode')),
+    sslFiles: Object.freeze(
+      Object.fromEntries(SSL_FILES.flatMap((name) => (parameters.has(name) ? [[name, parameters.get(name)!]] : []))),
+    ),
   });
 }
 
@@ -100,29 +109,8 @@ function parseHost(host: string, isBracketed: boolean): string {
   return host;
 }
 
-/** By libpq's meaning of `sslmode`; without one, connections are plain. */
-function parseTls(parameters: ReadonlyMap<string, string>, isSocket: boolean): false | ConnectionOptions {
-  const mode = parameters.get('sslmode') ?? 'disable';
-  if (!['disable', 'require', 'verify-ca', 'verify-full'].includes(mode)) {
-    refuse('its sslmode is not one of disable, require, verify-ca, verify-full');
-  }
-  if (mode === 'disable' || isSocket) return false;
-  const read = (name: string): string | undefined => {
-    const file = parameters.get(name);
-    if (file === undefined) return undefined;
-    try {
-      return readFileSync(file, 'utf8');
-    } catch (error) {
-      return refuse(`the file of its ${name} can't be read (${(error as { code?: string }).code})`);
-    }
-  };
-  const [ca, cert, key] = [read('sslrootcert'), read('sslcert'), read('sslkey')];
-  const verifies = mode !== 'require' || ca !== undefined;
-  return {
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-    rejectUnauthorized: verifies,
-    ...(mode === 'verify-full' ? {} : { checkServerIdentity: () => undefined }),
-  };
+function parseSslMode(word: string | undefined): SslMode | undefined {
+  const mode = sslModes.find((one) => one === word);
+  if (word !== undefined && mode === undefined) refuse(`its sslmode is not one of ${sslModes.join(', ')}`);
+  return mode;
 }

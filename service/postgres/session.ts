@@ -8,7 +8,7 @@
  */
 import pg from 'pg';
 import { WaitingError } from '../failure.ts';
-import type { DatabaseConnection } from './database-url.ts';
+import type { DatabaseServer } from './database-server.ts';
 
 /** Milliseconds; 0 is no limit. */
 export interface SessionLimits {
@@ -126,7 +126,7 @@ const NOT_READ_BACK = /^tcp_/;
 export async function prepareSession(
   client: SessionClient,
   settings: SessionSettings,
-  connection?: DatabaseConnection,
+  connection?: DatabaseServer,
 ): Promise<void> {
   try {
     await client.query(formatSet(settings));
@@ -187,7 +187,7 @@ const ROUNDS = 3;
  * Whether `client` moves to other server connections, or another client's transaction runs on the one that it has just used:
  * in session mode it keeps its own. A pooler that has none left for the other client is in session mode.
  */
-async function sharesBackends(client: SessionClient, pid: number, connection: DatabaseConnection): Promise<boolean> {
+async function sharesBackends(client: SessionClient, pid: number, connection: DatabaseServer): Promise<boolean> {
   const other = new pg.Client({
     ...connection,
     application_name: 'tillstream-pooler-probe',

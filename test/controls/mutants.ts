@@ -80,7 +80,7 @@ const reader: readonly Mutant[] = [
     name: 'foreign-slot-taken',
     breaks: "I8: another database's slot is a failure for ever instead of a halt with a remedy",
     file: 'cdc-reader/startup/start-up.ts',
-    find: "slot.plugin === 'pgoutput' && slot.database === parseDatabaseUrl(orderDatabaseUrl).database",
+    find: "slot.plugin === 'pgoutput' && slot.database === orderDatabase.database",
     replace: "slot.plugin === 'pgoutput'",
     tests: ['test/unit/cdc-reader/startup/start-up.test.ts'],
   },

@@ -394,10 +394,24 @@ describe('files', () => {
 
   it('open databases by what the one parser of URLs returns', () => {
     expectNone(
-      'Spread parseDatabaseUrl(url) into the options: the libraries read a connectionString each in their own way.',
+      'Spread a DatabaseServer into the options: the libraries read a connectionString each in their own way.',
       ({ text }) => /\bconnectionString\b/.test(codeOf(text)),
       sources.filter(({ area }) => area !== 'test'),
     );
+  });
+
+  it('give each client of Postgres a DatabaseServer, whose TLS is explicit, and never a URL', () => {
+    const opens = /\bnew pg\.(?:Client|Pool)\(|\bdatabases\.default\(|\bwalSenderConfig\(/;
+    const servers =
+      /\.\.\.(?:poolOptions\(|server,|connection,|options\.postgres,|postgres,)|serverOf\(|Client\(config\)|walSenderConfig\(/;
+    expectNone(
+      'Spread a DatabaseServer (service/postgres/database-server.ts) into the options.',
+      ({ text }) => opens.test(codeOf(text)) && !servers.test(codeOf(text)),
+      sources.filter(({ area }) => area !== 'test'),
+    );
+    expectNoImport('A URL becomes a DatabaseServer in service/postgres/; take that as an argument.', (from, to) => {
+      return to.target === 'service/postgres/database-url.ts' && !isBelow(from.path, 'service/postgres/', 'test/');
+    });
   });
 
   it('export by name, one by one', () => {

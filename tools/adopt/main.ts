@@ -1,11 +1,9 @@
 // `npm run adopt`: accepts a proven gap after a halt, of the reader or of the sinks.
 import process from 'node:process';
-import { optional, readEnvironment } from '#service/environment.ts';
 import { createLogger } from '#service/logger.ts';
-import { cartSinkVariables } from '../../cart-sink/config.ts';
 import { readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { limitExpandedBatches } from '../../kafka/protocol/record-batch.ts';
-import { readAdoptSinkConfig } from '../config.ts';
+import { readAdoptSinkConfig, readOptionalCartDatabase } from '../config.ts';
 import { runTool } from '../run-tool.ts';
 import { parseAdoptArguments } from './arguments.ts';
 import { adoptReader } from './reader/adopt-reader.ts';
@@ -29,7 +27,7 @@ await runTool('adopt', process, EXIT_FAILED, async () => {
   const config = readCdcReaderConfig(process.env);
   limitExpandedBatches(config.maxExpandedBatchBytes);
   // Only some halts need the carts database.
-  const carts = { cartDatabaseUrl: optional(cartSinkVariables.cartDatabaseUrl) };
-  await adoptReader({ config, ...readEnvironment(carts, process.env), ...options, conversation, logger });
+  const cartDatabase = readOptionalCartDatabase(process.env);
+  await adoptReader({ config, cartDatabase, ...options, conversation, logger });
   return 0;
 });

@@ -6,6 +6,7 @@ import { contractSchema } from '#schemas/contract-tables.ts';
 import { parseLsn } from '#schemas/lsn.ts';
 import type { Database } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
+import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import { RULE_VERSION } from '../../cart-sink/rule/reduce-cart.ts';
 import type { OldTablesReport } from '../captured/old-tables.ts';
 import { requireCartTables } from '../cart-tables.ts';
@@ -44,13 +45,13 @@ export async function runAudit(
   logger: Logger,
 ): Promise<number> {
   await using resources = new AsyncDisposableStack();
-  const server = { databaseUrl: config.orderDatabaseUrl, applicationName: APPLICATION_NAME, logger };
-  const open = (databaseUrl: string): Database =>
-    resources.adopt(openDatabase({ ...server, databaseUrl }, LIMITS), (database) => database.close());
+  const server = { postgres: config.orderDatabase, applicationName: APPLICATION_NAME, logger };
+  const open = (postgres: DatabaseServer): Database =>
+    resources.adopt(openDatabase({ ...server, postgres }, LIMITS), (database) => database.close());
   const source = resources.adopt(await openSourceSession(server), (session) => session.close());
   const capture = await requireReadableTables(source, config.publicationName);
-  const [orders, carts] = [open(config.orderDatabaseUrl), open(config.cartDatabaseUrl)];
-  const client = { brokers: config.kafkaBrokers, clientId: APPLICATION_NAME, logger };
+  const [orders, carts] = [open(config.orderDatabase), open(config.cartDatabase)];
+  const client = { kafka: config.kafka, clientId: APPLICATION_NAME, logger };
   const log = resources.adopt(await createKafkaLog(client), (one) => one.close());
 
   await requireCartTables(carts);

@@ -25,7 +25,7 @@ await runTool('parked', process, EXIT_UNAVAILABLE, async () => {
   const options = parseParkedArguments(process.argv.slice(2));
   const config = readParkedConfig(process.env);
   const logger = createLogger('parked', 'fatal');
-  const server = { databaseUrl: config.cartDatabaseUrl, applicationName: 'tillstream-parked', logger };
+  const server = { postgres: config.cartDatabase, applicationName: 'tillstream-parked', logger };
   const carts = openDatabase(server, { statementTimeoutMs: 30_000 });
   try {
     await requireCartTables(carts);

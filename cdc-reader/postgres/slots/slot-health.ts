@@ -1,6 +1,7 @@
 // The health of the reader's slots, read over a connection of its own that is closed at once: also while the reader has
 // halted, stands by or waits, when it has no session. What follows from it is slot-risks.ts's and the metrics'.
 
+import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import { SingleConnection, STATEMENT_TIMEOUT_MS } from '../single-connection.ts';
 import { readerSettings } from '../sql/session.ts';
 import { readSlotHealth } from '../sql/slot-health.ts';
@@ -30,12 +31,12 @@ export interface SlotsHealth {
 
 /** @throws errors of Postgres or the network */
 export async function readSlotsHealth(options: {
-  databaseUrl: string;
+  postgres: DatabaseServer;
   applicationName: string;
   slotNames: readonly string[];
 }): Promise<SlotsHealth> {
-  const { databaseUrl, applicationName, slotNames } = options;
-  const connection = new SingleConnection({ databaseUrl, applicationName, onEnd: () => undefined });
+  const { postgres, applicationName, slotNames } = options;
+  const connection = new SingleConnection({ postgres, applicationName, onEnd: () => undefined });
   try {
     await connection.prepare(readerSettings(STATEMENT_TIMEOUT_MS));
     const rows = await connection.query(readSlotHealth(slotNames));

@@ -50,7 +50,7 @@ export async function publishSnapshot(
   const report = createReport(context, await source.estimateOrders());
   let read = 0;
   const snapshot = readSnapshotOrders({
-    databaseUrl: config.orderDatabaseUrl,
+    postgres: config.orderDatabase,
     applicationName: config.applicationName,
     snapshotName: slot.snapshotName,
     batchSize: SNAPSHOT_BATCH,

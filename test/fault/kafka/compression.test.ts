@@ -1,8 +1,10 @@
 // compression.type of every topic changed under the running pipeline, through all codecs and back: reader (checkpoint and
 // tails), sinks, audit and replay go on. And a batch in the live topic that expands without end: the sink halts by name.
+
 import { CompressionTypes } from 'kafkajs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createKafkaClient } from '#kafka/client.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { silentLogger, withKafkaAdmin } from '../../support/kafka/admin.ts';
 import { createDisasterStage, type DisasterStage, slow } from '../../support/stack/disaster-stage.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -67,7 +69,7 @@ describe('topics that the broker compresses', () => {
     await stage.waitApplied();
     const { env, servers } = stage.environment;
     const stranger = createKafkaClient({
-      brokers: servers.directBrokers.split(','),
+      kafka: plainServers(servers.directBrokers.split(',')),
       clientId: 'stranger',
       logger: silentLogger,
     }).producer({ createPartitioner: () => () => 0 });

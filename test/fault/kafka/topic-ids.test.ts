@@ -1,7 +1,9 @@
 // A topic that a stranger deletes, creates again and fills beyond all that was read, so that neither offsets nor positions
 // nor the generation show it: only Kafka's id of the topic does (I11). Each case halts by name, and the sinks' cases go on to
 // whole carts by the command that the halt names.
+
 import { afterEach, describe, expect, it } from 'vitest';
+import { plainServers } from '#kafka/servers.ts';
 import { RULE_VERSION } from '../../../cart-sink/rule/reduce-cart.ts';
 import { createKafkaClient } from '../../../kafka/client.ts';
 import type { ReplayStamp } from '../../../schemas/replay/records.ts';
@@ -140,7 +142,11 @@ describe('a reader whose live topic was created again, with a copy of all events
     const { directBrokers } = stage.environment.servers;
     const logs = await readTopic({ brokers: directBrokers.split(','), topic, deadlineMs: 30_000 });
     await createAgain(directBrokers, topic);
-    const kafka = createKafkaClient({ brokers: directBrokers.split(','), clientId: 'stranger', logger: silentLogger });
+    const kafka = createKafkaClient({
+      kafka: plainServers(directBrokers.split(',')),
+      clientId: 'stranger',
+      logger: silentLogger,
+    });
     const producer = kafka.producer({ allowAutoTopicCreation: false });
     await producer.connect();
     try {

@@ -2,6 +2,7 @@
 // reader killed in the middle, a hundred thousand small ones, a burst, a sink that stands still. Everything passes, in
 // order, and the reader stays below 512 MB resident (I1, I4, I5; faults G). The oracle holds all rows in memory, so the
 // million is judged here: each ordinal once, in order in its partition, with the ids that the database has.
+
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Readable } from 'node:stream';
@@ -10,6 +11,7 @@ import type pg from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createKafkaLog } from '#kafka/reading/log.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { silentLogger } from '../../support/kafka/admin.ts';
 import { connectTo } from '../../support/postgres/order-database.ts';
@@ -99,7 +101,7 @@ async function waitAcknowledged(stage: PipelineStage, deadlineMs: number): Promi
 async function judgeMillion(stage: PipelineStage): Promise<void> {
   const { env, servers } = stage.environment;
   const log = await createKafkaLog({
-    brokers: servers.directBrokers.split(','),
+    kafka: plainServers(servers.directBrokers.split(',')),
     clientId: 'judge',
     logger: silentLogger,
   });

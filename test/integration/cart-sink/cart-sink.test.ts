@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import { orderPartition } from '#schemas/partition.ts';
 import { formatReplayHeaders } from '#schemas/replay/records.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { migrateCarts } from '../../../cart-sink/migrate-carts.ts';
 import { encodeOrderPlaced } from '../../../schemas/codec.ts';
 import { createEvent, createStamp } from '../../support/examples/sink-events.ts';
@@ -168,7 +169,7 @@ test('with MIGRATE=off leaves the database alone, says what is missing, and begi
   });
   expect((await fetch(`${sink.url}/carts/user-0`)).status).toBe(503);
   expect(await stage.query("SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace")).toEqual([]);
-  await migrateCarts({ databaseUrl, logger: silent });
+  await migrateCarts({ postgres: serverOf(databaseUrl), logger: silent });
   await sink.waitReady();
   await stage.fillCarts(users);
   await publishAndRequireAppliedOnce();

@@ -8,6 +8,7 @@ import { createCheckpointTopic } from '#kafka/checkpoint-topic.ts';
 import { createKafkaClient } from '#kafka/client.ts';
 import { ensureTopics, type TopicSpec } from '#kafka/create-topics.ts';
 import type { KafkaLog } from '#kafka/reading/log.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import { readCdcReaderConfig } from '../../../cdc-reader/config.ts';
 import { type KafkaConnection, openKafka } from '../../../cdc-reader/startup/kafka-connection.ts';
@@ -68,7 +69,7 @@ describe("the reader's topics", () => {
 
   it('can not be ensured when Kafka is away, or has too few brokers', async () => {
     const kafka = createKafkaClient({
-      brokers: [`127.0.0.1:${await freePort()}`],
+      kafka: plainServers([`127.0.0.1:${await freePort()}`]),
       clientId: 'nobody',
       logger: silentLogger,
       retry: { retries: 1 },

@@ -1,5 +1,7 @@
 // The health of slots as real servers report it: of a slot that is within its limit, and of one that its limit has ended.
+
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { readSlotsHealth } from '../../../cdc-reader/postgres/slots/slot-health.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
@@ -25,7 +27,7 @@ afterAll(async () => {
 const sql = (text: string) => withServer(postgres.url('postgres'), (client) => client.query(text));
 const read = () =>
   readSlotsHealth({
-    databaseUrl: postgres.url('postgres'),
+    postgres: serverOf(postgres.url('postgres')),
     applicationName: 'health-test',
     slotNames: ['health_live', 'health_window'],
   });

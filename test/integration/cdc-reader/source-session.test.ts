@@ -1,9 +1,11 @@
 // The SQL session beside the stream, the slot's creation with its snapshot, and the preflight, on a real orders database.
+
 import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { compareCapture, formatVersion1, requireCaptured } from '#schemas/capture-fingerprint.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { findVisibilityProblems } from '../../../cdc-reader/postgres/capture.ts';
 import { createSlot, dropSlot } from '../../../cdc-reader/postgres/slot.ts';
 import { readSnapshotOrders, type SnapshotOrder } from '../../../cdc-reader/postgres/snapshot.ts';
@@ -65,17 +67,17 @@ afterEach(async () => {
 });
 
 function openSession(databaseUrl = url): Promise<SourceSession> {
-  return createSourceSession({ databaseUrl, applicationName, onEnd: (error) => ends.push(error) });
+  return createSourceSession({ postgres: serverOf(databaseUrl), applicationName, onEnd: (error) => ends.push(error) });
 }
 
 async function newSlot() {
   const serverVersion = (await session.preflightFacts({ slotName, publicationName })).serverVersion;
-  return createSlot({ databaseUrl: url, slotName, applicationName, serverVersion });
+  return createSlot({ postgres: serverOf(url), slotName, applicationName, serverVersion });
 }
 
 async function readAllOrders(snapshotName: string, batchSize: number): Promise<SnapshotOrder[][]> {
   const batches: SnapshotOrder[][] = [];
-  for await (const batch of readSnapshotOrders({ databaseUrl: url, applicationName, snapshotName, batchSize })) {
+  for await (const batch of readSnapshotOrders({ postgres: serverOf(url), applicationName, snapshotName, batchSize })) {
     batches.push([...batch]);
   }
   return batches;
@@ -205,9 +207,9 @@ describe('a slot', () => {
     await slot.close();
     await insertWholeOrder(client);
     expect((await session.readSlot(slotName))!.retainedBytes).toBeGreaterThan(0n);
-    await dropSlot({ databaseUrl: url, slotName, applicationName });
+    await dropSlot({ postgres: serverOf(url), slotName, applicationName });
     expect(await session.readSlot(slotName)).toBeNull();
-    await expect(dropSlot({ databaseUrl: url, slotName, applicationName })).rejects.toMatchObject({
+    await expect(dropSlot({ postgres: serverOf(url), slotName, applicationName })).rejects.toMatchObject({
       code: 'SLOT_MISSING',
     });
   });
@@ -215,12 +217,12 @@ describe('a slot', () => {
   it('in use is not dropped', async () => {
     await (await newSlot()).close();
     const recorded = await recordStream({ url, slotName, publicationName });
-    await expect(dropSlot({ databaseUrl: url, slotName, applicationName })).rejects.toMatchObject({
+    await expect(dropSlot({ postgres: serverOf(url), slotName, applicationName })).rejects.toMatchObject({
       code: 'SLOT_BUSY',
       activePid: (await session.readSlot(slotName))!.activePid,
     });
     await recorded.stream.close();
-    await dropSlot({ databaseUrl: url, slotName, applicationName });
+    await dropSlot({ postgres: serverOf(url), slotName, applicationName });
   });
 });
 
@@ -268,7 +270,7 @@ describe('the snapshot', () => {
     const recorded = await recordStream({ url, slotName, publicationName });
     await recorded.waitForCommits(1);
     await recorded.stream.close();
-    await dropSlot({ databaseUrl: url, slotName, applicationName });
+    await dropSlot({ postgres: serverOf(url), slotName, applicationName });
     const slot = await newSlot();
     const [[row] = []] = await readAllOrders(slot.snapshotName, 10);
     await slot.close();
@@ -301,7 +303,7 @@ describe('the snapshot', () => {
     expect(keys).toEqual([...keys].sort());
     const { snapshotName } = slot;
     for await (const batch of readSnapshotOrders({
-      databaseUrl: url,
+      postgres: serverOf(url),
       applicationName: 'early',
       snapshotName,
       batchSize: 3,
@@ -318,7 +320,7 @@ describe('the snapshot', () => {
 
   it('is one of its own where none is named: what commits after the first batch is not in it', async () => {
     const before = [await insertWholeOrder(client), await insertWholeOrder(client)];
-    const orders = readSnapshotOrders({ databaseUrl: url, applicationName, batchSize: 1 });
+    const orders = readSnapshotOrders({ postgres: serverOf(url), applicationName, batchSize: 1 });
     const read = [(await orders.next()).value!];
     await insertWholeOrder(client);
     for await (const batch of orders) read.push(batch);

@@ -4,6 +4,7 @@
 import type { Transaction } from 'kafkajs';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { createKafkaLog, type KafkaLog } from '#kafka/reading/log.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { freePort } from '../../../dev/process/ports.ts';
 import { silentLogger, withKafkaAdmin } from '../../support/kafka/admin.ts';
 import {
@@ -221,7 +222,9 @@ describe('reading a partition', () => {
 
   it('is away when no broker listens', async () => {
     const brokers = [`127.0.0.1:${await freePort()}`];
-    await expect(createKafkaLog({ brokers, clientId: 'nobody', logger: silentLogger })).rejects.toMatchObject({
+    await expect(
+      createKafkaLog({ kafka: plainServers(brokers), clientId: 'nobody', logger: silentLogger }),
+    ).rejects.toMatchObject({
       code: 'KAFKA_AWAY',
     });
   });

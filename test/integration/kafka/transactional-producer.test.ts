@@ -3,6 +3,7 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
 import { createTransactionalProducer } from '#kafka/producer/transactional-producer.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { freePort } from '../../../dev/process/ports.ts';
 import { silentLogger } from '../../support/kafka/admin.ts';
 import {
@@ -210,7 +211,7 @@ describe('the transactional producer', () => {
   it('is away when no broker listens', async () => {
     const brokers = [`127.0.0.1:${await freePort()}`];
     const options = {
-      brokers,
+      kafka: plainServers(brokers),
       clientId: 'nobody',
       transactionalId: 'nobody',
       transactionTimeoutMs: 5_000,

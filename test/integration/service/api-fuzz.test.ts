@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import { afterEach, expect, it } from 'vitest';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { createCartServer } from '../../../cart-sink/cart-api/server.ts';
 import { createOrderCounters } from '../../../order-api/routes/order-routes.ts';
 import { addPayOrder } from '../../../order-api/routes/pay-order.ts';
@@ -97,7 +98,7 @@ it('the order API', { timeout: 300_000 }, async () => {
   const client = await connectTo(orders.url);
   atEnd.push(() => client.end());
   const database = createDatabase({
-    url: orders.url,
+    postgres: serverOf(orders.url),
     applicationName: 'test',
     poolSize: 2,
     statementTimeoutMs: 10_000,

@@ -1,8 +1,10 @@
 // The pool against a real Postgres: that every wait has an end, whatever the network does, and that the pool is whole
 // again afterwards.
+
 import { sql } from '@databases/pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createDatabase, type Database, type DatabaseOptions, isDatabaseAway } from '#service/database.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { createTcpProxy, type TcpProxy } from '../../support/network/tcp-proxy.ts';
 import { createLogLines, type LogLine } from '../../support/process/log-lines.ts';
 import { createTestEnvironment, type TestEnvironment, withServer } from '../../support/stack/environment.ts';
@@ -32,7 +34,7 @@ afterEach(async () => {
 function open(options: Partial<DatabaseOptions> = {}): Database & { lines: LogLine[] } {
   const { logger, lines } = createLogLines();
   const database = createDatabase({
-    url,
+    postgres: serverOf(url),
     applicationName: 'service-database-test',
     poolSize: 2,
     statementTimeoutMs: 5_000,

@@ -1,10 +1,12 @@
 // Migrations against a real Postgres: all or nothing, once, whoever else starts at the same time.
+
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { classifyFailure, isDatabaseAway } from '#service/failure.ts';
 import { MigrationFailedError, migrate } from '#service/migrate.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { createLogLines, type LogLine } from '../../support/process/log-lines.ts';
 import { createTestEnvironment, type TestEnvironment, withServer } from '../../support/stack/environment.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -31,7 +33,7 @@ const tables = async () =>
 async function run(lines: LogLine[] = []): Promise<readonly string[]> {
   const log = createLogLines('info');
   try {
-    return await migrate({ databaseUrl, directory, logger: log.logger });
+    return await migrate({ postgres: serverOf(databaseUrl), directory, logger: log.logger });
   } finally {
     lines.push(...log.lines);
   }
@@ -94,7 +96,11 @@ test('a migration that was slipped in before applied ones is refused by name', a
 });
 
 test('a database that can not be reached is told as away', async () => {
-  const attempt = migrate({ databaseUrl: 'postgres://127.0.0.1:1/none', directory, logger: createLogLines().logger });
+  const attempt = migrate({
+    postgres: serverOf('postgres://127.0.0.1:1/none'),
+    directory,
+    logger: createLogLines().logger,
+  });
   expect(isDatabaseAway(await attempt.catch((reason: unknown) => reason))).toBe(true);
 });
 

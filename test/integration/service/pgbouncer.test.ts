@@ -1,5 +1,6 @@
 // A real PgBouncer before the databases, in each mode, also one that takes its server connections in turn and one that has
 // a single one. Where it is not installed, the tests are skipped and say so.
+
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { chmod, writeFile } from 'node:fs/promises';
@@ -8,6 +9,7 @@ import { join } from 'node:path';
 import { sql } from '@databases/pg';
 import { afterEach, beforeEach, describe, expect, it, type TestContext } from 'vitest';
 import { createDatabase } from '#service/database.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { migrateCarts } from '../../../cart-sink/migrate-carts.ts';
 import { readIdentity } from '../../../cdc-reader/postgres/slot.ts';
 import { createSourceSession } from '../../../cdc-reader/postgres/source-session.ts';
@@ -73,7 +75,7 @@ describe('a PgBouncer before a database', () => {
 
   const openPool = (url: string) =>
     createDatabase({
-      url,
+      postgres: serverOf(url),
       applicationName,
       poolSize: 2,
       statementTimeoutMs: 5_000,
@@ -84,7 +86,11 @@ describe('a PgBouncer before a database', () => {
       logger: silent,
     });
   const openSession = async (databaseUrl: string): Promise<void> => {
-    const session = await createSourceSession({ databaseUrl, applicationName, onEnd: () => undefined });
+    const session = await createSourceSession({
+      postgres: serverOf(databaseUrl),
+      applicationName,
+      onEnd: () => undefined,
+    });
     await session.close();
   };
   const unfit = { code: 'POOLER_UNFIT' };
@@ -102,15 +108,15 @@ describe('a PgBouncer before a database', () => {
     }
     await database.close();
     await expect(openSession(url)).rejects.toMatchObject(unfit);
-    await expect(migrateCarts({ databaseUrl: url, logger: silent })).rejects.toMatchObject(unfit);
-    await expect(readIdentity({ databaseUrl: url, applicationName })).rejects.toMatchObject(unfit);
+    await expect(migrateCarts({ postgres: serverOf(url), logger: silent })).rejects.toMatchObject(unfit);
+    await expect(readIdentity({ postgres: serverOf(url), applicationName })).rejects.toMatchObject(unfit);
   });
 
   it.for(['pool_mode=session', 'pool_mode=session\ndefault_pool_size=1'])(
     'works with %j',
     async (settings, { skip }) => {
       const url = await startBouncer(skip, environment.env.CART_DATABASE_URL, settings);
-      expect(await migrateCarts({ databaseUrl: url, logger: silent })).not.toEqual([]);
+      expect(await migrateCarts({ postgres: serverOf(url), logger: silent })).not.toEqual([]);
       const database = openPool(url);
       const limits = await database.pool.query(sql`SELECT current_setting('statement_timeout') AS statement`);
       expect(limits).toEqual([{ statement: '5s' }]);

@@ -3,6 +3,7 @@
 import { sql } from '@databases/pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createDatabase, type Database } from '#service/database.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { CommitUnansweredError } from '#service/postgres/pipelined-transaction.ts';
 import { createTcpProxy, type TcpProxy } from '../../support/network/tcp-proxy.ts';
 import { createLogLines } from '../../support/process/log-lines.ts';
@@ -20,7 +21,7 @@ beforeAll(async () => {
   proxy = await createTcpProxy({ targetHost: url.hostname, targetPort: Number(url.port) });
   url.port = String(proxy.port);
   database = createDatabase({
-    url: url.href,
+    postgres: serverOf(url.href),
     applicationName: 'pipelined-test',
     poolSize: 1,
     statementTimeoutMs: 5_000,

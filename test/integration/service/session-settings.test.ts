@@ -1,9 +1,11 @@
 // Settings that a role or a database brings along, one by one for every kind of session, and all at once under the three
 // services and the tools: each session sets what it depends on, whatever others need.
+
 import { sql } from '@databases/pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createDatabase } from '#service/database.ts';
 import { migrate } from '#service/migrate.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { migrateCarts } from '../../../cart-sink/migrate-carts.ts';
 import { createSlot } from '../../../cdc-reader/postgres/slot.ts';
 import { readSnapshotOrders } from '../../../cdc-reader/postgres/snapshot.ts';
@@ -90,7 +92,7 @@ async function setForRole(settings: Readonly<Record<string, string>>): Promise<v
 describe('each session sets for itself', () => {
   beforeAll(async () => {
     await migrateTestOrders(environment.env.ORDER_DATABASE_URL, environment.env.PUBLICATION_NAME);
-    await migrateCarts({ databaseUrl: environment.env.CART_DATABASE_URL, logger: silent });
+    await migrateCarts({ postgres: serverOf(environment.env.CART_DATABASE_URL), logger: silent });
   });
 
   it.each(Object.keys(SETTINGS))('%s', async (name) => {
@@ -99,7 +101,7 @@ describe('each session sets for itself', () => {
     const databaseUrl = as(role, env.ORDER_DATABASE_URL);
     const applicationName = 'settings-test';
     const database = createDatabase({
-      url: databaseUrl,
+      postgres: serverOf(databaseUrl),
       applicationName,
       poolSize: 1,
       statementTimeoutMs: 60_000,
@@ -133,18 +135,28 @@ describe('each session sets for itself', () => {
 
     const ends: Error[] = [];
     const session = await createSourceSession({
-      databaseUrl,
+      postgres: serverOf(databaseUrl),
       applicationName,
       onEnd: (error) => ends.push(error),
     });
     const facts = await session.preflightFacts({ slotName: env.SLOT_NAME, publicationName: env.PUBLICATION_NAME });
     expect(facts.tables.orders?.columns.map(({ type }) => type)).toContain('uuid');
     const slotName = env.SLOT_NAME;
-    const slot = await createSlot({ databaseUrl, slotName, applicationName, serverVersion: facts.serverVersion });
-    const orders = readSnapshotOrders({ databaseUrl, applicationName, snapshotName: slot.snapshotName, batchSize: 10 });
+    const slot = await createSlot({
+      postgres: serverOf(databaseUrl),
+      slotName,
+      applicationName,
+      serverVersion: facts.serverVersion,
+    });
+    const orders = readSnapshotOrders({
+      postgres: serverOf(databaseUrl),
+      applicationName,
+      snapshotName: slot.snapshotName,
+      batchSize: 10,
+    });
     expect(await Array.fromAsync(orders)).toEqual([]);
     const names = { liveSlotName: slotName, windowSlotName: `${slotName}_window` };
-    const window = await createWindowSlotSession({ databaseUrl, applicationName, ...names });
+    const window = await createWindowSlotSession({ postgres: serverOf(databaseUrl), applicationName, ...names });
     await window.readFacts();
     await window.close();
     await slot.close();
@@ -153,7 +165,7 @@ describe('each session sets for itself', () => {
     await withServer(env.ORDER_DATABASE_URL, (client) =>
       client.query('SELECT pg_drop_replication_slot($1)', [slotName]),
     );
-    expect(await migrateCarts({ databaseUrl: as(role, env.CART_DATABASE_URL), logger: silent })).toEqual([]);
+    expect(await migrateCarts({ postgres: serverOf(as(role, env.CART_DATABASE_URL)), logger: silent })).toEqual([]);
   });
 });
 
@@ -258,7 +270,7 @@ describe('tables of an earlier version in another schema', () => {
       client.query('ALTER TABLE IF EXISTS public.tillstream_migrations RENAME TO aside'),
     );
     await setForRole({ search_path: 'other, public' });
-    const attempt = migrate({ databaseUrl: as(role, url), directory: 'cart-sink/migrations', logger: silent });
+    const attempt = migrate({ postgres: serverOf(as(role, url)), directory: 'cart-sink/migrations', logger: silent });
     await expect(attempt).rejects.toMatchObject({
       code: 'TABLES_ELSEWHERE',
       message: expect.stringContaining('schema other'),

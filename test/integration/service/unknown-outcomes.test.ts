@@ -5,6 +5,7 @@
 import { randomUUIDv7 } from 'node:crypto';
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { createCartServer } from '../../../cart-sink/cart-api/server.ts';
 import { createOrderCounters } from '../../../order-api/routes/order-routes.ts';
 import { addPayOrder } from '../../../order-api/routes/pay-order.ts';
@@ -49,7 +50,7 @@ async function open(databaseUrl: string): Promise<void> {
   const through = new URL(databaseUrl);
   through.port = String(proxy.port);
   database = createDatabase({
-    url: through.href,
+    postgres: serverOf(through.href),
     applicationName: 'test',
     poolSize: 1,
     statementTimeoutMs: STATEMENT_TIMEOUT_MS,

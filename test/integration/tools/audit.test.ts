@@ -1,8 +1,10 @@
 // `npm run audit` as a process: on databases that were made to differ in every way, while the pipeline lags, and while
 // orders are being placed.
+
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { migrateCarts } from '../../../cart-sink/migrate-carts.ts';
 import { silent } from '../../support/postgres/cart-database.ts';
 import {
@@ -25,7 +27,7 @@ describe('an audit of two databases', () => {
     environment = await createTestEnvironment('audit');
     const { ORDER_DATABASE_URL, CART_DATABASE_URL, PUBLICATION_NAME } = environment.env;
     await migrateTestOrders(ORDER_DATABASE_URL, PUBLICATION_NAME);
-    await migrateCarts({ databaseUrl: CART_DATABASE_URL, logger: silent });
+    await migrateCarts({ postgres: serverOf(CART_DATABASE_URL), logger: silent });
     orders = new pg.Client({ connectionString: ORDER_DATABASE_URL });
     carts = new pg.Client({ connectionString: CART_DATABASE_URL });
     await Promise.all([orders.connect(), carts.connect()]);

@@ -1,15 +1,18 @@
 // The WAL and the tables as sources of a replay, beside a running reader: what they give is compared with what lies in
 // the live topic and in the orders database.
+
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createKafkaLog, type KafkaLog } from '#kafka/reading/log.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { requireCaptured } from '#schemas/capture-fingerprint.ts';
 import type { LsnRange } from '#schemas/checkpoint.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { formatLsn, LSN_ZERO, type Lsn, parseLsn, toLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { createLogger } from '#service/logger.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { createSourceSession } from '../../../cdc-reader/postgres/source-session.ts';
 import { resolveInLog, resolveInWal, resolveTime } from '../../../tools/replay/sources/resolve-time.ts';
 import type { ReplaySource, SourceChunk, SourceOrder } from '../../../tools/replay/sources/source.ts';
@@ -44,7 +47,7 @@ let checkpoint: TablesOptions['checkpoint'];
 beforeAll(async () => {
   stage = await createPipelineStage('replay_sources');
   const { env } = stage.environment;
-  log = await createKafkaLog({ brokers: env.KAFKA_BROKERS.split(','), clientId: 'test', logger });
+  log = await createKafkaLog({ kafka: plainServers(env.KAFKA_BROKERS.split(',')), clientId: 'test', logger });
   await stage.load.backlog({ first: 900_000, count: 30 }); // for the snapshot of the first start
   await stage.startStreaming();
   windowSlotName = `kept_${stage.environment.id}`;
@@ -53,7 +56,7 @@ beforeAll(async () => {
        pg_copy_logical_replication_slot('${env.SLOT_NAME}', '${windowSlotName}')`,
   );
   const session = await createSourceSession({
-    databaseUrl: env.ORDER_DATABASE_URL,
+    postgres: serverOf(env.ORDER_DATABASE_URL),
     applicationName: 'replay-sources-test',
     onEnd: () => undefined,
   });
@@ -61,7 +64,7 @@ beforeAll(async () => {
   await session.close();
   walOptions = {
     captured: requireCaptured(fingerprint),
-    databaseUrl: env.ORDER_DATABASE_URL,
+    postgres: serverOf(env.ORDER_DATABASE_URL),
     applicationName: 'replay-sources-test',
     publicationName: env.PUBLICATION_NAME,
     windowSlotName,
@@ -369,7 +372,7 @@ describe('the tables as a source', () => {
     const { env } = stage.environment;
     tables = (change = {}) =>
       createTablesSource({
-        databaseUrl: env.ORDER_DATABASE_URL,
+        postgres: serverOf(env.ORDER_DATABASE_URL),
         applicationName: 'replay-sources-test',
         slotName: env.SLOT_NAME,
         logger,

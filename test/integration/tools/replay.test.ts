@@ -1,7 +1,9 @@
 // The replay tool as an operator runs it, on a pipeline of real processes: what it plans, publishes, proves, and how it
 // goes on after being stopped. Judged by the carts, the ledger and what lies in the replay topic.
+
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createKafkaLog } from '#kafka/reading/log.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { parseReplayHeaders } from '#schemas/replay/records.ts';
 import { createLogger } from '#service/logger.ts';
@@ -87,7 +89,7 @@ async function readPublished(runId: string): Promise<{ orders: string[]; ends: n
   const { env } = environment;
   const topic = env.REPLAY_TOPIC;
   const log = await createKafkaLog({
-    brokers: env.KAFKA_BROKERS.split(','),
+    kafka: plainServers(env.KAFKA_BROKERS.split(',')),
     clientId: 'replay-tool-test',
     logger: createLogger('test', 'silent'),
   });

@@ -3,6 +3,7 @@ import { closeSync, globSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path';
 import { CompressionTypes } from 'kafkajs';
 import { createKafkaClient } from '#kafka/client.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { silentLogger } from '../kafka/admin.ts';
 import { testRootVariable } from '../process/test-directory.ts';
 import { waitFor } from '../wait.ts';
@@ -127,7 +128,11 @@ export const sinkHalts: readonly HaltCase[] = [
     code: 'BATCH_TOO_LARGE',
     fault: async (world) => {
       const { directBrokers } = world.stage.environment.servers;
-      const kafka = createKafkaClient({ brokers: directBrokers.split(','), clientId: 'x', logger: silentLogger });
+      const kafka = createKafkaClient({
+        kafka: plainServers(directBrokers.split(',')),
+        clientId: 'x',
+        logger: silentLogger,
+      });
       const stranger = kafka.producer({ createPartitioner: () => () => 0 });
       await stranger.connect();
       const messages = [{ value: Buffer.alloc(200 * 1024 * 1024) }];

@@ -4,13 +4,18 @@
 import type { Admin } from 'kafkajs';
 import { pino } from 'pino';
 import { createKafkaClient } from '#kafka/client.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { waitFor } from '../wait.ts';
 
 export const silentLogger = pino({ level: 'silent' });
 
 /** Runs `use` with an admin client of its own; `brokers` is comma-separated. */
 export async function withKafkaAdmin<T>(brokers: string, use: (admin: Admin) => Promise<T>): Promise<T> {
-  const kafka = createKafkaClient({ brokers: brokers.split(','), clientId: 'tillstream-test', logger: silentLogger });
+  const kafka = createKafkaClient({
+    kafka: plainServers(brokers.split(',')),
+    clientId: 'tillstream-test',
+    logger: silentLogger,
+  });
   const admin = kafka.admin();
   await admin.connect();
   try {

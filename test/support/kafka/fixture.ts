@@ -11,6 +11,7 @@ import {
   type TransactionalProducer,
 } from '#kafka/producer/transactional-producer.ts';
 import { createKafkaLog, type KafkaLog, type LogRecord, type ReadOptions } from '#kafka/reading/log.ts';
+import { plainServers } from '#kafka/servers.ts';
 import type { TcpProxy } from '../network/tcp-proxy.ts';
 import { waitFor } from '../wait.ts';
 import { deleteGroupsAndTopics, silentLogger, withKafkaAdmin } from './admin.ts';
@@ -41,7 +42,7 @@ export function createKafkaFixture(label: string, brokers: string, directBrokers
   const id = `${label}-${randomBytes(4).toString('hex')}`;
   const list = brokers.split(',');
   const open: { close(): Promise<void> }[] = [];
-  const kafka = createKafkaClient({ brokers: list, clientId: id, logger: silentLogger });
+  const kafka = createKafkaClient({ kafka: plainServers(list), clientId: id, logger: silentLogger });
   const keep = <T extends { close(): Promise<void> }>(closable: T): T => {
     open.push(closable);
     return closable;
@@ -64,11 +65,11 @@ export function createKafkaFixture(label: string, brokers: string, directBrokers
       return topic;
     },
     createLog: async (options = {}) =>
-      keep(await createKafkaLog({ brokers: list, clientId: id, logger: silentLogger, ...options })),
+      keep(await createKafkaLog({ kafka: plainServers(list), clientId: id, logger: silentLogger, ...options })),
     createProducer: async (options = {}) =>
       keep(
         await createTransactionalProducer({
-          brokers: list,
+          kafka: plainServers(list),
           clientId: id,
           logger: silentLogger,
           transactionalId: id,

@@ -1,5 +1,7 @@
 // Somebody who has no business in a topic of ours and opens a transaction there, with a record in every partition.
+
 import { createKafkaClient } from '#kafka/client.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { silentLogger } from './admin.ts';
 
 export type StrangersTransaction = {
@@ -17,7 +19,7 @@ export async function openStrangersTransaction(options: {
   timeoutMs: number;
 }): Promise<StrangersTransaction> {
   const { brokers, topic, partitions, name, timeoutMs } = options;
-  const kafka = createKafkaClient({ brokers: brokers.split(','), clientId: name, logger: silentLogger });
+  const kafka = createKafkaClient({ kafka: plainServers(brokers.split(',')), clientId: name, logger: silentLogger });
   const producer = kafka.producer({
     transactionalId: name,
     idempotent: true,

@@ -3,6 +3,7 @@
 
 import pg from 'pg';
 import { EMPTY_TALLY, type ReplayStamp } from '#schemas/replay/records.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import type { Batch, BatchEntry } from '../../../cart-sink/apply/apply-batch.ts';
 import { takeOwnership } from '../../../cart-sink/apply/ownership.ts';
 import { migrateCarts } from '../../../cart-sink/migrate-carts.ts';
@@ -44,13 +45,13 @@ export const TEST_GROUP = 'cart-sink';
 export async function createCartDatabase(label: string): Promise<CartDatabase> {
   const environment = await createTestEnvironment(label);
   const url = environment.env.CART_DATABASE_URL;
-  await migrateCarts({ databaseUrl: url, logger: silent });
+  await migrateCarts({ postgres: serverOf(url), logger: silent });
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   const pools: Database[] = [];
   const connect = (poolUrl = url) => {
     const database = createDatabase({
-      url: poolUrl,
+      postgres: serverOf(poolUrl),
       applicationName: 'test',
       poolSize: 10,
       statementTimeoutMs: 10_000,

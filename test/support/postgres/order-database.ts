@@ -5,6 +5,7 @@ import { randomUUIDv7 } from 'node:crypto';
 import pg from 'pg';
 import { inject } from 'vitest';
 import { createLogger } from '#service/logger.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { migrateOrders, type OrdersMigration } from '../../../order-api/migrate-orders.ts';
 import { databaseUrl, withServer } from '../stack/environment.ts';
 
@@ -23,7 +24,7 @@ export async function createOrderDatabase(label: string): Promise<{ url: string;
 
 /** Migrates the database, publication included, as order-api does when it starts. */
 export function migrateTestOrders(databaseUrl: string, publicationName = 'tillstream'): Promise<OrdersMigration> {
-  return migrateOrders({ databaseUrl, publicationName, logger: createLogger('test', 'silent') });
+  return migrateOrders({ postgres: serverOf(databaseUrl), publicationName, logger: createLogger('test', 'silent') });
 }
 
 /** A connection of its own, to be ended by the test. */

@@ -2,6 +2,7 @@
 // one plain table in a publication, and a slot.
 
 import pg from 'pg';
+import { serverOf } from '#service/postgres/database-server.ts';
 import type { PgoutputMessage } from '../../../cdc-reader/postgres/pgoutput.ts';
 import {
   createReplicationStream,
@@ -42,7 +43,7 @@ export async function recordStream(
   const keepalives: { walEnd: Lsn; replyRequested: boolean }[] = [];
   const failures: Error[] = [];
   const stream = await createReplicationStream({
-    databaseUrl: source.url,
+    postgres: serverOf(source.url),
     slotName: source.slotName,
     publicationName: source.publicationName,
     applicationName: 'stream-test',

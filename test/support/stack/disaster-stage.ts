@@ -2,6 +2,7 @@
 // operators' commands. What a disaster must not do is judged by `npm run audit` and, apart from it, by plain SQL: every
 // order of one database is in the ledger of the other, and took what it ordered, since the carts hold enough.
 
+import { serverOf } from '#service/postgres/database-server.ts';
 import { migrateCarts } from '../../../cart-sink/migrate-carts.ts';
 import { createLogger } from '../../../service/logger.ts';
 import { createOrderLoad, fillCarts } from '../load/order-load.ts';
@@ -65,7 +66,7 @@ export async function createDisasterStage(label: string, given?: PipelineStage):
   const orders = query(env.ORDER_DATABASE_URL);
   const carts = query(env.CART_DATABASE_URL);
 
-  await migrateCarts({ databaseUrl: env.CART_DATABASE_URL, logger: createLogger('test', 'silent') });
+  await migrateCarts({ postgres: serverOf(env.CART_DATABASE_URL), logger: createLogger('test', 'silent') });
   await fillCarts({ first: 0, count: CART_ORDERS, cartsUrl: env.CART_DATABASE_URL });
   await carts('CREATE TABLE stage_lines AS SELECT user_id, sku, quantity FROM cart_lines');
   await carts('CREATE TABLE stage_stock AS SELECT sum(quantity) AS quantity FROM cart_lines');

@@ -5,6 +5,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createLogger } from '#service/logger.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { migrateCarts } from '../../../cart-sink/migrate-carts.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { removePostgresData } from '../../../dev/servers/postgres-data.ts';
@@ -52,7 +53,7 @@ export async function startOwnServers<Kafka extends { close(): Promise<unknown> 
     closing.push(() => kafka.close());
     await orders.createDatabase('orders');
     const ordersUrl = orders.url('orders');
-    await migrateOrders({ databaseUrl: ordersUrl, publicationName, logger });
+    await migrateOrders({ postgres: serverOf(ordersUrl), publicationName, logger });
     return {
       root,
       orders,
@@ -61,7 +62,7 @@ export async function startOwnServers<Kafka extends { close(): Promise<unknown> 
       ordersUrl,
       async createCarts(name) {
         await carts.createDatabase(name);
-        await migrateCarts({ databaseUrl: carts.url(name), logger });
+        await migrateCarts({ postgres: serverOf(carts.url(name)), logger });
         return carts.url(name);
       },
       close,

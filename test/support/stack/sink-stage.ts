@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { Producer } from 'kafkajs';
 import pg from 'pg';
 import { createKafkaClient } from '#kafka/client.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { orderPartition } from '#schemas/partition.ts';
 import {
   formatReplayEnd,
@@ -75,7 +76,7 @@ export async function createSinkStage(label: string, servers?: TestServers): Pro
   const environment = await createTestEnvironment(label, servers);
   const { ORDERS_TOPIC: topic, REPLAY_TOPIC: replayTopic } = environment.env;
   const kafka = createKafkaClient({
-    brokers: environment.servers.directBrokers.split(','),
+    kafka: plainServers(environment.servers.directBrokers.split(',')),
     clientId: 'stage',
     logger: silentLogger,
   });

@@ -23,12 +23,13 @@ function readTable(name: string): string[] {
 /** A row a variable. The second half of a description that is too long for a cell becomes a note below the table. */
 function formatTable(variables: Readonly<Record<string, Variable<unknown>>>): string[] {
   const notes: string[] = [];
-  const rows = Object.values(variables).map(({ name, fallback, optional, description }) => {
+  const rows = Object.values(variables).map(({ name, fallback, optional, isSecret, description }) => {
     if (description.includes('|')) throw new Error(`A description with a | breaks the table: ${name}`);
     const isLong = description.length > MAX_CELL;
     const [cell, ...rest] = isLong ? description.split('; ') : [description];
     if (rest.length > 0) notes.push(`- \`${name}\`: ${rest.join('; ')}`);
-    return `| \`${name}\` | ${formatDefault(fallback, optional === true)} | ${cell} |`;
+    const names = isSecret === true ? `\`${name}\`, \`${name}_FILE\`` : `\`${name}\``;
+    return `| ${names} | ${formatDefault(fallback, optional === true)} | ${cell} |`;
   });
   return [...rows, ...notes];
 }

@@ -2,6 +2,7 @@
 import { createServer, type Server } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createConnections } from '#kafka/connections.ts';
+import { plainServers } from '#kafka/servers.ts';
 
 const hasIpv6 = await new Promise<boolean>((resolve) => {
   const server = createServer();
@@ -14,7 +15,9 @@ describe('the connections of a Kafka client', () => {
   afterEach(() => server?.close());
 
   it('name brokers so that what is before the first colon is the host', () => {
-    const { brokers } = createConnections(['a:9092', '10.0.0.1:9093', '[::1]:9094', '[2001:db8::7]:9095']);
+    const { brokers } = createConnections(
+      plainServers(['a:9092', '10.0.0.1:9093', '[::1]:9094', '[2001:db8::7]:9095']),
+    );
     expect(brokers().map((broker) => broker.split(':'))).toEqual([
       ['a', '9092'],
       ['10.0.0.1', '9093'],
@@ -29,7 +32,7 @@ describe('the connections of a Kafka client', () => {
     server = listening;
     await new Promise((resolve) => listening.once('listening', resolve));
     const { port } = listening.address() as { port: number };
-    const connections = createConnections([`[::1]:${port}`]);
+    const connections = createConnections(plainServers([`[::1]:${port}`]));
     const host = how === 'bare' ? '::1' : connections.brokers()[0]!.split(':')[0]!;
     await new Promise<void>((onConnect, reject) => {
       const options = { host, port, onConnect } as unknown as Parameters<typeof connections.socketFactory>[0];

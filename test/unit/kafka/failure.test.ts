@@ -64,7 +64,31 @@ describe('a failure with Kafka', () => {
     const certificate = Object.assign(new Error('Connection error: CERT_HAS_EXPIRED'), {
       name: 'KafkaJSConnectionError',
     });
-    expect(classifyKafkaFailure(certificate)).toMatchObject({ kind: 'waiting', name: 'TLS_CERTIFICATE' });
+    expect(classifyKafkaFailure(certificate)).toMatchObject({ kind: 'waiting', name: 'TLS_CERTIFICATE_EXPIRED' });
+  });
+
+  it.each([
+    ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'TLS_UNKNOWN_CA', /KAFKA_SSL_CA_LOCATION/],
+    ['ERR_TLS_CERT_ALTNAME_INVALID', 'TLS_HOST_NAME', /KAFKA_BROKERS/],
+    ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', 'TLS_CLIENT_CERTIFICATE', /KAFKA_SSL_CERTIFICATE_LOCATION/],
+    ['ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_EXPIRED', 'TLS_CLIENT_CERTIFICATE', /KAFKA_SSL_CERTIFICATE_LOCATION/],
+    ['ERR_SSL_WRONG_VERSION_NUMBER', 'TLS_HANDSHAKE', /TLS is on/],
+  ])('of TLS, %s, waits under a name of its own, with the variable', (code, name, remedy) => {
+    const failed = Object.assign(new Error('Connection error'), { name: 'KafkaJSConnectionError', code });
+    expect(classifyKafkaFailure(new KafkaUnavailableError('x', { cause: failed }))).toMatchObject({
+      kind: 'waiting',
+      name,
+      remedy: expect.stringMatching(remedy),
+    });
+  });
+
+  it('of the login is one of the mechanism or of the secret', () => {
+    const failed = (message: string) => Object.assign(new Error(message), { name: 'KafkaJSSASLAuthenticationError' });
+    const offered = failed('SASL PLAIN mechanism is not supported by the server');
+    expect(classifyKafkaFailure(offered)).toMatchObject({ name: 'KAFKA_MECHANISM' });
+    expect(classifyKafkaFailure(failed('SASL PLAIN authentication failed'))).toMatchObject({
+      name: 'KAFKA_AUTHENTICATION',
+    });
   });
 
   it('of the databases is classified too', () => {

@@ -17,7 +17,7 @@ const problemsOf = (env: Record<string, string>): readonly string[] => {
 describe('the configuration of order-api', () => {
   it('needs nothing but the database', () => {
     expect(readOrderApiConfig({ ORDER_DATABASE_URL })).toMatchObject({
-      databaseUrl: ORDER_DATABASE_URL,
+      orderDatabase: { host: 'db' },
       host: '127.0.0.1',
       port: 3001,
       migrate: true,

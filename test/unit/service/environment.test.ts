@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Variable } from '#service/environment.ts';
 import {
@@ -10,12 +13,13 @@ import {
   onOff,
   optional,
   port,
-  postgresUrl,
   readEnvironment,
+  secret,
   text,
   topic,
   topicVariables,
 } from '#service/environment.ts';
+import { postgresUrl } from '#service/postgres/variables.ts';
 
 function readProblems(variables: Record<string, Variable<unknown>>, env: Record<string, string>): readonly string[] {
   try {
@@ -110,4 +114,25 @@ test('the variables that services share have the defaults of the contract', () =
 
 test('a fallback that its own variable would refuse is found when it is read', () => {
   expect(readProblems({ v: port('V', '', 'x') }, {})).toHaveLength(1);
+});
+
+test('a secret may stand in a file, without its line end; both ways, an empty file and one that is missing are problems', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'environment-'));
+  try {
+    const [full, empty] = [join(directory, 'full'), join(directory, 'empty')];
+    writeFileSync(full, 'geheim\n\n');
+    writeFileSync(empty, '\n');
+    const variables = { word: secret('WORD', 'A word'), plain: text('PLAIN', 'No secret', 'x') };
+    expect(readEnvironment(variables, { WORD: 'direct', PLAIN_FILE: full })).toMatchObject({ plain: 'x' });
+    expect(readEnvironment(variables, { WORD_FILE: full }).word.read()).toBe('geheim\n');
+    const problems = (env: Record<string, string>) => readProblems(variables, env);
+    expect(problems({ WORD: 'geheim', WORD_FILE: full })).toEqual(['WORD: set either WORD or WORD_FILE, not both']);
+    expect(problems({ WORD_FILE: empty })).toEqual(['WORD_FILE: the file that it names is empty']);
+    expect(problems({ WORD_FILE: join(directory, 'none') })).toEqual([
+      "WORD_FILE: the file that it names can't be read (ENOENT)",
+    ]);
+    expect(problems({})).toEqual(['WORD is required: A word']);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });

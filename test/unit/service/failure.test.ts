@@ -93,6 +93,8 @@ describe('a failure', () => {
 
   it('of TLS is found in the message, where kafkajs has it', () => {
     expect(classifyFailure(new Error('Connection error: CERT_HAS_EXPIRED'))).toMatchObject({ name: 'TLS_CERTIFICATE' });
+    const noPassword = new Error('SASL: SCRAM-SERVER-FIRST-MESSAGE: client password must be a non-empty string');
+    expect(classifyFailure(noPassword)).toMatchObject({ kind: 'waiting', name: 'DATABASE_AUTHENTICATION' });
   });
 
   it('that names itself waits under its own code', () => {

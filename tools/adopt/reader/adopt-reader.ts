@@ -4,6 +4,7 @@
 import type { Database } from '#service/database.ts';
 import { ConfigurationError } from '#service/environment.ts';
 import type { Logger } from '#service/logger.ts';
+import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import type { CdcReaderConfig } from '../../../cdc-reader/config.ts';
 import type { SourceSession } from '../../../cdc-reader/postgres/source-session.ts';
 import { type KafkaConnection, openKafka } from '../../../cdc-reader/startup/kafka-connection.ts';
@@ -20,7 +21,7 @@ import { findGeneration, planReader, type ReaderFacts } from './plan-reader.ts';
 export interface AdoptReaderOptions {
   readonly config: CdcReaderConfig;
   /** Required only where the ledger has to be read, or a new generation begins. */
-  readonly cartDatabaseUrl: string | undefined;
+  readonly cartDatabase: DatabaseServer | undefined;
   readonly yes: boolean;
   readonly force: boolean;
   /** How many orders that only replaced tables hold may be given up. */
@@ -79,28 +80,27 @@ export async function adoptReader(options: AdoptReaderOptions): Promise<void> {
 
 /** @throws ToolRefusal while another adopt of this slot runs */
 async function openServers(
-  { config, cartDatabaseUrl, logger }: AdoptReaderOptions,
+  { config, cartDatabase, logger }: AdoptReaderOptions,
   resources: AsyncDisposableStack,
 ): Promise<Servers> {
-  const server = { databaseUrl: config.orderDatabaseUrl, applicationName: APPLICATION_NAME, logger };
+  const server = { postgres: config.orderDatabase, applicationName: APPLICATION_NAME, logger };
   const source = resources.adopt(await openSourceSession(server), (session) => session.close());
   if (!(await source.tryAdvisoryLock(`tillstream adopt of ${config.slotName}`))) {
     throw new ToolRefusal('another adopt of this slot is running');
   }
   const kafka = resources.adopt(await openKafka(config, logger), (open) => open.close());
-  const openOnce = (databaseUrl: () => string) => {
+  const openOnce = (postgres: () => DatabaseServer) => {
     let opened: Database | undefined;
-    return () =>
-      (opened ??= resources.adopt(openDatabase({ ...server, databaseUrl: databaseUrl() }), (one) => one.close()));
+    return () => (opened ??= resources.adopt(openDatabase({ ...server, postgres: postgres() }), (one) => one.close()));
   };
   return {
     config,
     logger,
     source,
     kafka,
-    orders: openOnce(() => config.orderDatabaseUrl),
+    orders: openOnce(() => config.orderDatabase),
     carts: openOnce(() => {
-      if (cartDatabaseUrl !== undefined) return cartDatabaseUrl;
+      if (cartDatabase !== undefined) return cartDatabase;
       throw new ConfigurationError([
         'CART_DATABASE_URL is required: the ledger shows which orders were applied, and a new generation of the live topic ' +
           "resets the sinks' offsets",
@@ -111,11 +111,11 @@ async function openServers(
 
 /** Adopt refuses in any case; which orders are at stake helps to decide, and failing to find out changes nothing. */
 async function showBeforeRefusal(
-  { cartDatabaseUrl, conversation: { print } }: AdoptReaderOptions,
+  { cartDatabase, conversation: { print } }: AdoptReaderOptions,
   { facts }: TablesReplacedRefusal,
   servers: Servers,
 ): Promise<void> {
-  if (cartDatabaseUrl === undefined) {
+  if (cartDatabase === undefined) {
     print('With CART_DATABASE_URL set, adopt also lists the orders that only the replaced tables hold.');
     return;
   }

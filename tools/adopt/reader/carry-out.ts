@@ -64,7 +64,7 @@ export async function carryOut(
     await writeCheckpoint(checkpoint);
     await failpoint('adopt.checkpoint-written');
     const gaps = reset === null ? checkpoint.gaps : findUnapplied(facts, reset.applied, checkpoint);
-    const server = { databaseUrl: config.orderDatabaseUrl, applicationName: config.applicationName, logger };
+    const server = { postgres: config.orderDatabase, applicationName: config.applicationName, logger };
     const windowFromLsn = plan.isInWal
       ? await withSourceSession(server, (session) => readWindowFrom(session, slotName))
       : null;
@@ -117,7 +117,7 @@ async function replaceSlot(
   print: (line: string) => void,
 ): Promise<Lsn> {
   const { slotName, applicationName } = config;
-  const server = { databaseUrl: config.orderDatabaseUrl, applicationName };
+  const server = { postgres: config.orderDatabase, applicationName };
   const windowName = windowSlotName(slotName);
   const dropsWindow = !isInWal && (await source.readSlot(windowName)) !== null;
   if (slotExists) await dropSlot({ ...server, slotName });

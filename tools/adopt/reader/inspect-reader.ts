@@ -50,7 +50,7 @@ export async function inspectReader(
   const preflight = await source.preflightFacts(config);
   const problems = findPreflightProblems(preflight, config);
   const identity = await readIdentity({
-    databaseUrl: config.orderDatabaseUrl,
+    postgres: config.orderDatabase,
     applicationName: config.applicationName,
   });
   const slot = await source.readSlot(config.slotName);

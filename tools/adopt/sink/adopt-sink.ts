@@ -29,10 +29,10 @@ export interface AdoptSinkOptions {
 export async function adoptSink({ config, yes, conversation, logger }: AdoptSinkOptions): Promise<void> {
   const { print } = conversation;
   await using resources = new AsyncDisposableStack();
-  const server = { databaseUrl: config.cartDatabaseUrl, applicationName: APPLICATION_NAME, logger };
+  const server = { postgres: config.cartDatabase, applicationName: APPLICATION_NAME, logger };
   const carts = resources.adopt(openDatabase(server, { statementTimeoutMs: 30_000 }), (one) => one.close());
   const log = resources.adopt(
-    await createKafkaLog({ brokers: config.kafkaBrokers, clientId: APPLICATION_NAME, logger }),
+    await createKafkaLog({ kafka: config.kafka, clientId: APPLICATION_NAME, logger }),
     (one) => one.close(),
   );
   const facts = await inspectSink(config, carts, log);

@@ -31,17 +31,17 @@ const UNDEFINED_COLUMN = '42703';
 
 /** @throws NotReadyError naming the unavailable server, PipelineMismatchError if the carts database lacks replay's tables */
 export async function openConnections(config: ReplayConfig): Promise<Connections> {
-  const { applicationName, orderDatabaseUrl, cartDatabaseUrl, kafkaBrokers } = config;
+  const { applicationName, orderDatabase, cartDatabase, kafka } = config;
   const logger = createLogger('replay', config.logLevel);
   await using opened = new AsyncDisposableStack();
   const open = async <T extends { close(): Promise<void> }>(what: string, opening: Promise<T> | T): Promise<T> =>
     opened.adopt(await named(what, opening), (one) => one.close());
 
-  const server = { databaseUrl: cartDatabaseUrl, applicationName, logger };
+  const server = { postgres: cartDatabase, applicationName, logger };
   const carts = await open('carts database', openDatabase(server, CARTS_LIMITS));
   await requireTables(carts);
-  const orders = await open('orders database', openSourceSession({ ...server, databaseUrl: orderDatabaseUrl }));
-  const log = await open('Kafka', createKafkaLog({ brokers: kafkaBrokers, clientId: applicationName, logger }));
+  const orders = await open('orders database', openSourceSession({ ...server, postgres: orderDatabase }));
+  const log = await open('Kafka', createKafkaLog({ kafka, clientId: applicationName, logger }));
   const all = opened.move();
   return { config, logger, log, carts, orders, close: () => all.disposeAsync() };
 }

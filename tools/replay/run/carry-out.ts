@@ -58,7 +58,7 @@ export async function carryOut(
 /** Fences every process that publishes to this replay topic, and aborts its open transaction. */
 export function fenceEarlierRuns({ config, logger }: Connections): Promise<TransactionalProducer> {
   return createTransactionalProducer({
-    brokers: config.kafkaBrokers,
+    kafka: config.kafka,
     clientId: config.applicationName,
     transactionalId: config.transactionalId,
     transactionTimeoutMs: config.transactionTimeoutMs,

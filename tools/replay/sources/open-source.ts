@@ -102,7 +102,7 @@ export async function resolveFromTime(
  */
 async function awaitApplied(connections: Connections, print: OpenOptions['print'], signal: AbortSignal): Promise<void> {
   const { config, logger } = connections;
-  const server = { databaseUrl: config.orderDatabaseUrl, applicationName: config.applicationName, logger };
+  const server = { postgres: config.orderDatabase, applicationName: config.applicationName, logger };
   const orders = openDatabase(server, { statementTimeoutMs: 10_000 });
   try {
     const [row]: { wal_end: string }[] = await orders.pool.query(readWalEnd);
@@ -145,7 +145,7 @@ function capturedTables({ capture }: Pick<Checkpoint, 'capture'>): WalOptions['c
 function walOptions({ config, logger }: Connections): Omit<WalOptions, 'captured'> {
   const { publicationName, walSenderTimeoutMs, spillBytes, spillDirectory, applicationName } = config;
   return {
-    databaseUrl: config.orderDatabaseUrl,
+    postgres: config.orderDatabase,
     applicationName,
     publicationName,
     windowSlotName: windowSlotName(config.slotName),

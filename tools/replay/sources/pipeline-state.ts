@@ -59,7 +59,7 @@ async function requireSamePipeline(
 ): Promise<void> {
   const { systemIdentifier, database, throughLsn } = checkpoint;
   const identity = await readIdentity({
-    databaseUrl: config.orderDatabaseUrl,
+    postgres: config.orderDatabase,
     applicationName: config.applicationName,
   });
   const refuse = (why: string) => {

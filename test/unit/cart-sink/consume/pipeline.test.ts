@@ -1,6 +1,6 @@
 // One owned partition: which fetches are applied and how, which were delivered before, and what ends it (I8, I11).
 import { describe, expect, it } from 'vitest';
-import { BatchUnreadableError } from '#kafka/batch-errors.ts';
+import { BatchUnreadableError } from '#kafka/protocol/batch-errors.ts';
 import type { FetchedBatch } from '#kafka/reading/group-consumer.ts';
 import { EMPTY_TALLY, formatReplayHeaders, type ReplayStamp } from '#schemas/replay/records.ts';
 import type { HaltError } from '#service/halt.ts';

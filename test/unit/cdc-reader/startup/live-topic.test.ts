@@ -1,6 +1,6 @@
 // A batch in the live topic that can't be read: for the reader the topic is not what it published.
 import { describe, expect, it } from 'vitest';
-import { BatchTooLargeError, BatchUnreadableError } from '#kafka/batch-errors.ts';
+import { BatchTooLargeError, BatchUnreadableError } from '#kafka/protocol/batch-errors.ts';
 import { openPublishedOrders } from '../../../../cdc-reader/startup/first-start/published-orders.ts';
 import { readPartitionTails } from '../../../../cdc-reader/startup/live-topic.ts';
 

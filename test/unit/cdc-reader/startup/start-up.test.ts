@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { formatCheckpoint } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, toLsn } from '#schemas/lsn.ts';
 import { createMetrics } from '#service/metrics.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { RowSpool } from '../../../../cdc-reader/encode/row-spool.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
 import type { SourceSession } from '../../../../cdc-reader/postgres/source-session.ts';
@@ -102,7 +103,7 @@ describe('a slot that is in use', () => {
 });
 
 describe('the slot of a start', () => {
-  const config = { slotName: 'live', orderDatabaseUrl: 'postgres://u:p@localhost/orders' };
+  const config = { slotName: 'live', orderDatabase: serverOf('postgres://u:p@localhost/orders') };
 
   it('is one of pgoutput and of this database, or none yet', () => {
     expect(() => requireOwnSlot(null, config)).not.toThrow();

@@ -1,11 +1,12 @@
 // The sampler of the slots: figures by slot, one warning for each risk, and no end by a failed sample.
 import { describe, expect, it, vi } from 'vitest';
 import { createMetrics } from '#service/metrics.ts';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
 import type { SlotHealth, SlotsHealth } from '../../../../cdc-reader/postgres/slots/slot-health.ts';
 import { startSlotSampler } from '../../../../cdc-reader/supervise/slot-sampler.ts';
 
-const config = { orderDatabaseUrl: 'postgres://nowhere/', applicationName: 'reader', slotName: 'live' };
+const config = { orderDatabase: serverOf('postgres://nowhere/none'), applicationName: 'reader', slotName: 'live' };
 const slot = (change: Partial<SlotHealth>): SlotHealth => ({
   walStatus: 'reserved',
   safeBytes: 5n,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { BatchUnreadableError } from '#kafka/batch-errors.ts';
+import { BatchUnreadableError } from '#kafka/protocol/batch-errors.ts';
 import type { LogRecord, ReadOptions } from '#kafka/reading/log.ts';
 import { findNewestRecord } from '#kafka/reading/newest-record.ts';
 
