@@ -8,18 +8,15 @@ import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../config.ts';
-import { READER_DRAIN_ABANDONED, type ReaderMetrics } from '../metrics.ts';
+import type { ReaderMetrics } from '../metrics.ts';
 import type { ReaderSession } from '../startup/session.ts';
-import { DrainAbandonedError } from '../supervise/restart-errors.ts';
 import type { Scope } from '../supervise/scope.ts';
 import { createAcknowledger } from './acknowledge.ts';
 import { createCaptureCheck } from './capture-check.ts';
+import { startDrainLimit } from './drain-limit.ts';
 import { Intake } from './intake.ts';
 import { Publisher, runPublishLoop } from './publish.ts';
 import { Queue } from './queue.ts';
-
-/** Of the 9.5 s that a stop may take; the rest is for closing slot and producer. */
-const DRAIN_LIMIT_MS = 5_000;
 
 interface PipelineOptions {
   readonly config: CdcReaderConfig;
@@ -86,27 +83,4 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
     intake.close();
     metrics.pendingDropped();
   }
-}
-
-/** Calls `onStop` once a stop is wanted, and fails the scope where end() is not called within the limit. */
-function startDrainLimit(options: PipelineOptions, onStop: () => void): { end(): void } {
-  const { stop, scope, logger, drainLimitMs = DRAIN_LIMIT_MS } = options;
-  let limit: NodeJS.Timeout | undefined;
-  const abandon = (): void => {
-    const error = new DrainAbandonedError(drainLimitMs);
-    logger.warn({ event: READER_DRAIN_ABANDONED }, error.message);
-    scope.fail(error);
-  };
-  const begin = (): void => {
-    onStop();
-    limit = setTimeout(abandon, drainLimitMs);
-  };
-  stop.addEventListener('abort', begin);
-  if (stop.aborted) begin();
-  return {
-    end() {
-      stop.removeEventListener('abort', begin);
-      clearTimeout(limit);
-    },
-  };
 }

@@ -23,6 +23,8 @@ export interface ReaderDrain {
 }
 
 const stillMs = 1_000;
+/** A look opens a Kafka and a Postgres connection; the times come from the broker and the log, so it may be seldom. */
+const lookEveryMs = 500;
 const deadlineMs = 300_000;
 
 /** Makes slot, topics and checkpoint while there are no orders yet: the backlog then lies behind them. */
@@ -35,15 +37,11 @@ export async function prepareReader(stack: BenchStack, env: Record<string, strin
 }
 
 /** Runs the reader until the topic holds `orders` events and no more come; throws when these are not `orders` different ones. */
-export async function drainReader(
-  env: Record<string, string>,
-  orders: number,
-  nodeArgs: readonly string[] = [],
-): Promise<ReaderDrain> {
+export async function drainReader(env: Record<string, string>, orders: number): Promise<ReaderDrain> {
   const { ORDERS_TOPIC: topic, ORDER_DATABASE_URL: ordersUrl, SLOT_NAME: slot } = env as Record<string, string>;
   const brokers = env.KAFKA_BROKERS!.split(',');
   const startMs = nowMs();
-  const reader = await startService('cdc-reader', env, { nodeArgs });
+  const reader = await startService('cdc-reader', env);
   try {
     const streamingMs = loggedAtMs(await reader.waitForLog('reader.streaming'));
     const cpuBefore = cpuSeconds(reader.pid);
@@ -89,7 +87,7 @@ async function watchGrowth<T extends { size: number }>(
   let last = await look();
   let grownMs = nowMs();
   for (;;) {
-    await delay(100);
+    await delay(lookEveryMs);
     const now = await look();
     if (now.size !== last.size) {
       last = now;
