@@ -58,12 +58,18 @@ interface Report {
 export async function runTests(options: {
   readonly folder: string;
   readonly files: readonly string[];
+  /** Instead of `files`: the tests of these projects that import `source`, directly or not. */
+  readonly related?: { readonly source: string; readonly projects: readonly string[] };
   readonly testName?: string | undefined;
   /** Stop at the first failure. */
   readonly bail: boolean;
   readonly signal: AbortSignal;
 }): Promise<TestRun> {
-  const { folder, files, testName, bail, signal } = options;
+  const { folder, files, related, testName, bail, signal } = options;
+  const select =
+    related === undefined
+      ? ['run', ...files]
+      : ['related', related.source, '--run', ...related.projects.flatMap((name) => ['--project', name])];
   signal.throwIfAborted();
   const reportFile = join(folder, 'control-report.json');
   rmSync(reportFile, { force: true });
@@ -72,7 +78,7 @@ export async function runTests(options: {
     process.execPath,
     [
       join('node_modules', 'vitest', 'vitest.mjs'),
-      ...['run', ...files, '--reporter=json', `--outputFile=${reportFile}`, ...(bail ? ['--bail=1'] : [])],
+      ...[...select, '--reporter=json', `--outputFile=${reportFile}`, ...(bail ? ['--bail=1'] : [])],
       ...(testName === undefined ? [] : ['-t', testName]),
     ],
     { cwd: folder, env: { ...process.env, CI: 'true' }, stdio: ['ignore', 'pipe', 'pipe'], lastSignal: 'SIGTERM' },
