@@ -117,7 +117,6 @@ export async function runPublishLoop(options: LoopOptions): Promise<void> {
     await publishPending(options);
     if (queue.refusal !== undefined) {
       await captureCheck.run(throughLsn(), queue.refusal.xid); // a change of the tables is the better reason
-      await acknowledger.foundAcknowledged();
       throw queue.refusal.error;
     }
     await recordIdleProgress();

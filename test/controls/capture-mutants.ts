@@ -312,14 +312,6 @@ export const captureMutants: readonly Mutant[] = [
     tests: ['test/unit/cdc-reader/pipeline/pipeline-refusals.test.ts'],
   },
   {
-    name: 'refusal-unacknowledged',
-    breaks: 'I7: what precedes a transaction that can not be published is not acknowledged',
-    file: 'cdc-reader/pipeline/publish.ts',
-    find: '      await acknowledger.foundAcknowledged();\n',
-    replace: '',
-    tests: ['test/unit/cdc-reader/pipeline/pipeline-refusals.test.ts'],
-  },
-  {
     name: 'refused-group-passed',
     breaks: 'I1: what waits behind a transaction that can not be published is published',
     file: 'cdc-reader/pipeline/publish.ts',

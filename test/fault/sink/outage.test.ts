@@ -115,7 +115,8 @@ describe('the carts database', () => {
     await stage.waitDrained();
     const silence = Promise.withResolvers<void>();
     proxy.onClientData((data) => {
-      if (!data.includes('INSERT INTO applied_orders')) return data;
+      // Prepared by now, so that a batch names its statements and does not send their texts.
+      if (!/\0tillstream_\d+\0/.test(data.toString('latin1'))) return data;
       proxy.pause();
       silence.resolve();
       return data;
