@@ -107,7 +107,7 @@ export interface PlacedBy {
 /**
  * Inserts an order with its items. Returns one row `{ placed_at }`, or none if the user has used the idempotency key
  * before; it waits for a transaction that is using the key. Fails with 22012 (division_by_zero), and inserts nothing,
- * unless every item was inserted.
+ * unless the order was inserted under its id and user, with every item.
  */
 export function insertOrder(order: NewOrder & PlacedBy): SQLQuery {
   return sql`
@@ -118,13 +118,18 @@ export function insertOrder(order: NewOrder & PlacedBy): SQLQuery {
         ${order.idempotencyKey}
       )
       ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-      RETURNING order_id, placed_at
+      RETURNING order_id, user_id, placed_at
     ), items AS (${insertItems(order.items)}
     )
     SELECT ${placedAtText} AS placed_at FROM placed
-    -- A foreign trigger may suppress items. The division by zero then rolls back the whole order.
+    -- A foreign trigger may suppress items, or give the order another id or user than the answer has. The division by zero
+    -- then rolls back the whole order.
     WHERE 1 / (
-      CASE (SELECT count(*) FROM items WHERE items.order_id = placed.order_id) WHEN ${order.items.length} THEN 1 ELSE 0 END
+      CASE
+        WHEN placed.order_id = ${order.orderId} AND placed.user_id = ${order.userId}
+          AND (SELECT count(*) FROM items WHERE items.order_id = placed.order_id) = ${order.items.length}
+        THEN 1 ELSE 0
+      END
     ) = 1`;
 }
 

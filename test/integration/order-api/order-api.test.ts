@@ -188,6 +188,24 @@ describe('a trigger of somebody else', () => {
   );
 });
 
+describe('a trigger that gives an order another identity', () => {
+  it.each(['NEW.order_id = gen_random_uuid()', "NEW.user_id = 'somebody'"])(
+    '(%s) makes the answer 500, and nothing is stored',
+    async (change) => {
+      await client.query(`
+      CREATE FUNCTION rewrite() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${change}; RETURN NEW; END $$;
+      CREATE TRIGGER rewrite BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION rewrite()`);
+      try {
+        const before = await countRows(client);
+        expect((await place({ userId: newUser(), items: [item] })).status).toBe(500);
+        expect(await countRows(client)).toEqual(before);
+      } finally {
+        await client.query('DROP FUNCTION rewrite CASCADE');
+      }
+    },
+  );
+});
+
 describe('an idempotency key', () => {
   it('answers the same order again with 200 and the first answer, also after it was paid', async () => {
     const order = { userId: newUser(), items: [item, item] };
