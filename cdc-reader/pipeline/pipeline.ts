@@ -5,7 +5,9 @@
 // the next start publishes the rest.
 import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn } from '#schemas/lsn.ts';
+import { resolvesWithin } from '#service/deadline.ts';
 import { failpoint } from '#service/failpoint.ts';
+import { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import type { ReaderMetrics } from '../metrics.ts';
@@ -17,6 +19,9 @@ import { startDrainLimit } from './drain-limit.ts';
 import { Intake } from './intake.ts';
 import { Publisher, runPublishLoop } from './publish.ts';
 import { Queue } from './queue.ts';
+
+/** For what is in flight when the reader halts: it ends by its own check. */
+const HALT_DRAIN_MS = 2_000;
 
 interface PipelineOptions {
   readonly config: CdcReaderConfig;
@@ -65,6 +70,7 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
   });
   scope.signal.addEventListener('abort', () => queue.wake());
   metrics.continued(publisher.checkpoint);
+  let publishing: Promise<void> = Promise.resolve();
   try {
     session.inlet.receiver = intake;
     await failpoint('reader.before-streaming');
@@ -72,7 +78,8 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
     const { idleCheckpointMs } = config;
     const ends = { stop, ended: scope.signal };
     const stages = { queue, publisher, captureCheck, acknowledger, stream, metrics };
-    await scope.race(runPublishLoop({ ...stages, ...ends, idleCheckpointMs }));
+    publishing = runPublishLoop({ ...stages, ...ends, idleCheckpointMs });
+    await scope.race(publishing);
     await scope.race(acknowledger.foundAcknowledged());
   } finally {
     drain.end();
@@ -81,6 +88,14 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
     acknowledger.close();
     queue.discard();
     intake.close();
+    // Left open, its Kafka transaction would keep `adopt` waiting for as long as Kafka's timeout.
+    // What it fails with is of no interest beside the halt.
+    if (scope.signal.reason instanceof HaltError) {
+      await resolvesWithin(
+        publishing.catch(() => undefined),
+        HALT_DRAIN_MS,
+      );
+    }
     metrics.pendingDropped();
   }
 }
