@@ -5,6 +5,7 @@
  * the group assigns the partition to a successor, or a stopped owner would block the successor for ever.
  */
 import { kafkaOf, kafkaVariables } from '#kafka/variables.ts';
+import { authOf, authVariables } from '#service/auth/variables.ts';
 import {
   ConfigurationError,
   commonVariables,
@@ -21,6 +22,7 @@ export const cartSinkVariables = {
   ...kafkaVariables,
   ...topicVariables,
   port: port('PORT', 'Port to listen on', '3003'),
+  ...authVariables,
   ...cartDatabaseVariables,
   consumerGroup: text('CONSUMER_GROUP', 'Consumer group; a new one consumes the topics from their start', 'cart-sink'),
   sessionTimeoutMs: integer(
@@ -71,6 +73,7 @@ export function readCartSinkConfig(env: Readonly<Record<string, string | undefin
   const { sessionTimeoutMs } = config;
   return Object.freeze({
     ...config,
+    tokenRules: authOf(config),
     cartDatabase: cartDatabaseOf(config),
     kafka: kafkaOf(config),
     /** Three heartbeats a session, as Kafka's own clients send: two may be lost. */

@@ -2,6 +2,7 @@
 // whatever is repeated, and however many requests bring it at once.
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openAccess } from '#service/auth/access.ts';
 import { forgetOldKeys } from '../../../cart-sink/cart-api/forget-keys.ts';
 import { createCartServer } from '../../../cart-sink/cart-api/server.ts';
 import type { HttpServer } from '../../../service/http-server.ts';
@@ -25,6 +26,7 @@ beforeAll(async () => {
     logger: silent,
     metrics,
     readiness: () => ({ ready: true, body: {} }),
+    access: openAccess,
   });
   url = await server.listen();
 });
