@@ -94,6 +94,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const server = await createCartServer({
     host: config.host,
     port: config.port,
+    operations: config.operations,
     access: createAccess(config.tokenRules, { logger, metrics }),
     database: databases.carts,
     logger,

@@ -81,6 +81,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
     service: 'order-api',
     host: config.host,
     port: config.port,
+    operations: config.operations,
     logger,
     metrics,
     readiness,

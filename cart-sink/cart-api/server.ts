@@ -7,7 +7,7 @@
 import type { Access } from '#service/auth/access.ts';
 import { guardRoutes } from '#service/auth/ownership.ts';
 import type { Database } from '#service/database.ts';
-import { createHttpServer, type HttpServer, type Readiness } from '#service/http-server.ts';
+import { createHttpServer, type HttpServer, type HttpServerOptions, type Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
 import { ProblemError } from '#service/problem.ts';
@@ -18,6 +18,7 @@ export interface CartServerOptions {
   readonly host: string;
   /** 0 lets the system choose. */
   readonly port: number;
+  readonly operations?: HttpServerOptions['operations'];
   readonly access: Access;
   readonly database: Database;
   readonly logger: Logger;

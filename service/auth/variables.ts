@@ -5,7 +5,7 @@
  * decides who calls; a variable that AUTH=none would ignore is a problem of the configuration, since whoever sets it
  * believes that tokens are checked. Leaves to access.ts: what a token is worth.
  */
-import { ConfigurationError, choice, integer, optional, text, type Variable } from '../environment.ts';
+import { choice, integer, optional, text, type Variable } from '../environment.ts';
 import { isLoopback } from '../http/loopback.ts';
 
 export const authVariables = {
@@ -38,13 +38,9 @@ export interface TokenRules {
   readonly clockSkewS: number;
 }
 
-/**
- * What tokens must be; undefined with AUTH=none.
- * @throws ConfigurationError
- */
-export function authOf(values: Values & { readonly host: string }): TokenRules | undefined {
-  const problems = values.auth === 'jwt' ? findMissing(values) : [...findIgnored(values), ...findExposed(values)];
-  if (problems.length > 0) throw new ConfigurationError(problems);
+/** What tokens must be; undefined with AUTH=none. Appends what is wrong to `problems`. */
+export function authOf(values: Values & { readonly host: string }, problems: string[]): TokenRules | undefined {
+  problems.push(...(values.auth === 'jwt' ? findMissing(values) : [...findIgnored(values), ...findExposed(values)]));
   const { authJwksUrl: jwksUrl, authPublicKey, authIssuer, authAudience } = values;
   if (values.auth === 'none') return undefined;
   return {

@@ -50,7 +50,19 @@ export async function addOpenApi(
     transform: jsonSchemaTransform,
     transformObject: (document) => dropUnusedSchemas(jsonSchemaTransformObject(document)),
   });
+}
+
+/** The description at /docs and /docs/json. */
+export async function addOpenApiPages(app: ZodFastifyInstance): Promise<void> {
   await app.register(swaggerUi, { routePrefix: '/docs' });
+}
+
+/** Serves the description of `app`, whose routes are complete, on another port. */
+export async function copyOpenApi(app: ZodFastifyInstance, aside: ZodFastifyInstance): Promise<void> {
+  // The types of the plugin know no newer form than 3.0; it serves what it is given.
+  const document = app.swagger() as never;
+  await aside.register(swagger, { mode: 'static', specification: { document } });
+  await addOpenApiPages(aside);
 }
 
 const securitySchemes = {

@@ -2,10 +2,12 @@
 // caller. An operation that is in a document and not in the table below fails the test.
 import { randomUUIDv7 } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from '../../../dev/process/ports.ts';
 import { connectTo } from '../../support/postgres/order-database.ts';
 import type { Service } from '../../support/process/service-process.ts';
 import { startTokenIssuer, type TokenIssuer } from '../../support/security/token-issuer.ts';
 import { createTestEnvironment, type TestEnvironment } from '../../support/stack/environment.ts';
+import { waitFor } from '../../support/wait.ts';
 
 const callers = ['nobody', 'forger', 'other', 'operator', 'payments', 'owner'] as const;
 type CallerName = (typeof callers)[number];
@@ -146,6 +148,21 @@ describe('with AUTH=jwt', () => {
     expect([mine.status, theirs.status]).toEqual([201, 201]);
     expect(await readId(mine, 'orderId')).not.toBe(await readId(theirs, 'orderId'));
     expect((await send(services[0]!, 'other', 'POST', '/orders', order('ada'), key)).status).toBe(403);
+  });
+
+  it('beyond loopback an API without tokens starts by an explicit word only, and shows operators’ pages elsewhere', async () => {
+    const exposed = await environment.startService('order-api', { HOST: '0.0.0.0' });
+    expect((await exposed.exited).code).toBe(78);
+    const problems = exposed.output.join();
+    for (const name of ['AUTH_NONE_IS_FINE=yes', 'OPERATIONS_PORT']) expect(problems).toContain(name);
+    const OPERATIONS_PORT = String(await freePort());
+    const allowed = { HOST: '0.0.0.0', AUTH_NONE_IS_FINE: 'yes', OPERATIONS_PORT, OPERATIONS_HOST: '127.0.0.1' };
+    const service = await environment.startService('order-api', allowed);
+    await waitFor('order-api to be ready', async () => {
+      return (await fetch(`http://127.0.0.1:${OPERATIONS_PORT}/health/ready`)).ok;
+    });
+    expect((await fetch(`${service.url}/health/ready`)).status).toBe(404);
+    expect((await fetch(`${service.url}/orders/${ids.orderId}`)).status).toBe(200);
   });
 
   it('health, metrics and the OpenAPI document need no token', async () => {

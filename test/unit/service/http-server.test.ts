@@ -50,6 +50,32 @@ async function createTestServer(
   return Object.assign(server, { lines, received });
 }
 
+describe('with a port for operations', () => {
+  const paths = ['/health/live', '/health/ready', '/health/pipeline', '/metrics', '/docs/json'];
+
+  test('health, metrics and the description are there, and the port of the API has none of them', async () => {
+    const server = await createTestServer({ operations: { host: '127.0.0.1', port: 0 } });
+    const url = await server.listen();
+    const { operationsUrl } = server.lines.find(({ event }) => event === 'service.listening')!;
+    for (const path of paths) {
+      expect((await fetch(operationsUrl + path)).status, path).toBe(200);
+      expect((await fetch(url + path)).status, path).toBe(404);
+    }
+    expect((await fetch(`${operationsUrl}/payment`, { method: 'POST' })).status).toBe(404);
+    expect((await fetch(`${url}/payment`, { method: 'POST' })).status).toBe(200);
+    const { paths: described } = (await (await fetch(`${operationsUrl}/docs/json`)).json()) as { paths: object };
+    expect(Object.keys(described)).toContain('/users/{userId}/orders');
+    expect(await (await fetch(`${operationsUrl}/metrics`)).text()).toContain('route="/payment"');
+  });
+
+  test('a port that is taken is named by its variable', async () => {
+    const taken = await createTestServer();
+    const port = Number(new URL(await taken.listen()).port);
+    const server = await createTestServer({ operations: { host: '127.0.0.1', port } });
+    await expect(server.listen()).rejects.toThrow(/OPERATIONS_PORT/);
+  });
+});
+
 const json = { 'content-type': 'application/json' };
 const good = {
   method: 'POST',

@@ -2,8 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { authOf, authVariables } from '#service/auth/variables.ts';
 import { ConfigurationError, commonVariables, readEnvironment } from '#service/environment.ts';
 
-const read = (env: Record<string, string>) =>
-  authOf(readEnvironment({ host: commonVariables.host, ...authVariables }, env));
+function read(env: Record<string, string>) {
+  const problems: string[] = [];
+  const rules = authOf(readEnvironment({ host: commonVariables.host, ...authVariables }, env), problems);
+  if (problems.length > 0) throw new ConfigurationError(problems);
+  return rules;
+}
 
 function problemsOf(env: Record<string, string>): readonly string[] {
   try {
