@@ -93,6 +93,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   });
   const server = await createCartServer({
     host: config.host,
+    allowedHosts: config.allowedHosts,
     port: config.port,
     operations: config.operations,
     access: createAccess(config.tokenRules, { logger, metrics }),

@@ -80,6 +80,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
   const http = await createHttpServer({
     service: 'order-api',
     host: config.host,
+    allowedHosts: config.allowedHosts,
     port: config.port,
     operations: config.operations,
     logger,

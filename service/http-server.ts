@@ -43,6 +43,8 @@ export interface HttpServerOptions extends Address {
   readonly operations?: Address | undefined;
   /** With it, the OpenAPI description is served at /docs and /docs/json. */
   readonly docs?: { readonly title: string; readonly description: string };
+  /** Names of a proxy on this machine, which a listener on loopback accepts beside its own. */
+  readonly allowedHosts?: readonly string[] | undefined;
   readonly bodyLimitBytes?: number;
   /** How long a stop waits for running requests and slow clients; then it cuts their connections. */
   readonly drainMs?: number;
@@ -65,10 +67,11 @@ export class PortTakenError extends Error {
 }
 
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { logger, metrics, drainMs = DRAIN_MS, bodyLimitBytes = BODY_LIMIT_BYTES, limits, operations, docs } = options;
-  const frame = { logger, meters: createHttpMeters(metrics), bodyLimitBytes, limits };
-  const app = createApp(frame);
-  const aside = operations === undefined ? undefined : createApp(frame);
+  const { logger, metrics, drainMs = DRAIN_MS, bodyLimitBytes = BODY_LIMIT_BYTES, operations, docs } = options;
+  const { allowedHosts, limits } = options;
+  const frame = { logger, meters: createHttpMeters(metrics), bodyLimitBytes, limits, allowedHosts };
+  const app = createApp({ ...frame, host: options.host });
+  const aside = operations && createApp({ ...frame, host: operations.host });
   if (docs !== undefined) {
     await addOpenApi(app, docs);
     if (aside === undefined) await addOpenApiPages(app);

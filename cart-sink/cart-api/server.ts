@@ -18,6 +18,7 @@ export interface CartServerOptions {
   readonly host: string;
   /** 0 lets the system choose. */
   readonly port: number;
+  readonly allowedHosts?: readonly string[] | undefined;
   readonly operations?: HttpServerOptions['operations'];
   readonly access: Access;
   readonly database: Database;

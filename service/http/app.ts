@@ -20,6 +20,7 @@ import {
   REQUEST_TIMEOUT_MS,
   refuseByHeaders,
 } from './broken-requests.ts';
+import { refuseForeignPages } from './browser-requests.ts';
 import { drainBeforeClosing } from './close-connection.ts';
 import { explainUnknownOutcome } from './outcome.ts';
 import { checkRequests, endUnreadAnswers, isBodyAwaited } from './request-checks.ts';
@@ -32,7 +33,9 @@ const LONGEST_PARAMETER = 1024;
 /** How late a time limit of a request may strike. */
 const CHECK_TIMEOUTS_EVERY_MS = 1_000;
 
-export interface AppOptions {
+interface AppOptions {
+  readonly host: string;
+  readonly allowedHosts?: readonly string[] | undefined;
   readonly logger: Logger;
   readonly meters: ReturnType<typeof createHttpMeters>;
   readonly bodyLimitBytes: number;
@@ -55,7 +58,8 @@ export function createHttpMeters(metrics: Metrics) {
   };
 }
 
-export function createApp({ logger, meters, bodyLimitBytes, limits }: AppOptions): ZodFastifyInstance {
+export function createApp(options: AppOptions): ZodFastifyInstance {
+  const { logger, meters, bodyLimitBytes, limits } = options;
   const app: ZodFastifyInstance = fastify({
     // Fastify's own informational lines have no event; requests log with ours.
     loggerInstance: logger.child(
@@ -83,6 +87,7 @@ export function createApp({ logger, meters, bodyLimitBytes, limits }: AppOptions
   drainBeforeClosing(app.server);
   refuseByHeaders(app.server, (request) => isBodyAwaited(request, bodyLimitBytes));
   checkRequests(app);
+  refuseForeignPages(app, { host: options.host, allowed: options.allowedHosts });
   endUnreadAnswers(app, meters.unreadAnswers, limits?.answerMs);
   acceptJsonOnly(app);
   app.setValidatorCompiler(validatorCompiler);

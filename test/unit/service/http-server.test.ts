@@ -389,7 +389,7 @@ describe('listening', () => {
   test('stops although clients are silent, or stop half-way through a request', async () => {
     const server = await createTestServer({ drainMs: 300 });
     const url = new URL(await server.listen());
-    const ends = ['', 'POST /payment HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab'].map(
+    const ends = ['', 'POST /payment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab'].map(
       (sent) =>
         new Promise<void>((resolve) => {
           const socket = connect(Number(url.port), url.hostname, () => socket.write(sent));
