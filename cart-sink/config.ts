@@ -14,6 +14,7 @@ import {
   text,
   topicVariables,
 } from '#service/environment.ts';
+import { apiOf, apiVariables } from '#service/http/variables.ts';
 import { cartDatabaseOf, cartDatabaseVariables } from '#service/postgres/variables.ts';
 
 export const cartSinkVariables = {
@@ -21,6 +22,7 @@ export const cartSinkVariables = {
   ...kafkaVariables,
   ...topicVariables,
   port: port('PORT', 'Port to listen on', '3003'),
+  ...apiVariables,
   ...cartDatabaseVariables,
   consumerGroup: text('CONSUMER_GROUP', 'Consumer group; a new one consumes the topics from their start', 'cart-sink'),
   sessionTimeoutMs: integer(
@@ -71,6 +73,7 @@ export function readCartSinkConfig(env: Readonly<Record<string, string | undefin
   const { sessionTimeoutMs } = config;
   return Object.freeze({
     ...config,
+    ...apiOf(config),
     cartDatabase: cartDatabaseOf(config),
     kafka: kafkaOf(config),
     /** Three heartbeats a session, as Kafka's own clients send: two may be lost. */

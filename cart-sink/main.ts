@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { checkKafka } from '#kafka/describe-cluster.ts';
 import { classifyKafkaFailure } from '#kafka/failure.ts';
 import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
+import { createAccess } from '#service/auth/access.ts';
 import { checkConfig } from '#service/command-line/check-config.ts';
 import { createDatabase } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
@@ -92,7 +93,10 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   });
   const server = await createCartServer({
     host: config.host,
+    allowedHosts: config.allowedHosts,
     port: config.port,
+    operations: config.operations,
+    access: createAccess(config.tokenRules, { logger, metrics }),
     database: databases.carts,
     logger,
     metrics,

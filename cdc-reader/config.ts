@@ -20,6 +20,7 @@ const INT32_MAX = 2_147_483_647;
 
 export const cdcReaderVariables = {
   host: commonVariables.host,
+  allowedHosts: commonVariables.allowedHosts,
   commit: commonVariables.commit,
   logLevel: commonVariables.logLevel,
   ...kafkaVariables,

@@ -48,6 +48,7 @@ await runService({
     const server = await createHttpServer({
       service: SERVICE,
       host: config.host,
+      allowedHosts: config.allowedHosts,
       port: config.port,
       logger,
       metrics,

@@ -5,11 +5,13 @@
  * an error that names the lock. A test compares docs/configuration.md with this file.
  */
 import { ConfigurationError, commonVariables, integer, matching, port, readEnvironment } from '#service/environment.ts';
+import { apiOf, apiVariables } from '#service/http/variables.ts';
 import { orderDatabaseOf, orderDatabaseVariables } from '#service/postgres/variables.ts';
 
 export const orderApiVariables = {
   ...commonVariables,
   port: port('PORT', 'Port of the HTTP API', '3001'),
+  ...apiVariables,
   ...orderDatabaseVariables,
   // Postgres accepts any name; these need no quoting, in the replication protocol's options either.
   publicationName: matching('PUBLICATION_NAME', 'Publication of orders and order_items, created with the migrations', {
@@ -57,5 +59,5 @@ export function readOrderApiConfig(env: Readonly<Record<string, string | undefin
       'ORDER_DATABASE_LOCK_TIMEOUT_MS: expected less than ORDER_DATABASE_STATEMENT_TIMEOUT_MS',
     ]);
   }
-  return Object.freeze({ ...config, orderDatabase: orderDatabaseOf(config) });
+  return Object.freeze({ ...config, ...apiOf(config), orderDatabase: orderDatabaseOf(config) });
 }

@@ -4,6 +4,8 @@
  * Guarantees: liveness responds from the first moment, with or without a database; until the migrations have run,
  * requests for orders get 503 and nothing is written. A migration that the database refuses ends the start.
  */
+import { createAccess } from '#service/auth/access.ts';
+import { guardRoutes } from '#service/auth/ownership.ts';
 import { createDatabase } from '#service/database.ts';
 import { classifyFailure } from '#service/failure.ts';
 import { createHttpServer, type Readiness } from '#service/http-server.ts';
@@ -78,14 +80,18 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
   const http = await createHttpServer({
     service: 'order-api',
     host: config.host,
+    allowedHosts: config.allowedHosts,
     port: config.port,
+    operations: config.operations,
     logger,
     metrics,
     readiness,
     docs: DOCS,
     bodyLimitBytes: BODY_LIMIT_BYTES,
   });
+  const access = createAccess(config.tokenRules, { logger, metrics });
   await http.app.register(async (app) => {
+    guardRoutes(app, access);
     app.addHook('onRequest', async () => {
       if (!migrated) throw createNotMigrated();
     });

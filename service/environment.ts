@@ -209,6 +209,12 @@ export function readEnvironment<S extends Variables>(
 /** The variables of every service. */
 export const commonVariables = {
   host: text('HOST', 'Address to listen on', '127.0.0.1'),
+  allowedHosts: optional(
+    list(
+      'ALLOWED_HOSTS',
+      'Names in Host that a listener on loopback accepts beside its own, for a proxy in front of it',
+    ),
+  ),
   commit: text('TILLSTREAM_COMMIT', 'The commit of this build, for metrics and --version', 'unknown'),
   logLevel: logLevel('LOG_LEVEL', 'Least severe level that is logged', 'info'),
   migrate: onOff('MIGRATE', "Whether the service applies its database's migrations when it starts", 'on'),

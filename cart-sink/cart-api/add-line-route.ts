@@ -17,7 +17,7 @@ export function addAddLine(app: ZodFastifyInstance, database: Queryable, counter
   app.post(
     '/carts/:userId/lines',
     {
-      config: { repeating: { kind: 'by-key', readBack: 'GET /carts/{userId}' } },
+      config: { access: 'named-user', repeating: { kind: 'by-key', readBack: 'GET /carts/{userId}' } },
       schema: {
         tags: ['carts'],
         summary: 'Add goods to a cart',

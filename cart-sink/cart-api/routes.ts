@@ -20,6 +20,7 @@ export function addCartRoutes(app: ZodFastifyInstance, database: Queryable, coun
   app.get(
     '/carts/:userId',
     {
+      config: { access: 'named-user' },
       schema: {
         tags,
         summary: 'Read a cart',
@@ -40,7 +41,7 @@ export function addCartRoutes(app: ZodFastifyInstance, database: Queryable, coun
   app.patch(
     '/carts/:userId/lines/:lineId',
     {
-      config: { repeating: { kind: 'safe' } },
+      config: { access: 'named-user', repeating: { kind: 'safe' } },
       schema: {
         tags,
         summary: 'Change the quantity of a line',
@@ -60,7 +61,7 @@ export function addCartRoutes(app: ZodFastifyInstance, database: Queryable, coun
   app.delete(
     '/carts/:userId/lines/:lineId',
     {
-      config: { repeating: { kind: 'safe' } },
+      config: { access: 'named-user', repeating: { kind: 'safe' } },
       schema: {
         tags,
         summary: 'Remove a line',

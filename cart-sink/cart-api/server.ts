@@ -4,8 +4,10 @@
  * Guarantees: carts are served while the sink is halted, too; until the database has its tables, cart requests are
  * answered with 503. Leaves to main.ts: the pool, the migrations, and what "ready" means.
  */
+import type { Access } from '#service/auth/access.ts';
+import { guardRoutes } from '#service/auth/ownership.ts';
 import type { Database } from '#service/database.ts';
-import { createHttpServer, type HttpServer, type Readiness } from '#service/http-server.ts';
+import { createHttpServer, type HttpServer, type HttpServerOptions, type Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
 import { ProblemError } from '#service/problem.ts';
@@ -16,6 +18,9 @@ export interface CartServerOptions {
   readonly host: string;
   /** 0 lets the system choose. */
   readonly port: number;
+  readonly allowedHosts?: readonly string[] | undefined;
+  readonly operations?: HttpServerOptions['operations'];
+  readonly access: Access;
   readonly database: Database;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -32,10 +37,11 @@ const DOCS = {
 
 /** Resolves with a server that does not listen yet. */
 export async function createCartServer(options: CartServerOptions): Promise<HttpServer> {
-  const { database, isMigrated = () => true, ...frame } = options;
+  const { access, database, isMigrated = () => true, ...frame } = options;
   const server = await createHttpServer({ ...frame, service: 'cart-sink', docs: DOCS });
   const counters = createCartCounters(frame.metrics);
   await server.app.register(async (app) => {
+    guardRoutes(app, access);
     app.addHook('onRequest', async () => {
       if (!isMigrated()) throw createNotMigrated();
     });

@@ -5,6 +5,7 @@
 
 import { resolve } from 'node:path';
 import { brokers, ConfigurationError, integer, optional, readEnvironment, text } from '#service/environment.ts';
+import { apiVariables } from '#service/http/variables.ts';
 import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import { cartTlsVariables, givenDatabasesOf, orderTlsVariables, postgresUrl } from '#service/postgres/variables.ts';
 import type { Secret } from '#service/security/secret.ts';
@@ -101,17 +102,23 @@ function connectionOf(name: 'ORDER_DATABASE_URL' | 'CART_DATABASE_URL', given: S
   return given.name === name ? { [name]: given.read() } : {};
 }
 
+/** One port each, on loopback only; the sample and the lines to paste have no tokens. */
+const openOnLoopback = Object.fromEntries(Object.values(apiVariables).map(({ name }) => [name, '']));
+
 /** The whole environment of a service: ours (LOG_LEVEL, ORDERS_TOPIC, …), with what the stack decides on top. */
 export function serviceEnvironment(
   { port }: ServicePlan,
   env: Readonly<Record<string, string | undefined>>,
   connections: StackConfig['connections'],
 ): Record<string, string | undefined> {
-  return { ...env, ...connections, HOST: '127.0.0.1', PORT: String(port) };
+  return { ...env, ...connections, ...openOnLoopback, HOST: '127.0.0.1', PORT: String(port) };
 }
 
 function findPassedOn(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  const decided = ['HOST', 'PORT', 'ORDER_DATABASE_URL', 'CART_DATABASE_URL', 'KAFKA_BROKERS'];
+  const decided = [
+    ...['HOST', 'PORT', 'ORDER_DATABASE_URL', 'CART_DATABASE_URL', 'KAFKA_BROKERS'],
+    ...Object.keys(openOnLoopback),
+  ];
   const names = [orderApiVariables, cdcReaderVariables, cartSinkVariables]
     .flatMap((variables) => Object.values(variables))
     .map(({ name }) => name);
@@ -156,6 +163,7 @@ function readStackVariables(env: Readonly<Record<string, string | undefined>>, a
 /** What the services would refuse in our environment beside what the stack decides for them. */
 function findServiceProblems(env: Readonly<Record<string, string | undefined>>): string[] {
   const decided = {
+    ...openOnLoopback,
     HOST: '127.0.0.1',
     PORT: '1',
     ORDER_DATABASE_URL: 'postgres://127.0.0.1/orders',

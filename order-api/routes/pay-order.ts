@@ -8,7 +8,7 @@ export function addPayOrder({ app, database, counters }: OrderRoutes): void {
   app.post(
     '/orders/:orderId/payment',
     {
-      config: { repeating: { kind: 'safe' } },
+      config: { access: { scope: 'orders:pay' }, repeating: { kind: 'safe' } },
       schema: {
         tags: ['orders'],
         summary: 'Pay an order',

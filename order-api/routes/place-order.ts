@@ -10,7 +10,7 @@ export function addPlaceOrder({ app, database, counters }: OrderRoutes): void {
   app.post(
     '/orders',
     {
-      config: { repeating: { kind: 'by-key', readBack: 'GET /users/{userId}/orders' } },
+      config: { access: 'named-user', repeating: { kind: 'by-key', readBack: 'GET /users/{userId}/orders' } },
       schema: {
         tags: ['orders'],
         summary: 'Place an order',

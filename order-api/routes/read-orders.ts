@@ -1,4 +1,5 @@
 // GET of one order and of a user's orders over HTTP: parameters, pages and 404. Paging itself is left to read-orders.ts.
+import { mayAccess } from '#service/auth/ownership.ts';
 import { ProblemError, problemResponse } from '#service/problem.ts';
 import { readOrder, readUserOrders } from '../read-orders.ts';
 import { createOrderNotFound, type OrderRoutes } from './order-routes.ts';
@@ -16,6 +17,7 @@ export function addReadOrders({ app, database }: OrderRoutes): void {
   app.get(
     '/orders/:orderId',
     {
+      config: { access: 'found-user' },
       schema: {
         tags: ['orders'],
         summary: 'Read an order',
@@ -23,9 +25,10 @@ export function addReadOrders({ app, database }: OrderRoutes): void {
         response: { 200: orderSchema, 404: problemResponse('No such order') },
       },
     },
-    async ({ params }) => {
-      const order = await readOrder(database, params.orderId);
-      if (order === undefined) throw createOrderNotFound();
+    async (request) => {
+      const order = await readOrder(database, request.params.orderId);
+      // The same for another user's: guessing ids reveals nothing.
+      if (order === undefined || !mayAccess(request, order.userId)) throw createOrderNotFound();
       return formatOrder(order);
     },
   );
@@ -33,6 +36,7 @@ export function addReadOrders({ app, database }: OrderRoutes): void {
   app.get(
     '/users/:userId/orders',
     {
+      config: { access: 'named-user' },
       schema: {
         tags: ['orders'],
         summary: "List a user's orders, newest first",

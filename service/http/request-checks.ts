@@ -7,7 +7,6 @@
  */
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import type { Metrics } from '../metrics.ts';
 import { ProblemError } from '../problem.ts';
 
 /** The largest answer, half a megabyte, within this is 17 kB a second, beside what the kernel's buffers take at once. */
@@ -26,11 +25,7 @@ export function checkRequests(app: App): void {
 }
 
 /** Destroys connections whose client has not read an answer within the limit, and counts them. */
-export function endUnreadAnswers(app: App, metrics: Metrics, limitMs = ANSWER_TIMEOUT_MS): void {
-  const abandoned = metrics.counter(
-    'tillstream_http_unread_answers_total',
-    'Connections cut because the client did not read an answer in time',
-  );
+export function endUnreadAnswers(app: App, abandoned: { inc(): void }, limitMs = ANSWER_TIMEOUT_MS): void {
   app.addHook('onSend', async (_request, reply) => {
     const { raw } = reply;
     const timer = setTimeout(() => {

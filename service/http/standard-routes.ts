@@ -35,17 +35,44 @@ export async function addOpenApi(
   app: ZodFastifyInstance,
   info: { readonly title: string; readonly description: string },
 ): Promise<void> {
-  app.addHook('onRoute', ({ schema, method }) => {
+  app.addHook('onRoute', ({ schema, method, config }) => {
     if (schema?.response === undefined) return;
-    schema.response = { ...commonProblems(schema, isWriting(String(method))), ...(schema.response as object) };
+    const isGuarded = config?.access !== undefined;
+    if (isGuarded) schema.security = [{ bearer: [] }];
+    schema.response = {
+      ...commonProblems(schema, isWriting(String(method))),
+      ...(isGuarded && guardProblems),
+      ...(schema.response as object),
+    };
   });
   await app.register(swagger, {
-    openapi: { openapi: '3.1.0', info: { ...info, version: '1' } },
+    openapi: { openapi: '3.1.0', info: { ...info, version: '1' }, components: { securitySchemes } },
     transform: jsonSchemaTransform,
     transformObject: (document) => dropUnusedSchemas(jsonSchemaTransformObject(document)),
   });
+}
+
+/** The description at /docs and /docs/json. */
+export async function addOpenApiPages(app: ZodFastifyInstance): Promise<void> {
   await app.register(swaggerUi, { routePrefix: '/docs' });
 }
+
+/** Serves the description of `app`, whose routes are complete, on another port. */
+export async function copyOpenApi(app: ZodFastifyInstance, aside: ZodFastifyInstance): Promise<void> {
+  // The types of the plugin know no newer form than 3.0; it serves what it is given.
+  const document = app.swagger() as never;
+  await aside.register(swagger, { mode: 'static', specification: { document } });
+  await addOpenApiPages(aside);
+}
+
+const securitySchemes = {
+  bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'Where the service runs with AUTH=jwt' },
+} as const;
+
+const guardProblems = {
+  401: problemResponse('With AUTH=jwt: no token, or none that is accepted'),
+  403: problemResponse('With AUTH=jwt: the token is of another user, or lacks a scope'),
+};
 
 function commonProblems({ body, params, querystring, headers }: FastifySchema, writes: boolean): object {
   const takesInput = [body, params, querystring, headers].some((part) => part !== undefined);

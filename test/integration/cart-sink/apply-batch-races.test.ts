@@ -1,7 +1,9 @@
 // Two sinks and the cart API at the same lines, as fast as they can. Goods are neither lost nor made: what was put into
 // carts is there, or was recorded as removed.
+
 import { randomInt } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { openAccess } from '#service/auth/access.ts';
 import { applyBatch } from '../../../cart-sink/apply/apply-batch.ts';
 import { readStored } from '../../../cart-sink/apply/ownership.ts';
 import { applyWithRetry } from '../../../cart-sink/apply/retry.ts';
@@ -29,6 +31,7 @@ beforeAll(async () => {
     logger: silent,
     metrics: createMetrics('cart-sink'),
     readiness,
+    access: openAccess,
   });
 });
 afterAll(async () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openAccess } from '#service/auth/access.ts';
 import { createCartServer } from '../../../cart-sink/cart-api/server.ts';
 import type { HttpServer } from '../../../service/http-server.ts';
 import { createMetrics } from '../../../service/metrics.ts';
@@ -28,6 +29,7 @@ function serve(databaseUrl?: string, isMigrated?: () => boolean): Promise<HttpSe
     logger: silent,
     metrics: createMetrics('cart-sink'),
     readiness: () => ({ ready: true, body: {} }),
+    access: openAccess,
     ...(isMigrated && { isMigrated }),
   });
 }

@@ -2,6 +2,7 @@
 // whatever is repeated, and however many requests bring it at once.
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openAccess } from '#service/auth/access.ts';
 import { forgetOldKeys } from '../../../cart-sink/cart-api/forget-keys.ts';
 import { createCartServer } from '../../../cart-sink/cart-api/server.ts';
 import type { HttpServer } from '../../../service/http-server.ts';
@@ -25,6 +26,7 @@ beforeAll(async () => {
     logger: silent,
     metrics,
     readiness: () => ({ ready: true, body: {} }),
+    access: openAccess,
   });
   url = await server.listen();
 });
@@ -122,7 +124,7 @@ describe('a key', () => {
       'Idempotency-Key: \xe9',
       'Idempotency-Key: a\tb',
     ]) {
-      const text = `POST /carts/eve/lines HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 26\r\n${lines}\r\nConnection: close\r\n\r\n{"sku":"tea","quantity":2}`;
+      const text = `POST /carts/eve/lines HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 26\r\n${lines}\r\nConnection: close\r\n\r\n{"sku":"tea","quantity":2}`;
       const received = await exchangeRaw(url, Buffer.from(text, 'latin1'));
       expect(readStatuses(received)).toEqual([400]);
       expect(readProblem(received).errors).toMatchObject([{ field: 'headers.idempotency-key' }]);

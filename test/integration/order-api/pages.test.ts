@@ -80,7 +80,7 @@ describe('100 orders of 500 items', () => {
     const clients = await Promise.all(Array.from({ length: 64 }, () => connectRaw(api.url)));
     for (const { socket } of clients) {
       socket.pause();
-      socket.write(`GET /users/${userId}/orders?limit=100 HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(8));
+      socket.write(`GET /users/${userId}/orders?limit=100 HTTP/1.1\r\nHost: localhost\r\n\r\n`.repeat(8));
     }
     // While 512 requests want ten connections, an answer may be 503.
     await waitFor('a page', async () => (await readPage(userId, 'limit=100')).status === 200, { deadlineMs: 60_000 });

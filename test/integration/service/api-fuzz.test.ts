@@ -3,6 +3,8 @@
 
 import fc from 'fast-check';
 import { afterEach, expect, it } from 'vitest';
+import { openAccess } from '#service/auth/access.ts';
+import { guardRoutes } from '#service/auth/ownership.ts';
 import { serverOf } from '#service/postgres/database-server.ts';
 import { createCartServer } from '../../../cart-sink/cart-api/server.ts';
 import { createOrderCounters } from '../../../order-api/routes/order-routes.ts';
@@ -76,6 +78,7 @@ it('the cart API', { timeout: 300_000 }, async () => {
     logger: silent,
     metrics: createMetrics('cart-sink'),
     readiness: () => ({ ready: true, body: {} }),
+    access: openAccess,
   });
   atEnd.push(() => server.close());
   const lineIds: string[] = [];
@@ -123,6 +126,7 @@ it('the order API', { timeout: 300_000 }, async () => {
   });
   atEnd.push(() => server.close());
   await server.app.register(async (app) => {
+    guardRoutes(app, openAccess);
     const routes = { app, database: database.pool, counters: createOrderCounters(metrics) };
     addPlaceOrder(routes);
     addReadOrders(routes);

@@ -5,6 +5,8 @@
 import { randomUUIDv7 } from 'node:crypto';
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openAccess } from '#service/auth/access.ts';
+import { guardRoutes } from '#service/auth/ownership.ts';
 import { serverOf } from '#service/postgres/database-server.ts';
 import { createCartServer } from '../../../cart-sink/cart-api/server.ts';
 import { createOrderCounters } from '../../../order-api/routes/order-routes.ts';
@@ -67,7 +69,7 @@ const frame = { host: '127.0.0.1', port: 0, logger: silent, readiness: () => ({ 
 
 async function openCarts(): Promise<void> {
   await open(carts.url);
-  server = await createCartServer({ ...frame, database, metrics: createMetrics('cart-sink') });
+  server = await createCartServer({ ...frame, access: openAccess, database, metrics: createMetrics('cart-sink') });
   url = await server.listen();
 }
 
@@ -76,6 +78,7 @@ async function openOrders(): Promise<void> {
   const metrics = createMetrics('order-api');
   server = await createHttpServer({ ...frame, service: 'order-api', metrics });
   const routes = { app: server.app, database: database.pool, counters: createOrderCounters(metrics) };
+  guardRoutes(server.app, openAccess);
   addPlaceOrder(routes);
   addPayOrder(routes);
   url = await server.listen();

@@ -50,6 +50,32 @@ async function createTestServer(
   return Object.assign(server, { lines, received });
 }
 
+describe('with a port for operations', () => {
+  const paths = ['/health/live', '/health/ready', '/health/pipeline', '/metrics', '/docs/json'];
+
+  test('health, metrics and the description are there, and the port of the API has none of them', async () => {
+    const server = await createTestServer({ operations: { host: '127.0.0.1', port: 0 } });
+    const url = await server.listen();
+    const { operationsUrl } = server.lines.find(({ event }) => event === 'service.listening')!;
+    for (const path of paths) {
+      expect((await fetch(operationsUrl + path)).status, path).toBe(200);
+      expect((await fetch(url + path)).status, path).toBe(404);
+    }
+    expect((await fetch(`${operationsUrl}/payment`, { method: 'POST' })).status).toBe(404);
+    expect((await fetch(`${url}/payment`, { method: 'POST' })).status).toBe(200);
+    const { paths: described } = (await (await fetch(`${operationsUrl}/docs/json`)).json()) as { paths: object };
+    expect(Object.keys(described)).toContain('/users/{userId}/orders');
+    expect(await (await fetch(`${operationsUrl}/metrics`)).text()).toContain('route="/payment"');
+  });
+
+  test('a port that is taken is named by its variable', async () => {
+    const taken = await createTestServer();
+    const port = Number(new URL(await taken.listen()).port);
+    const server = await createTestServer({ operations: { host: '127.0.0.1', port } });
+    await expect(server.listen()).rejects.toThrow(/OPERATIONS_PORT/);
+  });
+});
+
 const json = { 'content-type': 'application/json' };
 const good = {
   method: 'POST',
@@ -363,7 +389,7 @@ describe('listening', () => {
   test('stops although clients are silent, or stop half-way through a request', async () => {
     const server = await createTestServer({ drainMs: 300 });
     const url = new URL(await server.listen());
-    const ends = ['', 'POST /payment HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab'].map(
+    const ends = ['', 'POST /payment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab'].map(
       (sent) =>
         new Promise<void>((resolve) => {
           const socket = connect(Number(url.port), url.hostname, () => socket.write(sent));

@@ -51,13 +51,15 @@ describe('what npm start runs', () => {
     });
   });
 
-  it('gives a service our environment, but host, port and servers as decided here', () => {
-    const env = { PORT: '80', HOST: '0.0.0.0', ORDERS_TOPIC: 'mine' };
+  it('gives a service our environment, but host, port, servers and callers as decided here', () => {
+    const env = { PORT: '80', HOST: '0.0.0.0', ORDERS_TOPIC: 'mine', AUTH: 'jwt', AUTH_ISSUER: 'https://issuer' };
     const config = readStackConfig(env, '/repository');
     expect(serviceEnvironment(config.services[1]!, env, config.connections)).toMatchObject({
       PORT: '3002',
       HOST: '127.0.0.1',
       ORDERS_TOPIC: 'mine',
+      AUTH: '',
+      AUTH_ISSUER: '',
       KAFKA_BROKERS: '127.0.0.1:29092',
     });
     expect(config.passedOn).toEqual({ ORDERS_TOPIC: 'mine' });

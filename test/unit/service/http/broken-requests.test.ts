@@ -56,11 +56,15 @@ beforeEach(async () => {
 afterEach(() => server.close());
 
 const post = (lines: string[], body = '{"sku":"tea"}', length = String(body.length)) =>
-  `${['POST /goods HTTP/1.1', 'Host: x', 'Content-Type: application/json', `Content-Length: ${length}`, ...lines].join(
-    '\r\n',
-  )}\r\n\r\n${body}`;
+  `${[
+    'POST /goods HTTP/1.1',
+    'Host: localhost',
+    'Content-Type: application/json',
+    `Content-Length: ${length}`,
+    ...lines,
+  ].join('\r\n')}\r\n\r\n${body}`;
 const chunked = (body: string) =>
-  `POST /goods HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${body}`;
+  `POST /goods HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${body}`;
 const countConnections = () =>
   new Promise<number>((resolve, reject) =>
     server.app.server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
@@ -84,12 +88,12 @@ describe('a request that does not arrive in time is answered with 408, and its c
     ['a body, byte by byte', post([], '', '1000'), ' '],
     [
       'a body in chunks',
-      'POST /goods HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n',
+      'POST /goods HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n',
       '1\r\n \r\n',
     ],
     [
       'a body that no route reads',
-      'POST /no HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n',
+      'POST /no HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n',
       ' ',
     ],
     ['nothing at all', '', ''],
@@ -131,19 +135,19 @@ describe('headers', () => {
     ['an empty key', post(['Idempotency-Key:', 'Connection: close']), 400],
     ['a key beyond ASCII', post(['Idempotency-Key: \xe9', 'Connection: close']), 400],
     ['the same key twice', post(['Idempotency-Key: a', 'Idempotency-Key: a', 'Connection: close']), 400],
-    ['two hosts', 'GET /health/live HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: close\r\n\r\n', 400],
+    ['two hosts', 'GET /health/live HTTP/1.1\r\nHost: localhost\r\nHost: y\r\nConnection: close\r\n\r\n', 400],
     ['two media types', post(['Content-Type: text/plain', 'Connection: close']), 400],
     ['chunks in chunks', post(['Transfer-Encoding: chunked, chunked']), 400],
     ['chunk extensions of 20 kB', chunked(`b;${'a'.repeat(20_000)}\r\n{"sku":"x"}\r\n0\r\n\r\n`), 413],
     ['trailers of 20 kB', chunked(`d\r\n{"sku":"tea"}\r\n0\r\nA: ${'a'.repeat(20_000)}\r\n\r\n`), 431],
     ['a chunk of 2^72 bytes', chunked('ffffffffffffffffff\r\nabc'), 400],
-    ['lines that end in LF', 'GET /health/live HTTP/1.1\nHost: x\n\n', 400],
+    ['lines that end in LF', 'GET /health/live HTTP/1.1\nHost: localhost\n\n', 400],
     ['no host', 'GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n', 400],
     ['a header name with a space', 'GET / HTTP/1.1\r\nHost : x\r\n\r\n', 400],
     ['HTTP/2 without an upgrade', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 400],
     ['a TLS greeting', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 400],
-    ['a method that does not exist', 'BUY /goods HTTP/1.1\r\nHost: x\r\n\r\n', 400],
-    ['a tunnel', 'CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n', 501],
+    ['a method that does not exist', 'BUY /goods HTTP/1.1\r\nHost: localhost\r\n\r\n', 400],
+    ['a tunnel', 'CONNECT x:1 HTTP/1.1\r\nHost: localhost\r\n\r\n', 501],
   ])('with %s are answered with a problem, and nothing is served', async (_what, text, status) => {
     const received = await exchangeRaw(url, Buffer.from(text, 'latin1'));
     expect(readStatuses(received), received).toEqual([status]);
@@ -172,7 +176,7 @@ describe('headers', () => {
 
 describe('pipelined requests', () => {
   it('are answered in their sequence, the broken one last', async () => {
-    const text = `${post([])}HEAD /health/live HTTP/1.1\r\nHost: x\r\n\r\n${post([], '{"sku":7}')}BROKEN\r\n\r\n${post([])}`;
+    const text = `${post([])}HEAD /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n${post([], '{"sku":7}')}BROKEN\r\n\r\n${post([])}`;
     const received = await exchangeRaw(url, text);
     expect(readStatuses(received)).toEqual([200, 200, 400, 400]);
     expect(served).toEqual([['tea', undefined]]);
@@ -195,7 +199,7 @@ describe('answers that nobody reads', () => {
     const silent = await Promise.all(Array.from({ length: 30 }, () => connectRaw(url)));
     for (const { socket } of silent) {
       socket.pause();
-      socket.write('GET /large HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3));
+      socket.write('GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(3));
     }
     expect((await fetch(`${url}/health/live`)).status).toBe(200);
     await waitFor('the connections to end', async () => (await countConnections()) <= 1);
@@ -207,7 +211,7 @@ describe('answers that nobody reads', () => {
     const slow = await connectRaw(url);
     slow.socket.pause();
     const closed = new Promise<void>((resolve) => slow.socket.once('close', () => resolve()));
-    slow.write('GET /large HTTP/1.1\r\nHost: x\r\n\r\n');
+    slow.write('GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n');
     const timer = setInterval(() => slow.socket.read(1_000), 20);
     await waitFor('the connection to end', async () => (await countConnections()) === 0);
     clearInterval(timer);
