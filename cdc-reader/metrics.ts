@@ -14,6 +14,7 @@ export const READER_WAITING = 'reader.waiting';
 export const READER_CAPTURE_CHANGED = 'reader.capture-changed';
 export const READER_TOPIC_ID_LEARNT = 'reader.topic-id-learnt';
 export const READER_VISIBILITY_CHANGED = 'reader.visibility-changed';
+export const READER_PRIVILEGE_MISSING = 'reader.privilege-missing';
 export const READER_PUBLISHED = 'reader.published';
 export const READER_RESTARTING = 'reader.restarting';
 export const READER_FIRST_START = 'reader.first-start';

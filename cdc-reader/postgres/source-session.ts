@@ -172,6 +172,8 @@ class SqlSourceSession implements SourceSession {
       inRecovery: server!.in_recovery as boolean,
       roleName: this.roleName,
       mayReplicate: server!.may_replicate as boolean,
+      mayReadAllStats: server!.may_read_all_stats as boolean,
+      mayLogRestartPoints: server!.may_log_restart_points as boolean,
       slotExists: (await this.readSlot(names.slotName)) !== null,
       slots: { used: server!.slots_used as number, allowed: server!.slots_allowed as number },
       walSenders: { used: server!.wal_senders_used as number, allowed: server!.wal_senders_allowed as number },

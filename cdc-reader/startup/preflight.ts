@@ -25,6 +25,10 @@ export interface PreflightFacts {
   readonly inRecovery: boolean;
   readonly roleName: string;
   readonly mayReplicate: boolean;
+  /** pg_read_all_stats. */
+  readonly mayReadAllStats: boolean;
+  /** EXECUTE on pg_log_standby_snapshot, where the server has it (16). */
+  readonly mayLogRestartPoints: boolean;
   readonly slotExists: boolean;
   readonly slots: { readonly used: number; readonly allowed: number };
   readonly walSenders: { readonly used: number; readonly allowed: number };
@@ -85,7 +89,7 @@ function* findServerProblems(facts: PreflightFacts, { applicationName }: Names):
   if (!facts.mayReplicate) {
     yield {
       code: 'NO_REPLICATION_PRIVILEGE',
-      problem: `The role ${facts.roleName} may not replicate.`,
+      problem: `The role ${facts.roleName} may not replicate, so it gets no changes and can't make its slot.`,
       remedy: `Run ALTER ROLE ${facts.roleName} WITH REPLICATION as a superuser.`,
     };
   }

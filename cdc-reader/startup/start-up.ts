@@ -9,7 +9,13 @@ import { HaltError } from '#service/halt.ts';
 import { isUnfitSession } from '#service/postgres/session.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { SlotForeignError } from '../errors.ts';
-import { READER_CAPTURE_CHANGED, READER_PARTITIONS_ADDED, READER_TOPIC_ID_LEARNT, READER_WAITING } from '../metrics.ts';
+import {
+  READER_CAPTURE_CHANGED,
+  READER_PARTITIONS_ADDED,
+  READER_PRIVILEGE_MISSING,
+  READER_TOPIC_ID_LEARNT,
+  READER_WAITING,
+} from '../metrics.ts';
 import { createReplicationStream, type ReplicationStream } from '../postgres/replication-stream.ts';
 import { createSourceSession, type SlotState, type SourceSession } from '../postgres/source-session.ts';
 import { SlotBusyError } from '../postgres/stream-errors.ts';
@@ -27,6 +33,7 @@ import {
 import { restartDelayMs } from '../supervise/restart-policy.ts';
 import { runInitialSnapshot } from './initial-snapshot.ts';
 import { fence, openKafka, READ_DEADLINE_MS } from './kafka-connection.ts';
+import { findMissingPrivileges } from './optional-privileges.ts';
 import { findPreflightProblems, findPreflightWarnings } from './preflight.ts';
 import type { ReaderSession, StartContext } from './session.ts';
 import { findSpillProblems } from './spill-directory.ts';
@@ -55,6 +62,8 @@ export async function startReader(context: StartContext): Promise<ReaderSession>
     throw new PreflightError(problems);
   }
   for (const warning of findPreflightWarnings(facts, config)) logger.warn({ event: READER_CAPTURE_CHANGED }, warning);
+  for (const warning of findMissingPrivileges(facts, { keepsWindow: config.replayWindow.bytes > 0 }))
+    logger.warn({ event: READER_PRIVILEGE_MISSING }, warning);
   resources.adopt(startLagSampler({ source, slotName: config.slotName, metrics, scope }), (sampler) => sampler.close());
 
   // A slot without a position is being made, or a reader that is gone has left its making at the server.

@@ -49,6 +49,9 @@ export const readServerFacts = sql`
       FROM pg_roles AS role
       WHERE role.rolname = current_user
     ) AS may_replicate,
+    pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS may_read_all_stats,
+    coalesce(has_function_privilege(to_regprocedure('pg_log_standby_snapshot()')::oid, 'EXECUTE'), true)
+      AS may_log_restart_points,
     current_setting('max_replication_slots')::int AS slots_allowed,
     (SELECT count(*)::int FROM pg_replication_slots) AS slots_used,
     current_setting('max_wal_senders')::int AS wal_senders_allowed,

@@ -17,6 +17,7 @@ import {
   orderTuple,
   type RelationMessage,
 } from '../../support/examples/pgoutput-messages.ts';
+import { goodFacts } from '../../support/examples/preflight-facts.ts';
 import type { Process } from '../world.ts';
 import type { Commit, ModelPostgres, PlacedItem, PlacedOrder } from './postgres.ts';
 
@@ -201,7 +202,7 @@ export function openSession(postgres: ModelPostgres, process: Process, onEnd: (e
         const there = new Set(postgres.wal.flatMap(({ orders }) => orders.map(({ orderId }) => orderId)));
         return new Set(ids.filter((id) => there.has(id)));
       }),
-    preflightFacts: async () => ({ capture: visibleCapture(postgres.capture) }),
+    preflightFacts: async () => ({ ...goodFacts, capture: visibleCapture(postgres.capture) }),
     tryAdvisoryLock: () =>
       read('tries the lock of the first start', () => {
         postgres.lockHolder ??= connection;

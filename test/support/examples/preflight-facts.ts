@@ -29,6 +29,8 @@ export const goodFacts: PreflightFacts = {
   inRecovery: false,
   roleName: 'reader',
   mayReplicate: true,
+  mayReadAllStats: true,
+  mayLogRestartPoints: true,
   slotExists: false,
   slots: { used: 9, allowed: 10 },
   walSenders: { used: 9, allowed: 10 },

@@ -38,8 +38,10 @@ export async function startSecureKafka(options: {
   certificate: Certificate;
   password: string;
   sessionMs: number;
+  /** Further users of SCRAM with the same password and no grant. */
+  users?: readonly string[];
 }): Promise<SecureKafka> {
-  const { directory, authority, certificate, password, sessionMs } = options;
+  const { directory, authority, certificate, password, sessionMs, users = [] } = options;
   const names = Object.keys(listeners) as (keyof typeof listeners)[];
   const ports = new Map<string, number>();
   for (const name of names) ports.set(name, await freePort());
@@ -63,7 +65,7 @@ export async function startSecureKafka(options: {
   const kafka = await createLocalKafka({
     directory: join(directory, 'kafka'),
     formatArguments: ['SCRAM-SHA-256', 'SCRAM-SHA-512'].flatMap((mechanism) =>
-      [kafkaUser, kafkaGuest].map((user) => `--add-scram=${mechanism}=[name=${user},password=${password}]`),
+      [kafkaUser, kafkaGuest, ...users].map((user) => `--add-scram=${mechanism}=[name=${user},password=${password}]`),
     ),
     settings: {
       listeners: names.map(address).join(','),
