@@ -116,10 +116,15 @@ export class TransactionClient {
     // A wait, however short, costs more than to ask again.
     let atOnce = ASK_AT_ONCE;
     const add = (broker: KafkaBroker): Promise<unknown> =>
-      broker.addPartitionsToTxn(request).catch((error: unknown) => {
+      broker.addPartitionsToTxn(request).catch(async (error: unknown) => {
+        // Kafka refuses all where it refuses one, and kafkajs shows the first result: topic by topic, the cause shows.
+        if (kafkaErrorType(error) === 'OPERATION_NOT_ATTEMPTED') {
+          for (const topic of topics) await broker.addPartitionsToTxn({ ...request, topics: [topic] });
+          return;
+        }
         if (kafkaErrorType(error) !== 'CONCURRENT_TRANSACTIONS' || atOnce-- === 0 || this.#options.isClosed())
           throw error;
-        return add(broker);
+        await add(broker);
       });
     await this.#askCoordinatorWithRetry(add);
     for (const { topic, partition } of missing) this.#added.getOrInsertComputed(topic, () => new Set()).add(partition);

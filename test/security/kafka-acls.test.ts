@@ -1,5 +1,5 @@
 // The pipeline on a broker with access lists, under exactly the grants of ops/kafka/acls.sh: everything works, nothing else is
-// allowed, and a grant that is missing waits by name until it is given back (class L; the two that do not are in docs/failures.md).
+// allowed, and a grant that is missing waits by name until it is given back (class L; the one that does not is in docs/failures.md).
 import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
 import { createKafkaClient } from '#kafka/client.ts';
@@ -207,6 +207,16 @@ describe('a grant that is missing', () => {
         resourceType: TRANSACTIONAL_ID,
         resourceName: `tillstream.cdc-reader.${env.SLOT_NAME}`,
       }),
+    ],
+    [
+      'reader',
+      'WRITE on the live topic',
+      (env) => ({ operation: WRITE, resourceType: TOPIC, resourceName: env.ORDERS_TOPIC }),
+    ],
+    [
+      'reader',
+      'WRITE on the checkpoint topic',
+      (env) => ({ operation: WRITE, resourceType: TOPIC, resourceName: env.CHECKPOINT_TOPIC }),
     ],
     [
       'sink',
