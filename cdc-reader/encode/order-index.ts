@@ -28,12 +28,6 @@ export class OrderIndex {
     return this.#size - 1;
   }
 
-  /** The ordinal of an id, or -1. */
-  find(uuid: string): number {
-    parseUuid(uuid, this.#id);
-    return this.#ordinals[this.#slotOf(this.#id)]! - 1;
-  }
-
   #slotOf(id: Uint32Array): number {
     const mask = this.#capacity - 1;
     let slot = hash(id) & mask;

@@ -1,5 +1,5 @@
 // The rows of a database transaction, in one piece of memory, and grouped by order. Guarantees: a row is copied once, as
-// bytes (the socket's buffer is used again), and read when its order is encoded; no object and no string is made for a
+// bytes (a view would hold all that was read with it), and read when its order is encoded; no object and no string is made for a
 // row, which is what garbage collection would cost most. Beyond SPILL_BYTES, row-spool.ts has the rows.
 import { columnNumbers } from '#schemas/contract-tables.ts';
 import type { ContractRelation } from './contract-relation.ts';

@@ -1,5 +1,5 @@
 // One kill of a lone broker under the whole pipeline: orders come, the broker is killed and loses a part of what it had not
-// flushed, and starts again. Then reader and sink go on, halt by name, or wait by name; what they did to the carts is judged by
+// flushed, and starts again. Then reader and sink go on, halt by name, or wait by name; what they did to the carts is checked by
 // plain SQL: no order took effect twice or in part, and where both go on, or the halt's commands were run, every order took effect.
 import { join } from 'node:path';
 import type { LocalKafka } from '../../dev/servers/local-kafka.ts';

@@ -66,7 +66,7 @@ describe.each(['postgres', 'shop'])('in a deployment of the role %s', (owner) =>
     const notices = await apply();
     await reader.waitForLog('reader.capture-changed', { deadlineMs: 30_000 });
     const before = placed;
-    // Again while it runs: nothing is granted anew that a reader would take for a rename and back.
+    // Again while it runs: nothing is granted again that a reader would take for a rename and back.
     for (let round = 0; round < 3; round += 1) expect(await apply()).toEqual([]);
     expect(notices.some((text) => text.includes('REVOKE ALL ON public.orders'))).toBe(owner === 'shop');
 

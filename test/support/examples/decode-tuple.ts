@@ -1,4 +1,4 @@
-// A row of pgoutput as text, for tests that look at what came; the product copies values as bytes.
+// A row of pgoutput as text, for tests that compare what came; the product copies values as bytes.
 
 import { locateValues } from '../../../cdc-reader/encode/tuple.ts';
 import { decodeUtf8 } from '../../../cdc-reader/postgres/pgoutput.ts';
