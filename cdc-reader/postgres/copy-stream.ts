@@ -1,7 +1,8 @@
 // The copy stream of a walsender: takes CopyData messages off a connection of pg's, and leaves all others to pg. Guarantees:
-// messages in order, each whole, as a part of the bytes that were read, which nobody writes again. pg and the library would
-// make five objects and four strings of each row's message: a third of the reader's time. What is in a message is pgoutput.ts's.
-import type { Socket } from 'node:net';
+// messages in order, each whole, as a part of the bytes that were read: whoever keeps some of it copies it. The walsender
+// sends each row by itself. pg and the library would make five objects and four strings of it, and Node a buffer of 64 kB for
+// each read: together more than half of the reader's time. What is in a message is pgoutput.ts's.
+import { Socket } from 'node:net';
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
 import { PgoutputFormatError } from './pgoutput.ts';
 
@@ -38,13 +39,38 @@ export function parseKeepalive(bytes: Buffer, start: number, end: number): Keepa
   };
 }
 
-/**
- * To be called between two commands of the connection, when pg has no half of a message.
- * @param onCopyData gets the message's content, from `start` to `end`. Must not throw: nobody would catch it.
- */
+export interface CopyReceiver {
+  /** Bytes have come. */
+  onRead(): void;
+  /** The content of a message lies from `start` to `end`, until this returns. Must not throw: nobody would catch it. */
+  onCopyData(bytes: Buffer, start: number, end: number): void;
+}
+
+/** What Node allocates for a read. */
+const READ_BYTES = 64 * 1024;
+
+/** Where the bytes go that such a socket reads. */
+const receivers = new WeakMap<object, { receive: ((read: Buffer) => void) | undefined }>();
+
+/** A socket whose reads all land in one piece of memory, once {@link takeCopyData} has taken it; as any other until then. */
+export function createCopySocket(): Socket {
+  const reads: { receive: ((read: Buffer) => void) | undefined } = { receive: undefined };
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  const callback = (length: number): boolean => {
+    const read = buffer.subarray(0, length);
+    if (reads.receive !== undefined) reads.receive(read);
+    else socket.emit('data', Buffer.from(read));
+    return true;
+  };
+  const socket: Socket = new Socket({ onread: { buffer, callback } });
+  receivers.set(socket, reads);
+  return socket;
+}
+
+/** To be called between two commands of the connection, when pg has no half of a message. */
 export function takeCopyData(
   socket: Pick<Socket, 'on' | 'listeners' | 'removeListener'>,
-  onCopyData: (bytes: Buffer, start: number, end: number) => void,
+  { onRead, onCopyData }: CopyReceiver,
 ): void {
   const [pg] = socket.listeners('data') as ((bytes: Buffer) => void)[];
   if (pg === undefined) throw new Error('The connection has no parser: pg has changed how it reads its socket.');
@@ -53,9 +79,10 @@ export function takeCopyData(
   let held = 0;
   let needed = HEADER_BYTES;
 
-  socket.on('data', (read: Buffer) => {
+  const receive = (read: Buffer): void => {
+    onRead();
     if (held + read.length < needed) {
-      pieces.push(read);
+      pieces.push(keep(read));
       held += read.length;
       return;
     }
@@ -72,8 +99,12 @@ export function takeCopyData(
       else pg(bytes.subarray(at, end));
       at = end;
     }
-    pieces = at < bytes.length ? [bytes.subarray(at)] : [];
+    pieces = at < bytes.length ? [keep(bytes.subarray(at))] : [];
     held = bytes.length - at;
-  });
+  };
+  const reads = receivers.get(socket);
+  const keep = reads === undefined ? (bytes: Buffer) => bytes : (bytes: Buffer) => Buffer.from(bytes);
+  if (reads === undefined) socket.on('data', receive);
+  else reads.receive = receive;
   socket.removeListener('data', pg);
 }

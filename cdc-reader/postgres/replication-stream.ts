@@ -6,7 +6,7 @@ import type pg from 'pg';
 import type { LogicalReplicationService } from 'pg-logical-replication';
 import type { Lsn } from '#schemas/lsn.ts';
 import { explainConnectError } from '#service/postgres/session.ts';
-import { type Keepalive, parseKeepalive, takeCopyData, XLOG_HEADER_BYTES } from './copy-stream.ts';
+import { createCopySocket, type Keepalive, parseKeepalive, takeCopyData, XLOG_HEADER_BYTES } from './copy-stream.ts';
 import { type PgoutputMessage, parsePgoutput } from './pgoutput.ts';
 import {
   connectionOf,
@@ -27,7 +27,7 @@ import {
 } from './walsender.ts';
 
 export interface StreamHandlers {
-  /** In stream order. `tuple` of an insert is a view of what was read: whoever keeps it keeps all of that. */
+  /** In stream order. `tuple` of an insert is a view of what was read, and valid until this returns. */
   onMessage(message: PgoutputMessage): void;
   /** In stream order with the messages: all that was sent before `walEnd` has been handed over. */
   onKeepalive(keepalive: { walEnd: Lsn; replyRequested: boolean }): void;
@@ -92,7 +92,7 @@ class StreamConnection implements ReplicationStream {
 
   constructor(options: ReplicationStreamOptions) {
     this.#options = options;
-    this.#service = createRawService(walSenderConfig(options));
+    this.#service = createRawService({ ...walSenderConfig(options), stream: createCopySocket });
     this.#status = new StatusWriter(this.#service, options.walSenderTimeoutMs, (error) => this.#fail(error));
     this.#service.on('error', (error) => this.#fail(error));
   }
@@ -168,8 +168,10 @@ class StreamConnection implements ReplicationStream {
     }, START_LIMIT_MS);
     try {
       this.#identity = await prepareWalSender(client, this.#options);
-      takeCopyData(connection.stream, (bytes, start, end) => this.#onCopyData(bytes, start, end));
-      connection.stream.on('data', () => this.#status.heard());
+      takeCopyData(connection.stream, {
+        onRead: () => this.#status.heard(),
+        onCopyData: (bytes, start, end) => this.#onCopyData(bytes, start, end),
+      });
       connection.once('replicationStart', () => {
         clearTimeout(limit);
         connection.stream.pause();
@@ -194,14 +196,12 @@ class StreamConnection implements ReplicationStream {
     this.#guard(() => {
       const keepalive = parseKeepalive(bytes, start, end);
       if (keepalive === undefined) this.#handOver(parsePgoutput(bytes, start + XLOG_HEADER_BYTES, end));
-      else this.#onKeepalive(keepalive);
+      else {
+        this.#status.keepalive(keepalive);
+        this.#handOver(keepalive);
+        this.#status.respond();
+      }
     });
-  }
-
-  #onKeepalive(keepalive: Keepalive): void {
-    this.#status.keepalive(keepalive);
-    this.#handOver(keepalive);
-    this.#status.respond();
   }
 
   #guard(handle: () => void): void {
@@ -213,7 +213,7 @@ class StreamConnection implements ReplicationStream {
   }
 
   #handOver(event: StreamEvent): void {
-    if (this.#isPaused) this.#held.push(event);
+    if (this.#isPaused) this.#held.push(keepEvent(event));
     else if (event.kind === 'keepalive') this.#options.handlers.onKeepalive(event);
     else this.#options.handlers.onMessage(event);
   }
@@ -241,4 +241,9 @@ class StreamConnection implements ReplicationStream {
       else this.#options.handlers.onFailure(error);
     });
   }
+}
+
+/** What was read is overwritten by the next read. */
+function keepEvent(event: StreamEvent): StreamEvent {
+  return event.kind === 'insert' ? { ...event, tuple: Buffer.from(event.tuple) } : event;
 }

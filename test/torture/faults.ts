@@ -10,6 +10,7 @@ import type { OrderLoad } from '../support/load/order-load.ts';
 import type { TcpProxy } from '../support/network/tcp-proxy.ts';
 import { type TextQuery, withTextClient } from '../support/oracle/facts.ts';
 import { addPolicy, losePrivilege, renameTables, swapTables } from './capture-faults.ts';
+import { compressTopic, fillSpillDisk, presetSessions } from './environment-faults.ts';
 import type { Member } from './member.ts';
 import { pause, readerState } from './pause.ts';
 import type { Fault, FaultKind } from './plan.ts';
@@ -257,6 +258,9 @@ const executors: Record<FaultKind, Executor> = {
   'tables-swapped': swapTables,
   'policy-added': addPolicy,
   'privilege-lost': losePrivilege,
+  'topic-compressed': compressTopic,
+  'sessions-preset': presetSessions,
+  'spill-disk-full': fillSpillDisk,
 
   replay: (context, fault) => runReplay(context, fault),
   'replay-killed': (context, fault) => runReplay(context, fault),

@@ -5,8 +5,8 @@
 // three has company: a second fault, of another part of the pipeline, strikes while it lasts. Load and faults draw from streams of their own, so that leaving out classes leaves the load as it was.
 
 /**
- * A reader, B sink, C Kafka, D orders Postgres, E carts Postgres, F zombies, G pressure, K what the captured tables are and
- * what the reader may see of them, and replays.
+ * A reader, B sink, C Kafka, D orders Postgres, E carts Postgres, F zombies, G pressure, K what the captured tables are,
+ * what the reader may see of them, and what others set, and replays.
  */
 export const faultClasses = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'K', 'replay'] as const;
 export type FaultClass = (typeof faultClasses)[number];
@@ -44,6 +44,9 @@ const kinds = {
   'tables-swapped': { class: 'K', lastsMs: [2_000, 5_000] }, // after the readers' halt, and then repaired
   'policy-added': { class: 'K', lastsMs: [2_000, 9_000] },
   'privilege-lost': { class: 'K', lastsMs: [2_000, 9_000] },
+  'topic-compressed': { class: 'K', lastsMs: [2_000, 9_000] },
+  'sessions-preset': { class: 'K', lastsMs: [2_000, 9_000] },
+  'spill-disk-full': { class: 'K', lastsMs: [0, 4_000] }, // after a takeover
   replay: { class: 'replay', lastsMs: [0, 0] },
   'replay-killed': { class: 'replay', lastsMs: [0, 1_500] }, // that long after it has begun, then resumed
 } as const satisfies Record<string, { class: FaultClass; lastsMs: readonly [number, number] }>;
@@ -99,6 +102,8 @@ export interface TorturePlan {
 export const cartShape = { users: 400, itemsPerOrder: 3, skusPerUser: 10, editedSkus: 8 } as const;
 const burstOrders = 1_500;
 const copiedOrders = 20_000;
+/** Beyond the readers' SPILL_BYTES several times. */
+const spilledOrders = 2_000;
 
 const quietStartMs = 2_000;
 const stepEveryMs = [150, 650] as const;
@@ -173,6 +178,7 @@ const ordersPlacedBy: Partial<Record<FaultKind, number>> = {
   burst: burstOrders,
   'big-copy': copiedOrders,
   'long-transaction': 1,
+  'spill-disk-full': spilledOrders,
 };
 
 /** Kinds are drawn like cards, so that each comes before any comes twice. */

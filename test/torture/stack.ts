@@ -11,6 +11,7 @@ import type { LocalPostgres } from '../../dev/servers/local-postgres.ts';
 import { startProxiedKafka } from '../support/kafka/proxied-kafka.ts';
 import { createTcpProxy, type TcpProxy } from '../support/network/tcp-proxy.ts';
 import { withTextClient } from '../support/oracle/facts.ts';
+import { mountSmallDisk, type SmallDisk, unmountBelow } from '../support/postgres/small-disk.ts';
 import { removeAbandonedTestRoots } from '../support/process/test-directory.ts';
 import { startOwnServers } from '../support/stack/own-servers.ts';
 import { createMember, type Member } from './member.ts';
@@ -31,6 +32,8 @@ export interface TortureStack {
   readonly cartsUrl: string;
   readonly readers: readonly Member[];
   readonly sinks: readonly Member[];
+  /** Where the first reader spills. */
+  readonly spillDisk: SmallDisk;
   /** For tools: everything by its direct way, the orders database as the readers' role. */
   readonly toolEnv: Readonly<Record<string, string>>;
   /** Starts what does not run, resumes what is paused, opens what is cut. */
@@ -47,6 +50,8 @@ const names = {
   ORDERS_TOPIC: 'orders.placed',
 };
 const common = { ...names, LOG_LEVEL: 'info', HOST: '127.0.0.1' };
+/** Small, so that a COPY of the load spills. */
+const spillBytes = '65536';
 const readerTimes = { WAL_SENDER_TIMEOUT_MS: '2000', TRANSACTION_TIMEOUT_MS: '5000', IDLE_CHECKPOINT_MS: '500' };
 const sinkTimes = { SESSION_TIMEOUT_MS: '6000', LAG_INTERVAL_MS: '1000' };
 export const { SLOT_NAME: slotName, CONSUMER_GROUP: consumerGroup, ORDERS_TOPIC: ordersTopic } = names;
@@ -57,6 +62,10 @@ const createReaderRole = `
   CREATE ROLE ${readerRole} LOGIN REPLICATION;
   GRANT SELECT ON orders, order_items TO ${readerRole};
   GRANT EXECUTE ON FUNCTION pg_log_standby_snapshot() TO ${readerRole}`;
+
+/** The sinks' own, so that a fault meets their sessions alone. */
+export const sinkRole = 'sink';
+const createSinkRole = `CREATE ROLE ${sinkRole} LOGIN SUPERUSER`;
 
 /** kill -9 loses nothing without fsync, only a power cut does. The oracle compares commit times. */
 const postgresSettings = { fsync: 'off', track_commit_timestamp: 'on', max_connections: '120' };
@@ -86,6 +95,9 @@ export async function startTortureStack(brokers: 1 | 3, onNotice: (message: stri
     const [ordersProxy, cartsProxy] = [await standBefore(orders), await standBefore(carts)];
     await withTextClient(ordersUrl, (query) => query(createReaderRole));
     const cartsUrl = await servers.createCarts('carts');
+    await withTextClient(cartsUrl, (query) => query(createSinkRole));
+    closing.push(() => unmountBelow(servers.root));
+    const spillDisk = mountSmallDisk(join(servers.root, 'spill-0'), 64);
 
     const through = (proxy: TcpProxy, url: string) => Object.assign(new URL(url), { port: String(proxy.port) }).href;
     const readerEnv = {
@@ -97,10 +109,14 @@ export async function startTortureStack(brokers: 1 | 3, onNotice: (message: stri
     const sinkEnv = {
       ...common,
       ...sinkTimes,
-      CART_DATABASE_URL: through(cartsProxy, cartsUrl),
+      CART_DATABASE_URL: through(cartsProxy, carts.url('carts', sinkRole)),
       KAFKA_BROKERS: kafka.directBootstrap,
     };
-    const readers = [0, 1].map((index) => createMember(`reader-${index}`, 'cdc-reader', readerEnv));
+    const spillFolder = join(servers.root, 'spill-1');
+    mkdirSync(spillFolder);
+    const readers = [spillDisk.path, spillFolder].map((SPILL_DIRECTORY, index) => {
+      return createMember(`reader-${index}`, 'cdc-reader', { ...readerEnv, SPILL_DIRECTORY, SPILL_BYTES: spillBytes });
+    });
     const sinks = [0, 1].map((index) => createMember(`sink-${index}`, 'cart-sink', sinkEnv));
     const members = [...readers, ...sinks];
     closing.push(() => Promise.all(members.map((member) => member.close())));
@@ -118,6 +134,7 @@ export async function startTortureStack(brokers: 1 | 3, onNotice: (message: stri
       cartsUrl,
       readers,
       sinks,
+      spillDisk,
       toolEnv: {
         ...common,
         ...readerTimes,
@@ -127,6 +144,7 @@ export async function startTortureStack(brokers: 1 | 3, onNotice: (message: stri
       },
       async restore() {
         cartsProxy.delay(0);
+        spillDisk.free();
         for (const proxy of [...proxies, ordersProxy, cartsProxy]) proxy.resume();
         await Promise.all(proxies.map((proxy) => proxy.accept()));
         for (const postgres of [orders, carts]) if (!isRunning(postgres)) await postgres.start();

@@ -44,7 +44,7 @@ describe('a reader whose captured tables are changed', () => {
   };
   const requireHeldBack = async (
     reader: Service,
-    { says, waitsFor, back }: CaptureChange,
+    { says, waitsFor, back, isToldByRows }: CaptureChange,
     { changedLsn, endLsn }: { changedLsn: bigint; endLsn: bigint },
     isStill = true,
   ): Promise<void> => {
@@ -57,7 +57,10 @@ describe('a reader whose captured tables are changed', () => {
       await stage.run(back!);
     }
     await requireTablesChanged(again, says);
-    expect(await requireNothingBehind(stage, changedLsn, endLsn)).toBe(count);
+    const countAfter = await requireNothingBehind(stage, changedLsn, endLsn);
+    // A check that passes before the refused row has come lets what precedes it be published.
+    if (isToldByRows) expect(countAfter).toBeGreaterThanOrEqual(count);
+    else expect(countAfter).toBe(count);
   };
   const named = captureChanges.map((one) => [one.name, one] as const);
   const undoable = named.filter(([, { back }]) => back !== undefined);

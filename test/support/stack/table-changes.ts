@@ -13,6 +13,8 @@ export interface CaptureChange {
   readonly place?: ((n: number) => string) | null;
   /** A start that finds the change waits for this problem, and halts once it is taken back. */
   readonly waitsFor?: string;
+  /** Undone, it leaves nothing in the catalogue: the rows that came meanwhile are refused. */
+  readonly isToldByRows?: true;
 }
 
 export const placeByName = (n: number) => `SELECT order_load.place(${n})`;
@@ -160,6 +162,7 @@ export const captureChanges: readonly CaptureChange[] = [
     there: ['ALTER TABLE orders ALTER placed_at TYPE timestamp'],
     back: ['ALTER TABLE orders ALTER placed_at TYPE timestamptz'],
     says: /placed_at/,
+    isToldByRows: true,
   },
   {
     name: 'user_id is renamed',
@@ -167,12 +170,14 @@ export const captureChanges: readonly CaptureChange[] = [
     back: ['ALTER TABLE orders RENAME buyer TO user_id'],
     says: /user_id/,
     place: withRenamedUser,
+    isToldByRows: true,
   },
   {
     name: 'quantity becomes numeric',
     there: ['ALTER TABLE order_items ALTER quantity TYPE numeric'],
     back: ['ALTER TABLE order_items ALTER quantity TYPE integer'],
     says: /quantity/,
+    isToldByRows: true,
   },
   {
     name: 'cart_line_id is dropped and added again',

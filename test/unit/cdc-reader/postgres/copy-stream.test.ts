@@ -1,8 +1,9 @@
 // Framing: whatever pieces the socket gives, every message comes once, whole and in order, to us or to pg.
-import { EventEmitter } from 'node:events';
+import { EventEmitter, once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { takeCopyData } from '../../../../cdc-reader/postgres/copy-stream.ts';
+import { type CopyReceiver, createCopySocket, takeCopyData } from '../../../../cdc-reader/postgres/copy-stream.ts';
 
 const messageOf = (kind: string, content: Uint8Array) => {
   const head = Buffer.alloc(5);
@@ -18,9 +19,10 @@ function receive(pieces: readonly Buffer[]): [string, string][] {
     expect(bytes.length).toBe(1 + bytes.readUInt32BE(1));
     received.push([bytes.toString('latin1', 0, 1), bytes.toString('hex', 5)]);
   });
-  takeCopyData(socket as unknown as Parameters<typeof takeCopyData>[0], (bytes, start, end) =>
-    received.push(['d', bytes.toString('hex', start, end)]),
-  );
+  takeCopyData(socket as unknown as Parameters<typeof takeCopyData>[0], {
+    onRead: () => undefined,
+    onCopyData: (bytes, start, end) => received.push(['d', bytes.toString('hex', start, end)]),
+  });
   expect(socket.listenerCount('data')).toBe(1);
   for (const piece of pieces) socket.emit('data', piece);
   return received;
@@ -60,13 +62,57 @@ describe('the copy stream', () => {
       return concat(list, length);
     };
     try {
-      takeCopyData(socket as unknown as Parameters<typeof takeCopyData>[0], (_, start, end) => {
+      const onCopyData: CopyReceiver['onCopyData'] = (_, start, end) => {
         received += end - start;
-      });
+      };
+      takeCopyData(socket as unknown as Parameters<typeof takeCopyData>[0], { onRead: () => undefined, onCopyData });
       for (const piece of [...pieces, rest]) socket.emit('data', piece);
     } finally {
       Buffer.concat = concat;
     }
     expect([received, concatenated]).toEqual([content.length, 1]);
+  });
+
+  it('reads from a real socket into memory that is used again, and stops reading when it is paused', async () => {
+    const server = createServer((peer) => {
+      peer.setNoDelay(true);
+      peer.once('data', async () => {
+        peer.write(messageOf('W', Buffer.alloc(0)));
+        // Of every size around a read's, each cut anywhere by the network.
+        for (let size = 1; size < 400; size += 1) {
+          const message = messageOf('d', Buffer.alloc(size * 450, size));
+          if (!peer.write(message)) await once(peer, 'drain');
+        }
+        peer.end(messageOf('c', Buffer.alloc(0)));
+      });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const socket = createCopySocket();
+    const kinds: string[] = [];
+    const sizes: number[] = [];
+    let reads = 0;
+    socket.on('data', (bytes: Buffer) => kinds.push(bytes.toString('latin1', 0, 1)));
+    socket.connect((server.address() as AddressInfo).port, '127.0.0.1');
+    await once(socket, 'connect');
+    takeCopyData(socket, {
+      onRead: () => {
+        reads += 1;
+        expect(socket.isPaused()).toBe(false);
+        if (reads % 10 !== 0) return;
+        socket.pause();
+        setImmediate(() => socket.resume());
+      },
+      onCopyData: (bytes, start, end) => {
+        const size = (end - start) / 450;
+        sizes.push(size);
+        expect(bytes.subarray(start, end).every((byte) => byte === size % 256)).toBe(true);
+      },
+    });
+    socket.write('go');
+    await once(socket, 'end');
+    expect(kinds).toEqual(['W', 'c']);
+    expect(sizes).toEqual(Array.from({ length: 399 }, (_, n) => n + 1));
+    socket.destroy();
+    server.close();
   });
 });

@@ -18,10 +18,10 @@ describe('the plan of a torture run', () => {
     const [first, second] = planTorture(7, 10, faultClasses).faults;
     expect([first?.kind, first?.atMs, second?.kind, second?.atMs]).toMatchInlineSnapshot(`
       [
-        "carts-restart",
+        "carts-lock",
         6924,
-        "privilege-lost",
-        14642,
+        "spill-disk-full",
+        16148,
       ]
     `);
   });
