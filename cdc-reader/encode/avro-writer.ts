@@ -1,5 +1,5 @@
 // Avro's binary encoding of what an event consists of, written one value after another into large pieces of memory, from
-// which each event gets its view. Guarantees: bytes are those of the Avro specification (zigzag varints of 64 bits, text
+// where each event gets its part. Guarantees: bytes are those of the Avro specification (zigzag varints of 64 bits, text
 // as length and UTF-8); what was handed out is never written again. The schema's order of fields is the caller's.
 
 /** Some thousand events; released when the last of them is. */
@@ -23,10 +23,22 @@ export class AvroWriter {
     this.#at = this.#start;
   }
 
-  end(): Buffer {
-    const event = this.#slab.subarray(this.#start, this.#at);
+  /** Where the event that was begun lies; it is kept by {@link end}. */
+  get bytes(): Buffer {
+    return this.#slab;
+  }
+
+  get start(): number {
+    return this.#start;
+  }
+
+  /** Behind what was written. */
+  get position(): number {
+    return this.#at;
+  }
+
+  end(): void {
     this.#start = this.#at;
-    return event;
   }
 
   /** Bytes as they are. */

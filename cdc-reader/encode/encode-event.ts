@@ -2,15 +2,15 @@
 // times are read digit by digit. The bytes are those that encodeOrderPlaced writes for the same order (property test).
 // Guarantees: the same order gives the same bytes from the stream and from a snapshot; no digit is lost; a row that can't
 // become a valid event is an error that names the column. Which rows belong together is row-buffer.ts's.
-import type { OutgoingRecord } from '#kafka/protocol/record.ts';
+import { type OutgoingRecord, RECORD_OVERHEAD_BYTES } from '#kafka/protocol/record.ts';
 import { latestOrderPlaced } from '#schemas/catalogue.ts';
 import { columnNumbers } from '#schemas/contract-tables.ts';
 import type { Lsn } from '#schemas/lsn.ts';
-import { orderPartition } from '#schemas/partition.ts';
+import { partitionOf } from '#schemas/partition.ts';
 import { decodeUtf8 } from '../postgres/pgoutput.ts';
 import { AvroWriter } from './avro-writer.ts';
 import { readInteger, readTimestampMicros } from './read-numbers.ts';
-import { locateRow, type OrderRows, type RowBuffer } from './row-buffer.ts';
+import type { OrderRows, RowBuffer } from './row-buffer.ts';
 import { ItemWithoutOrderError, OrderWithoutItemsError, RowNotPublishableError } from './unpublishable-errors.ts';
 
 /** What all events of one database transaction share. `committedAt`: microseconds since 1970; undefined: as placed. */
@@ -23,11 +23,62 @@ export interface EventContext {
   readonly committedAt: bigint | undefined;
 }
 
-/** An event as a Kafka record, with what the checkpoint needs of it. */
-export interface EventRecord extends OutgoingRecord {
-  readonly orderId: string;
+/**
+ * An event as a Kafka record, with what the checkpoint needs of it. Key, value and id are made when they are asked for: as
+ * objects of their own they would cost garbage collection more than encoding costs.
+ */
+export class EventRecord implements OutgoingRecord {
+  readonly topic: string;
+  readonly partition: number;
   readonly ordinal: number;
+  readonly maxBytes: number;
+  readonly #bytes: Buffer;
+  readonly #start: number;
+  readonly #end: number;
+  /** Behind the texts of user and order. */
+  readonly #userEnd: number;
+  readonly #userBytes: number;
+  readonly #orderEnd: number;
+  readonly #orderBytes: number;
+
+  constructor(topic: string, partition: number, ordinal: number, place: EventPlace) {
+    this.topic = topic;
+    this.partition = partition;
+    this.ordinal = ordinal;
+    this.#bytes = writer.bytes;
+    this.#start = writer.start;
+    this.#end = writer.position;
+    this.#userEnd = place.userEnd;
+    this.#userBytes = place.userBytes;
+    this.#orderEnd = place.orderEnd;
+    this.#orderBytes = place.orderBytes;
+    this.maxBytes = RECORD_OVERHEAD_BYTES + place.userBytes + this.#end - this.#start;
+  }
+
+  /** The user's id. */
+  get key(): string {
+    return this.#bytes.toString('utf8', this.#userEnd - this.#userBytes, this.#userEnd);
+  }
+
+  get value(): Buffer {
+    return this.#bytes.subarray(this.#start, this.#end);
+  }
+
+  get orderId(): string {
+    return this.#bytes.toString('latin1', this.#orderEnd - this.#orderBytes, this.#orderEnd);
+  }
 }
+
+/** Where the texts of user and order end in the event, and how many bytes they have. */
+interface EventPlace {
+  userEnd: number;
+  userBytes: number;
+  orderEnd: number;
+  orderBytes: number;
+}
+
+/** Of the event that is being written. */
+const place: EventPlace = { userEnd: 0, userBytes: 0, orderEnd: 0, orderBytes: 0 };
 
 const ORDER = columnNumbers('orders');
 const ITEM = columnNumbers('order_items');
@@ -55,20 +106,19 @@ export function encodeEvent(context: EventContext, ordinal: number, rows: RowBuf
   let bytes = FRAME_BYTES + rows.ends[order.order]! - rows.starts[order.order]!;
   for (const item of order.items) bytes += rows.ends[item]! - rows.starts[item]!;
   writer.begin(bytes);
-  const key = writeOrder(context, ordinal, rows, order.order);
+  writeOrder(context, ordinal, rows, order.order);
   writer.long(order.items.length);
   for (const item of byLineNo(rows, order.items)) writeItem(rows, item);
   writer.long(0);
-  const partition = orderPartition(key, partitions);
-  return { topic, partition, key, value: writer.end(), orderId: order.orderId, ordinal };
+  const partition = partitionOf(writer.bytes, place.userEnd - place.userBytes, place.userEnd, partitions);
+  const record = new EventRecord(topic, partition, ordinal, place);
+  writer.end();
+  return record;
 }
 
-/** @returns the user's id. */
-function writeOrder(context: EventContext, ordinal: number, rows: RowBuffer, row: number): string {
-  const { bytes } = rows;
-  const { at } = rows.relations[row]!;
-  const spans = locateRow(rows, row);
-  const placedAt = 2 * at[ORDER.placed_at]!;
+function writeOrder(context: EventContext, ordinal: number, rows: RowBuffer, row: number): void {
+  const { bytes, spans } = rows;
+  const placedAt = rows.span(row, ORDER.placed_at);
   const placedAtMicros = readTimestampMicros(bytes, spans[placedAt]!, spans[placedAt + 1]!);
   writer.raw(HEADER);
   writer.long(context.generation);
@@ -76,62 +126,58 @@ function writeOrder(context: EventContext, ordinal: number, rows: RowBuffer, row
   writer.long(context.commitLsn);
   writer.long(ordinal);
   writer.long(context.committedAt ?? placedAtMicros);
-  writeText(bytes, spans, at[ORDER.order_id]!, 'orders.order_id');
-  writeText(bytes, spans, at[ORDER.user_id]!, 'orders.user_id');
-  writeText(bytes, spans, at[ORDER.source]!, 'orders.source');
-  writeText(bytes, spans, at[ORDER.currency]!, 'orders.currency');
-  writeLong(bytes, spans, at[ORDER.total_cents]!, 'orders.total_cents');
+  place.orderBytes = writeText(rows, row, ORDER.order_id, 'orders.order_id');
+  place.orderEnd = writer.position;
+  place.userBytes = writeText(rows, row, ORDER.user_id, 'orders.user_id');
+  place.userEnd = writer.position;
+  writeText(rows, row, ORDER.source, 'orders.source');
+  writeText(rows, row, ORDER.currency, 'orders.currency');
+  writer.long(readLong(rows, row, ORDER.total_cents, 'orders.total_cents'));
   writer.long(placedAtMicros);
-  const user = 2 * at[ORDER.user_id]!;
-  return decodeUtf8(bytes, spans[user]!, spans[user + 1]!);
 }
 
 function writeItem(rows: RowBuffer, row: number): void {
-  const { bytes } = rows;
-  const { at } = rows.relations[row]!;
-  const spans = locateRow(rows, row);
-  writeInt(bytes, spans, at[ITEM.line_no]!, 'order_items.line_no');
-  writeText(bytes, spans, at[ITEM.sku]!, 'order_items.sku');
-  writeInt(bytes, spans, at[ITEM.quantity]!, 'order_items.quantity');
-  writeLong(bytes, spans, at[ITEM.unit_price_cents]!, 'order_items.unit_price_cents');
-  const cartLineId = at[ITEM.cart_line_id]!;
-  const isNull = spans[2 * cartLineId]! < 0;
+  writer.long(readInt(rows, row, ITEM.line_no, 'order_items.line_no'));
+  writeText(rows, row, ITEM.sku, 'order_items.sku');
+  writer.long(readInt(rows, row, ITEM.quantity, 'order_items.quantity'));
+  writer.long(readLong(rows, row, ITEM.unit_price_cents, 'order_items.unit_price_cents'));
+  const isNull = rows.spans[rows.span(row, ITEM.cart_line_id)]! < 0;
   writer.long(isNull ? 0 : 1);
-  if (!isNull) writeText(bytes, spans, cartLineId, 'order_items.cart_line_id');
+  if (!isNull) writeText(rows, row, ITEM.cart_line_id, 'order_items.cart_line_id');
 }
 
 /** The items as they are where they come in order, as they mostly do. */
 function byLineNo(rows: RowBuffer, items: readonly number[]): readonly number[] {
+  const lineNoOf = (row: number) => Number(readLong(rows, row, ITEM.line_no, 'order_items.line_no'));
   let last = -Infinity;
   for (const row of items) {
-    const lineNo = lineNoOf(rows, row);
-    if (lineNo < last) return items.toSorted((one, other) => lineNoOf(rows, one) - lineNoOf(rows, other));
+    const lineNo = lineNoOf(row);
+    if (lineNo < last) return items.toSorted((one, other) => lineNoOf(one) - lineNoOf(other));
     last = lineNo;
   }
   return items;
 }
 
-function lineNoOf(rows: RowBuffer, row: number): number {
-  const column = 2 * rows.relations[row]!.at[ITEM.line_no]!;
-  const spans = locateRow(rows, row);
-  return Number(readInteger(rows.bytes, spans[column]!, spans[column + 1]!, 'order_items.line_no'));
-}
-
-function writeText(bytes: Buffer, spans: Int32Array, column: number, name: string): void {
-  const start = spans[2 * column]!;
-  const end = spans[2 * column + 1]!;
+/** @returns its bytes. */
+function writeText(rows: RowBuffer, row: number, column: number, name: string): number {
+  const { bytes, spans } = rows;
+  const span = rows.span(row, column);
+  const start = spans[span]!;
+  const end = spans[span + 1]!;
   if (start < 0) throw new RowNotPublishableError(name, 'is NULL');
   if (!writer.text(bytes, start, end)) decodeUtf8(bytes, start, end);
+  return end - start;
 }
 
-function writeLong(bytes: Buffer, spans: Int32Array, column: number, name: string): void {
-  writer.long(readInteger(bytes, spans[2 * column]!, spans[2 * column + 1]!, name));
+function readLong(rows: RowBuffer, row: number, column: number, name: string): number | bigint {
+  const span = rows.span(row, column);
+  return readInteger(rows.bytes, rows.spans[span]!, rows.spans[span + 1]!, name);
 }
 
-function writeInt(bytes: Buffer, spans: Int32Array, column: number, name: string): void {
-  const value = readInteger(bytes, spans[2 * column]!, spans[2 * column + 1]!, name);
+function readInt(rows: RowBuffer, row: number, column: number, name: string): number {
+  const value = readLong(rows, row, column, name);
   if (value > LARGEST_INT || value < -LARGEST_INT - 1) {
     throw new RowNotPublishableError(name, 'holds a number of more than 32 bits');
   }
-  writer.long(value);
+  return Number(value);
 }

@@ -7,46 +7,74 @@ import { locateValues } from './tuple.ts';
 
 /** Enough for most transactions; a buffer that has grown beyond it is not used again. */
 const INITIAL_BYTES = 64 * 1024;
+const INITIAL_SPANS = 4 * 1024;
 
 /** Rows by number, from 0, in the order in which they were added; row n lies from `starts[n]` to `ends[n]`. */
 export class RowBuffer {
   bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+  /** Where the values of all rows lie in `bytes`, two numbers each: see {@link span}. */
+  spans = new Int32Array(INITIAL_SPANS);
   /** A row keeps the relation that its table had when it was written: one transaction may hold an ALTER TABLE. */
   readonly relations: ContractRelation[] = [];
   readonly starts: number[] = [];
   readonly ends: number[] = [];
   /** Of rows. The arrays may be longer: they are kept for the next transaction. */
   count = 0;
+  readonly #firstSpans: number[] = [];
   #used = 0;
+  #spansUsed = 0;
 
-  add(relation: ContractRelation, tuple: Buffer): void {
-    const end = this.#used + tuple.length;
-    if (end > this.bytes.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(2 * this.bytes.length, end));
-      larger.set(this.bytes);
-      this.bytes = larger;
-    }
-    this.bytes.set(tuple, this.#used);
+  /** Adds the row that lies in `source` from `start` to `end`. @throws PgoutputFormatError */
+  add(relation: ContractRelation, source: Buffer, start = 0, end = source.length): void {
+    const at = this.#used;
+    const until = at + end - start;
+    const { columns } = relation;
+    this.#reserve(until, this.#spansUsed + 2 * columns);
+    source.copy(this.bytes, at, start, end);
+    locateValues(this.bytes, at, until, columns, this.spans, this.#spansUsed);
     const row = this.count++;
     this.relations[row] = relation;
-    this.starts[row] = this.#used;
-    this.ends[row] = end;
-    this.#used = end;
+    this.starts[row] = at;
+    this.ends[row] = until;
+    this.#firstSpans[row] = this.#spansUsed;
+    this.#used = until;
+    this.#spansUsed += 2 * columns;
+  }
+
+  /** Where in `spans` lies what a row has in contract column `column`: its first byte, or -1 for NULL, and the one behind. */
+  span(row: number, column: number): number {
+    return this.#firstSpans[row]! + 2 * this.relations[row]!.at[column]!;
   }
 
   /** Empties it for the next transaction. */
   clear(): void {
     this.count = 0;
     this.#used = 0;
-    if (this.bytes.length <= INITIAL_BYTES) return;
+    this.#spansUsed = 0;
+    if (this.bytes.length <= INITIAL_BYTES && this.spans.length <= INITIAL_SPANS) return;
     this.bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES);
-    for (const list of [this.relations, this.starts, this.ends]) list.length = 0;
+    this.spans = new Int32Array(INITIAL_SPANS);
+    for (const list of [this.relations, this.starts, this.ends, this.#firstSpans]) list.length = 0;
+  }
+
+  #reserve(bytes: number, spans: number): void {
+    if (bytes > this.bytes.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(2 * this.bytes.length, bytes));
+      larger.set(this.bytes);
+      this.bytes = larger;
+    }
+    if (spans > this.spans.length) {
+      const more = new Int32Array(Math.max(2 * this.spans.length, spans));
+      more.set(this.spans);
+      this.spans = more;
+    }
   }
 }
 
 /** An order by the numbers of its rows, as far as they have come: one statement may write its items first. */
 export interface OrderRows {
-  readonly orderId: string;
+  /** Any of its rows. */
+  readonly first: number;
   /** -1 while only items have come. */
   order: number;
   readonly items: number[];
@@ -54,60 +82,47 @@ export interface OrderRows {
 
 const orderIdOf = { orders: columnNumbers('orders').order_id, items: columnNumbers('order_items').order_id };
 
-let spans = new Int32Array(64);
+const orderIdSpan = (rows: RowBuffer, row: number): number => rows.span(row, orderIdOf[rows.relations[row]!.kind]);
 
-/** Where the values of row `row` lie, by contract column: overwritten by the next call. @throws PgoutputFormatError */
-export function locateRow(rows: RowBuffer, row: number): Int32Array {
-  const { columns } = rows.relations[row]!;
-  if (spans.length < 2 * columns) spans = new Int32Array(2 * columns);
-  locateValues(rows.bytes, rows.starts[row]!, rows.ends[row]!, columns, spans);
-  return spans;
-}
-
-/** The id of a row's order; '' for NULL, which the encoder refuses. @throws PgoutputFormatError */
+/** The id of a row's order; '' for NULL, which the encoder refuses. */
 export function readOrderId(rows: RowBuffer, row: number): string {
-  const { kind, at } = rows.relations[row]!;
-  const column = at[orderIdOf[kind]]!;
-  const found = locateRow(rows, row);
-  const start = found[2 * column]!;
-  return start < 0 ? '' : rows.bytes.toString('latin1', start, found[2 * column + 1]); // a UUID, as Postgres prints it
+  const span = orderIdSpan(rows, row);
+  const start = rows.spans[span]!;
+  return start < 0 ? '' : rows.bytes.toString('latin1', start, rows.spans[span + 1]); // a UUID, as Postgres prints it
 }
 
-/** The orders of a transaction, in the order in which it first wrote a row of each. @throws PgoutputFormatError */
+/** The orders of a transaction, in the order in which it first wrote a row of each. */
 export function groupByOrder(rows: RowBuffer): OrderRows[] {
   const orders: OrderRows[] = [];
   let byId: Map<string, OrderRows> | undefined;
   let open: OrderRows | undefined;
-  let [openStart, openEnd] = [0, 0];
+  let openSpan = 0;
   for (let row = 0; row < rows.count; row++) {
-    const { kind, at } = rows.relations[row]!;
-    const column = at[orderIdOf[kind]]!;
-    const found = locateRow(rows, row);
-    const [start, end] = [found[2 * column]!, found[2 * column + 1]!];
-    // The rows of an order mostly follow one another.
-    if (open === undefined || !isSame(rows.bytes, start, end, openStart, openEnd)) {
-      const orderId = readOrderId(rows, row);
-      if (open !== undefined) byId ??= new Map([[open.orderId, open]]); // most transactions have one order
-      let next = byId?.get(orderId);
+    const span = orderIdSpan(rows, row);
+    // The rows of an order mostly follow one another, and most transactions have one order.
+    if (open === undefined || !isSame(rows, span, openSpan)) {
+      if (open !== undefined) byId ??= new Map([[readOrderId(rows, open.first), open]]);
+      const orderId = byId === undefined ? undefined : readOrderId(rows, row);
+      let next = orderId === undefined ? undefined : byId!.get(orderId);
       if (next === undefined) {
-        next = { orderId, order: -1, items: [] };
+        next = { first: row, order: -1, items: [] };
         orders.push(next);
-        byId?.set(orderId, next);
+        if (orderId !== undefined) byId!.set(orderId, next);
       }
       open = next;
-      [openStart, openEnd] = [start, end];
+      openSpan = span;
     }
-    if (kind === 'orders') open.order = row;
+    if (rows.relations[row]!.kind === 'orders') open.order = row;
     else open.items.push(row);
   }
   return orders;
 }
 
-function isSame(bytes: Buffer, start: number, end: number, otherStart: number, otherEnd: number): boolean {
-  if (end - start !== otherEnd - otherStart) return false;
+function isSame({ bytes, spans }: RowBuffer, span: number, other: number): boolean {
+  const [start, otherStart] = [spans[span]!, spans[other]!];
+  const length = spans[span + 1]! - start;
+  if (length !== spans[other + 1]! - otherStart) return false;
   // From the end: UUIDs made at one time begin alike.
-  for (let at = end - 1, other = otherEnd - 1; at >= start; at--, other--) {
-    if (bytes[at] !== bytes[other]) return false;
-  }
+  for (let at = length - 1; at >= 0; at--) if (bytes[start + at] !== bytes[otherStart + at]) return false;
   return true;
 }

@@ -8,39 +8,50 @@ const TEXT_VALUE = 0x74; // t
 const UNCHANGED_VALUE = 0x75; // u
 
 /** A row above this is mostly somebody else's column. */
-const LARGE_ROW_BYTES = 64 * 1024;
+export const LARGE_ROW_BYTES = 64 * 1024;
 
 /**
- * Where the values of a row lie. `spans` gets two numbers a column: the first byte and the one behind the last, or -1 twice
- * for NULL and for an unchanged value that Postgres did not send again. No value is read: its bytes may be anything.
+ * Where the values of a row lie. `spans` gets two numbers a column, from `into` on: the first byte and the one behind the last,
+ * or -1 twice for NULL and for an unchanged value that Postgres did not send again. No value is read: its bytes may be
+ * anything.
  * @param bytes holds the row, without its kind, from `start` to `end`.
  * @throws PgoutputFormatError when the row is torn, has another number of columns, or holds a binary value.
  */
-export function locateValues(bytes: Buffer, start: number, end: number, columns: number, spans: Int32Array): void {
-  const refuse = (problem: string) => new PgoutputFormatError(bytes.subarray(start, end), problem);
+export function locateValues(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  columns: number,
+  spans: Int32Array,
+  into = 0,
+): void {
   if (end - start < 2 || ((bytes[start]! << 8) | bytes[start + 1]!) !== columns) {
-    throw refuse(`is a row that has not the ${columns} columns of its relation`);
+    throw refuse(bytes, start, end, `is a row that has not the ${columns} columns of its relation`);
   }
   let at = start + 2;
-  for (let column = 0; column < columns; column++) {
+  for (let span = into; span < into + 2 * columns; span += 2) {
     const kind = at < end ? bytes[at] : undefined;
     if (kind === TEXT_VALUE) {
       const from = at + 5;
-      if (from > end) throw refuse('is a torn row');
+      if (from > end) throw refuse(bytes, start, end, 'is a torn row');
       // Unsigned: a length above 2^31 must not become a step backwards.
       at = from + (((bytes[at + 1]! << 24) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 8) | bytes[at + 4]!) >>> 0);
-      if (at > end) throw refuse('is a torn row');
-      spans[2 * column] = from;
-      spans[2 * column + 1] = at;
+      if (at > end) throw refuse(bytes, start, end, 'is a torn row');
+      spans[span] = from;
+      spans[span + 1] = at;
     } else if (kind === NULL_VALUE || kind === UNCHANGED_VALUE) {
-      spans[2 * column] = -1;
-      spans[2 * column + 1] = -1;
+      spans[span] = -1;
+      spans[span + 1] = -1;
       at += 1;
     } else {
-      throw refuse(kind === undefined ? 'is a torn row' : 'is a row with a value that is no text');
+      throw refuse(bytes, start, end, kind === undefined ? 'is a torn row' : 'is a row with a value that is no text');
     }
   }
-  if (at !== end) throw refuse('is a row with more bytes than its columns hold');
+  if (at !== end) throw refuse(bytes, start, end, 'is a row with more bytes than its columns hold');
+}
+
+function refuse(bytes: Buffer, start: number, end: number, problem: string): PgoutputFormatError {
+  return new PgoutputFormatError(bytes.subarray(start, end), problem);
 }
 
 /** A row of these values, as pgoutput sends it. */

@@ -11,11 +11,13 @@ import {
   type RelationRole,
 } from '../encode/contract-relation.ts';
 import { type EventContext, type EventRecord, encodeEvent } from '../encode/encode-event.ts';
-import { groupByOrder, RowBuffer } from '../encode/row-buffer.ts';
+import { groupByOrder, type OrderRows, RowBuffer, readOrderId } from '../encode/row-buffer.ts';
 import { SpilledRows } from '../encode/row-spool.ts';
-import { dropUnwanted } from '../encode/tuple.ts';
+import { dropUnwanted, LARGE_ROW_BYTES } from '../encode/tuple.ts';
 import { RowRefusedError, StreamOrderError } from '../errors.ts';
 import type { PgoutputMessage } from '../postgres/pgoutput.ts';
+
+type Insert = Extract<PgoutputMessage, { kind: 'insert' }>;
 
 /** Why a change of a published table is not published. */
 type IgnoredReason = 'other_table' | 'update' | 'delete' | 'truncate';
@@ -73,11 +75,21 @@ export function createTransactionAssembler(options: {
 
   /** Of the last transaction, for the next one. */
   let spare: RowBuffer | undefined;
+  const reuse = (rows: RowBuffer): void => {
+    rows.clear();
+    spare = rows;
+  };
 
-  const addRow = (transaction: OpenTransaction, relation: ContractRelation, tuple: Buffer): void => {
+  const addRow = (transaction: OpenTransaction, relation: ContractRelation, { bytes, start, end }: Insert): void => {
     const { rows } = transaction;
-    transaction.rowBytes += tuple.length;
-    rows.add(relation, tuple);
+    if (end - start <= LARGE_ROW_BYTES) {
+      rows.add(relation, bytes, start, end);
+      transaction.rowBytes += end - start;
+    } else {
+      const tuple = dropUnwanted(bytes.subarray(start, end), relation.wanted);
+      rows.add(relation, tuple);
+      transaction.rowBytes += tuple.length;
+    }
     if (transaction.spilled === undefined && transaction.rowBytes <= options.spillBytes) return;
     transaction.spilled ??= new SpilledRows(options.spillDirectory);
     transaction.spilled.add(rows);
@@ -112,7 +124,7 @@ export function createTransactionAssembler(options: {
           }
           if (relation === 'other') options.onIgnored('other_table');
           else if (relation.kind === 'refused') throw new RowRefusedError(relation.what, open.commitLsn);
-          else addRow(open, relation, dropUnwanted(message.tuple, relation.wanted));
+          else addRow(open, relation, message);
           return undefined;
         }
         case 'update':
@@ -124,10 +136,7 @@ export function createTransactionAssembler(options: {
           if (open === undefined) throw new StreamOrderError('COMMIT came outside a transaction');
           const transaction = open;
           open = undefined;
-          return finishTransaction(transaction, message.endLsn, () => {
-            transaction.rows.clear();
-            spare = transaction.rows;
-          });
+          return new AssembledTransaction(transaction, message.endLsn, reuse);
         }
         default: // type, origin and message carry no rows
           return undefined;
@@ -140,32 +149,61 @@ export function createTransactionAssembler(options: {
   };
 }
 
-/** @param release takes the memory of its rows back. */
-function finishTransaction(transaction: OpenTransaction, endLsn: Lsn, release: () => void): CommittedTransaction {
-  const { xid, commitLsn, committedAt, rowBytes, rows, spilled } = transaction;
-  const held = spilled === undefined ? groupByOrder(rows) : undefined;
-  let isClosed = false;
-  return {
-    xid,
-    commitLsn,
-    endLsn,
-    committedAt,
-    rowBytes,
-    orderCount: held?.length ?? spilled!.size,
-    *orderIds() {
-      for (const { orderId } of held ?? Iterator.from(spilled!.orders()).map(({ order }) => order)) yield orderId;
-    },
-    *events(stamp) {
-      const context = { ...stamp, commitLsn, committedAt };
-      let ordinal = 0;
-      if (held !== undefined) for (const order of held) yield encodeEvent(context, ordinal++, rows, order);
-      else for (const one of spilled!.orders()) yield encodeEvent(context, ordinal++, one.rows, one.order);
-    },
-    close() {
-      if (isClosed) return;
-      isClosed = true;
-      spilled?.close();
-      release();
-    },
-  };
+/** A class, and no closures: there is one for each order of a shop. */
+class AssembledTransaction implements CommittedTransaction {
+  readonly xid: number;
+  readonly commitLsn: Lsn;
+  readonly endLsn: Lsn;
+  readonly committedAt: bigint;
+  readonly rowBytes: number;
+  readonly orderCount: number;
+  readonly #rows: RowBuffer;
+  readonly #spilled: SpilledRows | undefined;
+  readonly #held: readonly OrderRows[] | undefined;
+  readonly #reuse: (rows: RowBuffer) => void;
+  #isClosed = false;
+
+  /** @param reuse takes the memory of its rows back. */
+  constructor(
+    { xid, commitLsn, committedAt, rowBytes, rows, spilled }: OpenTransaction,
+    endLsn: Lsn,
+    reuse: (rows: RowBuffer) => void,
+  ) {
+    this.xid = xid;
+    this.commitLsn = commitLsn;
+    this.endLsn = endLsn;
+    this.committedAt = committedAt;
+    this.rowBytes = rowBytes;
+    this.#rows = rows;
+    this.#spilled = spilled;
+    this.#held = spilled === undefined ? groupByOrder(rows) : undefined;
+    this.orderCount = this.#held?.length ?? spilled!.size;
+    this.#reuse = reuse;
+  }
+
+  *orderIds(): Iterable<string> {
+    if (this.#held === undefined) {
+      for (const { rows, order } of this.#spilled!.orders()) yield readOrderId(rows, order.first);
+    } else {
+      for (const { first } of this.#held) yield readOrderId(this.#rows, first);
+    }
+  }
+
+  *events(stamp: EventStamp): Iterable<EventRecord> {
+    const { commitLsn, committedAt } = this;
+    const context = { ...stamp, commitLsn, committedAt };
+    let ordinal = 0;
+    if (this.#held === undefined) {
+      for (const { rows, order } of this.#spilled!.orders()) yield encodeEvent(context, ordinal++, rows, order);
+    } else {
+      for (const order of this.#held) yield encodeEvent(context, ordinal++, this.#rows, order);
+    }
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#spilled?.close();
+    this.#reuse(this.#rows);
+  }
 }

@@ -160,7 +160,7 @@ export function prepareTransaction(
   const common = { commitLsn, endLsn, committedAt, orders };
   if (orders > config.groupMaxOrders || rowBytes > config.groupMaxBytes || fromOrdinal > 0) {
     const read = () => transaction.events(stamp);
-    const huge = { commitLsn, orders, fromOrdinal, events: read, close: transaction.close };
+    const huge = { commitLsn, orders, fromOrdinal, events: read, close: () => transaction.close() };
     return { ...common, bytes: rowBytes, isAlone: true, events: [], huge };
   }
   const events: EventRecord[] = [];

@@ -96,11 +96,7 @@ export class CheckpointedTransactions {
     records: readonly OutgoingRecord[],
     written: Map<string, bigint>,
   ): Promise<void> {
-    const counts = new Map<string, bigint>();
-    for (const { topic, partition } of records) {
-      const name = `${topic}-${partition}`;
-      counts.set(name, (counts.get(name) ?? 0n) + 1n);
-    }
+    const counts = countByPartition(records);
     for (const { topic, partition, baseOffset } of await kafka.send(records)) {
       const name = `${topic}-${partition}`;
       const expected = written.get(name) ?? this.#ends.get(name) ?? 0n;
@@ -108,7 +104,7 @@ export class CheckpointedTransactions {
         const what = `Produce returned base offset ${baseOffset} for ${name}, expected ${expected} or more`;
         throw new LiveTopicChangedError(what, { baseOffset, expected });
       }
-      written.set(name, baseOffset + counts.get(name)!);
+      written.set(name, baseOffset + BigInt(counts.get(topic)![partition]!));
     }
   }
 
@@ -123,7 +119,20 @@ export class CheckpointedTransactions {
     const nextOffsets = this.#nextOffsets;
     // At least: a response may come with a higher base offset, and the commit marker takes an offset too.
     const endOffsets = nextOffsets.map((end, partition) => written.get(`${config.ordersTopic}-${partition}`) ?? end);
-    for (const { partition } of last) endOffsets[partition]! += 1n;
+    for (const [partition, count] of (countByPartition(last).get(config.ordersTopic) ?? []).entries()) {
+      endOffsets[partition]! += BigInt(count ?? 0);
+    }
     return { ...this.#checkpoint, nextOffsets, endOffsets, windowMarks, capture: captureCheck.accepted, ...changes };
   }
+}
+
+/** How many records each partition of each topic gets. */
+function countByPartition(records: readonly OutgoingRecord[]): ReadonlyMap<string, readonly (number | undefined)[]> {
+  const counts = new Map<string, number[]>();
+  for (const { topic, partition } of records) {
+    const ofTopic = counts.get(topic) ?? [];
+    if (ofTopic.length === 0) counts.set(topic, ofTopic);
+    ofTopic[partition] = (ofTopic[partition] ?? 0) + 1;
+  }
+  return counts;
 }

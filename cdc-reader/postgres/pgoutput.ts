@@ -4,7 +4,7 @@
 // and never a message. Rows stay undecoded: tuple.ts reads them, once, by their table.
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
 
-/** `committedAt` is microseconds since 1970; `xid` is unsigned; `tuple` is a view into the bytes that were parsed. */
+/** `committedAt` is microseconds since 1970; `xid` is unsigned; a new row lies in `bytes`, which were parsed, from `start` to `end`. */
 export type PgoutputMessage =
   | { readonly kind: 'begin'; readonly commitLsn: Lsn; readonly committedAt: bigint; readonly xid: number }
   | { readonly kind: 'commit'; readonly commitLsn: Lsn; readonly endLsn: Lsn; readonly committedAt: bigint }
@@ -15,7 +15,13 @@ export type PgoutputMessage =
       readonly name: string;
       readonly columns: readonly RelationColumn[];
     }
-  | { readonly kind: 'insert'; readonly relationOid: number; readonly tuple: Buffer }
+  | {
+      readonly kind: 'insert';
+      readonly relationOid: number;
+      readonly bytes: Buffer;
+      readonly start: number;
+      readonly end: number;
+    }
   | { readonly kind: 'update' | 'delete'; readonly relationOid: number }
   | { readonly kind: 'truncate'; readonly relationOids: readonly number[] }
   | { readonly kind: 'type' | 'origin' | 'message' };
@@ -76,7 +82,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  */
 export function parsePgoutput(read: Buffer, start = 0, end = read.length): PgoutputMessage {
   if (read[start] === INSERT && end - start >= SHORTEST_ROW_BYTES && read[start + 5] === NEW_TUPLE) {
-    return { kind: 'insert', relationOid: readOid(read, start + 1), tuple: read.subarray(start + 6, end) };
+    return { kind: 'insert', relationOid: readOid(read, start + 1), bytes: read, start: start + 6, end };
   }
   const bytes = read.subarray(start, end);
   switch (bytes[0]) {
@@ -115,6 +121,12 @@ export function parsePgoutput(read: Buffer, start = 0, end = read.length): Pgout
     default:
       throw new PgoutputFormatError(bytes, 'is of a kind that is not known here');
   }
+}
+
+/** The same with bytes of its own: what was read may be overwritten by the next read. */
+export function copyRow(insert: Extract<PgoutputMessage, { kind: 'insert' }>): PgoutputMessage {
+  const bytes = Buffer.from(insert.bytes.subarray(insert.start, insert.end));
+  return { ...insert, bytes, start: 0, end: bytes.length };
 }
 
 function parseRelation(bytes: Buffer): PgoutputMessage {

@@ -7,7 +7,7 @@ import type { LogicalReplicationService } from 'pg-logical-replication';
 import type { Lsn } from '#schemas/lsn.ts';
 import { explainConnectError } from '#service/postgres/session.ts';
 import { createCopySocket, type Keepalive, parseKeepalive, takeCopyData, XLOG_HEADER_BYTES } from './copy-stream.ts';
-import { type PgoutputMessage, parsePgoutput } from './pgoutput.ts';
+import { copyRow, type PgoutputMessage, parsePgoutput } from './pgoutput.ts';
 import {
   connectionOf,
   createRawService,
@@ -27,7 +27,7 @@ import {
 } from './walsender.ts';
 
 export interface StreamHandlers {
-  /** In stream order. `tuple` of an insert is a view of what was read, and valid until this returns. */
+  /** In stream order. The row of an insert lies in what was read, until this returns. */
   onMessage(message: PgoutputMessage): void;
   /** In stream order with the messages: all that was sent before `walEnd` has been handed over. */
   onKeepalive(keepalive: { walEnd: Lsn; replyRequested: boolean }): void;
@@ -213,7 +213,7 @@ class StreamConnection implements ReplicationStream {
   }
 
   #handOver(event: StreamEvent): void {
-    if (this.#isPaused) this.#held.push(keepEvent(event));
+    if (this.#isPaused) this.#held.push(event.kind === 'insert' ? copyRow(event) : event);
     else if (event.kind === 'keepalive') this.#options.handlers.onKeepalive(event);
     else this.#options.handlers.onMessage(event);
   }
@@ -241,9 +241,4 @@ class StreamConnection implements ReplicationStream {
       else this.#options.handlers.onFailure(error);
     });
   }
-}
-
-/** What was read is overwritten by the next read. */
-function keepEvent(event: StreamEvent): StreamEvent {
-  return event.kind === 'insert' ? { ...event, tuple: Buffer.from(event.tuple) } : event;
 }

@@ -25,7 +25,7 @@ export function encodeSnapshotOrder(
   rows.clear();
   addRow('orders', order);
   for (const item of items) addRow('order_items', item);
-  const numbers = { orderId: order.order_id!, order: 0, items: items.map((_, index) => index + 1) };
+  const numbers = { first: 0, order: 0, items: items.map((_, index) => index + 1) };
   return encodeEvent({ ...stamp, committedAt: undefined }, ordinal, rows, numbers);
 }
 

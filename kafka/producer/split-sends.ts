@@ -22,40 +22,48 @@ export function splitSends(records: readonly OutgoingRecord[], bounds: SendBound
   const sends: Send[] = [];
   let next = createOpenSend();
   for (const record of records) {
-    const bytes = recordBytes(record);
-    if (!next.hasRoom(record, bytes, bounds)) {
-      sends.push(next.close());
-      next = createOpenSend();
-    }
-    next.add(record, bytes);
+    if (next.add(record, bounds)) continue;
+    sends.push(next.close());
+    next = createOpenSend();
+    next.add(record, bounds);
   }
-  if (!next.isEmpty()) sends.push(next.close());
+  if (records.length > 0) sends.push(next.close());
   return sends;
 }
 
+interface OpenBatch extends PartitionRecords {
+  readonly records: OutgoingRecord[];
+  bytes: number;
+}
+
 function createOpenSend() {
-  const topics = new Map<string, Map<number, { records: OutgoingRecord[]; bytes: number }>>();
+  /** Of each topic, by partition, in the order of their first records. */
+  const topics = new Map<string, Map<number, OpenBatch>>();
+  const batches: OpenBatch[] = [];
   let sendBytes = 0;
   let largestRecordBytes = 0;
+  const open = (topic: string, partition: number): OpenBatch => {
+    const batch: OpenBatch = { topic, partition, records: [], bytes: 0 };
+    const ofTopic = topics.get(topic) ?? new Map();
+    topics.set(topic, ofTopic.set(partition, batch));
+    batches.push(batch);
+    return batch;
+  };
   return {
-    isEmpty: () => sendBytes === 0,
-    hasRoom({ topic, partition }: OutgoingRecord, bytes: number, bounds: SendBounds): boolean {
-      const batchBytes = topics.get(topic)?.get(partition)?.bytes ?? 0;
-      return sendBytes === 0 || (batchBytes + bytes <= bounds.partitionBytes && sendBytes + bytes <= bounds.sendBytes);
-    },
-    add(record: OutgoingRecord, bytes: number): void {
-      const batches = topics.getOrInsertComputed(record.topic, () => new Map());
-      const batch = batches.getOrInsertComputed(record.partition, () => ({ records: [], bytes: 0 }));
+    /** @returns whether there was room for it. */
+    add(record: OutgoingRecord, bounds: SendBounds): boolean {
+      const bytes = recordBytes(record);
+      let batch = topics.get(record.topic)?.get(record.partition);
+      if (sendBytes > 0 && sendBytes + bytes > bounds.sendBytes) return false;
+      if (batch !== undefined && batch.bytes + bytes > bounds.partitionBytes) return false;
+      if (batch === undefined && sendBytes > 0 && bytes > bounds.partitionBytes) return false;
+      batch ??= open(record.topic, record.partition);
       batch.records.push(record);
       batch.bytes += bytes;
       sendBytes += bytes;
-      largestRecordBytes = Math.max(largestRecordBytes, bytes);
+      if (bytes > largestRecordBytes) largestRecordBytes = bytes;
+      return true;
     },
-    close: (): Send => ({
-      largestRecordBytes,
-      batches: [...topics].flatMap(([topic, batches]) =>
-        [...batches].map(([partition, { records }]) => ({ topic, partition, records })),
-      ),
-    }),
+    close: (): Send => ({ largestRecordBytes, batches }),
   };
 }

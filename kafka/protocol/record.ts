@@ -16,6 +16,8 @@ export interface OutgoingRecord {
   readonly key: string;
   readonly value: Buffer;
   readonly headers?: Record<string, string>;
+  /** What {@link recordBytes} gives, where it is known beforehand. */
+  readonly maxBytes?: number;
 }
 
 /** Records to send to one partition, in order. */
@@ -26,11 +28,13 @@ export interface PartitionRecords {
 }
 
 /** Upper bounds of what varints for lengths, deltas and counts take: of a record, and of a header. */
-const RECORD_OVERHEAD_BYTES = 32;
+export const RECORD_OVERHEAD_BYTES = 32;
 const HEADER_OVERHEAD_BYTES = 10;
 
 /** Upper bound of the bytes that a record takes in its batch. */
-export function recordBytes({ key, value, headers }: OutgoingRecord): number {
+export function recordBytes(record: OutgoingRecord): number {
+  if (record.maxBytes !== undefined) return record.maxBytes;
+  const { key, value, headers } = record;
   let bytes = RECORD_OVERHEAD_BYTES + Buffer.byteLength(key) + value.length;
   for (const name in headers) {
     bytes += HEADER_OVERHEAD_BYTES + Buffer.byteLength(name) + Buffer.byteLength(headers[name]!);

@@ -4,7 +4,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { parsePgoutput } from '../../cdc-reader/postgres/pgoutput.ts';
-import { decodeTuple } from '../support/examples/decode-tuple.ts';
+import { decodeTuple, rowOf } from '../support/examples/decode-tuple.ts';
 import { testPostgresMajor } from '../support/postgres/postgres-version.ts';
 import { createTestEnvironment, type TestEnvironment, withServer } from '../support/stack/environment.ts';
 
@@ -503,7 +503,7 @@ describe('the stream', () => {
         if (message.kind === 'relation') names.set(message.relationOid, `${message.schema}.${message.name}`);
         if (message.kind !== 'insert') return [];
         const whose = message.relationOid === oids[0] ? '' : ', another table';
-        const [id] = decodeTuple(message.tuple, message.tuple.readUInt16BE(0));
+        const [id] = decodeTuple(rowOf(message), rowOf(message).readUInt16BE(0));
         return [`${id} of ${names.get(message.relationOid)}${whose}`];
       });
     } finally {

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PgoutputFormatError, parsePgoutput } from '../../cdc-reader/postgres/pgoutput.ts';
-import { decodeTuple } from '../support/examples/decode-tuple.ts';
+import { decodeTuple, rowOf } from '../support/examples/decode-tuple.ts';
 import {
   encodeBegin,
   encodeCommit,
@@ -44,7 +44,7 @@ const message = fc.oneof(
 /** Parses, and decodes a row as far as its own count of columns goes. */
 function readAll(bytes: Buffer): void {
   const parsed = parsePgoutput(bytes);
-  if (parsed.kind === 'insert') decodeTuple(parsed.tuple, parsed.tuple.readUInt16BE(0));
+  if (parsed.kind === 'insert') decodeTuple(rowOf(parsed), rowOf(parsed).readUInt16BE(0));
 }
 
 describe('parsing pgoutput', () => {
@@ -81,7 +81,7 @@ describe('parsing pgoutput', () => {
       fc.property(uint32, tuple, (relationOid, values) => {
         const parsed = parsePgoutput(encodeInsert(relationOid, values));
         expect(parsed).toMatchObject({ kind: 'insert', relationOid });
-        expect(parsed.kind === 'insert' && decodeTuple(parsed.tuple, values.length)).toEqual(
+        expect(parsed.kind === 'insert' && decodeTuple(rowOf(parsed), values.length)).toEqual(
           values.map((value) => value ?? null),
         );
       }),

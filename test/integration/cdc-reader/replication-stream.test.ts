@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { timelineOf } from '#schemas/timeline.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '../../../schemas/lsn.ts';
-import { decodeTuple } from '../../support/examples/decode-tuple.ts';
+import { decodeTuple, rowOf } from '../../support/examples/decode-tuple.ts';
 import { createTcpProxy } from '../../support/network/tcp-proxy.ts';
 import {
   commitAdjacent,
@@ -111,8 +111,8 @@ describe('what the stream hands over', () => {
     const recorded = await recordStream(source);
     await recorded.waitForCommits(1);
     const rows = recorded.messages.filter((message) => message.kind === 'insert');
-    const changed = rows.filter(({ tuple }, i) => {
-      const value = decodeTuple(tuple, 2)[1];
+    const changed = rows.filter((row, i) => {
+      const value = decodeTuple(rowOf(row), 2)[1];
       return value !== String.fromCharCode(97 + ((i + 1) % 26)).repeat(length(i + 1));
     });
     expect(rows).toHaveLength(30_000);
@@ -129,7 +129,7 @@ describe('what the stream hands over', () => {
     const recorded = await recordStream(source);
     await recorded.waitForCommits(1);
     const [row] = recorded.messages.filter((message) => message.kind === 'insert');
-    expect(decodeTuple(row!.tuple, 3)).toEqual(['1', '2026-02-03 04:05:06.000007+00', 'US ']);
+    expect(decodeTuple(rowOf(row!), 3)).toEqual(['1', '2026-02-03 04:05:06.000007+00', 'US ']);
     await recorded.stream.close();
   });
 

@@ -14,7 +14,7 @@ import { findPreflightProblems } from '../../../cdc-reader/startup/preflight.ts'
 import { requireSameServer } from '../../../cdc-reader/startup/start-up.ts';
 import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { formatLsn } from '../../../schemas/lsn.ts';
-import { decodeTuple } from '../../support/examples/decode-tuple.ts';
+import { decodeTuple, rowOf } from '../../support/examples/decode-tuple.ts';
 import {
   connectTo,
   insertItemRow,
@@ -246,7 +246,7 @@ describe('the snapshot', () => {
     await recorded.waitForCommits(1);
     const streamed = recorded.messages
       .filter((message) => message.kind === 'insert')
-      .map(({ tuple }) => decodeTuple(tuple, tuple.readUInt16BE(0))[0]);
+      .map((row) => decodeTuple(rowOf(row), rowOf(row).readUInt16BE(0))[0]);
     await recorded.stream.close();
     expect(snapshot).toEqual([...before, inFlight].sort());
     expect([...new Set(streamed)]).toEqual([after]);
@@ -279,7 +279,7 @@ describe('the snapshot', () => {
     const streamed = recorded.messages.flatMap((message) => {
       if (message.kind !== 'insert') return [];
       const { columns } = rows.get(message.relationOid)!;
-      const values = decodeTuple(message.tuple, columns.length);
+      const values = decodeTuple(rowOf(message), columns.length);
       return [Object.fromEntries(columns.map(({ name }, i) => [name, values[i]]))];
     });
     expect(streamed[0]).toMatchObject(row!.order);

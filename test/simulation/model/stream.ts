@@ -1,6 +1,7 @@
 // The reader's connections to the model of Postgres, with the very interfaces of the real ones: the stream (messages in
 // commit order, keepalives between and inside transactions, back-pressure), the session beside it, and the slot's
 // beginning with its snapshot. Deliveries are steps: the tape decides how much comes before anything else happens.
+
 import type { ContractRow, ContractTable } from '#schemas/contract-tables.ts';
 import { LSN_ZERO, type Lsn, toLsn } from '#schemas/lsn.ts';
 import type { PgoutputMessage } from '../../../cdc-reader/postgres/pgoutput.ts';
@@ -10,6 +11,7 @@ import type { SnapshotOrder } from '../../../cdc-reader/postgres/snapshot.ts';
 import type { SlotState } from '../../../cdc-reader/postgres/source-session.ts';
 import { SlotBusyError, SlotMissingError, StreamLostError } from '../../../cdc-reader/postgres/stream-errors.ts';
 import { exampleOids, visibleCapture } from '../../support/examples/capture.ts';
+import { insertOf } from '../../support/examples/decode-tuple.ts';
 import {
   itemsRelation,
   itemTuple,
@@ -46,12 +48,8 @@ export function formatOrder(order: PlacedOrder): SnapshotOrder {
 
 function messagesOf({ commitLsn, endLsn, orders, isHidden }: Commit, isFirst: boolean): PgoutputMessage[] {
   const rows = (isHidden ? [] : orders).flatMap((order): PgoutputMessage[] => [
-    { kind: 'insert', relationOid: exampleOids.orders, tuple: orderTuple(orderRow(order)) },
-    ...order.items.map((item) => ({
-      kind: 'insert' as const,
-      relationOid: exampleOids.order_items,
-      tuple: itemTuple(itemRow(order.orderId, item)),
-    })),
+    insertOf(exampleOids.orders, orderTuple(orderRow(order))),
+    ...order.items.map((item) => insertOf(exampleOids.order_items, itemTuple(itemRow(order.orderId, item)))),
   ]);
   const committedAt = commitLsn;
   return [

@@ -11,7 +11,7 @@ import {
 } from '../../../cdc-reader/postgres/replication-stream.ts';
 import type { Lsn } from '../../../schemas/lsn.ts';
 import { parseLsn } from '../../../schemas/lsn.ts';
-import { decodeTuple } from '../examples/decode-tuple.ts';
+import { decodeTuple, insertOf, rowOf } from '../examples/decode-tuple.ts';
 import { waitFor } from '../wait.ts';
 
 type Message<Kind extends PgoutputMessage['kind']> = Extract<PgoutputMessage, { kind: Kind }>;
@@ -51,7 +51,7 @@ export async function recordStream(
     ...(options.copyOf === undefined ? {} : { copyOf: options.copyOf }),
     handlers: {
       onMessage: (message) => {
-        messages.push(message.kind === 'insert' ? { ...message, tuple: Buffer.from(message.tuple) } : message);
+        messages.push(message.kind === 'insert' ? insertOf(message.relationOid, Buffer.from(rowOf(message))) : message);
         options.onMessage?.(message, stream);
       },
       onKeepalive: (keepalive) => {
@@ -69,7 +69,7 @@ export async function recordStream(
     keepalives,
     failures,
     commits,
-    values: () => messages.filter((one) => one.kind === 'insert').map(({ tuple }) => decodeTuple(tuple, 2)[1]),
+    values: () => messages.filter((one) => one.kind === 'insert').map((row) => decodeTuple(rowOf(row), 2)[1]),
     async waitForCommits(count) {
       await waitFor(`${count} commits`, () => commits().length >= count, { deadlineMs: 30_000 });
       return commits();

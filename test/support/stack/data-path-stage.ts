@@ -14,6 +14,7 @@ import type { ReaderSession } from '../../../cdc-reader/startup/session.ts';
 import { createScope, type Scope } from '../../../cdc-reader/supervise/scope.ts';
 import { exampleCapture, exampleOids, visibleCapture } from '../examples/capture.ts';
 import { exampleCheckpoint } from '../examples/checkpoint.ts';
+import { insertOf } from '../examples/decode-tuple.ts';
 import { itemsRelation, itemTuple, ordersRelation, orderTuple, uuid } from '../examples/pgoutput-messages.ts';
 import { createRecordingKafka } from '../kafka/recording-kafka.ts';
 import { parseMetrics } from '../process/prometheus-text.ts';
@@ -103,11 +104,11 @@ export function createStage(
   };
   const orderRow = (id: string, placedAt = '2026-11-20 10:00:00+00'): void => {
     const row = [id, 'ada', 'placed', 'cart', 'USD', '5', placedAt];
-    bring({ kind: 'insert', relationOid: exampleOids.orders, tuple: orderTuple(row) });
+    bring(insertOf(exampleOids.orders, orderTuple(row)));
   };
   const itemRow = (id: string, sku = 'tea'): void => {
     const row = [id, '1', sku, '1', '5', null];
-    bring({ kind: 'insert', relationOid: exampleOids.order_items, tuple: itemTuple(row) });
+    bring(insertOf(exampleOids.order_items, itemTuple(row)));
   };
   const order = (sku = 'tea'): void => {
     const id = uuid(nextOrder++);

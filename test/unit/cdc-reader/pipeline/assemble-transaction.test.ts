@@ -1,4 +1,5 @@
 // Assembly: from messages to transactions, in memory and through the temporary file, with what must halt.
+
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,7 @@ import {
 } from '../../../../cdc-reader/pipeline/assemble-transaction.ts';
 import type { PgoutputMessage } from '../../../../cdc-reader/postgres/pgoutput.ts';
 import { exampleCaptured, exampleOids } from '../../../support/examples/capture.ts';
+import { insertOf } from '../../../support/examples/decode-tuple.ts';
 import {
   itemsRelation,
   itemTuple,
@@ -23,16 +25,13 @@ import {
 const stamp = { topic: 'orders.placed', partitions: 6, generation: 1, timeline: 3 };
 const begin: PgoutputMessage = { kind: 'begin', commitLsn: toLsn(100n), committedAt: 5n, xid: 7 };
 const commit: PgoutputMessage = { kind: 'commit', commitLsn: toLsn(100n), endLsn: toLsn(130n), committedAt: 5n };
-const order = (n: number): PgoutputMessage => ({
-  kind: 'insert',
-  relationOid: exampleOids.orders,
-  tuple: orderTuple([uuid(n), `user-${n}`, 'placed', 'cart', 'USD', '1000', '2026-11-20 10:00:00.000001+00']),
-});
-const item = (n: number, lineNo: number): PgoutputMessage => ({
-  kind: 'insert',
-  relationOid: exampleOids.order_items,
-  tuple: itemTuple([uuid(n), String(lineNo), `sku-${lineNo}`, '2', '500', null]),
-});
+const order = (n: number): PgoutputMessage =>
+  insertOf(
+    exampleOids.orders,
+    orderTuple([uuid(n), `user-${n}`, 'placed', 'cart', 'USD', '1000', '2026-11-20 10:00:00.000001+00']),
+  );
+const item = (n: number, lineNo: number): PgoutputMessage =>
+  insertOf(exampleOids.order_items, itemTuple([uuid(n), String(lineNo), `sku-${lineNo}`, '2', '500', null]));
 
 describe('assembling a transaction', () => {
   let spillDirectory: string;
@@ -135,7 +134,7 @@ describe('assembling a transaction', () => {
       [
         begin,
         other,
-        { kind: 'insert', relationOid: 9, tuple: Buffer.alloc(2) },
+        insertOf(9, Buffer.alloc(2)),
         { kind: 'update', relationOid: exampleOids.orders },
         { kind: 'delete', relationOid: exampleOids.orders },
         { kind: 'truncate', relationOids: Object.values(exampleOids) },
@@ -156,11 +155,7 @@ describe('assembling a transaction', () => {
     };
     const values = [uuid(2), 'user-2', 'placed', 'cart', 'USD', '7', '2026-11-20 10:00:00+00'];
     const widerRow = ['hello', ...ordersRelation.columns.map((_, index) => values[index] ?? null)];
-    const widerOrder: PgoutputMessage = {
-      kind: 'insert',
-      relationOid: exampleOids.orders,
-      tuple: tupleOf(widerRow),
-    };
+    const widerOrder: PgoutputMessage = insertOf(exampleOids.orders, tupleOf(widerRow));
     for (const spillBytes of [1_000_000, 0]) {
       const [transaction] = assemble([begin, order(1), item(1, 1), wider, widerOrder, item(2, 1), commit], spillBytes);
       expect(eventsOf(transaction!).map(({ userId, totalCents }) => [userId, totalCents])).toEqual([
@@ -172,11 +167,7 @@ describe('assembling a transaction', () => {
 
   it.each<[string, readonly PgoutputMessage[], string]>([
     ['a row outside a transaction', [order(1)], 'STREAM_OUT_OF_ORDER'],
-    [
-      'a row of an unknown table',
-      [begin, { kind: 'insert', relationOid: 77, tuple: Buffer.alloc(2) }],
-      'STREAM_OUT_OF_ORDER',
-    ],
+    ['a row of an unknown table', [begin, insertOf(77, Buffer.alloc(2))], 'STREAM_OUT_OF_ORDER'],
     ['BEGIN inside a transaction', [begin, begin], 'STREAM_OUT_OF_ORDER'],
     ['COMMIT outside a transaction', [commit], 'STREAM_OUT_OF_ORDER'],
     [

@@ -1,8 +1,10 @@
 // What becomes of the transactions around one that can't be published, and around a row that is refused: what is still
 // published and acknowledged, and what never becomes visible.
+
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { exampleCapture, exampleOids, exampleTable } from '../../../support/examples/capture.ts';
+import { insertOf } from '../../../support/examples/decode-tuple.ts';
 import { ordersRelation, tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
 import { at, committed, endStages, type Stage, streaming } from '../../../support/stack/data-path-stage.ts';
 import { waitFor } from '../../../support/wait.ts';
@@ -51,7 +53,7 @@ const swapped = () =>
 function refusedRow(stage: Stage, commitLsn: number): void {
   stage.begin(commitLsn);
   stage.bring({ ...ordersRelation, relationOid: 17_000 });
-  stage.bring({ kind: 'insert', relationOid: 17_000, tuple: tupleOf([]) });
+  stage.bring(insertOf(17_000, tupleOf([])));
 }
 
 afterEach(endStages);
@@ -192,7 +194,7 @@ describe('a row of a table that only looks like a captured one', () => {
     const stage = await streaming();
     stage.begin(100);
     stage.bring({ ...ordersRelation, relationOid: 17_000, schema: 'shop2' });
-    stage.bring({ kind: 'insert', relationOid: 17_000, tuple: tupleOf([]) });
+    stage.bring(insertOf(17_000, tupleOf([])));
     stage.order();
     stage.commit(100, 120);
     await committed(stage, 1);
@@ -204,7 +206,7 @@ describe('a row of a table that only looks like a captured one', () => {
     const stage = await streaming();
     stage.begin(100);
     stage.bring({ ...ordersRelation, name: 'orders_old' });
-    stage.bring({ kind: 'insert', relationOid: exampleOids.orders, tuple: tupleOf([]) });
+    stage.bring(insertOf(exampleOids.orders, tupleOf([])));
     await expect(stage.running).rejects.toMatchObject({ code: 'TABLES_CHANGED' });
   });
 });

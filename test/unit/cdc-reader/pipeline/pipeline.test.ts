@@ -1,5 +1,6 @@
 // The data path of one start between a stream, a database session and a Kafka that only take notes: what happens in which
 // order, what is held back and for how long, and that nothing is left behind when it ends.
+
 import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,7 @@ import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest';
 import { addOrderId, hashOrderIds } from '#schemas/checkpoint.ts';
 import { exampleCapture } from '../../../support/examples/capture.ts';
+import { insertOf } from '../../../support/examples/decode-tuple.ts';
 import { tupleOf, uuid } from '../../../support/examples/pgoutput-messages.ts';
 import { at, committed, createStage, endStages, streaming } from '../../../support/stack/data-path-stage.ts';
 import { waitFor } from '../../../support/wait.ts';
@@ -215,7 +217,7 @@ describe('the pipeline', () => {
   it('ends with what a message was refused for, before anything of it is published', async () => {
     const stage = await streaming();
     stage.begin(100);
-    stage.bring({ kind: 'insert', relationOid: 9, tuple: tupleOf(['x']) });
+    stage.bring(insertOf(9, tupleOf(['x'])));
     await expect(stage.running).rejects.toMatchObject({ code: 'STREAM_OUT_OF_ORDER' });
     expect(stage.kafka.committed).toEqual([]);
   });

@@ -1,5 +1,6 @@
 // Publishing against a Kafka that only takes notes: what goes into one Kafka transaction, what its checkpoint says, and
 // what is refused before the commit.
+
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { addOrderId, type Checkpoint, hashOrderIds, parseCheckpoint } from '#schemas/checkpoint.ts';
@@ -19,6 +20,7 @@ import { Publisher } from '../../../../cdc-reader/pipeline/publish.ts';
 import { Queue } from '../../../../cdc-reader/pipeline/queue.ts';
 import { exampleCapture, exampleCaptured, exampleOids } from '../../../support/examples/capture.ts';
 import { exampleCheckpoint } from '../../../support/examples/checkpoint.ts';
+import { insertOf } from '../../../support/examples/decode-tuple.ts';
 import {
   itemsRelation,
   itemTuple,
@@ -48,12 +50,8 @@ function transactionOf(count: number): CommittedTransaction {
   assembler.accept({ kind: 'begin', commitLsn: toLsn(100n), committedAt: 5n, xid: 7 });
   for (let n = 0; n < count; n++) {
     const row = [uuid(n), `user-${n % 7}`, 'placed', 'cart', 'USD', '5', '2026-11-20 10:00:00+00'];
-    assembler.accept({ kind: 'insert', relationOid: exampleOids.orders, tuple: orderTuple(row) });
-    assembler.accept({
-      kind: 'insert',
-      relationOid: exampleOids.order_items,
-      tuple: itemTuple([uuid(n), '1', 'tea', '1', '5', null]),
-    });
+    assembler.accept(insertOf(exampleOids.orders, orderTuple(row)));
+    assembler.accept(insertOf(exampleOids.order_items, itemTuple([uuid(n), '1', 'tea', '1', '5', null])));
   }
   return assembler.accept({ kind: 'commit', commitLsn: toLsn(100n), endLsn: toLsn(120n), committedAt: 5n })!;
 }

@@ -7,7 +7,7 @@ import type { Pgoutput } from 'pg-logical-replication';
 import { describe, expect, it } from 'vitest';
 import { formatLsn, type Lsn, parseLsn } from '#schemas/lsn.ts';
 import { PgoutputFormatError, type PgoutputMessage, parsePgoutput } from '../../../../cdc-reader/postgres/pgoutput.ts';
-import { decodeTuple } from '../../../support/examples/decode-tuple.ts';
+import { decodeTuple, rowOf } from '../../../support/examples/decode-tuple.ts';
 import { encodeInsert, encodeRelation, encodeTuple, uint32 } from '../../../support/examples/pgoutput-bytes.ts';
 
 const recording = new URL('../../../support/examples/pgoutput-recorded.json', import.meta.url);
@@ -51,7 +51,7 @@ describe('messages that Postgres sent', () => {
 
   it('keep all digits, all characters and the padding of char(n)', () => {
     const rows = recorded.map((bytes) => parsePgoutput(bytes)).filter((message) => message.kind === 'insert');
-    const [ada, eve, zoe] = rows.map(({ tuple }) => tuple).map((tuple) => decodeTuple(tuple, tuple.readUInt16BE(0)));
+    const [ada, eve, zoe] = rows.map(rowOf).map((tuple) => decodeTuple(tuple, tuple.readUInt16BE(0)));
     expect(ada!.slice(1, 5)).toEqual(['ada', 'USD', '9223372036854775807', expect.stringContaining('04:05:06.000007')]);
     expect(ada![5]).toBe('long '.repeat(800));
     expect(eve!.slice(1)).toEqual(['eve', 'US ', '0', expect.stringContaining('59.999999'), null]);
@@ -146,7 +146,7 @@ describe('decodeTuple', () => {
 
 function readAll(bytes: Buffer): void {
   const message = parsePgoutput(bytes);
-  if (message.kind === 'insert') decodeTuple(message.tuple, message.tuple.readUInt16BE(0));
+  if (message.kind === 'insert') decodeTuple(rowOf(message), rowOf(message).readUInt16BE(0));
 }
 
 function catchError(run: () => unknown): Error {
@@ -161,8 +161,10 @@ function catchError(run: () => unknown): Error {
 /** What both parsers tell of a message, in words that both have. */
 function describeOurs(message: PgoutputMessage, columnsOf: ReadonlyMap<number, number>): unknown {
   switch (message.kind) {
-    case 'insert':
-      return { ...message, tuple: decodeTuple(message.tuple, columnsOf.get(message.relationOid)!) };
+    case 'insert': {
+      const { kind, relationOid } = message;
+      return { kind, relationOid, tuple: decodeTuple(rowOf(message), columnsOf.get(relationOid)!) };
+    }
     case 'begin':
       return { ...message, commitLsn: formatLsn(message.commitLsn) };
     case 'commit':

@@ -27,7 +27,7 @@ describe('splitting the records of a transaction into sends', () => {
     ];
     const sends = splitSends(records, wide);
     expect(sends).toHaveLength(1);
-    expect(sends[0]!.batches).toEqual([
+    expect(sends[0]!.batches).toMatchObject([
       { topic: 'orders', partition: 0, records: [records[0], records[3]] },
       { topic: 'orders', partition: 5, records: [records[1]] },
       { topic: 'checkpoints', partition: 0, records: [records[2]] },
