@@ -197,8 +197,8 @@ const reader: readonly Mutant[] = [
     name: 'key-by-row-lsn',
     breaks: 'I4: rows that share an LSN share a position, as under a key of the row’s own LSN',
     file: 'cdc-reader/pipeline/assemble-transaction.ts',
-    find: 'yield encodeEvent(context, ordinal++, rows, order)',
-    replace: 'yield encodeEvent(context, ordinal, rows, order)',
+    find: 'yield encodeEvent(context, ordinal++, this.#rows, order)',
+    replace: 'yield encodeEvent(context, ordinal, this.#rows, order)',
     tests: ['test/unit/cdc-reader/pipeline/assemble-transaction.test.ts'],
   },
   {
