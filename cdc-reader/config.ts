@@ -96,7 +96,7 @@ export const cdcReaderVariables = {
     {
       min: 1,
       max: 100_000,
-      fallback: '4000',
+      fallback: '2000',
     },
   ),
   groupMaxBytes: integer('GROUP_MAX_BYTES', 'Event bytes in one Kafka transaction, likewise', {

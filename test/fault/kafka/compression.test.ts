@@ -22,8 +22,14 @@ describe('topics that the broker compresses', () => {
   const setCompression = async (compressionType: string): Promise<void> => {
     const { env, servers } = stage.environment;
     await withKafkaAdmin(servers.directBrokers, async (admin) => {
-      const topics = (await admin.listTopics()).filter((topic) =>
-        [env.ORDERS_TOPIC, env.CHECKPOINT_TOPIC, env.REPLAY_TOPIC].includes(topic),
+      const topics = [env.ORDERS_TOPIC!, env.CHECKPOINT_TOPIC!, env.REPLAY_TOPIC!];
+      await waitFor(
+        'all topics',
+        async () => {
+          const there = await admin.listTopics();
+          return topics.every((topic) => there.includes(topic));
+        },
+        slow,
       );
       await admin.alterConfigs({
         validateOnly: false,
