@@ -2,7 +2,7 @@
 // records with their transaction markers to outcomes. A record of a transaction is committed if and only if the next
 // marker of the same producer in that partition says so; this holds whatever the isolation of a consumer makes of it.
 
-import { gunzipSync } from 'node:zlib';
+import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 
 export type Outcome = 'committed' | 'aborted' | 'open';
 
@@ -91,6 +91,7 @@ export function settleTransactions(entries: readonly RawRecord[]): readonly RawR
 function decompress(bytes: Buffer, codec: number): Buffer {
   if (codec === 0) return bytes;
   if (codec === 1) return gunzipSync(bytes);
+  if (codec === 4) return zstdDecompressSync(bytes);
   throw new Error(`The oracle does not read Kafka's compression ${codec}.`);
 }
 
