@@ -18,8 +18,8 @@ registerHooks({
 
 const LOSING = `
 let isLost = false;
-export function parsePgoutput(bytes) {
-  const message = parseWhole(bytes);
+export function parsePgoutput(...args) {
+  const message = parseWhole(...args);
   if (message.kind !== 'commit' || isLost) return message;
   isLost = true;
   return { kind: 'type' };
