@@ -58,6 +58,8 @@ interface Report {
 export async function runTests(options: {
   readonly folder: string;
   readonly files: readonly string[];
+  /** Besides `files`: files or folders, of which some may be in no project. */
+  readonly folders?: readonly string[];
   /** Instead of `files`: the tests of these projects that import `source`, directly or not. */
   readonly related?: { readonly source: string; readonly projects: readonly string[] };
   readonly testName?: string | undefined;
@@ -65,10 +67,10 @@ export async function runTests(options: {
   readonly bail: boolean;
   readonly signal: AbortSignal;
 }): Promise<TestRun> {
-  const { folder, files, related, testName, bail, signal } = options;
+  const { folder, files, folders = [], related, testName, bail, signal } = options;
   const select =
     related === undefined
-      ? ['run', ...files]
+      ? ['run', ...files, ...folders]
       : ['related', related.source, '--run', ...related.projects.flatMap((name) => ['--project', name])];
   signal.throwIfAborted();
   const reportFile = join(folder, 'control-report.json');
