@@ -11,6 +11,8 @@ import { controlProcess, spawnGuarded } from '../../dev/process/child-process.ts
 
 const repository = join(import.meta.dirname, '..', '..');
 const runDeadlineMs = 600_000;
+/** Of each simulation: enough to find what one of its own mutants breaks. */
+const simulationRuns = '400';
 
 /** Copies the work tree as it is now; returns the folder, which the caller removes with {@link removeCopy}. */
 export async function copyWorkTree(label: string): Promise<string> {
@@ -83,7 +85,12 @@ export async function runTests(options: {
       ...[...select, '--reporter=json', `--outputFile=${reportFile}`, ...(bail ? ['--bail=1'] : [])],
       ...(testName === undefined ? [] : ['-t', testName]),
     ],
-    { cwd: folder, env: { ...process.env, CI: 'true' }, stdio: ['ignore', 'pipe', 'pipe'], lastSignal: 'SIGTERM' },
+    {
+      cwd: folder,
+      env: { SIMULATION_RUNS: simulationRuns, ...process.env, CI: 'true' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      lastSignal: 'SIGTERM',
+    },
   );
   const control = controlProcess('vitest', child);
   let output = '';

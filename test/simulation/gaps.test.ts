@@ -11,7 +11,7 @@ describe('two readers and two sinks', () => {
     () => {
       const gap = fc.record({ kind: fc.constantFrom(...gapNames), atTurn: fc.nat(250) });
       const scenario = fc.record({ tape: anyTape, ...anyWeather, isWarm: fc.constant(true), gap });
-      return checkSchedules(scenario, 400);
+      return checkSchedules(scenario);
     },
     TEST_LIMIT_MS,
   );
