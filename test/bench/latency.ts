@@ -12,6 +12,7 @@ import { cpuSeconds, percentile } from './measure.ts';
 import { query } from './stack.ts';
 
 export interface Latency {
+  readonly wantedPerSecond: number;
   readonly ordersPerSecond: number;
   readonly measured: number;
   readonly p50Ms: number;
@@ -22,7 +23,8 @@ export interface Latency {
   readonly sinkCpu: number;
 }
 
-const warmUpOrders = 1_000;
+/** Placed before those that are measured, from the range's first number on. */
+export const warmUpOrders = 1_000;
 /** Beyond this, something stood still, and the services' logs are kept to tell what. */
 const strangeMs = 1_000;
 
@@ -56,6 +58,7 @@ export async function measureLatency(
       }
     }
     return {
+      wantedPerSecond: ordersPerSecond,
       ordersPerSecond: count / seconds,
       measured: latencies.length,
       p50Ms: percentile(latencies, 0.5),
