@@ -8,6 +8,7 @@
  */
 import { randomUUIDv7 } from 'node:crypto';
 import type { Queryable, SQLQuery } from '@databases/pg';
+import type { Database } from '#service/database.ts';
 import { isOrderOf, type NewOrder, type Order, sumCents } from './order.ts';
 import { insertOrder, type OrderRow, parseOrderRow, selectOrderByKey } from './sql/orders.ts';
 
@@ -19,7 +20,7 @@ export type Placing =
   | { readonly kind: 'key-used' };
 
 export async function placeOrder(
-  database: Queryable,
+  database: Pick<Database, 'pool' | 'prepared'>,
   requested: NewOrder,
   idempotencyKey: string | undefined,
 ): Promise<Placing> {
@@ -39,14 +40,14 @@ export async function placeOrder(
       'The insert into orders stored no row: a foreign trigger or rule on the table suppresses it. Nothing was placed.',
     );
   }
-  return readPlaced(database, requested, idempotencyKey);
+  return readPlaced(database.pool, requested, idempotencyKey);
 }
 
 const DIVISION_BY_ZERO = '22012';
 
-async function insert(database: Queryable, statement: SQLQuery): Promise<{ placed_at: string }[]> {
+async function insert(database: Pick<Database, 'prepared'>, statement: SQLQuery): Promise<{ placed_at: string }[]> {
   try {
-    return await database.query(statement);
+    return (await database.prepared(statement)) as { placed_at: string }[];
   } catch (error) {
     if ((error as { code?: unknown }).code !== DIVISION_BY_ZERO) throw error;
     const message =

@@ -95,7 +95,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
     app.addHook('onRequest', async () => {
       if (!migrated) throw createNotMigrated();
     });
-    const routes = { app, database: database.pool, counters: createOrderCounters(metrics) };
+    const routes = { app, database, counters: createOrderCounters(metrics) };
     addPlaceOrder(routes);
     addReadOrders(routes);
     addPayOrder(routes);

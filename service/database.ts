@@ -7,13 +7,14 @@
  * do while the database is unavailable (failure.ts classifies errors), and that a COMMIT which failed so may have happened.
  */
 import type { ConnectionPool } from '@databases/pg';
-import databases, { sql } from '@databases/pg';
+import databases, { type SQLQuery, sql } from '@databases/pg';
 import { resolvesWithin, withDeadline } from './deadline.ts';
 import { markNothingSent } from './http/lost-answer.ts';
 import type { Logger } from './logger.ts';
 import { type DatabaseServer, poolOptions } from './postgres/database-server.ts';
 import {
   type FailedTransaction,
+  formatPrepared,
   isStalePlan,
   type PipelineClient,
   runPipelined,
@@ -69,6 +70,11 @@ export interface Database {
    * @throws CommitUnansweredError: it may have committed; after every other error it has not
    */
   transaction<T>(work: (tx: Statements) => Promise<T>): Promise<T>;
+  /**
+   * Rows of one statement, a transaction of its own, which each connection parses and plans once. Its text must not depend on
+   * its values: what is prepared stays prepared.
+   */
+  prepared(statement: SQLQuery): Promise<object[]>;
   /** Resolves if the database responds. */
   ping(): Promise<void>;
   /**
@@ -105,21 +111,16 @@ export function createDatabase(options: DatabaseOptions): Database {
   const open = governConnections(pool, options);
   return {
     pool,
-    transaction: async (work) => {
-      for (let isRepeated = false; ; isRepeated = true) {
-        const pooled = await (pool as unknown as PoolInternals)._pool.getConnection();
+    transaction: (work) => usePrepared(pool, (client) => runPipelined(client, work)),
+    prepared: (statement) =>
+      usePrepared(pool, async (client) => {
         try {
-          const result = await runPipelined(pooled.connection.client, work);
-          pooled.release();
-          return result;
-        } catch (failed) {
-          const { error, isReusable } = failed as FailedTransaction;
-          if (isReusable) pooled.release();
-          else pooled.dispose();
-          if (isRepeated || !isStalePlan(error)) throw error;
+          return (await client.query(formatPrepared(statement))).rows;
+        } catch (error) {
+          const isAnswered = (error as { severity?: unknown }).severity === 'ERROR';
+          throw { error, isReusable: isAnswered && !isStalePlan(error) } satisfies FailedTransaction;
         }
-      }
-    },
+      }),
     ping: async () => {
       await pool.query(sql`SELECT 1`);
     },
@@ -133,6 +134,23 @@ export function createDatabase(options: DatabaseOptions): Database {
       await Promise.all([...open].map((connection) => connection.dispose()));
     },
   };
+}
+
+/** Runs `use` on a connection of its own; once more on another where DDL has made what it has prepared stale. */
+async function usePrepared<T>(pool: ConnectionPool, use: (client: PipelineClient) => Promise<T>): Promise<T> {
+  for (let isRepeated = false; ; isRepeated = true) {
+    const pooled = await (pool as unknown as PoolInternals)._pool.getConnection();
+    try {
+      const result = await use(pooled.connection.client);
+      pooled.release();
+      return result;
+    } catch (failed) {
+      const { error, isReusable } = failed as FailedTransaction;
+      if (isReusable) pooled.release();
+      else pooled.dispose();
+      if (isRepeated || !isStalePlan(error)) throw error;
+    }
+  }
 }
 
 /**

@@ -1,13 +1,13 @@
 // What the routes of order-api share: the server that they are added to, the database, the counters, and the problem of
 // an order that does not exist.
-import type { Queryable } from '@databases/pg';
+import type { Database } from '#service/database.ts';
 import type { ZodFastifyInstance } from '#service/http-server.ts';
 import type { Metrics } from '#service/metrics.ts';
 import { ProblemError } from '#service/problem.ts';
 
 export interface OrderRoutes {
   readonly app: ZodFastifyInstance;
-  readonly database: Queryable;
+  readonly database: Database;
   readonly counters: ReturnType<typeof createOrderCounters>;
 }
 

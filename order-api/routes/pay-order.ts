@@ -19,7 +19,7 @@ export function addPayOrder({ app, database, counters }: OrderRoutes): void {
       },
     },
     async ({ params }) => {
-      const payment = await payOrder(database, params.orderId);
+      const payment = await payOrder(database.pool, params.orderId);
       if (payment === undefined) throw createOrderNotFound();
       if (payment.changed) counters.paid.inc();
       return formatOrder(payment.order);

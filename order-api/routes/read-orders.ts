@@ -26,7 +26,7 @@ export function addReadOrders({ app, database }: OrderRoutes): void {
       },
     },
     async (request) => {
-      const order = await readOrder(database, request.params.orderId);
+      const order = await readOrder(database.pool, request.params.orderId);
       // The same for another user's: guessing ids reveals nothing.
       if (order === undefined || !mayAccess(request, order.userId)) throw createOrderNotFound();
       return formatOrder(order);
@@ -49,7 +49,7 @@ export function addReadOrders({ app, database }: OrderRoutes): void {
       },
     },
     async ({ params, query }) => {
-      const page = await readUserOrders(database, { userId: params.userId, ...query });
+      const page = await readUserOrders(database.pool, { userId: params.userId, ...query });
       if (page.kind === 'unknown-cursor') {
         throw new ProblemError({
           status: 400,

@@ -33,6 +33,12 @@ const format = {
 /** Prepared statements by their text; the texts are few, since lists are arrays. */
 const names = new Map<string, string>();
 
+/** The same text has the same name, under which a connection prepares it once. */
+export function formatPrepared(statement: SQLQuery): { name: string; text: string; values: unknown[] } {
+  const { text, values } = statement.format(format);
+  return { name: names.getOrInsertComputed(text, () => `tillstream_${names.size + 1}`), text, values };
+}
+
 /** The connection must not be used again: what state it is in is unknown. */
 export interface FailedTransaction {
   readonly error: unknown;
@@ -50,11 +56,7 @@ export async function runPipelined<T>(client: PipelineClient, work: (tx: Stateme
     result.catch(() => undefined); // the first failure is thrown below
     return result;
   };
-  const query = async (statement: SQLQuery): Promise<object[]> => {
-    const { text, values } = statement.format(format);
-    const name = names.getOrInsertComputed(text, () => `tillstream_${names.size + 1}`);
-    return (await submit({ name, text, values })).rows;
-  };
+  const query = async (statement: SQLQuery): Promise<object[]> => (await submit(formatPrepared(statement))).rows;
   let commit: Promise<{ command: string }> | undefined;
   client.pipeline = true;
   try {

@@ -127,7 +127,7 @@ it('the order API', { timeout: 300_000 }, async () => {
   atEnd.push(() => server.close());
   await server.app.register(async (app) => {
     guardRoutes(app, openAccess);
-    const routes = { app, database: database.pool, counters: createOrderCounters(metrics) };
+    const routes = { app, database, counters: createOrderCounters(metrics) };
     addPlaceOrder(routes);
     addReadOrders(routes);
     addPayOrder(routes);

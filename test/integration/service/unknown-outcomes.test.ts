@@ -77,7 +77,7 @@ async function openOrders(): Promise<void> {
   await open(orders.url);
   const metrics = createMetrics('order-api');
   server = await createHttpServer({ ...frame, service: 'order-api', metrics });
-  const routes = { app: server.app, database: database.pool, counters: createOrderCounters(metrics) };
+  const routes = { app: server.app, database, counters: createOrderCounters(metrics) };
   guardRoutes(server.app, openAccess);
   addPlaceOrder(routes);
   addPayOrder(routes);

@@ -47,6 +47,8 @@ export async function createCaptureStage(label: string): Promise<CaptureStage> {
       const result = (await client.query(text)) as unknown as { rows: Record<string, unknown>[] };
       return (Array.isArray(result) ? result.at(-1) : result).rows;
     });
+  // Either forgets that a table had rules or children: docs/failures.md names what can't be told then.
+  for (const table of ['orders', 'order_items']) await sql(`ALTER TABLE ${table} SET (autovacuum_enabled = false)`);
 
   return {
     ...stage,

@@ -91,16 +91,23 @@ describe('the copy stream', () => {
     const kinds: string[] = [];
     const sizes: number[] = [];
     let reads = 0;
+    let readsWhilePaused = 0;
     socket.on('data', (bytes: Buffer) => kinds.push(bytes.toString('latin1', 0, 1)));
     socket.connect((server.address() as AddressInfo).port, '127.0.0.1');
     await once(socket, 'connect');
     takeCopyData(socket, {
       onRead: () => {
         reads += 1;
-        expect(socket.isPaused()).toBe(false);
+        readsWhilePaused = socket.isPaused() ? readsWhilePaused + 1 : 0;
+        // What a resume has begun ends one read later.
+        expect(readsWhilePaused).toBeLessThanOrEqual(1);
         if (reads % 10 !== 0) return;
         socket.pause();
-        setImmediate(() => socket.resume());
+        setImmediate(() => {
+          socket.resume();
+          socket.pause();
+          setTimeout(() => socket.resume(), 5);
+        });
       },
       onCopyData: (bytes, start, end) => {
         const size = (end - start) / 450;
