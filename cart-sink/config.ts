@@ -33,7 +33,7 @@ export const cartSinkVariables = {
   cartPoolSize: integer('CART_POOL_SIZE', 'Database connections of the cart API', { min: 1, max: 100, fallback: '10' }),
   sinkConcurrency: integer(
     'SINK_CONCURRENCY',
-    'Partitions applied at the same time, each with a database connection of its own beside the cart API',
+    'Database transactions at a time; each has a connection, and so has each of as many batches tried alone',
     { min: 1, max: 32, fallback: '2' },
   ),
   batchMaxRecords: integer('BATCH_MAX_RECORDS', 'Maximum number of records applied in one database transaction', {

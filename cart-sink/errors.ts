@@ -188,18 +188,16 @@ export class GenerationChangedError extends HaltError {
 }
 
 /**
- * A COMMIT was sent and not answered: the batch is applied, or it is not. Not a halt. Read the stored offset before
+ * A COMMIT was sent and not answered: the batches are all applied, or none is. Not a halt. Read the stored offsets before
  * anything else: the server may still be working on the COMMIT when this is thrown.
  */
 export class CommitOutcomeUnknownError extends Error {
   readonly code = 'COMMIT_OUTCOME_UNKNOWN';
   override readonly name = 'CommitOutcomeUnknownError';
 
-  constructor(batch: Place & { nextOffset: bigint }, cause: unknown) {
-    super(
-      `The COMMIT for ${at(batch)} up to offset ${batch.nextOffset} was not answered, so the batch may or may not be applied`,
-      { cause },
-    );
+  constructor(batches: readonly (Place & { nextOffset: bigint })[], cause: unknown) {
+    const ranges = batches.map((batch) => `${at(batch)} up to offset ${batch.nextOffset}`).join(', ');
+    super(`The COMMIT for ${ranges} was not answered, so it may or may not be applied`, { cause });
   }
 }
 

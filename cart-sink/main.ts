@@ -60,8 +60,8 @@ function openDatabases(config: CartSinkConfig, logger: Logger) {
     sink: createDatabase({
       ...connection,
       applicationName: 'tillstream-cart-sink',
-      // One more than batches at a time: taking partitions over must not wait for them.
-      poolSize: config.sinkConcurrency + 1,
+      // Common transactions, and batches by themselves; one more, since taking partitions over must not wait for them.
+      poolSize: 2 * config.sinkConcurrency + 1,
       statementTimeoutMs: config.statementTimeoutMs,
       lockTimeoutMs: config.lockTimeoutMs,
       idleInTransactionTimeoutMs: config.idleInTransactionTimeoutMs,

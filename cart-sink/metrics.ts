@@ -7,7 +7,8 @@
 import type { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
-import type { AppliedCounts, Batch } from './apply/apply-batch.ts';
+import type { AppliedCounts } from './apply/apply-batch.ts';
+import type { Batch } from './apply/batch.ts';
 import type { SessionEnd } from './consume/group-session.ts';
 import type { PartitionLag } from './consume/lag-monitor.ts';
 import { explainHeld, type HeldRun } from './consume/replay-admission.ts';

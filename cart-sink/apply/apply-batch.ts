@@ -1,59 +1,27 @@
 /**
- * Applies one batch of a partition to the carts database in one transaction: the heart of the sink.
+ * Applies batches of several partitions of one topic to the carts database in one transaction: the heart of the sink.
  *
- * Guarantees (I1, I3, I6): the offset moves, the ledger gains the orders, the carts shrink and the removals are
- * recorded, all or nothing; a fenced owner changes nothing. The statements are separate and in a fixed order, each with
- * a snapshot of its own, though sent together: one combined statement would read by a snapshot older than the locks it
- * waited for. Locks are taken in one order everywhere (offset, order ids, line ids), so sinks don't deadlock. Leaves to
- * retry.ts: a COMMIT without an answer.
+ * Guarantees (I1, I3, I6): the offsets move, the ledger gains the orders, the carts shrink and the removals are
+ * recorded, all or nothing; with one fenced owner among them nothing changes. The statements are separate and in a fixed
+ * order, each with a snapshot of its own, though sent together: one combined statement would read by a snapshot older than
+ * the locks it waited for. Locks are taken in one order everywhere (offsets by partition, order ids, line ids), so sinks don't
+ * deadlock. Leaves to retry.ts and common-transaction.ts: a failure, and a COMMIT without an answer.
  */
-import { formatLsn, parseLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import type { ReplayStamp, ReplayTally } from '#schemas/replay/records.ts';
+import type { ReplayStamp } from '#schemas/replay/records.ts';
 import type { Database } from '#service/database.ts';
 import { failpoint } from '#service/failpoint.ts';
 import { CommitUnansweredError, type Statements } from '#service/postgres/pipelined-transaction.ts';
 import { CommitOutcomeUnknownError, GenerationChangedError, PositionWentBackError } from '../errors.ts';
 import { CURRENT_RULE, type Rule } from '../rule/reduce-cart.ts';
 import { insertAppliedOrders } from '../sql/applied-orders.ts';
-import { advanceOffset, type OffsetBeforeRow } from '../sql/consumer-offsets.ts';
 import { insertParkedEvents } from '../sql/parked-events.ts';
 import { addReplayResults } from '../sql/replay-runs.ts';
+import type { Batch } from './batch.ts';
 import { lockLiveLines, reduceCarts } from './change-carts.ts';
-import { type AppliedPosition, checkPositions, findFurthest } from './positions.ts';
+import { type BatchPart, FencedError, moveOffsets } from './move-offsets.ts';
+import { type AppliedPosition, checkPositions } from './positions.ts';
 import { recomputeCarts } from './recompute-carts.ts';
-
-/** A consumed record that has an effect. */
-export type BatchEntry =
-  | { readonly kind: 'order'; readonly offset: bigint; readonly event: OrderPlaced }
-  | {
-      readonly kind: 'unreadable';
-      readonly offset: bigint;
-      readonly key: Buffer | null;
-      readonly value: Buffer | null;
-      readonly reason: string;
-    }
-  /** A replay run ends in this partition; `tally` is what it says was published there. */
-  | { readonly kind: 'replay-end'; readonly offset: bigint; readonly tally: ReplayTally };
-
-/** Consecutive records of one partition. Offsets may have gaps: control and aborted records take offsets too. */
-export interface Batch {
-  readonly consumerGroup: string;
-  readonly topic: string;
-  readonly partition: number;
-  /** The fencing token from taking the partition over; another one in the database means another owner. */
-  readonly ownerEpoch: bigint;
-  /** The next offset that the database must hold before this batch. */
-  readonly expectedOffset: bigint;
-  /** The next offset after it: past the last record consumed, control and aborted records included. */
-  readonly nextOffset: bigint;
-  /** Empty if only control, aborted or progress records were consumed. */
-  readonly entries: readonly BatchEntry[];
-  /** The run of all entries; null in the live topic, and for records of the replay topic that belong to no run. */
-  readonly replay: ReplayStamp | null;
-  /** Of the run's orders among the consumed records, unreadable ones included. */
-  readonly tally: ReplayTally;
-}
 
 /** What one transaction did, in records. */
 export interface AppliedCounts {
@@ -71,69 +39,109 @@ export type BatchResult =
   /** Fenced: the partition has another owner, or its offset is another. Nothing was changed. */
   | { readonly kind: 'stale-owner' };
 
-/** Thrown inside the transaction to roll it back, and caught right outside of it. */
-class FencedError extends Error {}
+export type TogetherResult =
+  /** One count for each batch. */
+  | { readonly kind: 'applied'; readonly counts: readonly AppliedCounts[] }
+  /** These have another owner, or another offset. Nothing was changed for any. */
+  | { readonly kind: 'fenced'; readonly lost: readonly Batch[] };
 
-/**
- * Applies `batch` under `rule`. Whatever this throws was rolled back, except {@link CommitOutcomeUnknownError}.
- * @throws PositionWentBackError, GenerationChangedError: the sink must halt
- * @throws CommitOutcomeUnknownError: the batch may or may not be applied; read the stored offset
- * @throws the database's error otherwise
- */
+/** {@link applyTogether} for one batch. */
 export async function applyBatch(database: Database, batch: Batch, rule: Rule = CURRENT_RULE): Promise<BatchResult> {
-  let counts: AppliedCounts;
-  try {
-    counts = await database.transaction((tx) => applyInTransaction(tx, batch, rule));
-  } catch (error) {
-    if (error instanceof FencedError) return { kind: 'stale-owner' };
-    throw error instanceof CommitUnansweredError ? new CommitOutcomeUnknownError(batch, error.cause) : error;
-  }
-  await failpoint('sink.after-commit');
-  return { kind: 'applied', ...counts };
+  const result = await applyTogether(database, [batch], rule);
+  return result.kind === 'applied' ? { kind: 'applied', ...result.counts[0]! } : { kind: 'stale-owner' };
 }
 
-async function applyInTransaction(tx: Statements, batch: Batch, rule: Rule): Promise<AppliedCounts> {
-  const orders = batch.entries.filter((entry) => entry.kind === 'order').map(({ event }) => event);
-  const parked = batch.entries.filter((entry) => entry.kind === 'unreadable');
-  const isReapply = batch.replay?.mode === 'reapply';
+/**
+ * Applies `batches` under `rule`: of one topic and one replay run or none, each of another partition. Whatever this throws was
+ * rolled back, except {@link CommitOutcomeUnknownError}.
+ * @throws PositionWentBackError, GenerationChangedError: a partition must halt
+ * @throws CommitOutcomeUnknownError: the batches may or may not be applied; read the stored offsets
+ * @throws the database's error otherwise
+ */
+export async function applyTogether(
+  database: Database,
+  batches: readonly Batch[],
+  rule: Rule = CURRENT_RULE,
+): Promise<TogetherResult> {
+  const sorted = batches.toSorted((one, other) => one.partition - other.partition);
+  let counts: ReadonlyMap<Batch, AppliedCounts>;
+  try {
+    counts = await database.transaction((tx) => applyInTransaction(tx, sorted, rule));
+  } catch (error) {
+    if (error instanceof FencedError) return { kind: 'fenced', lost: error.lost };
+    throw error instanceof CommitUnansweredError ? new CommitOutcomeUnknownError(sorted, error.cause) : error;
+  }
+  await failpoint('sink.after-commit');
+  return { kind: 'applied', counts: batches.map((batch) => counts.get(batch)!) };
+}
+
+const ordersOf = ({ entries }: Batch): OrderPlaced[] =>
+  entries.filter((entry) => entry.kind === 'order').map(({ event }) => event);
+
+async function applyInTransaction(
+  tx: Statements,
+  batches: readonly Batch[],
+  rule: Rule,
+): Promise<ReadonlyMap<Batch, AppliedCounts>> {
+  const parts = batches.map((batch) => ({ batch, orders: ordersOf(batch) }));
+  const orders = parts.flatMap((part) => part.orders);
+  const isReapply = batches[0]!.replay?.mode === 'reapply';
 
   // Sent together, in the order of the locks. A fenced owner takes them all, until its rollback.
-  const [before, isNew, lines] = await Promise.all([
-    moveOffset(tx, batch, orders),
+  const [before, areNew, lines] = await Promise.all([
+    moveOffsets(tx, parts),
     insertIntoLedger(tx, orders, rule),
     isReapply ? [] : lockLiveLines(tx, orders),
   ]);
-  const check = batch.replay === null ? checkPositions(before, orders, isNew) : undefined;
-  if (check?.kind === 'went-back') throw new PositionWentBackError(batch, check);
-  if (check?.kind === 'generation-changed') throw new GenerationChangedError(batch, check);
-  const newOrders = orders.filter((_, index) => isNew[index]);
-  let changed = 0;
-  if (isReapply) changed = await recomputeCarts(tx, orders, isNew, rule);
-  else await reduceCarts(tx, newOrders, lines, rule);
-  if (parked.length > 0) await tx.query(insertParkedEvents(batch, parked));
-  const duplicates = orders.length - newOrders.length - changed;
-  const counts = { orders: newOrders.length, duplicates, changed, parked: parked.length };
-  if (batch.replay !== null && batch.entries.length > 0) await recordReplay(tx, batch, batch.replay, counts);
+  let from = 0;
+  const checked = parts.map((part, index) => {
+    const isNew = areNew.slice(from, from + part.orders.length);
+    from += isNew.length;
+    checkBatch(part.batch, part.orders, before[index]!, isNew);
+    return { ...part, isNew };
+  });
+  let changed: ReadonlySet<string> = NONE;
+  if (isReapply) changed = await recomputeCarts(tx, orders, areNew, rule);
+  else
+    await reduceCarts(
+      tx,
+      orders.filter((_, index) => areNew[index]),
+      lines,
+      rule,
+    );
+  const counts = new Map<Batch, AppliedCounts>();
+  for (const part of checked) counts.set(part.batch, await recordRest(tx, part, changed));
   await failpoint('sink.before-commit');
   return counts;
 }
 
-/** Proves that the partition is ours and stands where the batch begins. Returns the position applied before. */
-async function moveOffset(tx: Statements, batch: Batch, orders: readonly OrderPlaced[]): Promise<AppliedPosition> {
-  const furthest = batch.replay === null ? findFurthest(orders) : undefined;
-  const [before]: OffsetBeforeRow[] = await tx.query(
-    advanceOffset({
-      ...batch,
-      timeline: furthest?.timeline ?? null,
-      commitLsn: furthest === undefined ? null : formatLsn(furthest.commitLsn),
-      ordinal: furthest?.ordinal ?? null,
-      generation: furthest?.generation ?? null,
-    }),
-  );
-  if (before === undefined) throw new FencedError();
-  const { timeline, commitLsn, ordinal, generation } = before;
-  const known = timeline !== null && commitLsn !== null && ordinal !== null;
-  return { position: known ? { timeline, commitLsn: parseLsn(commitLsn), ordinal } : null, generation };
+const NONE: ReadonlySet<string> = new Set();
+
+function checkBatch(
+  batch: Batch,
+  orders: readonly OrderPlaced[],
+  before: AppliedPosition,
+  isNew: readonly boolean[],
+): void {
+  if (batch.replay !== null) return;
+  const check = checkPositions(before, orders, isNew);
+  if (check.kind === 'went-back') throw new PositionWentBackError(batch, check);
+  if (check.kind === 'generation-changed') throw new GenerationChangedError(batch, check);
+}
+
+/** Parks what can't be applied, and adds up what the batch did, in the results of its run too. */
+async function recordRest(
+  tx: Statements,
+  { batch, orders, isNew }: BatchPart & { readonly isNew: readonly boolean[] },
+  changedOrders: ReadonlySet<string>,
+): Promise<AppliedCounts> {
+  const parked = batch.entries.filter((entry) => entry.kind === 'unreadable');
+  if (parked.length > 0) await tx.query(insertParkedEvents(batch, parked));
+  const applied = isNew.filter(Boolean).length;
+  const changed = new Set(orders.map(({ orderId }) => orderId)).intersection(changedOrders).size;
+  const counts = { orders: applied, duplicates: orders.length - applied - changed, changed, parked: parked.length };
+  if (batch.replay !== null && batch.entries.length > 0) await recordReplay(tx, batch, batch.replay, counts);
+  return counts;
 }
 
 /** Returns for each order whether it is new to the ledger. Of two with the same id, only the first may be new. */

@@ -15,14 +15,14 @@ import { lockLines, writeEffects } from './change-carts.ts';
 
 /**
  * Applies those of `orders` that are new (`isNew[i]`: inserted by this transaction) and recomputes the others, in the
- * sequence of Kafka. Returns how many orders had their effect changed after they had been applied.
+ * sequence of Kafka. Returns the orders that had their effect changed after they had been applied.
  */
 export async function recomputeCarts(
   tx: Statements,
   orders: readonly OrderPlaced[],
   isNew: readonly boolean[],
   rule: Rule,
-): Promise<number> {
+): Promise<ReadonlySet<string>> {
   const fresh = new Set(orders.filter((_, index) => isNew[index]).map(({ orderId }) => orderId));
   const known = [...new Set(orders.map(({ orderId }) => orderId))].filter((orderId) => !fresh.has(orderId));
   const ledger: AppliedOrderRow[] = known.length === 0 ? [] : await tx.query(lockAppliedOrders(known));
@@ -31,9 +31,9 @@ export async function recomputeCarts(
   await failpoint('sink.mid-transaction');
   const inputs = orders.map((order) => ({ order, applied: histories.get(order.orderId) }));
   const entries = await writeEffects(tx, lines, (current) => reapplyOrders(current, inputs, rule.reduce));
-  const changed = [...new Set(entries.filter(({ entry }) => entry > 0).map(({ orderId }) => orderId))];
-  if (changed.length > 0) await tx.query(setRuleVersions(changed, rule.version));
-  return changed.length;
+  const changed = new Set(entries.filter(({ entry }) => entry > 0).map(({ orderId }) => orderId));
+  if (changed.size > 0) await tx.query(setRuleVersions([...changed], rule.version));
+  return changed;
 }
 
 /** What the database holds of applied orders, with all their entries. */

@@ -11,7 +11,8 @@ import { HaltError } from '#service/halt.ts';
 import { type BackOff, retry } from '#service/retry.ts';
 import { CommitOutcomeUnknownError, SinkDefectError } from '../errors.ts';
 import type { StoredOffset } from '../sql/consumer-offsets.ts';
-import type { Batch, BatchEntry, BatchResult } from './apply-batch.ts';
+import type { BatchResult } from './apply-batch.ts';
+import type { Batch, BatchEntry } from './batch.ts';
 
 /** The longest is short, so that after an outage of minutes the sink is back within seconds. */
 const SINK_BACK_OFF: BackOff = { firstMs: 100, longestMs: 5_000, random: Math.random };
@@ -109,7 +110,7 @@ function isTimeLimit(error: unknown): boolean {
 }
 
 /** What became of a batch whose COMMIT was not answered; undefined if it was not applied. */
-function findOutcome(batch: Batch, stored: StoredOffset | undefined): BatchResult | undefined {
+export function findOutcome(batch: Batch, stored: StoredOffset | undefined): BatchResult | undefined {
   if (stored === undefined || stored.ownerEpoch !== batch.ownerEpoch) return { kind: 'stale-owner' };
   if (stored.nextOffset === batch.expectedOffset) return undefined;
   if (stored.nextOffset !== batch.nextOffset) return { kind: 'stale-owner' };

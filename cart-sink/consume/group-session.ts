@@ -7,7 +7,9 @@
  * Leaves to sink.ts: what follows an end. An assignment replaces the one before as a whole, as in kafkajs.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { FetchedBatch } from '#kafka/reading/fetched-batch.ts';
 import type { GroupConsumer, GroupHandlers } from '#kafka/reading/group-consumer.ts';
+import { resolvesWithin } from '#service/deadline.ts';
 import type { HaltError } from '#service/halt.ts';
 import type { Ownership, TopicPartition } from '../sql/consumer-offsets.ts';
 import { formatError, type OwnedPartition, type PartitionEnd, type PartitionOptions } from './owned-partition.ts';
@@ -38,6 +40,9 @@ export interface SessionOptions extends TakeoverIo {
 /** How long a partition is paused at a replay run before the sink decides again. */
 export const PAUSE_MS = 2_000;
 
+/** A transaction takes milliseconds; one that takes longer is fenced by the next owner of its partitions. */
+const APPLYING_LIMIT_MS = 2_000;
+
 const keyOf = ({ topic, partition }: TopicPartition): string => `${topic}[${partition}]`;
 
 export class GroupSession {
@@ -58,8 +63,10 @@ export class GroupSession {
     this.#resolve = resolve;
     this.#consumer = options.createConsumer({
       onAssigned: (partitions) => this.#replaceAssignment(partitions),
-      onBatch: (batch, passed, signal) => this.#consume(batch, passed, signal),
-      onSkipped: (batch) => void this.#consume(batch, () => undefined, this.#assignment.signal),
+      onRebalancing: () => this.#assignment.abort(),
+      onBatch: (batch) => this.#consume(batch),
+      // Whether records were lost, or the log has lost its end, is for the next takeover to decide.
+      onOutOfRange: ({ topic, partition }) => this.end({ kind: 'out-of-step', topic, partition }),
       onFailed: (error) => this.end({ kind: 'failed', error }),
     });
   }
@@ -81,9 +88,13 @@ export class GroupSession {
     );
   }
 
-  /** Ends the session if it has not ended, and leaves the group. */
+  /** Ends the session if it has not ended, and leaves the group after the transactions in progress. */
   async close(): Promise<void> {
     this.end({ kind: 'closed' });
+    await resolvesWithin(
+      Promise.all([...this.#owned.values()].map((partition) => partition.idle())),
+      APPLYING_LIMIT_MS,
+    );
     await this.#consumer.close();
   }
 
@@ -137,33 +148,19 @@ export class GroupSession {
     return partition;
   }
 
-  async #consume(...[batch, passed, signal]: Parameters<GroupHandlers['onBatch']>): Promise<void> {
+  /** Resolves when the fetch has begun to be applied: the next one may be on its way meanwhile, and no more. */
+  #consume(batch: FetchedBatch): Promise<void> {
     const partition = this.#owned.get(keyOf(batch));
-    if (this.#isOver || partition === undefined) return;
-    const current = this.#assignment.signal;
-    const either = eitherAborted(signal, current);
-    const passedWhileOwned = (lastOffset: bigint): void => {
-      // kafkajs keeps one position a partition: under a newer assignment it is not ours to move.
-      if (!current.aborted) passed(lastOffset);
-    };
-    try {
-      const work = () => consumeFetch(partition, batch, passedWhileOwned, either.signal);
-      await partition.inSequence(work, either.signal);
-    } finally {
-      either.release();
+    const { signal } = this.#assignment;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (this.#isOver || partition === undefined) resolve();
+    else {
+      const work = (): Promise<void> => {
+        resolve();
+        return consumeFetch(partition, batch, signal);
+      };
+      void partition.inSequence(work, signal).finally(resolve);
     }
+    return promise;
   }
-}
-
-/** AbortSignal.any would leave a listener on the assignment's long-lived signal for every batch. */
-function eitherAborted(first: AbortSignal, second: AbortSignal): { signal: AbortSignal; release: () => void } {
-  const controller = new AbortController();
-  const abort = (): void => controller.abort();
-  for (const signal of [first, second]) signal.aborted ? abort() : signal.addEventListener('abort', abort);
-  return {
-    signal: controller.signal,
-    release: () => {
-      for (const signal of [first, second]) signal.removeEventListener('abort', abort);
-    },
-  };
 }

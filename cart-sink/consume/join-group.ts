@@ -1,6 +1,7 @@
 /**
  * Joins the stages of the sink, which know nothing of each other, to one consumer-group session: group-consumer (fetch)
- * → group-session (which partition) → pipeline (check, parse) → retry → apply-batch (one transaction).
+ * → group-session (which partition) → pipeline (check, parse) → join-batches (which partitions together, retries) →
+ * apply-batch (one transaction).
  */
 
 import type { createKafkaClient } from '#kafka/client.ts';
@@ -8,12 +9,13 @@ import { createGroupConsumer } from '#kafka/reading/group-consumer.ts';
 import type { KafkaLog } from '#kafka/reading/log.ts';
 import type { Database } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
-import { applyBatch, type Batch } from '../apply/apply-batch.ts';
+import { applyBatch, applyTogether } from '../apply/apply-batch.ts';
+import { createBatchJoiner } from '../apply/join-batches.ts';
 import { readStored, recordTopicIds, takeOwnership } from '../apply/ownership.ts';
-import { applyWithRetry, type RetryReport, retryTransient } from '../apply/retry.ts';
+import { type RetryReport, retryTransient } from '../apply/retry.ts';
 import type { CartSinkConfig } from '../config.ts';
 import type { SinkReporter } from '../metrics.ts';
-import { recordHalt } from '../sql/consumer-offsets.ts';
+import { recordHalt, type TopicPartition } from '../sql/consumer-offsets.ts';
 import { GroupSession, type SessionOptions } from './group-session.ts';
 import { findUnapplied } from './log-check.ts';
 import { OwnedPartition } from './owned-partition.ts';
@@ -29,6 +31,7 @@ export interface SessionContext {
   readonly onState: (state: 'waiting-for-topics' | 'joining' | 'consuming') => void;
 }
 
+export const CLIENT_ID = 'tillstream-cart-sink';
 /** One megabyte holds some 3,000 orders: enough for full batches, little to hold in memory. */
 const FETCH_MAX_BYTES_PER_PARTITION = 256 * 1024;
 const FETCH_MAX_BYTES = 2 * 1024 * 1024;
@@ -41,28 +44,36 @@ export function joinGroup(
 ): GroupSession {
   const { config, database, reporter, logger, retries } = context;
   const { consumerGroup } = config;
-  const createPartition: SessionOptions['createPartition'] = (ownership, handlers) => {
-    const io = {
-      apply: (batch: Batch) => reporter.timed(() => applyBatch(database, batch)),
-      readStored: () => readStored(database.pool, consumerGroup, ownership),
-    };
-    return new OwnedPartition({
+  const limits = { maxRecords: config.batchMaxRecords, maxBytes: config.batchMaxBytes };
+  const stored = (partition: TopicPartition) => readStored(database.pool, consumerGroup, partition);
+  const apply = createBatchJoiner({
+    io: {
+      applyTogether: (batches) => reporter.timed(() => applyTogether(database, batches)),
+      apply: (batch) => reporter.timed(() => applyBatch(database, batch)),
+      readStored: stored,
+    },
+    report: retries,
+    limits,
+    concurrency: config.sinkConcurrency,
+  });
+  const createPartition: SessionOptions['createPartition'] = (ownership, handlers) =>
+    new OwnedPartition({
       ownership,
       consumerGroup,
       admitReplay: ownership.topic === config.replayTopic ? context.admitReplay : undefined,
-      limits: { maxRecords: config.batchMaxRecords, maxBytes: config.batchMaxBytes },
-      apply: (batch, signal) => applyWithRetry(batch, io, retries, signal),
-      readStored: io.readStored,
-      readEarliest: async () => (await log.readOffsets(ownership.topic)).get(ownership.partition)!.earliest,
+      limits,
+      apply,
+      readStored: () => stored(ownership),
       findUnapplied: (position) => findUnapplied({ log, pool: database.pool, consumerGroup }, ownership, position),
       onApplied: reporter.applied,
       ...handlers,
     });
-  };
   return new GroupSession({
     createConsumer: (handlers) =>
       createGroupConsumer({
         kafka,
+        servers: config.kafka,
+        clientId: CLIENT_ID,
         groupId: consumerGroup,
         topics,
         sessionTimeoutMs: config.sessionTimeoutMs,
@@ -70,7 +81,6 @@ export function joinGroup(
         fetchMaxWaitMs: config.fetchMaxWaitMs,
         fetchMaxBytes: FETCH_MAX_BYTES,
         fetchMaxBytesPerPartition: FETCH_MAX_BYTES_PER_PARTITION,
-        concurrency: config.sinkConcurrency,
         logger,
         handlers,
       }),

@@ -7,16 +7,15 @@
  * resumed.
  */
 
-import type { LogRecord } from '#kafka/protocol/record.ts';
-import type { FetchedBatch } from '#kafka/reading/group-consumer.ts';
+import type { FetchedBatch } from '#kafka/reading/fetched-batch.ts';
 import type { ReplayStamp } from '#schemas/replay/records.ts';
 import { HaltError } from '#service/halt.ts';
-import type { AppliedCounts, Batch } from '../apply/apply-batch.ts';
+import type { AppliedCounts } from '../apply/apply-batch.ts';
+import type { Batch } from '../apply/batch.ts';
 import type { RetriedResult } from '../apply/retry.ts';
-import { LogReplacedError, OffsetWentBackError, RecordsLostError } from '../errors.ts';
+import { LogReplacedError, OffsetWentBackError } from '../errors.ts';
 import type { Ownership, StoredOffset } from '../sql/consumer-offsets.ts';
 import type { UnappliedOrder } from './log-check.ts';
-import { createRecentRecords } from './offset-checks.ts';
 import type { ChunkLimits } from './parse-records.ts';
 import type { AdmitReplay, HeldRun } from './replay-admission.ts';
 
@@ -38,7 +37,6 @@ export interface PartitionOptions {
   readonly admitReplay: AdmitReplay | undefined;
   readonly limits: ChunkLimits;
   readonly apply: (batch: Batch, signal: AbortSignal) => Promise<RetriedResult>;
-  readonly readEarliest: () => Promise<bigint>;
   /** What the carts database holds for the partition. */
   readonly readStored: () => Promise<StoredOffset | undefined>;
   /** An order before this position that was never applied: the log is another one; null if there is none. */
@@ -56,7 +54,6 @@ export class OwnedPartition {
   readonly ownership: Ownership;
   readonly topicKind: 'live' | 'replay';
   readonly #options: PartitionOptions;
-  readonly #recent = createRecentRecords();
   #position: bigint;
   #maxRecords: number;
   /** Of the last record that was taken; undefined before the first. */
@@ -87,6 +84,9 @@ export class OwnedPartition {
 
   /** Whether no fetch is in progress. */
   isIdle = (): boolean => this.#fetchesInProgress === 0;
+
+  /** Resolves when the fetches that were given so far are done with. */
+  idle = (): Promise<void> => this.#tail;
 
   /** Commit time of the newest applied order in the orders database, in µs since 1970; undefined before the first. */
   lastCommittedAt = (): bigint | undefined => this.#lastCommittedAt;
@@ -142,33 +142,18 @@ export class OwnedPartition {
   }
 
   /**
-   * kafkajs answers an offset out of range by jumping to the start of the partition, without an error. So every fetch
-   * is compared with the position. Above it is legal while the partition still begins at or before it: only control and
-   * aborted records lie between. Below it is legal only for a fetch that was delivered before (repeated). A gap halts,
-   * unless another owner goes on: then the partition has ended (fenced).
+   * Every fetch must have asked for the position: what begins elsewhere would be applied twice or leave records out. That
+   * Kafka does not have the position is for the takeover to find.
    */
-  async checkContinuity(fetched: FetchedBatch): Promise<'continues' | 'repeated' | 'fenced'> {
-    const check = await this.#checkOffsets(fetched);
-    return check === 'continues' ? this.#checkLog(fetched) : check;
-  }
-
-  async #checkOffsets(fetched: FetchedBatch): Promise<'continues' | 'repeated' | 'fenced'> {
-    const { firstOffset, lastOffset, records } = fetched;
-    const { topic, partition, lastCommitLsn } = this.ownership;
+  async checkContinuity(fetched: FetchedBatch): Promise<'continues' | 'fenced'> {
+    const { firstOffset } = fetched;
     const position = this.#position;
-    if (firstOffset === position) return 'continues';
-    const expected = { topic, partition, expected: position };
-    if (firstOffset < position) {
-      const [first] = records;
-      // Without a record there is nothing to compare and nothing to lose: the next fetch shows where kafkajs is.
-      if (first === undefined ? lastOffset < position : this.#recent.has(first)) return 'repeated';
-      if (!(await this.#isStillOwner())) return 'fenced';
-      throw new OffsetWentBackError({ ...expected, fetched: firstOffset });
-    }
-    const earliest = await this.#options.readEarliest();
-    if (earliest <= position) return 'continues';
+    if (firstOffset === position) return this.#checkLog(fetched);
     if (!(await this.#isStillOwner())) return 'fenced';
-    throw new RecordsLostError({ ...expected, earliest, lastCommitLsn });
+    const { topic, partition } = this.ownership;
+    if (firstOffset < position)
+      throw new OffsetWentBackError({ topic, partition, expected: position, fetched: firstOffset });
+    throw new Error(`A fetch of ${topic}-${partition} from offset ${firstOffset} does not continue at ${position}`);
   }
 
   /** A log that has lost its end goes on under another leader epoch: then what lies before the position must be what was applied. */
@@ -217,7 +202,7 @@ export class OwnedPartition {
   }
 
   /** A batch from the position on. */
-  createBatch(nextOffset: bigint, content: Pick<Batch, 'entries' | 'replay' | 'tally'>): Batch {
+  createBatch(nextOffset: bigint, content: Pick<Batch, 'entries' | 'replay' | 'tally' | 'bytes'>): Batch {
     const { topic, partition, ownerEpoch } = this.ownership;
     const { consumerGroup } = this.#options;
     return { consumerGroup, topic, partition, ownerEpoch, expectedOffset: this.#position, nextOffset, ...content };
@@ -228,9 +213,8 @@ export class OwnedPartition {
     this.#maxRecords = Math.max(1, Math.floor(records / 2));
   }
 
-  /** The carts database has committed `batch`; `first` is its first record, if it had any. */
-  advance(batch: Batch, counts: AppliedCounts, first: LogRecord | undefined): void {
-    if (first !== undefined) this.#recent.add(first);
+  /** The carts database has committed `batch`. */
+  advance(batch: Batch, counts: AppliedCounts): void {
     this.#position = batch.nextOffset;
     const newest = batch.entries.findLast((entry) => entry.kind === 'order')?.event;
     this.#lastCommittedAt = newest?.committedAt ?? this.#lastCommittedAt;

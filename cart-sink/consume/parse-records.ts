@@ -19,7 +19,7 @@ import {
   type ReplayStamp,
   type ReplayTally,
 } from '#schemas/replay/records.ts';
-import type { BatchEntry } from '../apply/apply-batch.ts';
+import type { BatchEntry } from '../apply/batch.ts';
 import { SinkDefectError, UnknownEventSchemaError } from '../errors.ts';
 import type { TopicPartition } from '../sql/consumer-offsets.ts';
 
@@ -34,6 +34,11 @@ export interface Chunk {
   readonly replay: ReplayStamp | null;
 }
 
+export interface CutChunk extends Chunk {
+  /** Of the values. */
+  readonly bytes: number;
+}
+
 export interface ChunkLimits {
   readonly maxRecords: number;
   readonly maxBytes: number;
@@ -45,18 +50,19 @@ export function cutChunk(
   start: number,
   limits: ChunkLimits,
   topic: 'live' | 'replay',
-): Chunk {
+): CutChunk {
   const kinds: RecordKind[] = [];
   let replay: ReplayStamp | null = null;
   let bytes = 0;
   for (const { value, headers } of records.slice(start, start + limits.maxRecords)) {
     const { stamp, kind } = topic === 'live' ? LIVE : (parseReplayHeaders(headers) ?? UNMARKED);
-    bytes += value?.length ?? 0;
+    const length = value?.length ?? 0;
     if (kinds.length === 0) replay = stamp;
-    else if (bytes > limits.maxBytes || !isSameRun(replay, stamp)) break;
+    else if (bytes + length > limits.maxBytes || !isSameRun(replay, stamp)) break;
+    bytes += length;
     kinds.push(kind);
   }
-  return { records: records.slice(start, start + kinds.length), kinds, replay };
+  return { records: records.slice(start, start + kinds.length), kinds, replay, bytes };
 }
 
 const LIVE = { stamp: null, kind: 'live' } as const;

@@ -13,10 +13,8 @@ import { unlessAborted } from '#service/deadline.ts';
 import { TopicRefusedError } from '../errors.ts';
 import { readNextOffsets } from '../sql/consumer-offsets.ts';
 import type { GroupSession, SessionEnd } from './group-session.ts';
-import { joinGroup, type SessionContext } from './join-group.ts';
+import { CLIENT_ID, joinGroup, type SessionContext } from './join-group.ts';
 import { createLagMonitor, type LagMonitor } from './lag-monitor.ts';
-
-const CLIENT_ID = 'tillstream-cart-sink';
 
 export interface OpenSession {
   readonly session: GroupSession;

@@ -29,25 +29,17 @@ export interface Ownership extends TopicPartition, StoredOffset {
   readonly topicId: string | null;
 }
 
-/** The furthest position applied before the batch; null before the first live event. */
+/** The furthest position applied from a partition before its batch; null before the first live event. */
 export interface OffsetBeforeRow {
+  readonly partition: number;
   readonly timeline: number | null;
   readonly commitLsn: string | null;
   readonly ordinal: number | null;
   readonly generation: number | null;
 }
 
-/**
- * The first statement of every batch. Moves the partition from `expectedOffset` to `nextOffset` if `ownerEpoch` still
- * owns it: returns one row, or none if it does not. The row stays locked until the transaction ends, so a successor
- * waits for the outcome.
- *
- * `mine` is the newest version, on which the conditions are checked; `before` is the version that the statement began
- * with. They are the same: every writer of this row moves next_offset or raises owner_epoch, and then none matches.
- */
-export const advanceOffset = (step: {
-  readonly consumerGroup: string;
-  readonly topic: string;
+/** How one partition moves. */
+export interface OffsetStep {
   readonly partition: number;
   readonly ownerEpoch: bigint;
   readonly expectedOffset: bigint;
@@ -56,26 +48,45 @@ export const advanceOffset = (step: {
   readonly commitLsn: string | null;
   readonly ordinal: number | null;
   readonly generation: number | null;
-}) => sql`
+}
+
+/**
+ * The first statement of every batch; lock the rows of several before it, in their order. Moves each partition of the topic
+ * from `expectedOffset` to `nextOffset` if `ownerEpoch` still owns it: returns one row a partition, and none for one that it
+ * does not. The rows stay locked until the transaction ends, so a successor waits for the outcome.
+ *
+ * `mine` is the newest version, on which the conditions are checked; `before` is the version that the statement began
+ * with. They are the same: every writer of this row moves next_offset or raises owner_epoch, and then none matches.
+ */
+export const advanceOffsets = (group: string, topic: string, steps: readonly OffsetStep[]) => sql`
   UPDATE consumer_offsets AS mine
-  SET next_offset = ${step.nextOffset}, updated_at = now(),
+  SET next_offset = step.next_offset, updated_at = now(),
       last_timeline = furthest.timeline, last_commit_lsn = furthest.commit_lsn, last_ordinal = furthest.ordinal,
-      generation = coalesce(${step.generation}::int, mine.generation)
-  FROM consumer_offsets AS before
+      generation = coalesce(step.generation, mine.generation)
+  FROM unnest(
+    ${steps.map((step) => step.partition)}::int[],
+    ${steps.map((step) => step.ownerEpoch)}::bigint[],
+    ${steps.map((step) => step.expectedOffset)}::bigint[],
+    ${steps.map((step) => step.nextOffset)}::bigint[],
+    ${steps.map((step) => step.timeline)}::int[],
+    ${steps.map((step) => step.commitLsn)}::pg_lsn[],
+    ${steps.map((step) => step.ordinal)}::int[],
+    ${steps.map((step) => step.generation)}::int[]
+  ) AS step (partition, owner_epoch, expected_offset, next_offset, timeline, commit_lsn, ordinal, generation)
+  JOIN consumer_offsets AS before USING (partition)
   CROSS JOIN LATERAL (
     SELECT timeline, commit_lsn, ordinal
     FROM (VALUES (before.last_timeline, before.last_commit_lsn, before.last_ordinal),
-                 (${step.timeline}::int, ${step.commitLsn}::pg_lsn, ${step.ordinal}::int)
+                 (step.timeline, step.commit_lsn, step.ordinal)
          ) AS places (timeline, commit_lsn, ordinal)
     ORDER BY timeline DESC NULLS LAST, commit_lsn DESC, ordinal DESC
     LIMIT 1
   ) AS furthest
-  WHERE mine.consumer_group = ${step.consumerGroup} AND mine.topic = ${step.topic}
-    AND mine.partition = ${step.partition}
-    AND mine.next_offset = ${step.expectedOffset} AND mine.owner_epoch = ${step.ownerEpoch}
-    AND (before.consumer_group, before.topic, before.partition) = (mine.consumer_group, mine.topic, mine.partition)
-  RETURNING before.last_timeline AS timeline, before.last_commit_lsn AS "commitLsn", before.last_ordinal AS ordinal,
-    before.generation
+  WHERE mine.consumer_group = ${group} AND mine.topic = ${topic} AND mine.partition = step.partition
+    AND mine.next_offset = step.expected_offset AND mine.owner_epoch = step.owner_epoch
+    AND before.consumer_group = ${group} AND before.topic = ${topic}
+  RETURNING mine.partition, before.last_timeline AS timeline, before.last_commit_lsn AS "commitLsn",
+    before.last_ordinal AS ordinal, before.generation
 `;
 
 const unnestPartitions = (partitions: readonly TopicPartition[]) => sql`

@@ -1,59 +1,48 @@
-// One consumer-group session, from join to leave, over kafkajs: which partitions are assigned, and their fetched records.
-// Guarantees: nothing is fetched from an assigned partition before `start` has named its offset (kafkajs does not await
-// listeners, so partitions are paused in the same turn); the offsets that the group has in Kafka are never read; heartbeats
-// go on while a batch is applied; a failure is reported once, also when kafkajs falls silent. Left to the caller: offsets,
-// whether a fetch continues them, and every restart (kafkajs's own are off: they would hide what happened).
+// One consumer-group session, from join to leave: which partitions are assigned, by kafkajs, and their fetched records, by
+// fetcher.ts. kafkajs never fetches: it has every partition paused from the turn of its assignment on, and its fetch loop only
+// sends heartbeats, whatever the records take to apply. Guarantees: nothing is fetched from an assigned partition before `start`
+// has named its offset; the offsets that the group has in Kafka are never read; from a rebalance on nothing of the assignment
+// before is delivered; a failure is reported once, also when kafkajs falls silent. Left to the caller: offsets, whether a fetch
+// continues them, and every restart (kafkajs's own are off: they would hide what happened).
 
-import type { Consumer, EachBatchPayload, Kafka } from 'kafkajs';
-import type { KafkajsMessage } from '#kafka/protocol/kafkajs-messages.ts';
-import type { LogRecord } from '#kafka/protocol/record.ts';
+import type { Consumer, Kafka } from 'kafkajs';
+import type { KafkaServers } from '#kafka/servers.ts';
 import { withDeadline } from '#service/deadline.ts';
 import { failpoint } from '#service/failpoint.ts';
-import type { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
+import type { FetchedBatch, GroupPartition } from './fetched-batch.ts';
+import { Fetcher, type PartitionPosition } from './fetcher.ts';
 import { watchForSilence } from './watch-for-silence.ts';
 
-export interface GroupPartition {
-  readonly topic: string;
-  readonly partition: number;
-}
-
-/** The records of one partition in one fetch: they lie within `firstOffset` to `lastOffset`, with gaps. */
-export interface FetchedBatch extends GroupPartition {
-  readonly firstOffset: bigint;
-  /** Counts control and aborted records too; -1 where nothing precedes `unreadable`. */
-  readonly lastOffset: bigint;
-  readonly records: readonly LogRecord[];
-  /** Of the batches of the first and the last record; undefined without records. */
-  readonly leaderEpochs?: { readonly first: number; readonly last: number };
-  /** What follows `lastOffset` can't be read: `records` are good, and the partition can go no further. */
-  readonly unreadable?: HaltError;
-}
-
 export interface GroupHandlers {
-  /** Exactly these partitions are assigned now; they are paused until `start`. */
+  /** Exactly these partitions are assigned now; nothing is fetched from them until `start`. */
   onAssigned(partitions: readonly GroupPartition[]): void;
-  /** One batch at a time per partition. Call `passed` for every applied offset. Must not throw; must end on `signal`. */
-  onBatch(batch: FetchedBatch, passed: (lastOffset: bigint) => void, signal: AbortSignal): Promise<void>;
-  /** The fetch held control or aborted records only, and kafkajs moved past them by itself. */
-  onSkipped(batch: FetchedBatch): void;
+  /** The group is rebalancing: another member may own what was assigned. */
+  onRebalancing(): void;
+  /** Resolves when the next records of this partition may be fetched. Must not reject. */
+  onBatch(batch: FetchedBatch): Promise<void>;
+  /** Kafka does not have the offset that comes next; the partition is fetched no further until it is started again. */
+  onOutOfRange(partition: GroupPartition): void;
   /** The session failed and does not recover: close it. */
-  onFailed(error: Error): void;
+  onFailed(error: unknown): void;
 }
 
 export interface GroupConsumer {
   /** Starts fetching assigned partitions, each from its offset. */
-  start(positions: readonly (GroupPartition & { readonly offset: bigint })[]): void;
+  start(positions: readonly PartitionPosition[]): void;
   /** Fetches nothing from a partition until it is started again, in this session or the next. */
   pause(partition: GroupPartition): void;
   /** Commits offsets to Kafka for its lag tools only; a failure is harmless. */
-  report(positions: readonly (GroupPartition & { readonly offset: bigint })[]): Promise<void>;
-  /** Leaves the group after the batches in progress; waits a few seconds at most. */
+  report(positions: readonly PartitionPosition[]): Promise<void>;
+  /** Leaves the group; waits a few seconds at most. */
   close(): Promise<void>;
 }
 
 export interface GroupConsumerOptions {
   readonly kafka: Kafka;
+  /** For the connections that records are fetched over. */
+  readonly servers: KafkaServers;
+  readonly clientId: string;
   readonly groupId: string;
   readonly topics: readonly string[];
   readonly sessionTimeoutMs: number;
@@ -61,8 +50,6 @@ export interface GroupConsumerOptions {
   readonly fetchMaxWaitMs: number;
   readonly fetchMaxBytes: number;
   readonly fetchMaxBytesPerPartition: number;
-  /** How many partitions' batches are applied at the same time. */
-  readonly concurrency: number;
   readonly logger: Logger;
   readonly handlers: GroupHandlers;
 }
@@ -71,47 +58,64 @@ export interface GroupConsumerOptions {
 const REBALANCE_SESSIONS = 2;
 const CLOSE_LIMIT_MS = 4_000;
 const METADATA_MAX_AGE_MS = 60_000;
+/** How long kafkajs's fetch loop sleeps with nothing to fetch: between two checks whether a heartbeat is due. */
+const IDLE_LOOP_MS = 250;
 
 export function createGroupConsumer(options: GroupConsumerOptions): GroupConsumer {
   const { handlers, logger } = options;
   const consumer = createConsumer(options);
-  const inFlight = new Set<AbortController>();
   let closing = false;
   let failed = false;
+  /** Counts assignments and their ends. */
+  let assignment = 0;
 
-  const fail = (error: Error): void => {
+  const fail = (error: unknown): void => {
     if (closing || failed) return;
     failed = true;
     handlers.onFailed(error);
   };
-  const eachBatch = async (payload: EachBatchPayload): Promise<void> => {
-    await failpoint('sink.after-poll');
-    if (closing || payload.isStale()) return;
-    const abort = new AbortController();
-    inFlight.add(abort);
-    try {
-      await handleBatch(payload, abort, options);
-    } finally {
-      inFlight.delete(abort);
-    }
-  };
+  const fetcher = new Fetcher({
+    kafka: options.servers,
+    clientId: options.clientId,
+    logger,
+    maxWaitMs: options.fetchMaxWaitMs,
+    maxBytes: options.fetchMaxBytes,
+    maxBytesPerPartition: options.fetchMaxBytesPerPartition,
+    onBatch: async (batch) => {
+      const before = assignment;
+      await failpoint('sink.after-poll');
+      if (!closing && assignment === before) await handlers.onBatch(batch);
+    },
+    onOutOfRange: handlers.onOutOfRange,
+    onFailed: fail,
+  });
 
   const watchdog = watchForSilence(consumer, rebalanceTimeoutMs(options), fail);
-  listenToGroup(consumer, handlers, () => closing);
+  const endAssignment = (): void => {
+    assignment += 1;
+    fetcher.stopAll();
+  };
+  consumer.on(consumer.events.REBALANCING, () => {
+    endAssignment();
+    if (!closing) handlers.onRebalancing();
+  });
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+    if (closing) return;
+    const assigned = Object.entries(payload.memberAssignment).map(([topic, partitions]) => ({ topic, partitions }));
+    consumer.pause(assigned);
+    endAssignment();
+    handlers.onAssigned(
+      assigned.flatMap(({ topic, partitions }) => partitions.map((partition) => ({ topic, partition }))),
+    );
+  });
   consumer.on(consumer.events.CRASH, ({ payload }) => fail(payload.error));
-  const running = runConsumer(consumer, options, eachBatch).catch(fail);
+  const running = runConsumer(consumer, options).catch(fail);
 
   return {
     start: (positions) => {
-      if (closing) return;
-      for (const { topic, partition, offset } of positions) {
-        consumer.seek({ topic, partition, offset: String(offset) });
-        consumer.resume([{ topic, partitions: [partition] }]);
-      }
+      if (!closing) fetcher.start(positions);
     },
-    pause: ({ topic, partition }) => {
-      if (!closing) consumer.pause([{ topic, partitions: [partition] }]);
-    },
+    pause: (partition) => fetcher.stop(partition),
     report: async (positions) => {
       if (closing || failed || positions.length === 0) return;
       const offsets = positions.map(({ topic, partition, offset }) => ({ topic, partition, offset: String(offset) }));
@@ -122,7 +126,7 @@ export function createGroupConsumer(options: GroupConsumerOptions): GroupConsume
     close: async () => {
       closing = true;
       clearInterval(watchdog);
-      for (const abort of inFlight) abort.abort();
+      await fetcher.close();
       await withDeadline(leaveGroup(consumer, running, logger), CLOSE_LIMIT_MS, () => new Error('late')).catch(() => {
         logger.warn(
           { event: 'sink.leave-timeout' },
@@ -143,72 +147,20 @@ function createConsumer(options: GroupConsumerOptions): Consumer {
     sessionTimeout: options.sessionTimeoutMs,
     rebalanceTimeout: rebalanceTimeoutMs(options),
     heartbeatInterval: options.heartbeatIntervalMs,
-    maxWaitTimeInMs: options.fetchMaxWaitMs,
-    minBytes: 1,
-    maxBytes: options.fetchMaxBytes,
-    maxBytesPerPartition: options.fetchMaxBytesPerPartition,
+    maxWaitTimeInMs: Math.min(IDLE_LOOP_MS, options.heartbeatIntervalMs / 2),
     metadataMaxAge: METADATA_MAX_AGE_MS,
     allowAutoTopicCreation: false,
-    readUncommitted: false,
     retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries: 5, restartOnFailure: async () => false },
   });
 }
 
-async function runConsumer(
-  consumer: Consumer,
-  { topics, concurrency }: GroupConsumerOptions,
-  eachBatch: (payload: EachBatchPayload) => Promise<void>,
-): Promise<void> {
+async function runConsumer(consumer: Consumer, { topics }: GroupConsumerOptions): Promise<void> {
   await consumer.connect();
-  // "From the beginning" is where kafkajs jumps to when an offset is out of range; the caller's offset checks detect that.
   await consumer.subscribe({ topics: [...topics], fromBeginning: true });
-  await consumer.run({
-    autoCommit: false,
-    eachBatchAutoResolve: false,
-    partitionsConsumedConcurrently: concurrency,
-    eachBatch,
-  });
-}
-
-function listenToGroup(consumer: Consumer, handlers: GroupHandlers, isClosing: () => boolean): void {
-  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
-    if (isClosing()) return;
-    const assigned = Object.entries(payload.memberAssignment).map(([topic, partitions]) => ({ topic, partitions }));
-    consumer.pause(assigned);
-    handlers.onAssigned(
-      assigned.flatMap(({ topic, partitions }) => partitions.map((partition) => ({ topic, partition }))),
-    );
-  });
-  consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => {
-    const { topic, partition, batchSize, firstOffset, lastOffset } = payload;
-    // The first offset is null if the fetch held nothing at or after the wanted offset.
-    if (isClosing() || batchSize > 0 || firstOffset === null) return;
-    const offsets = { firstOffset: BigInt(firstOffset), lastOffset: BigInt(lastOffset) };
-    handlers.onSkipped({ topic, partition, ...offsets, records: [] });
-  });
-}
-
-/** Sends heartbeats while `onBatch` runs; one that fails aborts it. */
-async function handleBatch(
-  { batch, heartbeat, resolveOffset }: EachBatchPayload,
-  abort: AbortController,
-  { handlers, heartbeatIntervalMs }: GroupConsumerOptions,
-): Promise<void> {
-  let lost: Error | undefined;
-  const beat = setInterval(() => {
-    heartbeat().catch((error: Error) => {
-      lost ??= error;
-      abort.abort();
-    });
-  }, heartbeatIntervalMs / 2);
-  try {
-    const passed = (lastOffset: bigint) => resolveOffset(String(lastOffset));
-    await handlers.onBatch(toFetchedBatch(batch), passed, abort.signal);
-  } finally {
-    clearInterval(beat);
-  }
-  // kafkajs rejoins a rebalancing group only because of an error thrown here.
-  if (lost !== undefined) throw lost;
+  const eachBatch = async (): Promise<never> => {
+    throw new Error('kafkajs fetched a partition that is paused');
+  };
+  await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, partitionsConsumedConcurrently: 1, eachBatch });
 }
 
 /** kafkajs can't stop a consumer that is still joining (`running`): it would start afterwards and keep its partitions. */
@@ -220,19 +172,4 @@ async function leaveGroup(consumer: Consumer, running: Promise<void>, logger: Lo
       'Leaving the consumer group failed; its session will expire',
     );
   });
-}
-
-function toFetchedBatch(batch: EachBatchPayload['batch']): FetchedBatch {
-  const { topic, partition } = batch;
-  const messages = batch.messages as unknown as readonly KafkajsMessage[];
-  const unreadable = messages.at(-1)?.unreadable;
-  const readable = unreadable === undefined ? messages : messages.slice(0, -1);
-  const records = readable.map(({ offset, key, value, headers }) => ({ offset: BigInt(offset), key, value, headers }));
-  // Never null here: kafkajs does not pass an empty batch.
-  const firstOffset = BigInt(batch.firstOffset()!);
-  const [first, last] = [readable[0], readable.at(-1)];
-  const place = { topic, partition, firstOffset, records };
-  const epochs = first && last && { leaderEpochs: { first: first.leaderEpoch, last: last.leaderEpoch } };
-  if (unreadable === undefined) return { ...place, ...epochs, lastOffset: BigInt(batch.lastOffset()) };
-  return { ...place, ...epochs, lastOffset: records.at(-1)?.offset ?? -1n, unreadable };
 }

@@ -2,10 +2,10 @@
 // offset, and its consumer can't read without a group. One attempt per call: a failure (a leader that moved, a broker that
 // is down) throws what kafkajs throws; retries are left to log.ts, decoding record batches to protocol/record-batch.ts.
 
-import { createRequire } from 'node:module';
 import { createKafkaError, OffsetOutOfRangeError } from '#kafka/errors.ts';
 import { createKafkaCluster, type KafkaCluster } from '#kafka/protocol/cluster.ts';
-import { decodeFetchResponse, type FetchedPartition } from '#kafka/protocol/fetch-response.ts';
+import { createFetchExchange, ISOLATION_LEVELS } from '#kafka/protocol/fetch-request.ts';
+import type { FetchedPartition } from '#kafka/protocol/fetch-response.ts';
 import type { LogRecord } from '#kafka/protocol/record.ts';
 import { decodeRecordBatches } from '#kafka/protocol/record-batch.ts';
 import { createTopicIdExchange, METADATA_API_KEY, TOPIC_ID_VERSION } from '#kafka/protocol/topic-id-request.ts';
@@ -38,12 +38,6 @@ export interface PartitionClient extends Pick<KafkaCluster, 'forgetLeaders' | 'r
   fetchBatches(at: FetchPosition): Promise<Pick<FetchedPartition, 'aborted' | 'batches'>>;
 }
 
-type FetchedBatches = Pick<FetchedPartition, 'errorCode' | 'aborted' | 'batches'>;
-
-const require = createRequire(import.meta.url);
-const fetchRequest = require('kafkajs/src/protocol/requests/fetch/v11/request') as (request: object) => object;
-
-const ISOLATION_LEVELS = { read_uncommitted: 0, read_committed: 1 };
 const OFFSET_QUERIES = {
   earliest: { timestamp: '-2', isolationLevel: ISOLATION_LEVELS.read_uncommitted },
   'last-stable': { timestamp: '-1', isolationLevel: ISOLATION_LEVELS.read_committed },
@@ -79,15 +73,11 @@ export async function createPartitionClient(options: {
     const leader = (await cluster.findLeaders(topic)).get(partition);
     if (leader === undefined) throw new RangeError(`Topic ${topic} has no partition ${partition}.`);
     const broker = await cluster.findBroker(leader);
-    const request = fetchRequest({
-      replicaId: -1,
-      isolationLevel: ISOLATION_LEVELS[isolation],
-      maxWaitTime: FETCH_WAIT_MS,
-      minBytes: 1,
-      maxBytes,
-      topics: [{ topic, partitions: [{ partition, fetchOffset: fromOffset.toString(), maxBytes }] }],
-    });
-    const { errorCode, aborted, batches } = await broker.connectionPool.send({ request, response: fetchResponse });
+    const settings = { isolation, maxWaitMs: FETCH_WAIT_MS, maxBytes, maxBytesPerPartition: maxBytes };
+    const exchange = createFetchExchange([{ topic, partition, fromOffset }], settings, createKafkaError);
+    const [fetched] = await broker.connectionPool.send(exchange);
+    if (fetched === undefined) throw createKafkaError(UNKNOWN_TOPIC_OR_PARTITION);
+    const { errorCode, aborted, batches } = fetched;
     if (errorCode === OFFSET_OUT_OF_RANGE) {
       const [earliest, latest] = [await listOffsets(topic, 'earliest'), await listOffsets(topic, 'high-watermark')];
       const held = { earliest: earliest.get(partition)!, latest: latest.get(partition)! };
@@ -121,17 +111,3 @@ export async function createPartitionClient(options: {
     },
   };
 }
-
-const fetchResponse = {
-  decode: async (answer: Buffer): Promise<object> => {
-    const { throttleTimeMs, errorCode, topics } = decodeFetchResponse(answer, 11);
-    const fetched = topics[0]?.partitions[0];
-    return {
-      clientSideThrottleTime: throttleTimeMs,
-      errorCode: fetched?.errorCode || errorCode,
-      aborted: fetched?.aborted ?? [],
-      batches: fetched?.batches ?? Buffer.alloc(0),
-    };
-  },
-  parse: async (decoded: object) => decoded as FetchedBatches,
-};

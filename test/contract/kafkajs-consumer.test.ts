@@ -88,48 +88,6 @@ describe('kafkajs against a broker', () => {
     });
   });
 
-  it('hands over no aborted record as we patch it, wherever a fetch begins in aborted transactions that overlap', async () => {
-    const topic = await fixture.createTopic();
-    const names = ['one', 'two', 'three'];
-    const producers = await Promise.all(
-      names.map((name) => fixture.createProducer({ transactionalId: `${topic}-${name}` })),
-    );
-    const transactions = await Promise.all(producers.map((producer) => producer.begin()));
-    // Begun in one order, aborted in another: the broker lists them by their ends.
-    for (const transaction of transactions) await transaction.send(recordsFor(topic, 0, 2, 'aborted'));
-    for (const transaction of transactions) await transaction.send(recordsFor(topic, 0, 2, 'aborted'));
-    for (const index of [1, 2, 0]) await transactions[index]!.abort();
-    const committed = await producers[0]!.begin();
-    await committed.send(recordsFor(topic, 0, 1, 'committed'));
-    await committed.commit();
-    for (const fromOffset of [0, 1, 3, 7, 11, 12, 14]) {
-      const consumer = fixture.kafka.consumer({
-        groupId: `${fixture.id}-from-${fromOffset}`,
-        allowAutoTopicCreation: false,
-        maxWaitTimeInMs: 100,
-      });
-      const values: (string | undefined)[] = [];
-      let lastOffset = -1;
-      consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => {
-        lastOffset = Number(payload.lastOffset);
-      });
-      try {
-        await consumer.connect();
-        await consumer.subscribe({ topics: [topic] });
-        await consumer.run({
-          autoCommit: false,
-          eachBatch: async ({ batch }) => void values.push(...batch.messages.map(({ value }) => value?.toString())),
-        });
-        consumer.seek({ topic, partition: 0, offset: String(fromOffset) });
-        // Two markers, the committed record at 15, and its marker.
-        await waitFor('the end of the partition', () => lastOffset >= 16, { deadlineMs: 30_000 });
-        expect(values, `from ${fromOffset}`).toEqual(['committed 0']);
-      } finally {
-        await consumer.disconnect();
-      }
-    }
-  });
-
   it('tells the last stable offset where it says high watermark (trap 13)', async () => {
     const topic = await fixture.createTopic();
     const producer = await fixture.createProducer({ transactionalId: topic });

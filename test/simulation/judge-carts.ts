@@ -44,11 +44,12 @@ function judgeEffects({ carts, placed }: Simulation): void {
   const { journal, lines } = carts.tables;
   const offsets = new Map<number, bigint>();
   for (const entry of journal) {
-    if (entry.kind !== 'batch' || entry.moved === undefined) continue;
-    const { partition, next_offset } = entry.moved;
-    const before = offsets.get(partition) ?? 0n;
-    demand(next_offset >= before, () => `I6: [${partition}] goes back from ${before} to ${next_offset}`);
-    offsets.set(partition, next_offset);
+    if (entry.kind !== 'batch') continue;
+    for (const { partition, next_offset } of entry.moved) {
+      const before = offsets.get(partition) ?? 0n;
+      demand(next_offset >= before, () => `I6: [${partition}] goes back from ${before} to ${next_offset}`);
+      offsets.set(partition, next_offset);
+    }
   }
   const expected = new Map<string, Line>();
   const applied = new Set<string>();

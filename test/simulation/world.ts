@@ -223,9 +223,9 @@ export class World {
     return true;
   }
 
-  /** Until all that follows from the last step without another one has happened. */
+  /** Until all that follows from the last step without another one has happened: the sink itself puts work off once. */
   settle(): Promise<void> {
-    return new Promise((resolve) => setImmediate(resolve));
+    return new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
   }
 
   #failWith(error: Error): Error {

@@ -3,8 +3,10 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
 import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
-import { createGroupConsumer, type FetchedBatch } from '#kafka/reading/group-consumer.ts';
+import type { FetchedBatch } from '#kafka/reading/fetched-batch.ts';
+import { createGroupConsumer } from '#kafka/reading/group-consumer.ts';
 import type { KafkaLog } from '#kafka/reading/log.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { silentLogger } from '../../support/kafka/admin.ts';
 import { createKafkaFixture, type KafkaFixture, readAll, recordsFor } from '../../support/kafka/fixture.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -33,6 +35,8 @@ describe('a topic that the broker compresses', () => {
     const { promise, resolve, reject } = Promise.withResolvers<readonly FetchedBatch[]>();
     const consumer = createGroupConsumer({
       kafka: fixture.kafka,
+      servers: plainServers(fixture.brokers),
+      clientId: fixture.id,
       groupId: `${topic}.group`,
       topics: [topic],
       sessionTimeoutMs: 6_000,
@@ -40,16 +44,15 @@ describe('a topic that the broker compresses', () => {
       fetchMaxWaitMs: 100,
       fetchMaxBytes: 2 * MEGABYTE,
       fetchMaxBytesPerPartition: MEGABYTE,
-      concurrency: 1,
       logger: silentLogger,
       handlers: {
         onAssigned: (partitions) => consumer.start(partitions.map((partition) => ({ ...partition, offset: 0n }))),
-        onBatch: async (batch, passed) => {
+        onRebalancing: () => undefined,
+        onBatch: async (batch) => {
           batches.push(batch);
-          if (batch.unreadable === undefined) passed(batch.lastOffset);
           if (isEnough(batches)) resolve([...batches]);
         },
-        onSkipped: () => undefined,
+        onOutOfRange: () => reject(new Error('an offset is out of range')),
         onFailed: reject,
       },
     });

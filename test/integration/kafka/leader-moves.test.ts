@@ -2,8 +2,11 @@
 // oracle reads the log itself afterwards: every committed record once, in order, and none that was not committed.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { FetchedBatch } from '#kafka/reading/fetched-batch.ts';
+import { Fetcher } from '#kafka/reading/fetcher.ts';
+import { plainServers } from '#kafka/servers.ts';
 import { createLocalKafka, type LocalKafka } from '../../../dev/servers/local-kafka.ts';
-import { withKafkaAdmin } from '../../support/kafka/admin.ts';
+import { silentLogger, withKafkaAdmin } from '../../support/kafka/admin.ts';
 import { createKafkaFixture, type KafkaFixture, readAll, recordsFor } from '../../support/kafka/fixture.ts';
 import { readTopic } from '../../support/oracle/read-topic.ts';
 import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
@@ -80,9 +83,23 @@ describe('with three brokers', () => {
     const topic = await fixture.createTopic(3, { 'min.insync.replicas': '2' }, 3);
     const log = await fixture.createLog();
     await log.readOffsets(topic);
+    const fetched: FetchedBatch[] = [];
+    const failures: unknown[] = [];
+    const fetcher = new Fetcher({
+      kafka: plainServers(fixture.brokers),
+      clientId: topic,
+      logger: silentLogger,
+      maxWaitMs: 200,
+      maxBytes: 1_000_000,
+      maxBytesPerPartition: 100_000,
+      onBatch: async (batch) => void fetched.push(batch),
+      onOutOfRange: ({ partition }) => failures.push(`${partition} is out of range`),
+      onFailed: (error) => failures.push(error),
+    });
+    fetcher.start([0, 1, 2].map((partition) => ({ topic, partition, offset: 0n })));
     const confirmed: string[] = [];
     const uncertain: string[] = [];
-    let failures = 0;
+    let refused = 0;
     let producer = await fixture.createProducer({ transactionalId: topic, requestTimeoutMs: 20_000 });
     for (let round = 0; round < 40; round += 1) {
       if (round === 10) await kafka.brokers[0]!.kill();
@@ -95,7 +112,7 @@ describe('with three brokers', () => {
       } catch (error) {
         expect(error).toMatchObject({ code: expect.stringMatching(/^(KAFKA_AWAY|PUBLISH_OUTCOME_UNKNOWN)$/) });
         uncertain.push(`${round}, 0`);
-        failures += 1;
+        refused += 1;
         await producer.close();
         producer = await waitFor(
           'a new producer',
@@ -115,7 +132,13 @@ describe('with three brokers', () => {
     for (const partition of [0, 1, 2]) {
       const read = await readAll(log, { topic, partition, deadlineMs: 30_000 });
       expect(read.map(({ value }) => value!.toString())).toEqual(partitions[partition]);
+      // A reader that was there all the time has followed the leaders: the same, once and in order.
+      const live = () => fetched.filter((batch) => batch.partition === partition).flatMap(({ records }) => records);
+      await waitFor('the fetcher', () => live().length >= read.length, { deadlineMs: 30_000 });
+      expect(live().map(({ value }) => value!.toString())).toEqual(partitions[partition]);
     }
-    console.info(`${confirmed.length} of 40 transactions confirmed, ${failures} failed`);
+    expect(failures).toEqual([]);
+    await fetcher.close();
+    console.info(`${confirmed.length} of 40 transactions confirmed, ${refused} failed`);
   });
 });

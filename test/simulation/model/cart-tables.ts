@@ -2,7 +2,7 @@
 // themselves: they give changes, which a commit puts in place and writes into the journal, so that the judge can go
 // through history again. A batch's place in the journal is the moment at which it locked the cart lines.
 import type { Removal } from '../../../cart-sink/rule/reduce-cart.ts';
-import type { advanceOffset, Ownership, TopicPartition } from '../../../cart-sink/sql/consumer-offsets.ts';
+import type { OffsetStep, Ownership, TopicPartition } from '../../../cart-sink/sql/consumer-offsets.ts';
 import { uuid } from '../../support/examples/pgoutput-messages.ts';
 
 /** One of cart-sink/sql's, by the name of its export. */
@@ -45,7 +45,7 @@ export type JournalEntry =
       readonly at: number;
       readonly orderIds: readonly string[];
       readonly removals: readonly Removal[];
-      readonly moved: OffsetRow | undefined;
+      readonly moved: readonly OffsetRow[];
     };
 
 interface Result {
@@ -98,8 +98,8 @@ export class CartTables {
   /** What a statement waits for, and then holds until its transaction ends. */
   locksOf({ name, args }: Statement): string[] {
     switch (name) {
-      case 'advanceOffset':
-        return [offsetKey(args[0])];
+      case 'advanceOffsets':
+        return args[2].map(({ partition }: OffsetStep) => offsetKey({ topic: args[1], partition }));
       case 'readStoredOffset':
         return [offsetKey(args[1])];
       case 'lockOffsets':
@@ -130,8 +130,10 @@ export class CartTables {
       }
       case 'readNextOffsets':
         return { rows: [...this.offsets.values()].filter(({ topic }) => args[1].includes(topic)), changes: [] };
-      case 'advanceOffset':
-        return this.#advance(args[0]);
+      case 'advanceOffsets': {
+        const moves: Result[] = args[2].map((step: OffsetStep) => this.#advance(args[1], step));
+        return { rows: moves.flatMap(({ rows }) => rows), changes: moves.flatMap(({ changes }) => changes) };
+      }
       case 'insertAppliedOrders': {
         const fresh = args[1].filter(({ orderId }: { orderId: string }) => !this.ledger.has(orderId));
         return {
@@ -162,12 +164,12 @@ export class CartTables {
   commit(changes: readonly Change[]): void {
     const orderIds: string[] = [];
     const removals: Removal[] = [];
-    let moved: OffsetRow | undefined;
+    const moved: OffsetRow[] = [];
     let at: number | undefined;
     for (const change of changes) {
       if (change.kind === 'offset') {
-        moved = change.row;
-        this.offsets.set(offsetKey(moved), moved);
+        moved.push(change.row);
+        this.offsets.set(offsetKey(change.row), change.row);
       } else if (change.kind === 'ledger') {
         this.ledger.add(change.orderId);
         orderIds.push(change.orderId);
@@ -203,14 +205,15 @@ export class CartTables {
     return { rows: rows.map(formatOwned), changes: rows.map((row) => ({ kind: 'offset', row })) };
   }
 
-  #advance(step: Parameters<typeof advanceOffset>[0]): Result {
-    const { ownerEpoch, expectedOffset, nextOffset, timeline, commitLsn, ordinal, generation } = step;
-    const row = this.offsets.get(offsetKey(step));
+  #advance(topic: string, step: OffsetStep): Result {
+    const { partition, ownerEpoch, expectedOffset, nextOffset, timeline, commitLsn, ordinal, generation } = step;
+    const row = this.offsets.get(offsetKey({ topic, partition }));
     if (row === undefined || row.next_offset !== expectedOffset || row.owner_epoch !== ownerEpoch) return NOTHING;
     const furthest =
       timeline === null ? {} : { last_timeline: timeline, last_commit_lsn: commitLsn, last_ordinal: ordinal };
     const moved = { ...row, ...furthest, next_offset: nextOffset, generation: generation ?? row.generation };
     const before = {
+      partition,
       timeline: row.last_timeline,
       commitLsn: row.last_commit_lsn,
       ordinal: row.last_ordinal,

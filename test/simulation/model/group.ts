@@ -1,14 +1,14 @@
-// The consumer group as kafkajs gives it to the sink: partitions come and go with members, a member that was dropped
-// learns of it late and meanwhile goes on with its batch, a fetch may come twice, and an offset out of range becomes a
-// jump to the start without a word. Positions are kafkajs's: moved by what the sink says it has passed.
-import type { FetchedBatch, GroupConsumer, GroupHandlers, GroupPartition } from '#kafka/reading/group-consumer.ts';
+// The consumer group as group-consumer.ts gives it to the sink: partitions come and go with members, a member that was dropped
+// learns of it late and meanwhile goes on with its batch, the next fetch comes while the last one is applied, and an offset
+// out of range is reported.
+import type { FetchedBatch, GroupPartition } from '#kafka/reading/fetched-batch.ts';
+import type { GroupConsumer, GroupHandlers } from '#kafka/reading/group-consumer.ts';
 import type { Process, World } from '../world.ts';
 import { LIVE, type ModelKafka } from './kafka.ts';
 
 interface Fetching extends GroupPartition {
   position: bigint;
   isWaiting: boolean;
-  last: FetchedBatch | undefined;
 }
 
 interface Member {
@@ -16,7 +16,6 @@ interface Member {
   readonly handlers: GroupHandlers;
   /** Replaced as a whole by every assignment; batches of an older one go on. */
   fetching: Map<number, Fetching>;
-  inFlight: AbortController;
   isJoined: boolean;
   isClosed: boolean;
 }
@@ -40,7 +39,6 @@ export class ModelGroup {
       process,
       handlers,
       fetching: new Map(),
-      inFlight: new AbortController(),
       isJoined: false,
       isClosed: false,
     };
@@ -49,7 +47,7 @@ export class ModelGroup {
     return {
       start: (positions) => {
         for (const { topic, partition, offset } of positions) {
-          const fetching = { topic, partition, position: offset, isWaiting: false, last: undefined };
+          const fetching = { topic, partition, position: offset, isWaiting: false };
           member.fetching.set(partition, fetching);
           this.#fetchLater(member, fetching);
         }
@@ -58,7 +56,6 @@ export class ModelGroup {
       report: async () => undefined,
       close: async () => {
         member.isClosed = true;
-        member.inFlight.abort();
         this.#world.enqueue({ sender: process, label: 'leaves the group', run: () => this.#leave(member) });
       },
     };
@@ -72,8 +69,8 @@ export class ModelGroup {
     this.#leave(member);
     const rejoin = (): void => {
       if (member.isClosed) return;
-      member.inFlight.abort();
-      member.inFlight = new AbortController();
+      member.fetching = new Map();
+      member.handlers.onRebalancing();
       this.#world.enqueue({ sender: member.process, label: 'joins the group again', run: () => this.#enter(member) });
     };
     this.#world.enqueue({ owner: member.process, label: 'learns that its session has expired', run: rejoin });
@@ -138,41 +135,31 @@ export class ModelGroup {
       member.handlers.onFailed(new Error('the fetch failed for good'));
       return;
     }
-    const isRepeated = fetching.last !== undefined && this.#world.chance(12);
-    const batch = isRepeated ? fetching.last! : this.#read(fetching);
-    if (batch === undefined) {
+    const batch = this.#read(fetching);
+    if (batch === 'out of range') {
+      member.fetching.delete(fetching.partition);
+      member.handlers.onOutOfRange(fetching);
+    } else if (batch === undefined) {
       fetching.isWaiting = true;
-      return;
-    }
-    if (batch.records.length === 0) {
+    } else {
       fetching.position = batch.lastOffset + 1n;
-      member.handlers.onSkipped(batch);
-      this.#fetchLater(member, fetching);
-      return;
+      void member.handlers.onBatch(batch).then(() => this.#fetchLater(member, fetching));
     }
-    fetching.last = batch;
-    const passed = (lastOffset: bigint): void => {
-      const current = member.fetching.get(fetching.partition);
-      if (current !== undefined) current.position = lastOffset + 1n;
-    };
-    void member.handlers.onBatch(batch, passed, member.inFlight.signal).then(() => this.#fetchLater(member, fetching));
   }
 
-  #read(fetching: Fetching): FetchedBatch | undefined {
+  #read(fetching: Fetching): FetchedBatch | 'out of range' | undefined {
     const { topic, partition: number } = fetching;
     const partition = this.#kafka.partition(topic, number);
     const end = this.#kafka.lastStable(partition);
     if (fetching.position < partition.earliest || fetching.position > this.#kafka.end(partition)) {
-      this.#world.note(`      … ${fetching.position} is out of range: kafkajs jumps to ${partition.earliest}`);
-      fetching.position = partition.earliest;
+      this.#world.note(`      … ${fetching.position} is out of range`);
+      return 'out of range';
     }
     if (fetching.position >= end) return undefined;
     const most = this.#world.isQuiet ? 1_000n : BigInt(1 + this.#world.draw(8));
     const until = fetching.position + most < end ? fetching.position + most : end;
     const { passed, visible } = this.#kafka.read(partition, fetching.position, until);
     const records = visible.map(({ offset, key, value }) => ({ offset, key, value, headers: {} }));
-    // What lies before the first record may be told as part of the fetch, or not.
-    const first = this.#world.chance(64) ? (records[0] ?? passed[0]!) : passed[0]!;
-    return { topic, partition: number, firstOffset: first.offset, lastOffset: passed.at(-1)!.offset, records };
+    return { topic, partition: number, firstOffset: fetching.position, lastOffset: passed.at(-1)!.offset, records };
   }
 }

@@ -4,7 +4,7 @@
 import pg from 'pg';
 import { EMPTY_TALLY, type ReplayStamp } from '#schemas/replay/records.ts';
 import { serverOf } from '#service/postgres/database-server.ts';
-import type { Batch, BatchEntry } from '../../../cart-sink/apply/apply-batch.ts';
+import type { Batch, BatchEntry } from '../../../cart-sink/apply/batch.ts';
 import { takeOwnership } from '../../../cart-sink/apply/ownership.ts';
 import { migrateCarts } from '../../../cart-sink/migrate-carts.ts';
 import type { OrderPlaced } from '../../../schemas/order-placed.ts';
@@ -109,6 +109,7 @@ export async function createCartDatabase(label: string): Promise<CartDatabase> {
               topic === 'live'
                 ? EMPTY_TALLY
                 : tallyEvents(entries.flatMap((entry) => (entry.kind === 'order' ? [entry.event] : []))),
+            bytes: 0,
           };
         },
       };

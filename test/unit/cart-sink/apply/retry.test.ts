@@ -1,7 +1,8 @@
 // Retries: what is transient, and what becomes of a batch whose COMMIT was not answered (I3, I8).
 import { describe, expect, it } from 'vitest';
 import { EMPTY_TALLY } from '#schemas/replay/records.ts';
-import type { Batch, BatchResult } from '../../../../cart-sink/apply/apply-batch.ts';
+import type { BatchResult } from '../../../../cart-sink/apply/apply-batch.ts';
+import type { Batch } from '../../../../cart-sink/apply/batch.ts';
 import { applyWithRetry, findTransientReason } from '../../../../cart-sink/apply/retry.ts';
 import { CommitOutcomeUnknownError, RecordsLostError, SinkDefectError } from '../../../../cart-sink/errors.ts';
 import { createEvent } from '../../../support/examples/sink-events.ts';
@@ -20,10 +21,11 @@ const batch: Batch = {
   ],
   replay: null,
   tally: EMPTY_TALLY,
+  bytes: 0,
 };
 const applied: BatchResult = { kind: 'applied', orders: 2, duplicates: 0, changed: 0, parked: 1 };
 const away = () => Object.assign(new Error('gone'), { code: '57P01' });
-const unknown = () => new CommitOutcomeUnknownError(batch, away());
+const unknown = () => new CommitOutcomeUnknownError([batch], away());
 
 /** Answers one call after the other; an error is thrown. `calls` lists what was called. */
 function createDatabase(answers: { apply?: unknown[]; stored?: unknown[] }) {

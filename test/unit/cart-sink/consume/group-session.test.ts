@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { GroupHandlers, GroupPartition } from '#kafka/reading/group-consumer.ts';
+import type { GroupPartition } from '#kafka/reading/fetched-batch.ts';
+import type { GroupHandlers } from '#kafka/reading/group-consumer.ts';
 import type { HaltError } from '#service/halt.ts';
 import { GroupSession, PAUSE_MS } from '../../../../cart-sink/consume/group-session.ts';
 import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
@@ -19,7 +20,10 @@ const own = (partition: TopicPartition, nextOffset = 5n): Ownership => ({
 });
 
 /** A session whose database and broker answer when the test says so. */
-function createStage(range = { earliest: 0n, highWatermark: 100n }) {
+function createStage(
+  range = { earliest: 0n, highWatermark: 100n },
+  applying: () => Promise<void> = async () => undefined,
+) {
   let handlers: GroupHandlers | undefined;
   const takes: {
     partitions: readonly TopicPartition[];
@@ -67,9 +71,9 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
         limits: { maxRecords: 10, maxBytes: 1_000 },
         apply: async (batch) => {
           applied.push(`${batch.partition}: ${batch.expectedOffset} to ${batch.nextOffset}`);
+          await applying();
           return { kind: 'applied', orders: 1, duplicates: 0, changed: 0, parked: 0 };
         },
-        readEarliest: async () => 0n,
         readStored: async () => undefined,
         findUnapplied: async () => null,
         onApplied: () => undefined,
@@ -80,13 +84,15 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
     onHalted: ({ partition }, { code }) => halted.push(`${partition}: ${code}`),
     onAssigned: (_, gone) => lost.push(...gone.map(({ partition }) => String(partition))),
   });
-  const fetch = async (partition: number, offset: bigint): Promise<bigint[]> => {
-    const passed: bigint[] = [];
+  const send = (partition: number, offset: bigint): Promise<void> => {
     const value = encodeOrderPlaced(createEvent());
     const records = [{ offset, key: Buffer.from('user-1'), value, headers: {} }];
-    const batch = { ...live(partition), firstOffset: offset, lastOffset: offset, records };
-    await handlers!.onBatch(batch, (at) => passed.push(at), new AbortController().signal);
-    return passed;
+    return handlers!.onBatch({ ...live(partition), firstOffset: offset, lastOffset: offset, records });
+  };
+  /** Resolves when the fetch is done with. */
+  const fetch = async (partition: number, offset: bigint): Promise<void> => {
+    await send(partition, offset);
+    await Promise.all(session.partitions().map((one) => one.idle()));
   };
   return {
     paused,
@@ -100,6 +106,7 @@ function createStage(range = { earliest: 0n, highWatermark: 100n }) {
     lost,
     partitionEnds,
     applied,
+    send,
     fetch,
     closed: () => closed,
   };
@@ -110,15 +117,15 @@ describe.concurrent('an assignment', () => {
     const { handlers, takes, started, applied, fetch } = createStage();
     handlers.onAssigned([live(0), live(1)]);
     expect(takes[0]!.partitions).toEqual([live(0), live(1)]);
-    expect(await fetch(0, 5n)).toEqual([]);
-    expect(started).toEqual([]);
+    await fetch(0, 5n);
+    expect([started, applied]).toEqual([[], []]);
     takes[0]!.answer([own(live(0)), own(live(1), 9n)]);
     await waitFor('the start', () => started.length === 1);
     expect(started[0]).toMatchObject([
       { partition: 0, offset: 5n },
       { partition: 1, offset: 9n },
     ]);
-    expect(await fetch(1, 9n)).toEqual([9n]);
+    await fetch(1, 9n);
     expect(applied).toEqual(['1: 9 to 10']);
   });
 
@@ -130,7 +137,7 @@ describe.concurrent('an assignment', () => {
     takes[1]!.answer([own(live(1), 7n)]);
     await waitFor('the start', () => started.length === 1);
     expect(started).toMatchObject([[{ partition: 1, offset: 7n }]]);
-    expect(await fetch(0, 5n)).toEqual([]);
+    await fetch(0, 5n);
     expect(applied).toEqual([]);
   });
 
@@ -140,11 +147,43 @@ describe.concurrent('an assignment', () => {
     takes[0]!.answer([own(live(0)), own(live(1))]);
     await waitFor('the start', () => started.length === 1);
     handlers.onAssigned([live(1)]);
-    expect(await fetch(1, 5n)).toEqual([]);
+    await fetch(1, 5n);
     expect(applied).toEqual([]);
     takes[1]!.answer([own(live(1))]);
     await waitFor('the second start', () => started.length === 2);
     expect(lost).toEqual(['0']);
+  });
+
+  it('is applied no further from a rebalance on, until the next one', async () => {
+    const { handlers, takes, started, applied, fetch } = createStage();
+    handlers.onAssigned([live(0)]);
+    takes[0]!.answer([own(live(0))]);
+    await waitFor('the start', () => started.length === 1);
+    handlers.onRebalancing();
+    await fetch(0, 5n);
+    expect(applied).toEqual([]);
+    handlers.onAssigned([live(0)]);
+    takes[1]!.answer([own(live(0))]);
+    await waitFor('the second start', () => started.length === 2);
+    await fetch(0, 5n);
+    expect(applied).toEqual(['0: 5 to 6']);
+  });
+
+  it('lets the next fetch of a partition come while one is applied, and no more', async () => {
+    const applying = Promise.withResolvers<void>();
+    const { handlers, takes, started, send } = createStage(undefined, () => applying.promise);
+    handlers.onAssigned([live(0)]);
+    takes[0]!.answer([own(live(0))]);
+    await waitFor('the start', () => started.length === 1);
+    await send(0, 5n);
+    let mayFetch = false;
+    const second = send(0, 6n).then(() => {
+      mayFetch = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(mayFetch).toBe(false);
+    applying.resolve();
+    await second;
   });
 
   it('may be empty', async () => {
@@ -196,6 +235,15 @@ describe.concurrent('an assignment', () => {
 });
 
 describe.concurrent('a consumer-group session', () => {
+  it('ends where Kafka does not have the next offset: the next takeover decides what that means', async () => {
+    const { handlers, takes, started, session } = createStage();
+    handlers.onAssigned([live(0)]);
+    takes[0]!.answer([own(live(0))]);
+    await waitFor('the start', () => started.length === 1);
+    handlers.onOutOfRange(live(0));
+    expect(await session.ended).toEqual({ kind: 'out-of-step', topic: 'live', partition: 0 });
+  });
+
   it('ends once, by a stale owner of its assignment, and applies nothing more', async () => {
     const { handlers, takes, started, session, partitionEnds, applied, fetch } = createStage();
     handlers.onAssigned([live(0), live(1)]);
@@ -204,7 +252,7 @@ describe.concurrent('a consumer-group session', () => {
     partitionEnds[0]!({ kind: 'stale-owner', ...live(0) });
     handlers.onFailed(new Error('too late to be the reason'));
     expect(await session.ended).toEqual({ kind: 'stale-owner', topic: 'live', partition: 0 });
-    expect(await fetch(1, 5n)).toEqual([]);
+    await fetch(1, 5n);
     expect(applied).toEqual([]);
     handlers.onAssigned([live(2)]);
     expect(takes).toHaveLength(1);

@@ -1,10 +1,10 @@
-// One owned partition: which fetches are applied and how, which were delivered before, and what ends it (I8, I11).
+// One owned partition: which fetches are applied and how, and what ends it (I8, I11).
 import { describe, expect, it } from 'vitest';
 import { BatchUnreadableError } from '#kafka/protocol/batch-errors.ts';
-import type { FetchedBatch } from '#kafka/reading/group-consumer.ts';
+import type { FetchedBatch } from '#kafka/reading/fetched-batch.ts';
 import { EMPTY_TALLY, formatReplayHeaders, type ReplayStamp } from '#schemas/replay/records.ts';
 import type { HaltError } from '#service/halt.ts';
-import type { Batch } from '../../../../cart-sink/apply/apply-batch.ts';
+import type { Batch } from '../../../../cart-sink/apply/batch.ts';
 import type { RetriedResult } from '../../../../cart-sink/apply/retry.ts';
 import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
 import { consumeFetch } from '../../../../cart-sink/consume/pipeline.ts';
@@ -31,7 +31,6 @@ function fetched(first: number, last: number, offsets: readonly number[]) {
 function createStage(
   options: {
     nextOffset?: bigint;
-    earliest?: bigint;
     /** What the carts database holds, where another owner has gone on. */
     stored?: StoredOffset;
     maxRecords?: number;
@@ -42,7 +41,6 @@ function createStage(
   } = {},
 ) {
   const batches: Batch[] = [];
-  const passed: bigint[] = [];
   const ends: PartitionEnd[] = [];
   const paused: string[] = [];
   const halts: HaltError[] = [];
@@ -63,7 +61,6 @@ function createStage(
       const orders = batch.entries.length;
       return (await options.answer?.(batch)) ?? { kind: 'applied', orders, duplicates: 0, changed: 0, parked: 0 };
     },
-    readEarliest: async () => options.earliest ?? 0n,
     readStored: async () => options.stored ?? { ownerEpoch: 3n, nextOffset: partition.position() },
     findUnapplied: async (position) =>
       (options.isApplied ?? (() => true))(position) ? null : { offset: position - 2n, orderId: 'another' },
@@ -74,21 +71,20 @@ function createStage(
   });
   const consume = (fetch: Omit<FetchedBatch, 'topic' | 'partition'>, until = signal) => {
     const batch = { topic: 'live', partition: 1, ...fetch };
-    return partition.inSequence(() => consumeFetch(partition, batch, (offset) => passed.push(offset), until), until);
+    return partition.inSequence(() => consumeFetch(partition, batch, until), until);
   };
   const ranges = () => batches.map(({ expectedOffset, nextOffset }) => [Number(expectedOffset), Number(nextOffset)]);
-  return { partition, consume, batches, passed, ends, halts, paused, ranges };
+  return { partition, consume, batches, ends, halts, paused, ranges };
 }
 
 describe('a partition', () => {
   it('applies fetches one after the other, each on top of the last, control records included', async () => {
-    const { consume, ranges, passed, partition } = createStage();
+    const { consume, ranges, partition } = createStage();
     await Promise.all([consume(fetched(0, 3, [0, 1, 2])), consume(fetched(4, 6, [4, 5]))]);
     expect(ranges()).toEqual([
       [0, 4],
       [4, 7],
     ]);
-    expect(passed).toEqual([3n, 6n]);
     expect(partition.position()).toBe(7n);
   });
 
@@ -125,14 +121,13 @@ describe('a partition', () => {
 
   it('applies what precedes a batch that can not be read, then halts', async () => {
     const unreadable = new BatchUnreadableError({ topic: 'live', partition: 1, baseOffset: 3n }, 'no checksum fits');
-    const { consume, ranges, passed, halts } = createStage();
+    const { consume, ranges, halts } = createStage();
     await consume({ ...fetched(0, 1, [0, 1]), unreadable });
     expect(ranges()).toEqual([[0, 2]]);
-    expect(passed).toEqual([1n]);
     expect(halts).toEqual([unreadable]);
-    // Nothing precedes it: kafkajs's message in its place has an offset beyond all others.
+    // Nothing precedes it.
     const next = createStage({ nextOffset: 2n });
-    await next.consume({ firstOffset: 2n ** 63n - 1n, lastOffset: -1n, records: [], unreadable });
+    await next.consume({ firstOffset: 2n, lastOffset: 1n, records: [], unreadable });
     expect(next.batches).toEqual([]);
     expect(next.halts).toEqual([unreadable]);
   });
@@ -169,27 +164,8 @@ describe('a partition', () => {
   });
 });
 
-describe('a fetch that begins before the expected offset', () => {
-  it('is dropped when it was delivered before, and kafkajs is told where to go on', async () => {
-    const { consume, ranges, passed, ends } = createStage({ nextOffset: 10n, maxRecords: 2 });
-    const first = fetched(10, 15, [10, 11, 12, 13]);
-    await consume(first);
-    await consume(fetched(16, 17, [16, 17]));
-    // What the new leader was asked for while the first chunk of it, and then the second, was being applied.
-    await consume(first);
-    await consume({ ...first, firstOffset: 12n, records: first.records.slice(2) });
-    await consume(fetched(18, 18, [18]));
-    expect(ranges()).toEqual([
-      [10, 12],
-      [12, 16],
-      [16, 18],
-      [18, 19],
-    ]);
-    expect(passed).toEqual([11n, 15n, 17n, 17n, 17n, 18n]);
-    expect(ends).toEqual([]);
-  });
-
-  it('halts at once when it is a jump of kafkajs to the start of the partition', async () => {
+describe('a fetch that asked for another offset than the expected one', () => {
+  it('halts when it lies below: its records would be applied twice', async () => {
     const { consume, ends, batches } = createStage({ nextOffset: 10n });
     await consume(fetched(0, 3, [0, 1, 2, 3]));
     expect(batches).toHaveLength(0);
@@ -198,14 +174,39 @@ describe('a fetch that begins before the expected offset', () => {
     ]);
   });
 
-  it('halts when other records are at the offsets of the last ones: the topic is another', async () => {
-    const { consume, ends, batches } = createStage();
-    await consume(fetched(0, 1, [0, 1]));
-    await consume(fetched(0, 1, [0, 1]));
-    expect(batches).toHaveLength(1);
-    expect(ends).toMatchObject([{ kind: 'halted', error: { code: 'OFFSET_WENT_BACK' } }]);
+  it('ends the session when it lies above: records between would be left out', async () => {
+    const { consume, ends, batches } = createStage({ nextOffset: 10n });
+    await consume(fetched(14, 15, [14, 15]));
+    await consume(fetched(10, 11, [10, 11]));
+    expect(batches).toHaveLength(0);
+    expect(ends).toMatchObject([{ kind: 'failed' }]);
   });
 
+  it.each([
+    ['above', 15],
+    ['below', 0],
+  ])('does not halt a sink that was succeeded meanwhile: %s', async (_, first) => {
+    for (const stored of [
+      { ownerEpoch: 4n, nextOffset: 10n },
+      { ownerEpoch: 3n, nextOffset: 15n },
+    ]) {
+      const { consume, ends, batches } = createStage({ nextOffset: 10n, stored });
+      await consume(fetched(first, first, [first]));
+      expect(ends).toEqual([{ kind: 'stale-owner', topic: 'live', partition: 1 }]);
+      expect(batches).toEqual([]);
+    }
+  });
+
+  it('closes the partition by halting: later fetches are not applied either', async () => {
+    const { consume, ends, batches } = createStage({ nextOffset: 10n });
+    await consume(fetched(0, 3, [0]));
+    await consume(fetched(10, 11, [10, 11]));
+    expect(batches).toHaveLength(0);
+    expect(ends).toHaveLength(1);
+  });
+});
+
+describe('the log before the position', () => {
   it('halts when the log before its position is another one, at the first fetch and under a new leader epoch', async () => {
     const code = 'OFFSET_WENT_BACK';
     const first = createStage({ nextOffset: 10n, isApplied: () => false });
@@ -237,57 +238,15 @@ describe('a fetch that begins before the expected offset', () => {
     await consume({ ...fetched(10, 11, [10, 11]), leaderEpochs: { first: 4, last: 4 } });
     expect(ends).toMatchObject([{ kind: 'stale-owner' }]);
   });
-
-  it('closes the partition by halting: later fetches are not applied either', async () => {
-    const { consume, ends, batches } = createStage({ nextOffset: 10n });
-    await consume(fetched(0, 3, [0]));
-    await consume(fetched(10, 11, [10, 11]));
-    expect(batches).toHaveLength(0);
-    expect(ends).toHaveLength(1);
-  });
-});
-
-describe('a fetch that begins after the expected offset', () => {
-  it('is taken while the partition still holds the expected offset', async () => {
-    const { consume, ends, ranges } = createStage({ nextOffset: 10n, earliest: 10n });
-    await consume(fetched(14, 15, [14, 15]));
-    expect(ends).toEqual([]);
-    expect(ranges()).toEqual([[10, 16]]);
-  });
-
-  it('halts when the records between were deleted, and nothing follows', async () => {
-    const { consume, halts, ends, batches } = createStage({ nextOffset: 10n, earliest: 11n });
-    await consume(fetched(14, 15, [14, 15]));
-    await consume(fetched(10, 11, [10, 11]));
-    expect(batches).toHaveLength(0);
-    expect(halts).toMatchObject([{ code: 'RECORDS_LOST', details: { expectedOffset: '10', earliestOffset: '11' } }]);
-    expect(ends).toEqual([]);
-  });
-
-  it.each([
-    ['whose records are gone', 15],
-    ['that lies below', 0],
-  ])('%s does not halt a sink that was succeeded meanwhile: its successor may have applied them', async (_, first) => {
-    for (const stored of [
-      { ownerEpoch: 4n, nextOffset: 10n },
-      { ownerEpoch: 3n, nextOffset: 15n },
-    ]) {
-      const { consume, ends, batches } = createStage({ nextOffset: 10n, earliest: 15n, stored });
-      await consume(fetched(first, first, [first]));
-      expect(ends).toEqual([{ kind: 'stale-owner', topic: 'live', partition: 1 }]);
-      expect(batches).toEqual([]);
-    }
-  });
 });
 
 describe('the end of a partition', () => {
   it('comes with another owner, once, and nothing follows', async () => {
-    const { consume, ends, batches, passed } = createStage({ answer: () => ({ kind: 'stale-owner' }), maxRecords: 1 });
+    const { consume, ends, batches } = createStage({ answer: () => ({ kind: 'stale-owner' }), maxRecords: 1 });
     await consume(fetched(0, 2, [0, 1, 2]));
     await consume(fetched(3, 3, [3]));
     expect(ends).toEqual([{ kind: 'stale-owner', topic: 'live', partition: 1 }]);
     expect(batches).toHaveLength(1);
-    expect(passed).toEqual([]);
   });
 
   it('does not come at a record of an unknown schema: the partition halts there, what precedes it is applied', async () => {
@@ -312,10 +271,9 @@ describe('the end of a partition', () => {
       interrupted
         ? { kind: 'interrupted' }
         : { kind: 'applied', orders: batch.entries.length, duplicates: 0, changed: 0, parked: 0 };
-    const { consume, ends, passed, partition } = createStage({ answer });
+    const { consume, ends, partition } = createStage({ answer });
     await consume(fetched(0, 2, [0, 1, 2]));
     expect(partition.position()).toBe(0n);
-    expect(passed).toEqual([]);
     interrupted = false;
     await consume(fetched(0, 2, [0, 1, 2]));
     expect(partition.position()).toBe(3n);
@@ -411,14 +369,13 @@ describe('a partition of the replay topic', () => {
 
   it('is paused at a run with another version of the rule, until it is resumed and the run cancelled', async () => {
     let isCancelled = false;
-    const { partition, consume, batches, ranges, passed, paused, ends } = createReplayStage(async () =>
+    const { partition, consume, batches, ranges, paused, ends } = createReplayStage(async () =>
       stored(isCancelled ? 'cancelled' : 'publishing'),
     );
     const fetch = replayed(mine, foreign, foreign, mine);
     const rest = { ...fetch, firstOffset: 1n, records: fetch.records.slice(1) };
     await consume(fetch);
     expect(ranges()).toEqual([[0, 1]]);
-    expect(passed).toEqual([0n]);
     expect(paused).toEqual([foreign.runId]);
     expect(partition.pausedAt()).toEqual({ ...foreign, why: 'other-rule' });
 
