@@ -27,6 +27,7 @@ import { checkTables } from './sql/orders.ts';
 export interface OrderApi {
   readonly url: string;
   readonly logger: Logger;
+  readonly shutdownDelayMs: number;
   /** Finishes running requests, then closes the connections. */
   close(): Promise<void>;
 }
@@ -83,6 +84,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
     allowedHosts: config.allowedHosts,
     port: config.port,
     operations: config.operations,
+    shutdownDelayMs: config.shutdownDelayMs,
     logger,
     metrics,
     readiness,
@@ -109,7 +111,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
     const url = await http.listen();
     if (!migrated) await migrateWhenReachable({ ...config, postgres: config.orderDatabase, logger, health, signal });
     migrated = true;
-    return { url, logger, close };
+    return { url, logger, shutdownDelayMs: config.shutdownDelayMs, close };
   } catch (error) {
     await close();
     throw error;

@@ -20,6 +20,7 @@ export interface CartServerOptions {
   readonly port: number;
   readonly allowedHosts?: readonly string[] | undefined;
   readonly operations?: HttpServerOptions['operations'];
+  readonly shutdownDelayMs?: number;
   readonly access: Access;
   readonly database: Database;
   readonly logger: Logger;

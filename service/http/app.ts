@@ -39,6 +39,7 @@ interface AppOptions {
   readonly logger: Logger;
   readonly meters: ReturnType<typeof createHttpMeters>;
   readonly bodyLimitBytes: number;
+  readonly isStopping: () => boolean;
   /** Time limits of requests and answers; for tests. */
   readonly limits?: { readonly headersMs: number; readonly requestMs: number; readonly answerMs: number } | undefined;
 }
@@ -94,7 +95,7 @@ export function createApp(options: AppOptions): ZodFastifyInstance {
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler((error, _request, reply) => sendError(error, reply as unknown as FastifyReply, logger));
   app.setNotFoundHandler((_request, reply) => sendProblem(reply as unknown as FastifyReply, createNotFound()));
-  closeConnectionsWhileStopping(app);
+  closeConnectionsWhileStopping(app, options.isStopping);
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'none';
     meters.seconds.observe({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime / 1000);
@@ -133,14 +134,11 @@ function sendProblem(reply: FastifyReply, { problem, headers }: ProblemError): F
 
 /**
  * A request that runs, or arrives on an open connection, during the stop is served, and its connection is then closed:
- * kept alive, it would delay the stop until its idle limit of more than a minute.
+ * kept alive, it would delay the stop until its idle limit of more than a minute. During SHUTDOWN_DELAY_MS too: clients
+ * leave a connection after an answer, rather than find it closed when they send the next request.
  */
-function closeConnectionsWhileStopping(app: ZodFastifyInstance): void {
-  let stopping = false;
-  app.addHook('preClose', async () => {
-    stopping = true;
-  });
+function closeConnectionsWhileStopping(app: ZodFastifyInstance, isStopping: () => boolean): void {
   app.addHook('onSend', async (_request, reply) => {
-    if (stopping) reply.header('connection', 'close');
+    if (isStopping()) reply.header('connection', 'close');
   });
 }

@@ -41,6 +41,11 @@ export function apiOf(values: Values): ApiSettings {
   };
 }
 
+/** Of a process without an API: health and metrics are all it has, on OPERATIONS_PORT where that is set. */
+export function operationsOnly({ host, port, operationsPort = port, operationsHost = host }: Values) {
+  return { host: operationsHost, port: operationsPort, tokenRules: undefined, operations: undefined };
+}
+
 function findOperationsProblems({ host, port, operationsPort, operationsHost }: Values): string[] {
   if (operationsPort === undefined) {
     if (operationsHost !== undefined) return ['OPERATIONS_HOST is ignored without OPERATIONS_PORT: set both or none'];

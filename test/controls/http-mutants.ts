@@ -31,6 +31,22 @@ export const httpMutants: readonly Mutant[] = [
     tests: connections,
   },
   {
+    name: 'ready-while-stopping',
+    breaks: 'A load balancer sends requests to a process that is about to refuse them',
+    file: 'service/http-server.ts',
+    find: '(isStopping ? STOPPING : readiness())',
+    replace: 'readiness()',
+    tests: ['test/unit/service/http-server.test.ts'],
+  },
+  {
+    name: 'stop-without-delay',
+    breaks: 'Requests are refused before a load balancer has seen that the process is not ready',
+    file: 'service/http-server.ts',
+    find: '      if (shutdownDelayMs > 0) await delay(shutdownDelayMs);\n',
+    replace: '      void shutdownDelayMs;\n      void delay;\n',
+    tests: ['test/unit/service/http-server.test.ts'],
+  },
+  {
     name: 'unknown-outcome-as-unavailable',
     breaks: '503 invites to repeat what may have been stored',
     file: 'service/http/outcome.ts',
