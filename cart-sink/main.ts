@@ -85,6 +85,8 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     ? await createCartServer({
         ...frame,
         access: createAccess(config.tokenRules, { logger, metrics }),
+        trustedProxies: config.trustedProxies,
+        requestsPerMinute: config.requestsPerMinute,
         database: databases.carts,
         isMigrated: () => migrated,
         readiness,

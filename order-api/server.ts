@@ -8,6 +8,7 @@ import { createAccess } from '#service/auth/access.ts';
 import { guardRoutes } from '#service/auth/ownership.ts';
 import { createDatabase } from '#service/database.ts';
 import { classifyFailure } from '#service/failure.ts';
+import { createRateLimit } from '#service/http/rate-limit.ts';
 import { createHttpServer, type Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
@@ -85,6 +86,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
     port: config.port,
     operations: config.operations,
     shutdownDelayMs: config.shutdownDelayMs,
+    trustedProxies: config.trustedProxies,
     logger,
     metrics,
     readiness,
@@ -93,7 +95,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
   });
   const access = createAccess(config.tokenRules, { logger, metrics });
   await http.app.register(async (app) => {
-    guardRoutes(app, access);
+    guardRoutes(app, access, await createRateLimit(app, config.requestsPerMinute));
     app.addHook('onRequest', async () => {
       if (!migrated) throw createNotMigrated();
     });

@@ -48,6 +48,8 @@ export interface HttpServerOptions extends Address {
   readonly docs?: { readonly title: string; readonly description: string };
   /** Names of a proxy on this machine, which a listener on loopback accepts beside its own. */
   readonly allowedHosts?: readonly string[] | undefined;
+  /** Addresses of proxies whose X-Forwarded-For is believed. */
+  readonly trustedProxies?: readonly string[];
   readonly bodyLimitBytes?: number;
   /** How long a stop goes on accepting requests, not ready, before it accepts nothing new. */
   readonly shutdownDelayMs?: number;
@@ -73,7 +75,7 @@ export class PortTakenError extends Error {
 
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { logger, metrics, drainMs = DRAIN_MS, bodyLimitBytes = BODY_LIMIT_BYTES, operations, docs } = options;
-  const { allowedHosts, limits, shutdownDelayMs = 0 } = options;
+  const { allowedHosts, limits, trustedProxies = [], shutdownDelayMs = 0 } = options;
   let isStopping = false;
   const frame = {
     logger,
@@ -82,9 +84,10 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     limits,
     allowedHosts,
     isStopping: () => isStopping,
+    trustedProxies,
   };
-  const app = createApp({ ...frame, host: options.host });
-  const aside = operations && createApp({ ...frame, host: operations.host });
+  const app = await createApp({ ...frame, host: options.host });
+  const aside = operations && (await createApp({ ...frame, host: operations.host }));
   if (docs !== undefined) {
     await addOpenApi(app, docs);
     if (aside === undefined) await addOpenApiPages(app);
