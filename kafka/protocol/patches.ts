@@ -1,5 +1,5 @@
-// Replaces what kafkajs does wrong at run time, once for all clients of the process: its idle timers, and its decoding of
-// fetched records. Guarantees: the patch is in kafkajs's own code path, so that every user of its clients gets it;
+// Replaces what kafkajs does wrong at run time, once for all clients of the process: its idle timers, its silence about
+// a refused group, and its decoding of fetched records. Guarantees: the patch is in kafkajs's own code path, so that every user of its clients gets it;
 // installing again changes nothing. Unit tests hold the patches to the shapes of the installed version, contract tests
 // tell when kafkajs no longer needs them.
 
@@ -12,6 +12,7 @@ const require = createRequire(import.meta.url);
 
 export function installKafkajsPatches(): void {
   patchRequestQueue();
+  patchBrokerPool();
   patchFetchResponses();
 }
 
@@ -41,6 +42,34 @@ function patchRequestQueue(): void {
       throttledMs > 0 ? throttledMs : THROTTLE_CHECK_MS,
     );
   };
+}
+
+interface BrokerPool {
+  withBroker: ((callback: (broker: object) => Promise<unknown>) => Promise<unknown>) & { isPatched?: true };
+}
+
+/**
+ * kafkajs asks one broker after the other and throws their errors away: that a group is refused became "Failed to find group
+ * coordinator", which reads as an outage. A missing grant is the answer of all brokers, so it is thrown.
+ */
+function patchBrokerPool(): void {
+  const { prototype } = require('kafkajs/src/cluster/brokerPool') as { prototype: BrokerPool };
+  const { withBroker } = prototype;
+  if (withBroker.isPatched) return;
+  prototype.withBroker = Object.assign(
+    async function withBrokerOrRefusal(this: BrokerPool, callback: (broker: object) => Promise<unknown>) {
+      let refusal: unknown;
+      const answer = await withBroker.call(this, (broker) =>
+        callback(broker).catch((error: { type?: unknown }) => {
+          if (/_AUTHORIZATION_FAILED$/.test(String(error.type))) refusal = error;
+          throw error;
+        }),
+      );
+      if (answer === null && refusal !== undefined) throw refusal;
+      return answer;
+    },
+    { isPatched: true as const },
+  );
 }
 
 interface ResponseProtocol {
