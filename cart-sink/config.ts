@@ -14,8 +14,9 @@ import {
   text,
   topicVariables,
 } from '#service/environment.ts';
-import { apiOf, apiVariables } from '#service/http/variables.ts';
+import { apiOf, apiVariables, operationsOnly } from '#service/http/variables.ts';
 import { cartDatabaseOf, cartDatabaseVariables } from '#service/postgres/variables.ts';
+import type { Parts } from './parts.ts';
 
 export const cartSinkVariables = {
   ...commonVariables,
@@ -64,8 +65,14 @@ export const cartSinkVariables = {
 
 export type CartSinkConfig = ReturnType<typeof readCartSinkConfig>;
 
-/** @throws ConfigurationError listing all problems */
-export function readCartSinkConfig(env: Readonly<Record<string, string | undefined>>) {
+/**
+ * Without the API there is nobody to authenticate: who may call is not asked for, wherever the process listens.
+ * @throws ConfigurationError listing all problems
+ */
+export function readCartSinkConfig(
+  env: Readonly<Record<string, string | undefined>>,
+  { api }: Pick<Parts, 'api'> = { api: true },
+) {
   const config = readEnvironment(cartSinkVariables, env);
   if (config.ordersTopic === config.replayTopic) {
     throw new ConfigurationError([`REPLAY_TOPIC must not be the live topic, ${config.ordersTopic}`]);
@@ -73,7 +80,7 @@ export function readCartSinkConfig(env: Readonly<Record<string, string | undefin
   const { sessionTimeoutMs } = config;
   return Object.freeze({
     ...config,
-    ...apiOf(config),
+    ...(api ? apiOf(config) : operationsOnly(config)),
     cartDatabase: cartDatabaseOf(config),
     kafka: kafkaOf(config),
     /** Three heartbeats a session, as Kafka's own clients send: two may be lost. */

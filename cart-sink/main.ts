@@ -1,8 +1,9 @@
 /**
- * The process of the cart sink: the cart API, and beside it the sink that takes ordered goods out of the carts.
+ * The process of the cart sink: the cart API, and beside it the sink that takes ordered goods out of the carts; or one of
+ * them alone (parts.ts).
  *
- * The API listens at once and keeps serving whatever happens to the sink. Each has a connection pool of its own, so a
- * backlog never makes a shopper wait for a connection.
+ * The API listens at once and keeps serving whatever happens to the sink. The consumer alone has health and metrics only,
+ * and is ready by its pipeline.
  */
 import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,9 +12,9 @@ import { classifyKafkaFailure } from '#kafka/failure.ts';
 import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
 import { createAccess } from '#service/auth/access.ts';
 import { checkConfig } from '#service/command-line/check-config.ts';
-import { createDatabase } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
-import { createLogger, type Logger } from '#service/logger.ts';
+import { createHttpServer } from '#service/http-server.ts';
+import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createPipelineHealth } from '#service/pipeline-health.ts';
 import { certificatesOfServer } from '#service/postgres/database-server.ts';
@@ -22,55 +23,30 @@ import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
 import { watchCertificates } from '#service/security/certificate-expiry.ts';
 import { type RunningService, runService } from '#service/shutdown.ts';
 import { forgetOldKeys } from './cart-api/forget-keys.ts';
-import { createDatabaseProbe, formatPipeline, formatReadiness, type SinkCondition } from './cart-api/readiness.ts';
+import {
+  createDatabaseProbe,
+  formatPipeline,
+  formatReadiness,
+  readyByPipeline,
+  type SinkCondition,
+} from './cart-api/readiness.ts';
 import { createCartServer } from './cart-api/server.ts';
-import { type CartSinkConfig, readCartSinkConfig } from './config.ts';
+import { readCartSinkConfig } from './config.ts';
 import { createSink, type Sink } from './consume/sink.ts';
+import { openDatabases } from './databases.ts';
 import { classifySinkFailure } from './errors.ts';
 import { createSinkReporter } from './metrics.ts';
 import { migrateCarts } from './migrate-carts.ts';
+import { readParts } from './parts.ts';
 import { checkTables } from './sql/check-tables.ts';
 
 const SERVICE = 'cart-sink';
-/** A cart request is a few short statements; a client that would wait longer is better told to retry. */
-const CART_STATEMENT_TIMEOUT_MS = 5_000;
-const CART_LOCK_TIMEOUT_MS = 3_000;
-const CART_IDLE_TIMEOUT_MS = 5_000;
-const CONNECT_TIMEOUT_MS = 3_000;
-const ACQUIRE_TIMEOUT_MS = 3_000;
 /** Between two checks whether someone has migrated the database; one costs nothing. */
 const CHECK_TABLES_EVERY_MS = 500;
 
-function openDatabases(config: CartSinkConfig, logger: Logger) {
-  const connection = {
-    postgres: config.cartDatabase,
-    connectTimeoutMs: CONNECT_TIMEOUT_MS,
-    acquireTimeoutMs: ACQUIRE_TIMEOUT_MS,
-    logger,
-  };
-  return {
-    carts: createDatabase({
-      ...connection,
-      applicationName: 'tillstream-cart-api',
-      poolSize: config.cartPoolSize,
-      statementTimeoutMs: CART_STATEMENT_TIMEOUT_MS,
-      lockTimeoutMs: CART_LOCK_TIMEOUT_MS,
-      idleInTransactionTimeoutMs: CART_IDLE_TIMEOUT_MS,
-    }),
-    sink: createDatabase({
-      ...connection,
-      applicationName: 'tillstream-cart-sink',
-      // Common transactions, and batches by themselves; one more, since taking partitions over must not wait for them.
-      poolSize: 2 * config.sinkConcurrency + 1,
-      statementTimeoutMs: config.statementTimeoutMs,
-      lockTimeoutMs: config.lockTimeoutMs,
-      idleInTransactionTimeoutMs: config.idleInTransactionTimeoutMs,
-    }),
-  };
-}
-
 async function start(stopping: AbortSignal): Promise<RunningService> {
-  const config = readCartSinkConfig(process.env);
+  const parts = readParts(process.argv);
+  const config = readCartSinkConfig(process.env, parts);
   limitExpandedBatches(config.maxExpandedBatchBytes);
   const logger = createLogger(SERVICE, config.logLevel);
   warnOfUndecidedTls(config.cartDatabaseUrl, logger);
@@ -80,30 +56,42 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const health = createPipelineHealth({ metrics, logger, classify: classifySinkFailure });
   const reporter = createSinkReporter(metrics, logger);
   const databases = openDatabases(config, logger);
-  const probeDatabase = createDatabaseProbe(() => databases.carts.pool.query(checkTables));
+  const probed = parts.api ? databases.carts : databases.sink;
+  const probeDatabase = createDatabaseProbe(() => probed.pool.query(checkTables));
   const closing = new AbortController();
   let migrated = false;
   let sink: Sink | undefined;
 
   const condition = (): Omit<SinkCondition, 'database'> => ({
     migrated,
+    consumes: parts.consumer,
     sink,
     topics: [config.ordersTopic, config.replayTopic],
     halt: halt.current(),
   });
-  const server = await createCartServer({
+  const frame = {
+    service: SERVICE,
     host: config.host,
     allowedHosts: config.allowedHosts,
     port: config.port,
     operations: config.operations,
-    access: createAccess(config.tokenRules, { logger, metrics }),
-    database: databases.carts,
+    shutdownDelayMs: config.shutdownDelayMs,
     logger,
     metrics,
-    isMigrated: () => migrated,
-    readiness: async () => formatReadiness({ ...condition(), database: await probeDatabase() }),
     pipeline: () => formatPipeline(condition(), health),
-  });
+  };
+  const readiness = async () => formatReadiness({ ...condition(), database: await probeDatabase() });
+  const server = parts.api
+    ? await createCartServer({
+        ...frame,
+        access: createAccess(config.tokenRules, { logger, metrics }),
+        trustedProxies: config.trustedProxies,
+        requestsPerMinute: config.requestsPerMinute,
+        database: databases.carts,
+        isMigrated: () => migrated,
+        readiness,
+      })
+    : await createHttpServer({ ...frame, readiness: async () => readyByPipeline(await readiness(), frame.pipeline()) });
   await server.listen();
 
   // A migration that fails is tried for ever: the cause is gone one day, and the carts need this process until then.
@@ -129,6 +117,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     await (config.migrate ? migrate() : awaitTables());
     if (closing.signal.aborted) return;
     migrated = true;
+    if (!parts.consumer) return;
     sink = createSink({ config, database: databases.sink, halt, health, reporter, logger });
     // Over the sink's connections, so that no shopper's request waits for one.
     await forgetOldKeys({ database: databases.sink.pool, logger, metrics, signal: closing.signal });
@@ -141,6 +130,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
 
   return {
     logger,
+    shutdownDelayMs: config.shutdownDelayMs,
     close: async () => {
       closing.abort();
       await Promise.all([server.close(), sink?.close()]);
@@ -150,7 +140,8 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
 }
 
 async function check(): Promise<number> {
-  const { cartDatabase, kafka, ordersTopic, replayTopic } = readCartSinkConfig(process.env);
+  const parts = readParts(process.argv);
+  const { cartDatabase, kafka, ordersTopic, replayTopic } = readCartSinkConfig(process.env, parts);
   const checks = [
     checkPostgres('carts database', cartDatabase, [
       'cart_lines',
@@ -158,7 +149,7 @@ async function check(): Promise<number> {
       'applied_orders',
       'parked_events',
     ]),
-    checkKafka(kafka, [ordersTopic, replayTopic], createLogger(SERVICE, 'silent')),
+    ...(parts.consumer ? [checkKafka(kafka, [ordersTopic, replayTopic], createLogger(SERVICE, 'silent'))] : []),
   ];
   return checkConfig(checks, classifyKafkaFailure, (text) => process.stdout.write(text));
 }

@@ -23,6 +23,7 @@ export const cdcReaderVariables = {
   allowedHosts: commonVariables.allowedHosts,
   commit: commonVariables.commit,
   logLevel: commonVariables.logLevel,
+  shutdownDelayMs: commonVariables.shutdownDelayMs,
   ...kafkaVariables,
   ...topicVariables,
   port: port('PORT', 'Port of health and metrics', '3002'),

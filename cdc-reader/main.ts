@@ -52,16 +52,18 @@ await runService({
       port: config.port,
       logger,
       metrics,
+      shutdownDelayMs: config.shutdownDelayMs,
       readiness: reader.readiness,
       pipeline: reader.pipeline,
     });
     await server.listen();
     return {
       logger,
+      shutdownDelayMs: config.shutdownDelayMs,
       async close() {
         slotSampler.close();
-        await reader.close();
-        await server.close();
+        // Side by side: a standby gets the slot at once, however long HTTP goes on.
+        await Promise.all([reader.close(), server.close()]);
       },
     };
   },

@@ -8,6 +8,7 @@ import { createAccess } from '#service/auth/access.ts';
 import { guardRoutes } from '#service/auth/ownership.ts';
 import { createDatabase } from '#service/database.ts';
 import { classifyFailure } from '#service/failure.ts';
+import { createRateLimit } from '#service/http/rate-limit.ts';
 import { createHttpServer, type Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
@@ -27,6 +28,7 @@ import { checkTables } from './sql/orders.ts';
 export interface OrderApi {
   readonly url: string;
   readonly logger: Logger;
+  readonly shutdownDelayMs: number;
   /** Finishes running requests, then closes the connections. */
   close(): Promise<void>;
 }
@@ -83,6 +85,8 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
     allowedHosts: config.allowedHosts,
     port: config.port,
     operations: config.operations,
+    shutdownDelayMs: config.shutdownDelayMs,
+    trustedProxies: config.trustedProxies,
     logger,
     metrics,
     readiness,
@@ -91,7 +95,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
   });
   const access = createAccess(config.tokenRules, { logger, metrics });
   await http.app.register(async (app) => {
-    guardRoutes(app, access);
+    guardRoutes(app, access, await createRateLimit(app, config.requestsPerMinute));
     app.addHook('onRequest', async () => {
       if (!migrated) throw createNotMigrated();
     });
@@ -109,7 +113,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
     const url = await http.listen();
     if (!migrated) await migrateWhenReachable({ ...config, postgres: config.orderDatabase, logger, health, signal });
     migrated = true;
-    return { url, logger, close };
+    return { url, logger, shutdownDelayMs: config.shutdownDelayMs, close };
   } catch (error) {
     await close();
     throw error;

@@ -217,6 +217,11 @@ export const commonVariables = {
   ),
   commit: text('TILLSTREAM_COMMIT', 'The commit of this build, for metrics and --version', 'unknown'),
   logLevel: logLevel('LOG_LEVEL', 'Least severe level that is logged', 'info'),
+  shutdownDelayMs: integer(
+    'SHUTDOWN_DELAY_MS',
+    'Milliseconds that HTTP goes on after SIGTERM, not ready, so that load balancers can turn to others',
+    { min: 0, max: 600_000, fallback: '0' },
+  ),
   migrate: onOff('MIGRATE', "Whether the service applies its database's migrations when it starts", 'on'),
 };
 

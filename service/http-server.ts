@@ -1,10 +1,11 @@
 /**
  * The HTTP server of a service: its routes, and those for operations (health, metrics, OpenAPI) on the same port or another.
  *
- * Guarantees: with a port for operations, the other one has nothing but the service's routes; a stop finishes running
- * requests, and health answers until they are. Leaves to services: their own routes, and what "ready" means; to
+ * Guarantees: with a port for operations, the other one has nothing but the service's routes; a stop is first not ready,
+ * then accepts nothing new and finishes running requests; health answers until they are. Leaves to services: their own routes, and what "ready" means; to
  * http/app.ts: what is alike for every request.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { createApp, createHttpMeters } from './http/app.ts';
 import {
   addOpenApi,
@@ -26,6 +27,8 @@ const BODY_LIMIT_BYTES = 1024 * 1024;
 /** Half of what a service has for its whole stop (service/shutdown.ts). */
 const DRAIN_MS = 5_000;
 
+const STOPPING: Readiness = { ready: false, body: { state: 'stopping' } };
+
 interface Address {
   readonly host: string;
   /** 0 lets the system choose. */
@@ -45,7 +48,11 @@ export interface HttpServerOptions extends Address {
   readonly docs?: { readonly title: string; readonly description: string };
   /** Names of a proxy on this machine, which a listener on loopback accepts beside its own. */
   readonly allowedHosts?: readonly string[] | undefined;
+  /** Addresses of proxies whose X-Forwarded-For is believed. */
+  readonly trustedProxies?: readonly string[];
   readonly bodyLimitBytes?: number;
+  /** How long a stop goes on accepting requests, not ready, before it accepts nothing new. */
+  readonly shutdownDelayMs?: number;
   /** How long a stop waits for running requests and slow clients; then it cuts their connections. */
   readonly drainMs?: number;
   /** Time limits of requests and answers; for tests. */
@@ -56,7 +63,7 @@ export interface HttpServer {
   readonly app: ZodFastifyInstance;
   /** Resolves with the URL. */
   listen(): Promise<string>;
-  /** Accepts nothing new, finishes running requests within `drainMs`. */
+  /** Is not ready from now on; after `shutdownDelayMs` accepts nothing new and finishes running requests within `drainMs`. */
   close(): Promise<void>;
 }
 
@@ -68,16 +75,25 @@ export class PortTakenError extends Error {
 
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { logger, metrics, drainMs = DRAIN_MS, bodyLimitBytes = BODY_LIMIT_BYTES, operations, docs } = options;
-  const { allowedHosts, limits } = options;
-  const frame = { logger, meters: createHttpMeters(metrics), bodyLimitBytes, limits, allowedHosts };
-  const app = createApp({ ...frame, host: options.host });
-  const aside = operations && createApp({ ...frame, host: operations.host });
+  const { allowedHosts, limits, trustedProxies = [], shutdownDelayMs = 0 } = options;
+  let isStopping = false;
+  const frame = {
+    logger,
+    meters: createHttpMeters(metrics),
+    bodyLimitBytes,
+    limits,
+    allowedHosts,
+    isStopping: () => isStopping,
+    trustedProxies,
+  };
+  const app = await createApp({ ...frame, host: options.host });
+  const aside = operations && (await createApp({ ...frame, host: operations.host }));
   if (docs !== undefined) {
     await addOpenApi(app, docs);
     if (aside === undefined) await addOpenApiPages(app);
   }
   const { readiness, pipeline = readiness } = options;
-  addOperationsRoutes(aside ?? app, { metrics, readiness, pipeline });
+  addOperationsRoutes(aside ?? app, { metrics, readiness: () => (isStopping ? STOPPING : readiness()), pipeline });
 
   return {
     app,
@@ -91,6 +107,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       return url;
     },
     close: async () => {
+      isStopping = true;
+      if (shutdownDelayMs > 0) await delay(shutdownDelayMs);
       const untilMs = performance.now() + drainMs;
       await close(app, untilMs);
       if (aside !== undefined) await close(aside, untilMs);

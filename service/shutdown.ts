@@ -22,13 +22,15 @@ const EXIT_FAILED = 1;
 /** A start that has not ended this long after a stop signal waits for a silent server and has nothing to drain. */
 const START_GRACE_MS = 3_000;
 
-/** Just below the ten seconds after which container engines send SIGKILL by default. */
+/** Just below the ten seconds after which container engines send SIGKILL by default; SHUTDOWN_DELAY_MS comes on top. */
 const STOP_DEADLINE_MS = 9_500;
 
 export interface RunningService {
   /** Drains and releases everything; called once. */
   close(): Promise<void>;
   readonly logger: Logger;
+  /** What `close` waits for before it drains: time that the deadline of the stop does not count. */
+  readonly shutdownDelayMs: number;
 }
 
 export interface RunOptions {
@@ -70,11 +72,17 @@ export async function runService(options: RunOptions): Promise<void> {
     if (abort.signal.aborted) return;
     abort.abort();
     logger.info({ event: SERVICE_STOPPING, signal }, `${service} is stopping`);
-    setTimeout(() => fail('stop took too long', new Error(`not stopped after ${stopDeadlineMs} ms`)), stopDeadlineMs);
+    const failAfter = (ms: number) =>
+      setTimeout(() => fail('stop took too long', new Error(`not stopped after ${ms} ms`)), ms);
+    const deadline = failAfter(stopDeadlineMs);
     withDeadline(starting, startGraceMs, () => new Error(`the start did not end within ${startGraceMs} ms`))
       // A start that fails because of the stop signal has stopped.
       .then(
-        (running) => running.close(),
+        (running) => {
+          clearTimeout(deadline);
+          failAfter(stopDeadlineMs + running.shutdownDelayMs);
+          return running.close();
+        },
         (error) =>
           logger.debug({ event: SERVICE_START_ABANDONED, err: error }, 'Start abandoned because of the stop signal'),
       )

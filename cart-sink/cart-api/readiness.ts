@@ -3,6 +3,7 @@
  *
  * Ready means that carts can be served: the database answers and has its tables. A sink that halted or waits is ready
  * too, or a load balancer would take the carts away from their users; the body, the metrics and /health/pipeline show the rest.
+ * A consumer alone serves nobody, and is ready by its pipeline.
  */
 import { resolvesWithin } from '#service/deadline.ts';
 import type { Halt } from '#service/halt.ts';
@@ -48,6 +49,8 @@ export interface SinkCondition {
   readonly database: DatabaseState;
   /** Whether this process has found its tables, or created them. */
   readonly migrated: boolean;
+  /** No with `--only api`: another process consumes. */
+  readonly consumes: boolean;
   /** Undefined until the database has its tables. */
   readonly sink:
     | (Pick<Sink, 'state' | 'isConsuming' | 'lag'> & { partitions(): readonly ReportedPartition[] })
@@ -66,7 +69,7 @@ export function formatPipeline(
   condition: Omit<SinkCondition, 'database'>,
   health: Pick<PipelineHealth, 'current'>,
 ): Readiness {
-  const { sink, topics, halt } = condition;
+  const { sink, topics, halt, migrated, consumes } = condition;
   const haltedPartitions = listHalted(sink?.partitions() ?? []);
   const { ready, body } = formatPipelineHealth(health, { current: () => halt }, { state: 'working' });
   if (!ready) return { ready, body: { ...body, ...(haltedPartitions.length > 0 && { haltedPartitions }) } };
@@ -75,7 +78,7 @@ export function formatPipeline(
     const message = `cdc-reader creates ${topics.join(' and ')}: start it, or create them.`;
     return { ready: false, body: { state: 'waiting', name: 'TOPICS_MISSING', message } };
   }
-  return sink?.isConsuming() ? { ready, body } : { ready: false, body: { state: 'starting' } };
+  return (consumes ? sink?.isConsuming() : migrated) ? { ready, body } : { ready: false, body: { state: 'starting' } };
 }
 
 function listHalted(partitions: readonly ReportedPartition[]) {
@@ -89,7 +92,7 @@ function listHalted(partitions: readonly ReportedPartition[]) {
 
 export function formatReadiness(condition: SinkCondition): Readiness {
   const { database, migrated, sink, topics, halt } = condition;
-  const pipeline = sink?.state() ?? 'starting';
+  const pipeline = sink?.state() ?? (condition.consumes ? 'starting' : 'elsewhere');
   const lags = sink?.lag() ?? [];
   const owned = sink?.partitions() ?? [];
   const haltedPartitions = listHalted(owned);
@@ -130,4 +133,9 @@ export function formatReadiness(condition: SinkCondition): Readiness {
       ...(halt === undefined ? {} : { halted: halt }),
     },
   };
+}
+
+/** Of a consumer alone: the reason of its pipeline, beside all that is known. */
+export function readyByPipeline({ body }: Readiness, pipeline: Readiness): Readiness {
+  return { ready: pipeline.ready, body: { ...body, ...pipeline.body } };
 }

@@ -7,6 +7,7 @@
 import type { Access } from '#service/auth/access.ts';
 import { guardRoutes } from '#service/auth/ownership.ts';
 import type { Database } from '#service/database.ts';
+import { createRateLimit } from '#service/http/rate-limit.ts';
 import { createHttpServer, type HttpServer, type HttpServerOptions, type Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
@@ -20,7 +21,11 @@ export interface CartServerOptions {
   readonly port: number;
   readonly allowedHosts?: readonly string[] | undefined;
   readonly operations?: HttpServerOptions['operations'];
+  readonly shutdownDelayMs?: number;
+  readonly trustedProxies?: readonly string[];
   readonly access: Access;
+  /** Of one caller; 0 is no limit, which is the default. */
+  readonly requestsPerMinute?: number;
   readonly database: Database;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -37,11 +42,11 @@ const DOCS = {
 
 /** Resolves with a server that does not listen yet. */
 export async function createCartServer(options: CartServerOptions): Promise<HttpServer> {
-  const { access, database, isMigrated = () => true, ...frame } = options;
+  const { access, requestsPerMinute = 0, database, isMigrated = () => true, ...frame } = options;
   const server = await createHttpServer({ ...frame, service: 'cart-sink', docs: DOCS });
   const counters = createCartCounters(frame.metrics);
   await server.app.register(async (app) => {
-    guardRoutes(app, access);
+    guardRoutes(app, access, await createRateLimit(app, requestsPerMinute));
     app.addHook('onRequest', async () => {
       if (!isMigrated()) throw createNotMigrated();
     });

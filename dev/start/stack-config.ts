@@ -4,7 +4,15 @@
 // supervised-service.ts.
 
 import { resolve } from 'node:path';
-import { brokers, ConfigurationError, integer, optional, readEnvironment, text } from '#service/environment.ts';
+import {
+  brokers,
+  ConfigurationError,
+  commonVariables,
+  integer,
+  optional,
+  readEnvironment,
+  text,
+} from '#service/environment.ts';
 import { apiVariables } from '#service/http/variables.ts';
 import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import { cartTlsVariables, givenDatabasesOf, orderTlsVariables, postgresUrl } from '#service/postgres/variables.ts';
@@ -102,8 +110,10 @@ function connectionOf(name: 'ORDER_DATABASE_URL' | 'CART_DATABASE_URL', given: S
   return given.name === name ? { [name]: given.read() } : {};
 }
 
-/** One port each, on loopback only; the sample and the lines to paste have no tokens. */
-const openOnLoopback = Object.fromEntries(Object.values(apiVariables).map(({ name }) => [name, '']));
+/** One port each, on loopback only, for no load balancer; the sample and the lines to paste have no tokens. */
+const openOnLoopback = Object.fromEntries(
+  [...Object.values(apiVariables), commonVariables.shutdownDelayMs].map(({ name }) => [name, '']),
+);
 
 /** The whole environment of a service: ours (LOG_LEVEL, ORDERS_TOPIC, …), with what the stack decides on top. */
 export function serviceEnvironment(

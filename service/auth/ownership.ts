@@ -7,6 +7,7 @@
  */
 import type { FastifyRequest } from 'fastify';
 import { isWriting } from '../http/outcome.ts';
+import type { LimitRate } from '../http/rate-limit.ts';
 import type { ZodFastifyInstance } from '../http/standard-routes.ts';
 import { ProblemError } from '../problem.ts';
 import type { Access, Caller } from './access.ts';
@@ -41,15 +42,19 @@ export function mayAccess({ caller, method }: Asking, userId: string): boolean {
   return caller.scopes.has(OPERATOR) && !isWriting(method);
 }
 
-/** Guards the routes that are added to `app` from now on. */
-export function guardRoutes(app: ZodFastifyInstance, access: Access): void {
+/** Guards the routes that are added to `app` from now on. `limitRate` counts refused callers too, by their address. */
+export function guardRoutes(app: ZodFastifyInstance, access: Access, limitRate: LimitRate): void {
   app.decorateRequest('caller', undefined);
   app.addHook('onRoute', ({ method, url, config }) => {
     if (config?.access === undefined)
       throw new Error(`${method} ${url} does not declare who may call it (config.access)`);
   });
   app.addHook('onRequest', async (request) => {
-    request.caller = await access.identify(request.headers.authorization);
+    try {
+      request.caller = await access.identify(request.headers.authorization);
+    } finally {
+      await limitRate(request);
+    }
     const { access: needed } = request.routeOptions.config;
     if (typeof needed === 'object') requireScope(request.caller, needed.scope);
   });

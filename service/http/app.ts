@@ -5,6 +5,7 @@
  * is ended in time; while the service stops, answers close their connections. Leaves to http-server.ts: which routes
  * there are, on which port, and the stop.
  */
+import helmet from '@fastify/helmet';
 import type { FastifyBaseLogger, FastifyReply } from 'fastify';
 import { fastify, LogController } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
@@ -28,6 +29,12 @@ import type { ZodFastifyInstance } from './standard-routes.ts';
 
 const REQUEST_FAILED = 'http.request-failed';
 
+/**
+ * No answer but those of /docs is a page, so a browser that shows one runs and loads nothing. That the host has TLS is for
+ * what speaks TLS to promise (HSTS).
+ */
+const NO_CONTENT = { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } };
+
 /** Longer than any id, so that the route's own validation refuses an id that is too long, and names it. */
 const LONGEST_PARAMETER = 1024;
 /** How late a time limit of a request may strike. */
@@ -39,6 +46,8 @@ interface AppOptions {
   readonly logger: Logger;
   readonly meters: ReturnType<typeof createHttpMeters>;
   readonly bodyLimitBytes: number;
+  readonly isStopping: () => boolean;
+  readonly trustedProxies: readonly string[];
   /** Time limits of requests and answers; for tests. */
   readonly limits?: { readonly headersMs: number; readonly requestMs: number; readonly answerMs: number } | undefined;
 }
@@ -58,7 +67,7 @@ export function createHttpMeters(metrics: Metrics) {
   };
 }
 
-export function createApp(options: AppOptions): ZodFastifyInstance {
+export async function createApp(options: AppOptions): Promise<ZodFastifyInstance> {
   const { logger, meters, bodyLimitBytes, limits } = options;
   const app: ZodFastifyInstance = fastify({
     // Fastify's own informational lines have no event; requests log with ours.
@@ -69,6 +78,7 @@ export function createApp(options: AppOptions): ZodFastifyInstance {
     childLoggerFactory: () => logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: bodyLimitBytes,
+    trustProxy: options.trustedProxies.length > 0 && [...options.trustedProxies],
     routerOptions: { maxParamLength: LONGEST_PARAMETER },
     requestTimeout: limits?.requestMs ?? REQUEST_TIMEOUT_MS,
     http: {
@@ -85,6 +95,8 @@ export function createApp(options: AppOptions): ZodFastifyInstance {
   // The size of all headers is what is limited: of more than 2,000, Node would drop the rest, a key among them.
   app.server.maxHeadersCount = 0;
   drainBeforeClosing(app.server);
+  // Before all else that may refuse a request: a refusal has the headers too.
+  await app.register(helmet, { contentSecurityPolicy: NO_CONTENT, strictTransportSecurity: false });
   refuseByHeaders(app.server, (request) => isBodyAwaited(request, bodyLimitBytes));
   checkRequests(app);
   refuseForeignPages(app, { host: options.host, allowed: options.allowedHosts });
@@ -94,7 +106,7 @@ export function createApp(options: AppOptions): ZodFastifyInstance {
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler((error, _request, reply) => sendError(error, reply as unknown as FastifyReply, logger));
   app.setNotFoundHandler((_request, reply) => sendProblem(reply as unknown as FastifyReply, createNotFound()));
-  closeConnectionsWhileStopping(app);
+  closeConnectionsWhileStopping(app, options.isStopping);
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'none';
     meters.seconds.observe({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime / 1000);
@@ -133,14 +145,11 @@ function sendProblem(reply: FastifyReply, { problem, headers }: ProblemError): F
 
 /**
  * A request that runs, or arrives on an open connection, during the stop is served, and its connection is then closed:
- * kept alive, it would delay the stop until its idle limit of more than a minute.
+ * kept alive, it would delay the stop until its idle limit of more than a minute. During SHUTDOWN_DELAY_MS too: clients
+ * leave a connection after an answer, rather than find it closed when they send the next request.
  */
-function closeConnectionsWhileStopping(app: ZodFastifyInstance): void {
-  let stopping = false;
-  app.addHook('preClose', async () => {
-    stopping = true;
-  });
+function closeConnectionsWhileStopping(app: ZodFastifyInstance, isStopping: () => boolean): void {
   app.addHook('onSend', async (_request, reply) => {
-    if (stopping) reply.header('connection', 'close');
+    if (isStopping()) reply.header('connection', 'close');
   });
 }

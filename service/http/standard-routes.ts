@@ -52,9 +52,13 @@ export async function addOpenApi(
   });
 }
 
+/** Everything that the pages load is of this server. Not the plugin's own policy: it wants HTTPS for what is HTTP here. */
+const DOCS_POLICY =
+  "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; frame-ancestors 'none'";
+
 /** The description at /docs and /docs/json. */
 export async function addOpenApiPages(app: ZodFastifyInstance): Promise<void> {
-  await app.register(swaggerUi, { routePrefix: '/docs' });
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: DOCS_POLICY });
 }
 
 /** Serves the description of `app`, whose routes are complete, on another port. */
@@ -72,6 +76,7 @@ const securitySchemes = {
 const guardProblems = {
   401: problemResponse('With AUTH=jwt: no token, or none that is accepted'),
   403: problemResponse('With AUTH=jwt: the token is of another user, or lacks a scope'),
+  429: problemResponse('Too many requests of this caller. Nothing was stored: retry after the seconds in Retry-After'),
 };
 
 function commonProblems({ body, params, querystring, headers }: FastifySchema, writes: boolean): object {

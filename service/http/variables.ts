@@ -4,9 +4,14 @@
  * Guarantees: health and metrics, whose texts are for operators, share the API's port on loopback only; all problems are
  * reported at once. Leaves to auth/variables.ts: who may call.
  */
+
+import { isIP } from 'node:net';
 import { authOf, authVariables, type TokenRules } from '../auth/variables.ts';
-import { ConfigurationError, optional, port, text, type Variable } from '../environment.ts';
+import { ConfigurationError, integer, list, optional, port, text, type Variable } from '../environment.ts';
 import { isLoopback } from './loopback.ts';
+
+/** 100 a second: more than a person's browser or a till makes, less than what keeps the others waiting. */
+const MOST_ELSEWHERE = 6_000;
 
 const operationsVariables = {
   operationsPort: optional(
@@ -15,7 +20,23 @@ const operationsVariables = {
   operationsHost: optional(text('OPERATIONS_HOST', 'Address to listen on for that port (default: that of HOST)')),
 };
 
-export const apiVariables = { ...operationsVariables, ...authVariables };
+const limitVariables = {
+  rateLimitPerMinute: optional(
+    integer(
+      'RATE_LIMIT_PER_MINUTE',
+      `Requests of one caller in a minute; 0: any number (default: 0 on loopback, else ${MOST_ELSEWHERE})`,
+      {
+        min: 0,
+        max: 10_000_000,
+      },
+    ),
+  ),
+  trustedProxies: optional(
+    list('TRUSTED_PROXIES', 'Addresses or CIDR ranges of proxies whose X-Forwarded-For names the caller’s address'),
+  ),
+};
+
+export const apiVariables = { ...operationsVariables, ...authVariables, ...limitVariables };
 
 type Values = {
   readonly [K in keyof typeof apiVariables]: (typeof apiVariables)[K] extends Variable<infer T> ? T : never;
@@ -26,19 +47,32 @@ interface ApiSettings {
   readonly tokenRules: TokenRules | undefined;
   /** Undefined where operations are on the API's port. */
   readonly operations: { readonly host: string; readonly port: number } | undefined;
+  /** Of one caller; 0 is no limit. */
+  readonly requestsPerMinute: number;
+  readonly trustedProxies: readonly string[];
 }
 
 /** @throws ConfigurationError */
 export function apiOf(values: Values): ApiSettings {
   const problems: string[] = [];
   const tokenRules = authOf(values, problems);
-  problems.push(...findOperationsProblems(values));
+  problems.push(...findOperationsProblems(values), ...findProxyProblems(values));
   if (problems.length > 0) throw new ConfigurationError(problems);
-  const { host, operationsPort, operationsHost = host } = values;
+  const { host, operationsPort, operationsHost = host, trustedProxies = [] } = values;
+  const { rateLimitPerMinute: requestsPerMinute = isLoopback(host) ? 0 : MOST_ELSEWHERE } = values;
   return {
     tokenRules,
+    requestsPerMinute,
+    trustedProxies,
     operations: operationsPort === undefined ? undefined : { host: operationsHost, port: operationsPort },
   };
+}
+
+const NO_CALLERS = { tokenRules: undefined, operations: undefined, requestsPerMinute: 0, trustedProxies: [] };
+
+/** Of a process without an API: health and metrics are all it has, on OPERATIONS_PORT where that is set. */
+export function operationsOnly({ host, port, operationsPort = port, operationsHost = host }: Values) {
+  return { host: operationsHost, port: operationsPort, ...NO_CALLERS };
 }
 
 function findOperationsProblems({ host, port, operationsPort, operationsHost }: Values): string[] {
@@ -52,4 +86,13 @@ function findOperationsProblems({ host, port, operationsPort, operationsHost }: 
   }
   const isSame = operationsPort !== 0 && operationsPort === port;
   return isSame ? ['OPERATIONS_PORT must not be PORT: leave it unset to have both on one port of loopback'] : [];
+}
+
+function findProxyProblems({ trustedProxies = [] }: Values): string[] {
+  const isRange = (entry: string): boolean => {
+    const [, address = '', bits] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(entry) ?? [];
+    const version = isIP(address);
+    return version !== 0 && Number(bits ?? 0) <= (version === 4 ? 32 : 128);
+  };
+  return trustedProxies.every(isRange) ? [] : ['TRUSTED_PROXIES: expected IP addresses, or ranges like 10.0.0.0/8'];
 }

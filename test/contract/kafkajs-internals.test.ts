@@ -85,6 +85,13 @@ describe('the internals that we build on', () => {
     });
   });
 
+  it('hide why a group has no coordinator, before our patch', async () => {
+    const { prototype } = load('cluster/brokerPool');
+    const refuse = async () => Promise.reject(new Error('refused'));
+    const pool = { brokers: { 1: {} }, findBroker: async () => ({}) };
+    expect(await prototype.withBroker.call(pool, refuse)).toBeNull();
+  });
+
   it('ask for the metadata of every topic when no topic is named, which we therefore always do', async () => {
     const request = load('protocol/requests/metadata/v6/request')({ topics: [], allowAutoTopicCreation: false });
     // A null array means all topics, an empty one none.

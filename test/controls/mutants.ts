@@ -354,6 +354,14 @@ const sink: readonly Mutant[] = [
     tests: ['test/unit/cart-sink/consume/pipeline.test.ts'],
   },
   {
+    name: 'refused-group-as-outage',
+    breaks: 'A missing grant on the consumer group shows as a Kafka that is away',
+    file: 'kafka/protocol/patches.ts',
+    find: '      if (answer === null && refusal !== undefined) throw refusal;\n',
+    replace: '      void refusal;\n',
+    tests: ['test/unit/kafka/protocol/patches.test.ts'],
+  },
+  {
     name: 'aborted-by-their-ends',
     breaks: 'I2: of aborted transactions that overlap, records pass for committed (kafkajs’s trap 4)',
     file: 'kafka/protocol/aborted-transactions.ts',

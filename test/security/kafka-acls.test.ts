@@ -1,5 +1,5 @@
 // The pipeline on a broker with access lists, under exactly the grants of ops/kafka/acls.sh: everything works, nothing else is
-// allowed, and a grant that is missing waits by name until it is given back (class L; the one that does not is in docs/failures.md).
+// allowed, and a grant that is missing waits by name until it is given back (class L).
 import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
 import { createKafkaClient } from '#kafka/client.ts';
@@ -23,7 +23,7 @@ import { waitFor } from '../support/wait.ts';
 
 const password = 'Correct-Horse-7';
 const { READ, WRITE } = AclOperationTypes;
-const { TOPIC, TRANSACTIONAL_ID } = AclResourceTypes;
+const { GROUP, TOPIC, TRANSACTIONAL_ID } = AclResourceTypes;
 
 let directory: string;
 let secure: SecureKafka;
@@ -222,6 +222,11 @@ describe('a grant that is missing', () => {
       'sink',
       'READ on the live topic',
       (env) => ({ operation: READ, resourceType: TOPIC, resourceName: env.ORDERS_TOPIC }),
+    ],
+    [
+      'sink',
+      'READ on its group',
+      (env) => ({ operation: READ, resourceType: GROUP, resourceName: env.CONSUMER_GROUP }),
     ],
   ])('of the %s, %s, waits by name and is taken up without a restart', async (who, _what, grantOf) => {
     const grant = { principal: `User:${who}`, ...grantOf(environment.env) };

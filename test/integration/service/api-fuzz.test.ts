@@ -126,7 +126,7 @@ it('the order API', { timeout: 300_000 }, async () => {
   });
   atEnd.push(() => server.close());
   await server.app.register(async (app) => {
-    guardRoutes(app, openAccess);
+    guardRoutes(app, openAccess, async () => undefined);
     const routes = { app, database, counters: createOrderCounters(metrics) };
     addPlaceOrder(routes);
     addReadOrders(routes);

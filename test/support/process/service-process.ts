@@ -50,6 +50,8 @@ export type ServiceOptions = {
   readonly entry?: string;
   /** For Node, before the entry. */
   readonly nodeArgs?: readonly string[];
+  /** For the service. */
+  readonly args?: readonly string[];
   /** As failpoints.ts reads them. */
   readonly failpoints?: string | undefined;
 };
@@ -58,16 +60,20 @@ export type ServiceOptions = {
 export async function startService(
   name: ServiceName,
   env: Readonly<Record<string, string>>,
-  { entry = join(repository, name, 'main.ts'), nodeArgs = [], failpoints }: ServiceOptions = {},
+  { entry = join(repository, name, 'main.ts'), nodeArgs = [], args = [], failpoints }: ServiceOptions = {},
 ): Promise<Service> {
   const port = env.PORT ?? String(await freePort());
   const stops = withFailpoints(failpoints);
-  const child = await spawnGuarded(process.execPath, [...serviceFlags, ...stops.nodeArgs, ...nodeArgs, entry], {
-    cwd: repository,
-    env: { ...childEnv(), HOST: '127.0.0.1', LOG_LEVEL: 'debug', ...stops.env, ...env, PORT: port },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    lastSignal: 'SIGKILL',
-  });
+  const child = await spawnGuarded(
+    process.execPath,
+    [...serviceFlags, ...stops.nodeArgs, ...nodeArgs, entry, ...args],
+    {
+      cwd: repository,
+      env: { ...childEnv(), HOST: '127.0.0.1', LOG_LEVEL: 'debug', ...stops.env, ...env, PORT: port },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      lastSignal: 'SIGKILL',
+    },
+  );
   const control = controlProcess(name, child);
   const forget = noteProcess(name, control.pid);
   const logs: LogEntry[] = [];

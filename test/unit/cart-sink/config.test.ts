@@ -18,6 +18,18 @@ describe('the configuration', () => {
     expect(() => readCartSinkConfig({ ...required, ORDERS_TOPIC: 'one', REPLAY_TOPIC: 'one' })).toThrow(/REPLAY_TOPIC/);
   });
 
+  it('asks who may call, and for a port for operations, only where there is an API', () => {
+    const elsewhere = { ...required, HOST: '0.0.0.0' };
+    expect(() => readCartSinkConfig(elsewhere)).toThrow(/AUTH.*OPERATIONS_PORT/s);
+    expect(readCartSinkConfig(elsewhere, { api: false })).toMatchObject({ host: '0.0.0.0', port: 3003 });
+    const aside = { ...elsewhere, OPERATIONS_PORT: '3103', OPERATIONS_HOST: '127.0.0.1' };
+    expect(readCartSinkConfig(aside, { api: false })).toMatchObject({
+      host: '127.0.0.1',
+      port: 3103,
+      operations: undefined,
+    });
+  });
+
   it('lists all problems at once', () => {
     const read = () => readCartSinkConfig({ PORT: 'x', SESSION_TIMEOUT_MS: '1' });
     for (const name of ['CART_DATABASE_URL', 'PORT', 'SESSION_TIMEOUT_MS']) expect(read).toThrow(name);

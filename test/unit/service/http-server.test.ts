@@ -386,6 +386,22 @@ describe('listening', () => {
     await expect(fetch(url)).rejects.toThrow();
   });
 
+  test('is not ready first, and accepts requests until the delay is over', async () => {
+    const server = await createTestServer({ shutdownDelayMs: 400 });
+    const url = await server.listen();
+    expect((await fetch(`${url}/health/ready`)).status).toBe(200);
+    const startMs = performance.now();
+    const closing = server.close();
+    const ready = await fetch(`${url}/health/ready`);
+    expect({ status: ready.status, body: await ready.json() }).toEqual({ status: 503, body: { state: 'stopping' } });
+    expect((await fetch(`${url}/health/live`)).status).toBe(200);
+    const paid = await fetch(`${url}/payment`, { method: 'POST' });
+    expect([paid.status, paid.headers.get('connection')]).toEqual([200, 'close']);
+    await closing;
+    expect(performance.now() - startMs).toBeGreaterThanOrEqual(399);
+    await expect(fetch(`${url}/health/live`)).rejects.toThrow();
+  });
+
   test('stops although clients are silent, or stop half-way through a request', async () => {
     const server = await createTestServer({ drainMs: 300 });
     const url = new URL(await server.listen());

@@ -8,7 +8,13 @@ import {
 afterEach(killScratchProcesses);
 
 /** Runs a service whose start and close are the given statements, in a process of its own. */
-function startService(options: { start?: string; close?: string; after?: string; run?: string }): ScratchProcess {
+function startService(options: {
+  start?: string;
+  close?: string;
+  after?: string;
+  run?: string;
+  delayMs?: number;
+}): ScratchProcess {
   return startScratchProcess(`
     import process from 'node:process';
     import { ConfigurationError } from '#service/environment.ts';
@@ -24,6 +30,7 @@ function startService(options: { start?: string; close?: string; after?: string;
         ${options.start ?? ''}
         return {
           logger: createLogger('scratch', 'info'),
+          shutdownDelayMs: ${options.delayMs ?? 0},
           close: async () => {
             console.log('closing');
             ${options.close ?? ''}
@@ -99,6 +106,16 @@ describe('everything else that goes wrong is logged as fatal and exits with 1:',
     service.child.kill('SIGTERM');
     expect((await service.exited).code).toBe(1);
     expect(lastLine(service)).toMatchObject({ reason: 'stop took too long' });
+  });
+
+  test('a stop that takes longer than its deadline after the delay that was asked for, and no sooner', async () => {
+    const close = 'await new Promise((resolve) => setTimeout(resolve, 600));';
+    const late = startService({ close, run: 'stopDeadlineMs: 300,' });
+    const asked = startService({ close, run: 'stopDeadlineMs: 300,', delayMs: 30_000 });
+    await Promise.all([late, asked].map((service) => service.waitForLine('running')));
+    for (const { child } of [late, asked]) child.kill('SIGTERM');
+    expect((await late.exited).code).toBe(1);
+    expect((await asked.exited).code).toBe(0);
   });
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { HaltError } from '#service/halt.ts';
-import { formatPipeline, formatReadiness } from '../../../../cart-sink/cart-api/readiness.ts';
+import { formatPipeline, formatReadiness, readyByPipeline } from '../../../../cart-sink/cart-api/readiness.ts';
 import type { HeldRun } from '../../../../cart-sink/consume/replay-admission.ts';
 import type { SinkState } from '../../../../cart-sink/consume/sink.ts';
 import { UnknownEventSchemaError } from '../../../../cart-sink/errors.ts';
@@ -22,7 +22,14 @@ describe('readiness', () => {
     lag: () => [{ topic: 'live', partition: 1, nextOffset: 4n, records: 2n, seconds: 1.5 }],
   });
   const topics = ['live', 'replay'];
-  const condition = { database: 'reachable', migrated: true, sink: createSink(), topics, halt: undefined } as const;
+  const condition = {
+    database: 'reachable',
+    migrated: true,
+    consumes: true,
+    sink: createSink(),
+    topics,
+    halt: undefined,
+  } as const;
 
   it('is given by the database alone, so that a halted sink serves carts', () => {
     const halt = { code: 'RECORDS_LOST', message: 'gone', details: { topic: 'live' } };
@@ -80,6 +87,19 @@ describe('readiness', () => {
       expect(formatPipeline(condition, working)).toMatchObject({ ready: true });
       expect(formatPipeline({ ...condition, sink: createSink('joining') }, working)).toMatchObject({ ready: false });
       expect(formatPipeline({ ...condition, sink: undefined }, working)).toMatchObject({ body: { state: 'starting' } });
+    });
+
+    it('of an API alone is elsewhere, and works once there are tables', () => {
+      const alone = { ...condition, consumes: false, sink: undefined };
+      expect(formatReadiness(alone)).toMatchObject({ ready: true, body: { pipeline: 'elsewhere', partitions: [] } });
+      expect(formatPipeline(alone, working)).toMatchObject({ ready: true });
+      expect(formatPipeline({ ...alone, migrated: false }, working)).toMatchObject({ ready: false });
+    });
+
+    it('decides whether a consumer alone is ready, beside all that is known', () => {
+      const refused = readyByPipeline(formatReadiness(condition), formatPipeline(condition, waiting));
+      expect(refused).toMatchObject({ ready: false, body: { name: 'DISK_FULL', database: 'reachable' } });
+      expect(readyByPipeline(formatReadiness(condition), formatPipeline(condition, working)).ready).toBe(true);
     });
 
     it('is refused by name while it waits, for topics too, and after a halt', () => {

@@ -108,3 +108,28 @@ describe("kafkajs's request queue as we patch it", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 });
+
+describe("kafkajs's search for a coordinator as we patch it", () => {
+  const { prototype } = createRequire(import.meta.url)('kafkajs/src/cluster/brokerPool') as {
+    prototype: { withBroker(callback: () => Promise<unknown>): Promise<unknown> };
+  };
+  const search = (...answers: unknown[]) => {
+    const pool = { brokers: { 1: {}, 2: {} }, findBroker: async () => ({}) };
+    return prototype.withBroker.call(pool, async () => {
+      const answer = answers.shift();
+      if (answer instanceof Error) throw answer;
+      return answer;
+    });
+  };
+  const refused = Object.assign(new Error('refused'), { type: 'GROUP_AUTHORIZATION_FAILED', code: 30 });
+
+  it('names a missing grant, which every broker answers', async () => {
+    await expect(search(refused, refused)).rejects.toBe(refused);
+    await expect(search(new Error('away'), refused)).rejects.toBe(refused);
+  });
+
+  it('asks the next broker after every failure, and is silent about those that may end', async () => {
+    expect(await search(refused, 'found')).toBe('found');
+    expect(await search(new Error('away'), new Error('away'))).toBeNull();
+  });
+});

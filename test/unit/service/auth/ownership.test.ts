@@ -11,7 +11,7 @@ async function createGuardedServer() {
   const readiness = () => ({ ready: true, body: {} });
   const frame = { service: 'test', host: '127.0.0.1', port: 0, logger: silent, metrics: createMetrics('test') };
   const { app } = await createHttpServer({ ...frame, readiness });
-  guardRoutes(app, openAccess);
+  guardRoutes(app, openAccess, async () => undefined);
   return app;
 }
 

@@ -19,7 +19,7 @@ const elsewhere = { HOST: '0.0.0.0', AUTH_NONE_IS_FINE: 'yes' };
 
 describe('the port for operations', () => {
   it('is that of the API on loopback, and only there', () => {
-    expect(read({})).toEqual({ tokenRules: undefined, operations: undefined });
+    expect(read({})).toMatchObject({ tokenRules: undefined, operations: undefined });
     expect(problemsOf(elsewhere)).toEqual([expect.stringMatching(/^OPERATIONS_PORT is required/)]);
   });
 
@@ -40,5 +40,24 @@ describe('the port for operations', () => {
 
   it('is reported together with what is wrong with the callers', () => {
     expect(problemsOf({ HOST: '0.0.0.0' })).toHaveLength(2);
+  });
+});
+
+describe('the limit of requests', () => {
+  const aside = { ...elsewhere, OPERATIONS_PORT: '3101' };
+
+  it('is off on loopback and on elsewhere, unless it is set', () => {
+    expect(read({}).requestsPerMinute).toBe(0);
+    expect(read(aside).requestsPerMinute).toBe(6_000);
+    expect(read({ ...aside, RATE_LIMIT_PER_MINUTE: '0' }).requestsPerMinute).toBe(0);
+    expect(read({ RATE_LIMIT_PER_MINUTE: '5' }).requestsPerMinute).toBe(5);
+  });
+
+  it('believes proxies that are named by address', () => {
+    expect(read({}).trustedProxies).toEqual([]);
+    expect(read({ TRUSTED_PROXIES: '10.0.0.0/8, ::1' }).trustedProxies).toEqual(['10.0.0.0/8', '::1']);
+    for (const TRUSTED_PROXIES of ['proxy', '10.0.0.0/33', '10.0.0/8', '::1/129', '1.2.3.4/8/8']) {
+      expect(problemsOf({ TRUSTED_PROXIES })).toEqual([expect.stringMatching(/^TRUSTED_PROXIES/)]);
+    }
   });
 });
