@@ -35,11 +35,7 @@ const matrix = [
 ];
 
 /** What can be done to the captured tables, in every situation: hundreds of cases, each with a reader of its own (class K). */
-const capture = [
-  'test/fault/reader/upgrade-checkpoint.test.ts',
-  'test/fault/tables/!(smoke).test.ts',
-  'test/integration/tools/tables-replaced.test.ts',
-];
+const capture = ['test/fault/tables/!(smoke).test.ts', 'test/integration/tools/tables-replaced.test.ts'];
 const elsewhere = [...matrix, ...capture];
 
 export default defineConfig({
@@ -60,6 +56,7 @@ export default defineConfig({
       { test: { name: 'matrix', include: matrix, ...real } },
       { test: { name: 'capture', include: capture, ...real } },
       { test: { name: 'security', include: ['test/security/**/*.test.ts'], ...real } },
+      { test: { name: 'upgrade', include: ['test/upgrade/**/*.test.ts'], ...real } },
       { test: { name: 'compose', include: ['test/compose/**/*.test.ts'], ...real, globalSetup: [] } },
     ],
   },

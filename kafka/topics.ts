@@ -14,6 +14,8 @@ export interface TopicDescription {
   /** In Kafka's form: `delete`, `compact` or `compact,delete`. */
   readonly cleanupPolicy: string;
   readonly minInsyncReplicas: number;
+  /** Whether a replica that lacks acknowledged records may become the leader. */
+  readonly uncleanElections: boolean;
 }
 
 /** What is wrong with a topic: problems forbid its use, warnings are logged. */
@@ -22,7 +24,16 @@ interface TopicFindings {
   readonly warnings: readonly string[];
 }
 
-const SETTINGS = ['cleanup.policy', 'min.insync.replicas'];
+const SETTINGS = ['cleanup.policy', 'min.insync.replicas', 'unclean.leader.election.enable'];
+
+const MISSING = {
+  exists: false,
+  partitions: 0,
+  replicationFactor: 0,
+  cleanupPolicy: '',
+  minInsyncReplicas: 0,
+  uncleanElections: false,
+};
 
 /** Runs `work` with an admin client that has connections of its own. */
 export async function withAdmin<T>(kafka: Kafka, work: (admin: Admin) => Promise<T>): Promise<T> {
@@ -65,12 +76,13 @@ async function describeTopic(admin: Admin, name: string): Promise<TopicDescripti
       replicationFactor: Math.min(...partitions.map(({ replicas }) => replicas.length)),
       cleanupPolicy: value('cleanup.policy'),
       minInsyncReplicas: Number(value('min.insync.replicas')),
+      uncleanElections: value('unclean.leader.election.enable') === 'true',
     };
   } catch (error) {
     if (kafkaErrorType(error) !== 'UNKNOWN_TOPIC_OR_PARTITION') {
       throw new KafkaUnavailableError(`Topic ${name} can't be described`, { cause: error });
     }
-    return { name, exists: false, partitions: 0, replicationFactor: 0, cleanupPolicy: '', minInsyncReplicas: 0 };
+    return { ...MISSING, name };
   }
 }
 
@@ -110,6 +122,13 @@ export function checkTopic(
     );
   } else if (topic.replicationFactor > 1 && topic.minInsyncReplicas < 2) {
     warnings.push(`${topic.name} accepts records with one replica in sync (min.insync.replicas=1): they can be lost`);
+  }
+  if (topic.replicationFactor > 1 && topic.uncleanElections) {
+    const command = alterTopicCommand(topic.name, 'unclean.leader.election.enable', 'false');
+    warnings.push(
+      `${topic.name} may get a leader that lacks acknowledged records (unclean.leader.election.enable=true): they would be ` +
+        `lost, and the sinks or the reader would halt. Run ${command}`,
+    );
   }
   return { problems, warnings };
 }

@@ -8,11 +8,10 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { makeWhole, userCacheDirectory } from './cache-directory.ts';
+import { wantedKafkaVersion } from './server-versions.ts';
 
 const run = promisify(execFile);
 
-/** The version that is fetched; it goes to Maven as a property, over the one in kafka.pom.xml. */
-const kafkaVersion = '4.4.0';
 const oldestJava = 17;
 const fetchDeadlineMs = 300_000;
 
@@ -58,6 +57,7 @@ export async function fetchKafka(options: {
   onNotice?: (message: string) => void;
 }): Promise<string> {
   const { cacheDirectory = userCacheDirectory(), maven = 'mvn', onNotice = () => undefined } = options;
+  const kafkaVersion = wantedKafkaVersion();
   const jars = join(cacheDirectory, `kafka-${kafkaVersion}`);
   if (existsSync(jars)) return jars;
   try {
@@ -71,16 +71,17 @@ export async function fetchKafka(options: {
   await makeWhole(jars, async (unfinished) => {
     const pom = join(import.meta.dirname, 'kafka.pom.xml');
     const goal = ['dependency:copy-dependencies', `-DoutputDirectory=${join(unfinished, 'jars')}`];
+    // The property goes over the one in the pom.
     const flags = ['--batch-mode', '--quiet', '--file', pom, `-Dkafka.version=${kafkaVersion}`];
     await run(maven, [...flags, ...goal], { timeout: fetchDeadlineMs, cwd: unfinished }).catch((cause) => {
-      throw fetchError(cause);
+      throw fetchError(kafkaVersion, cause);
     });
     return join(unfinished, 'jars');
   });
   return jars;
 }
 
-function fetchError(cause: unknown): Error {
+function fetchError(kafkaVersion: string, cause: unknown): Error {
   const { stdout = '', message } = cause as { stdout?: string; message: string };
   return new Error(
     `Maven could not fetch Apache Kafka ${kafkaVersion}: ${stdout.trim().slice(0, 2_000) || message}\n` +

@@ -16,6 +16,7 @@ import {
 import { freePort, requireFreePort } from '../process/ports.ts';
 import { stopLeftover } from '../process/process-identity.ts';
 import { preparePostgresData } from './postgres-data.ts';
+import { wantedPostgresMajor } from './server-versions.ts';
 
 /** fast rolls back and disconnects (SIGINT), smart waits for clients (SIGTERM), immediate leaves recovery to the next start (SIGQUIT). */
 type PostgresStopMode = 'fast' | 'immediate' | 'smart';
@@ -56,7 +57,7 @@ const defaultSettings = {
 
 /**
  * Prepares a server with its data, log and pid file in `directory` (created on the first start), on `port` or a free one.
- * `major` asks for another version than the installed one. Throws when the programs are missing or the folder can't be used.
+ * `major`, else TILLSTREAM_TEST_POSTGRES, asks for another version than the installed one. Throws when the programs are missing or the folder can't be used.
  */
 export async function createLocalPostgres(options: {
   directory: string;
@@ -70,7 +71,7 @@ export async function createLocalPostgres(options: {
   const notice = options.onNotice ?? (() => undefined);
   const [logFile, pidFile] = [join(directory, 'postgres.log'), join(directory, 'postgres.pid.json')];
   const settings: Record<string, string> = { ...defaultSettings, ...options.settings };
-  const data = await preparePostgresData({ directory, major: options.major, notice });
+  const data = await preparePostgresData({ directory, major: options.major ?? wantedPostgresMajor(), notice });
   let server: Awaited<ReturnType<typeof startServerProcess>> | undefined;
 
   const running = (): ServerProcess => {

@@ -4,8 +4,8 @@
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { parsePgoutput } from '../../cdc-reader/postgres/pgoutput.ts';
+import { wantedPostgresMajor } from '../../dev/servers/server-versions.ts';
 import { decodeTuple, rowOf } from '../support/examples/decode-tuple.ts';
-import { testPostgresMajor } from '../support/postgres/postgres-version.ts';
 import { createTestEnvironment, type TestEnvironment, withServer } from '../support/stack/environment.ts';
 
 const version = await withServer(inject('servers').orderServerUrl, (client) => client.query('SHOW server_version_num'));
@@ -83,7 +83,7 @@ beforeEach(async () => {
 });
 
 it('runs on the version that was asked for', () => {
-  expect(major).toBe(testPostgresMajor() ?? major);
+  expect(major).toBe(wantedPostgresMajor() ?? major);
 });
 
 const identity = `

@@ -354,6 +354,14 @@ const sink: readonly Mutant[] = [
     tests: ['test/unit/cart-sink/consume/pipeline.test.ts'],
   },
   {
+    name: 'unclean-elections-unnoticed',
+    breaks: 'Nobody hears that a topic may lose acknowledged records at an election',
+    file: 'kafka/topics.ts',
+    find: 'topic.replicationFactor > 1 && topic.uncleanElections',
+    replace: 'topic.replicationFactor < 1 && topic.uncleanElections',
+    tests: ['test/unit/kafka/topics.test.ts'],
+  },
+  {
     name: 'refused-group-as-outage',
     breaks: 'A missing grant on the consumer group shows as a Kafka that is away',
     file: 'kafka/protocol/patches.ts',

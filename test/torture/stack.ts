@@ -61,7 +61,11 @@ export const readerRole = 'reader';
 const createReaderRole = `
   CREATE ROLE ${readerRole} LOGIN REPLICATION;
   GRANT SELECT ON orders, order_items TO ${readerRole};
-  GRANT EXECUTE ON FUNCTION pg_log_standby_snapshot() TO ${readerRole}`;
+  DO $$ BEGIN
+    IF to_regprocedure('pg_log_standby_snapshot()') IS NOT NULL THEN -- Postgres 16
+      GRANT EXECUTE ON FUNCTION pg_log_standby_snapshot() TO ${readerRole};
+    END IF;
+  END $$`;
 
 /** The sinks' own, so that a fault meets their sessions alone. */
 export const sinkRole = 'sink';

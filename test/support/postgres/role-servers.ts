@@ -7,7 +7,6 @@ import { inject } from 'vitest';
 import { createLocalPostgres, type LocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { createTestDirectory, removeTestDirectory } from '../process/test-directory.ts';
 import type { TestServers } from '../stack/environment.ts';
-import { testPostgresMajor } from './postgres-version.ts';
 
 const rolesFile = join(import.meta.dirname, '..', '..', '..', 'ops', 'postgres', 'roles.sql');
 
@@ -23,7 +22,6 @@ export async function startRoleServer(label: string): Promise<RoleServer> {
   const directory = createTestDirectory(label);
   const postgres = await createLocalPostgres({
     directory: join(directory, 'postgres'),
-    major: testPostgresMajor(),
     settings: { fsync: 'off', track_commit_timestamp: 'on' },
   });
   await postgres.start();

@@ -10,7 +10,6 @@ import { createLocalKafka } from '../../../dev/servers/local-kafka.ts';
 import { createLocalPostgres } from '../../../dev/servers/local-postgres.ts';
 import { removePostgresData } from '../../../dev/servers/postgres-data.ts';
 import { listTopics } from '../kafka/admin.ts';
-import { testPostgresMajor } from '../postgres/postgres-version.ts';
 import {
   createTestRoot,
   findLeftBehind,
@@ -39,7 +38,6 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   const onNotice = (message: string) => console.info(message);
   const postgres = await createLocalPostgres({
     directory: join(root, 'postgres'),
-    major: testPostgresMajor(),
     // kill -9 loses nothing without fsync, only a power cut does; the disk is shared by every test.
     // With commit times, the oracle compares those of events as well.
     settings: {

@@ -9,6 +9,7 @@ const live: TopicDescription = {
   replicationFactor: 3,
   cleanupPolicy: 'delete',
   minInsyncReplicas: 2,
+  uncleanElections: false,
 };
 const checkpoint = { ...live, name: 'cdc.checkpoints.s', partitions: 1, cleanupPolicy: 'compact' };
 const events = { cleanupPolicy: 'delete', brokers: 3 } as const;
@@ -47,6 +48,16 @@ describe('the rules for topics', () => {
 
   it('warn of replicas that need not be in sync', () => {
     expect(checkTopic({ ...live, minInsyncReplicas: 1 }, events).warnings[0]).toContain('min.insync.replicas=1');
+  });
+});
+
+describe('a leader that lacks records', () => {
+  it('is warned of, with the command, where there is another replica to become one', () => {
+    const [warning] = checkTopic({ ...live, uncleanElections: true }, events).warnings;
+    expect(warning).toContain('unclean.leader.election.enable=true');
+    expect(warning).toContain('--add-config unclean.leader.election.enable=false');
+    const single = { ...live, uncleanElections: true, replicationFactor: 1, minInsyncReplicas: 1 };
+    expect(checkTopic(single, { ...events, brokers: 1 }).warnings).toEqual([]);
   });
 });
 

@@ -1,60 +1,48 @@
 // A reader of this version takes over from the last one that knew the publication only (checkpoint version 1), with data
 // and without a step, and the other way round nothing is lost: the old one halts and says to run the newer reader. The old
 // services are built from git, so the test needs the history.
-import { execFileSync } from 'node:child_process';
-import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { readTopic } from '../../support/oracle/read-topic.ts';
-import type { Service } from '../../support/process/service-process.ts';
-import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { readTopic } from '../support/oracle/read-topic.ts';
+import { buildOldServices, type OldServices } from '../support/process/old-services.ts';
+import type { Service } from '../support/process/service-process.ts';
 import {
   type CaptureStage,
   createCaptureStage,
   requireNothingBehind,
   requireTablesChanged,
   requireUndisturbed,
-} from '../../support/stack/capture-stage.ts';
-import { readHalt } from '../../support/stack/require-halted.ts';
-import { captureChanges } from '../../support/stack/table-changes.ts';
-import { waitFor } from '../../support/wait.ts';
+} from '../support/stack/capture-stage.ts';
+import { readHalt } from '../support/stack/require-halted.ts';
+import { captureChanges } from '../support/stack/table-changes.ts';
+import { waitFor } from '../support/wait.ts';
 
-/** The last commit whose reader writes version 1. */
-const OLD = '625f9a0';
-const repository = join(import.meta.dirname, '..', '..', '..');
 const times = { WAL_SENDER_TIMEOUT_MS: '2000', TRANSACTION_TIMEOUT_MS: '5000', IDLE_CHECKPOINT_MS: '500' };
 
 describe('a reader that takes over from one of checkpoint version 1', () => {
   let stage: CaptureStage;
   let folder: string;
-  beforeAll(() => {
-    folder = createTestDirectory('old_services');
-    const archive = execFileSync('git', ['archive', '--format=tar', OLD], {
-      cwd: repository,
-      maxBuffer: 256 * 1024 * 1024,
-    });
-    execFileSync('tar', ['-x', '-C', folder], { input: archive });
-    symlinkSync(join(repository, 'node_modules'), join(folder, 'node_modules'));
+  let old: OldServices;
+  beforeAll(async () => {
+    ({ folder, old } = await buildOldServices());
   });
-  afterAll(() => removeTestDirectory(folder));
   beforeEach(async () => {
     stage = await createCaptureStage('upgrade_checkpoint');
   });
   afterEach(() => stage.cleanUp());
 
-  const startOld = (): Promise<Service> =>
-    stage.environment.startService('cdc-reader', times, { entry: join(folder, 'cdc-reader', 'main.ts') });
+  const startOld = (): Promise<Service> => stage.environment.startService('cdc-reader', times, old('cdc-reader'));
   const startOldStreaming = async (): Promise<Service> => {
-    const old = await startOld();
-    await old.waitForLog('reader.streaming', { deadlineMs: 30_000 });
-    return old;
+    const older = await startOld();
+    await older.waitForLog('reader.streaming', { deadlineMs: 30_000 });
+    return older;
   };
   const publishByOld = async (): Promise<Service> => {
-    const old = await startOldStreaming();
+    const older = await startOldStreaming();
     await stage.load.backlog({ first: 0, count: 40 });
     await stage.requireClean();
     expect(await readVersions()).toEqual(new Set([1]));
-    return old;
+    return older;
   };
   const readCheckpoints = async (): Promise<{ version: number }[]> => {
     const { env, servers } = stage.environment;
@@ -92,13 +80,13 @@ describe('a reader that takes over from one of checkpoint version 1', () => {
   });
 
   it('takes over from one that is killed amid traffic', async () => {
-    const old = await publishByOld();
+    const older = await publishByOld();
     const traffic = stage.startTraffic();
     await traffic.more(100);
     const standby = await stage.startReader();
     await standby.waitForLog('reader.standby', { deadlineMs: 30_000 });
     await traffic.more(50);
-    await old.kill();
+    await older.kill();
     await standby.waitForLog('reader.streaming', { deadlineMs: 60_000 });
     await traffic.more(50);
     await traffic.stop();
@@ -106,12 +94,12 @@ describe('a reader that takes over from one of checkpoint version 1', () => {
   });
 
   it('is a standby beside it, takes over, and goes on when the old one has halted at a takeover back', async () => {
-    const old = await publishByOld();
+    const older = await publishByOld();
     const traffic = stage.startTraffic();
     const reader = await stage.startReader();
     await reader.waitForLog('reader.standby', { deadlineMs: 30_000 });
     await traffic.more(50);
-    await old.stop();
+    await older.stop();
     await reader.waitForLog('reader.streaming', { deadlineMs: 60_000 });
     await traffic.more(50);
     await waitForVersion2();
@@ -132,15 +120,12 @@ describe('a reader that takes over from one of checkpoint version 1', () => {
 
   it('finishes a first start that an old one was killed in', async () => {
     await stage.load.backlog({ first: 0, count: 2_500 });
-    const old = await stage.environment.startService(
+    const older = await stage.environment.startService(
       'cdc-reader',
       { ...times, TILLSTREAM_FAILPOINTS: 'reader.snapshot-published=kill:2' },
-      {
-        entry: join(folder, 'cdc-reader', 'main.ts'),
-        nodeArgs: ['--import', join(folder, 'test', 'support', 'failpoints.ts')],
-      },
+      old('cdc-reader', { nodeArgs: ['--import', join(folder, 'test', 'support', 'failpoints.ts')] }),
     );
-    expect((await old.exited).signal).toBe('SIGKILL');
+    expect((await older.exited).signal).toBe('SIGKILL');
     await stage.startStreaming();
     await stage.load.backlog({ first: 2_500, count: 20 });
     await stage.requireClean();
