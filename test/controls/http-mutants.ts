@@ -47,11 +47,11 @@ export const httpMutants: readonly Mutant[] = [
     tests: ['test/unit/service/http/rate-limit.test.ts'],
   },
   {
-    name: 'refusals-without-headers',
-    breaks: 'A browser takes a refusal for a page',
+    name: 'answers-without-headers',
+    breaks: 'A browser takes an answer for a page',
     file: 'service/http/app.ts',
-    find: '  await app.register(helmet,',
-    replace: '  void app.register(helmet,',
+    find: '  await app.register(helmet, { contentSecurityPolicy: NO_CONTENT, strictTransportSecurity: false });\n',
+    replace: '',
     tests: ['test/unit/service/http/rate-limit.test.ts'],
   },
   {

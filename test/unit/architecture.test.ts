@@ -254,6 +254,7 @@ const withoutSource: Readonly<Record<string, string>> = {
   'test/unit/docs/operations.test.ts': 'of a page',
   'test/unit/docs/pages.test.ts': 'of the pages',
   'test/unit/docs/words.test.ts': 'of all comments, messages and pages',
+  'test/unit/secrets.test.ts': 'of all tracked files',
   'test/unit/cdc-reader/pipeline/pipeline-refusals.test.ts':
     'of pipeline.ts: what it refuses; the rest is in pipeline.test.ts',
   'test/unit/cdc-reader/startup/start-checks.test.ts': 'of the start as a whole, with its modules of I/O replaced',

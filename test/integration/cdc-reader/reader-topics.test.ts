@@ -34,7 +34,7 @@ describe("the reader's topics", () => {
     const logger = pino({ level: 'info' }, { write: (line) => lines.push(JSON.parse(line).event) });
     const topics = [live(names[0]), checkpoints(names[1])];
     const described = await ensure(topics, logger);
-    const common = { exists: true, replicationFactor: 1, minInsyncReplicas: 1 };
+    const common = { exists: true, replicationFactor: 1, minInsyncReplicas: 1, uncleanElections: false };
     expect(described.get(names[0])).toEqual({
       name: names[0],
       partitions: 4,
