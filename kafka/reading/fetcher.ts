@@ -25,7 +25,7 @@ export interface FetcherOptions {
   readonly maxBytesPerPartition: number;
   /** Resolves when the next records of this partition may be fetched. Must not reject. */
   readonly onBatch: (batch: FetchedBatch) => Promise<void>;
-  /** Kafka does not have the offset that comes next; the partition is read no further. */
+  /** Kafka does not have the offset that comes next, or not the partition; it is read no further. */
   readonly onOutOfRange: (partition: GroupPartition) => void;
   /** A partition could not be read for long, or never will be. */
   readonly onFailed: (error: unknown) => void;
@@ -43,6 +43,8 @@ interface Reading extends GroupPartition {
 }
 
 const OFFSET_OUT_OF_RANGE = 1;
+/** Also of a topic that is deleted, and may be created again: only its id tells. */
+const UNKNOWN_TOPIC_OR_PARTITION = 3;
 const LEADER_NOT_AVAILABLE = 5;
 /** An answer later than this comes over a connection that is given up. */
 const REQUEST_TIMEOUT_MS = 10_000;
@@ -164,7 +166,7 @@ export class Fetcher {
       const reading = this.#readings.get(keyOf(partition));
       if (this.#isClosed || reading === undefined || !wanted.includes(reading)) continue;
       if (partition.errorCode === 0) this.#deliver(reading, partition, budget);
-      else if (partition.errorCode === OFFSET_OUT_OF_RANGE) {
+      else if (partition.errorCode === OFFSET_OUT_OF_RANGE || partition.errorCode === UNKNOWN_TOPIC_OR_PARTITION) {
         this.stop(reading);
         this.#options.onOutOfRange(reading);
       } else failed.set(reading, createKafkaError(partition.errorCode));

@@ -321,6 +321,15 @@ const sink: readonly Mutant[] = [
     tests: ['test/unit/cart-sink/consume/pipeline.test.ts'],
   },
   {
+    name: 'fetches-on-after-a-topic-was-deleted',
+    breaks: 'I11: a running sink reads on in a topic that was deleted and created again',
+    file: 'kafka/reading/fetcher.ts',
+    find: ' || partition.errorCode === UNKNOWN_TOPIC_OR_PARTITION',
+    replace: '',
+    tests: ['test/fault/kafka/topics.test.ts'],
+    testName: 'running also when the topic has grown',
+  },
+  {
     name: 'lost-records-jumped-over',
     breaks: 'I11: retention beyond the stored offset goes unnoticed',
     file: 'kafka/reading/fetcher.ts',
