@@ -327,7 +327,7 @@ const sink: readonly Mutant[] = [
     find: ' || partition.errorCode === UNKNOWN_TOPIC_OR_PARTITION',
     replace: '',
     tests: ['test/fault/kafka/topics.test.ts'],
-    testName: 'running also when the topic has grown',
+    testName: 'also when the topic has grown beyond',
   },
   {
     name: 'lost-records-jumped-over',
