@@ -8,6 +8,7 @@
  */
 import { findMisfit } from './avro-type.ts';
 import { findOrderPlacedVersion, latestOrderPlaced } from './catalogue.ts';
+import { DECODED_FINGERPRINT, decodeUsualOrder } from './decode-order-placed.ts';
 import type { OrderPlaced } from './order-placed.ts';
 import { findProblem } from './order-placed.ts';
 
@@ -98,6 +99,14 @@ export function parseOrderPlaced(bytes: Buffer): OrderPlaced {
     throw new MalformedEventError('no Avro single-object encoding: expected C3 01 and 8 bytes of fingerprint');
   }
   const fingerprint = bytes.readBigUInt64LE(2);
+  if (fingerprint === latest.fingerprint && fingerprint === DECODED_FINGERPRINT) {
+    const event = decodeUsualOrder(bytes, HEADER_BYTES);
+    if (event !== undefined) return event;
+  }
+  return parseByAvsc(bytes, fingerprint);
+}
+
+function parseByAvsc(bytes: Buffer, fingerprint: bigint): OrderPlaced {
   const version = fingerprint === latest.fingerprint ? latest : findOrderPlacedVersion(fingerprint);
   if (version === undefined) throw new UnknownSchemaError(fingerprint);
   return readBody(bytes, version);

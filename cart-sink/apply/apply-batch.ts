@@ -110,7 +110,7 @@ async function applyInTransaction(
       rule,
     );
   const counts = new Map<Batch, AppliedCounts>();
-  for (const part of checked) counts.set(part.batch, await recordRest(tx, part, changed));
+  for (const part of checked) counts.set(part.batch, recordRest(tx, part, changed));
   await failpoint('sink.before-commit');
   return counts;
 }
@@ -130,23 +130,23 @@ function checkBatch(
 }
 
 /** Parks what can't be applied, and adds up what the batch did, in the results of its run too. */
-async function recordRest(
+function recordRest(
   tx: Statements,
   { batch, orders, isNew }: BatchPart & { readonly isNew: readonly boolean[] },
   changedOrders: ReadonlySet<string>,
-): Promise<AppliedCounts> {
+): AppliedCounts {
   const parked = batch.entries.filter((entry) => entry.kind === 'unreadable');
-  if (parked.length > 0) await tx.query(insertParkedEvents(batch, parked));
+  if (parked.length > 0) tx.send(insertParkedEvents(batch, parked));
   const applied = isNew.filter(Boolean).length;
   const changed = new Set(orders.map(({ orderId }) => orderId)).intersection(changedOrders).size;
   const counts = { orders: applied, duplicates: orders.length - applied - changed, changed, parked: parked.length };
-  if (batch.replay !== null && batch.entries.length > 0) await recordReplay(tx, batch, batch.replay, counts);
+  if (batch.replay !== null && batch.entries.length > 0) recordReplay(tx, batch, batch.replay, counts);
   return counts;
 }
 
 /** Returns for each order whether it is new to the ledger. Of two with the same id, only the first may be new. */
 export async function insertIntoLedger(
-  tx: Statements,
+  tx: Pick<Statements, 'query'>,
   orders: readonly OrderPlaced[],
   { version }: Rule,
 ): Promise<readonly boolean[]> {
@@ -162,13 +162,13 @@ export async function insertIntoLedger(
 }
 
 /** Adds the batch to the results of its run: the run's proof is as exactly-once as its effect. */
-async function recordReplay(
+function recordReplay(
   tx: Statements,
   { consumerGroup, partition, entries, tally }: Batch,
   { runId }: ReplayStamp,
   { orders: applied, duplicates: already, changed, parked }: AppliedCounts,
-): Promise<void> {
+): void {
   const end = entries.findLast((entry) => entry.kind === 'replay-end')?.tally;
   const counts = { applied, already, changed, parked };
-  await tx.query(addReplayResults({ runId, consumerGroup, partition }, counts, tally, end));
+  tx.send(addReplayResults({ runId, consumerGroup, partition }, counts, tally, end));
 }

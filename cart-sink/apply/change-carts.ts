@@ -31,7 +31,7 @@ export async function reduceCarts(
   rule: Rule,
 ): Promise<void> {
   const wantedLines = listWantedLines(orders.filter(takesGoods));
-  const live = locked.filter((line) => wantedLines.wanted.has(formatCartKey(line)));
+  const live = locked.filter((line) => wantedLines.wanted.has(formatCartKey(line.userId, line.sku)));
   const lines = [...live, ...(await readNamedLines(tx, wantedLines, live))];
   await failpoint('sink.mid-transaction');
   await writeEffects(tx, lines, (known) => applyOrders(known, orders, rule.reduce));
@@ -57,11 +57,16 @@ export interface WantedLines {
 
 /** The lines that the rule may be shown for these orders. */
 export function listWantedLines(orders: readonly OrderPlaced[]): WantedLines {
-  const items = orders.flatMap(({ userId, items }) => items.map((item) => ({ userId, ...item })));
-  return {
-    wanted: new Map(items.map(({ userId, sku }) => [formatCartKey({ userId, sku }), { userId, sku }])),
-    named: new Set(items.map(({ cartLineId }) => cartLineId).filter((lineId) => lineId !== null)),
-  };
+  const wanted = new Map<string, UserSku>();
+  const named = new Set<string>();
+  for (const { userId, items } of orders) {
+    for (const { sku, cartLineId } of items) {
+      const key = formatCartKey(userId, sku);
+      if (!wanted.has(key)) wanted.set(key, { userId, sku });
+      if (cartLineId !== null) named.add(cartLineId);
+    }
+  }
+  return { wanted, named };
 }
 
 /** The live lines of the orders' users and SKUs, locked, and the other lines that items name, only read. */
@@ -78,18 +83,19 @@ export async function lockLines(tx: Statements, orders: readonly OrderPlaced[]):
  * must not be reduced without a lock.
  */
 export async function readNamedLines(
-  tx: Statements,
+  tx: Pick<Statements, 'query'>,
   { wanted, named }: WantedLines,
   known: readonly StoredLine[],
 ): Promise<readonly StoredLine[]> {
-  const missing = named.difference(new Set(known.map(({ lineId }) => lineId)));
+  const missing = new Set(named);
+  for (const { lineId } of known) missing.delete(lineId);
   if (missing.size === 0) return [];
   const others: StoredLine[] = await tx.query(readCartLines([...missing]));
-  return others.filter((line) => !wanted.has(formatCartKey(line)));
+  return others.filter((line) => !wanted.has(formatCartKey(line.userId, line.sku)));
 }
 
 /**
- * Computes the effects, writes lines and entries, and returns the entries. A line that comes back is claimed before its
+ * Computes the effects, sends lines and entries, which leave with the COMMIT, and returns the entries. A line that comes back is claimed before its
  * effect counts: if the user has added the SKU meanwhile, the effects are computed again with that line, now locked.
  * Each repetition locks one more line, which can't vanish, so the loop ends.
  */
@@ -104,27 +110,23 @@ export async function writeEffects(
   for (;;) {
     const { entries: byOrder, lines } = compute(known);
     const emptied = lines.filter(({ lineId, quantity }) => quantity === 0 && stored.delete(lineId));
-    const deleted = emptied.length > 0 && tx.query(deleteCartLines(emptied.map(({ lineId }) => lineId)));
+    if (emptied.length > 0) tx.send(deleteCartLines(emptied.map(({ lineId }) => lineId)));
     const back = lines.filter(({ lineId, quantity }) => quantity > 0 && !stored.has(lineId));
-    const rows: StoredLine[] =
-      back.length === 0 ? [] : (await Promise.all([tx.query(claimCartLines(back)), deleted]))[0];
+    const rows: StoredLine[] = back.length === 0 ? [] : await tx.query(claimCartLines(back));
     const wanted = new Set(back.map(({ lineId }) => lineId));
     const claimed = rows.filter(({ lineId }) => wanted.has(lineId));
     if (claimed.length < rows.length) {
       const others = rows.filter(({ lineId }) => !wanted.has(lineId));
       known = [...known, ...others];
       for (const { lineId, quantity } of others) stored.set(lineId, quantity);
-      if (claimed.length > 0) await tx.query(deleteCartLines(claimed.map(({ lineId }) => lineId)));
+      if (claimed.length > 0) tx.send(deleteCartLines(claimed.map(({ lineId }) => lineId)));
       continue;
     }
     for (const { lineId, quantity } of claimed) stored.set(lineId, quantity);
     const reduced = lines.filter(({ lineId, quantity }) => quantity > 0 && stored.get(lineId) !== quantity);
     const entries = byOrder.flat();
-    await Promise.all([
-      deleted,
-      reduced.length > 0 && tx.query(reduceCartLines(reduced)),
-      entries.length > 0 && tx.query(insertCartRemovals(entries)),
-    ]);
+    if (reduced.length > 0) tx.send(reduceCartLines(reduced));
+    if (entries.length > 0) tx.send(insertCartRemovals(entries));
     return entries;
   }
 }

@@ -6,10 +6,11 @@
  * first. An order is applied by the batch's own statements: once, whatever the ledger has. Only parking moves an offset,
  * and it fences the owner. Leaves to the caller: reading the record, and asking.
  */
-import { type ConnectionPool, IsolationLevel, type Transaction } from '@databases/pg';
+import { type ConnectionPool, IsolationLevel, type SQLQuery, type Transaction } from '@databases/pg';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import type { ReplayTally } from '#schemas/replay/records.ts';
 import { failpoint } from '#service/failpoint.ts';
+import type { Statements } from '#service/postgres/pipelined-transaction.ts';
 import { CURRENT_RULE, type Rule } from '../rule/reduce-cart.ts';
 import { lockOffsets, passHaltedRecord, type StoredOffset, type TopicPartition } from '../sql/consumer-offsets.ts';
 import {
@@ -49,11 +50,26 @@ export function retryParkedOrder(
 ): Promise<Decision<'applied' | 'already-applied'>> {
   return decide(pool, event, async (tx) => {
     const [isNew] = await insertIntoLedger(tx, [order], rule);
-    if (isNew) await reduceCarts(tx, [order], await lockLiveLines(tx, [order]), rule);
+    if (isNew)
+      await sendAll(tx, async (statements) => {
+        await reduceCarts(statements, [order], await lockLiveLines(statements, [order]), rule);
+      });
     const reason = isNew ? `applied order ${order.orderId}` : `the ledger had order ${order.orderId}`;
     await tx.query(closeParkedEvent(event.parkedId, { kind: 'retried', by: event.by, reason }));
     return isNew ? 'applied' : 'already-applied';
   });
+}
+
+/** Runs `work` in a transaction that is not pipelined: what it has sent is done when this resolves. */
+async function sendAll(tx: Transaction, work: (statements: Statements) => Promise<void>): Promise<void> {
+  const sent: Promise<unknown>[] = [];
+  const send = (statement: SQLQuery): void => {
+    const result = tx.query(statement);
+    result.catch(() => undefined); // it is thrown below, unless something fails before
+    sent.push(result);
+  };
+  await work({ query: tx.query.bind(tx), send });
+  await Promise.all(sent);
 }
 
 /** Marks a parked event as one that nobody will apply. Its row and bytes stay. */

@@ -49,13 +49,13 @@ export function createReplayPreview(tx: Queryable, mode: ReplayMode, rule: Rule 
     if (missing.length > 0) {
       const rows: StoredLine[] = await tx.query(readLiveLines(missing.map(([, wanted]) => wanted)));
       for (const [key] of missing) carts.set(key, null);
-      for (const line of rows) carts.set(formatCartKey(line), line);
+      for (const line of rows) carts.set(formatCartKey(line.userId, line.sku), line);
     }
     const lines = [...all.wanted.keys()].map((key) => carts.get(key) ?? null).filter((line) => line !== null);
     const named = await readNamedLines(tx, all, lines);
     // An order so far may have removed or changed the line: the overlay has its present state.
     const elsewhere = named.map((line) => {
-      const overlay = carts.get(formatCartKey(line));
+      const overlay = carts.get(formatCartKey(line.userId, line.sku));
       return overlay === undefined || overlay?.lineId === line.lineId ? (overlay ?? line) : null;
     });
     return [...lines, ...elsewhere.filter((line) => line !== null)];
@@ -76,7 +76,7 @@ export function createReplayPreview(tx: Queryable, mode: ReplayMode, rule: Rule 
       const { entries, lines: changed } = reapplyOrders(lines, inputs, rule.reduce);
       // A removed line before one that replaces it.
       for (const line of changed.toSorted((a, b) => Math.sign(a.quantity) - Math.sign(b.quantity))) {
-        const key = formatCartKey(line);
+        const key = formatCartKey(line.userId, line.sku);
         if (line.quantity > 0) carts.set(key, line);
         else if (carts.get(key)?.lineId === line.lineId) carts.set(key, null);
       }

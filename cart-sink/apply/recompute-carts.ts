@@ -32,13 +32,13 @@ export async function recomputeCarts(
   const inputs = orders.map((order) => ({ order, applied: histories.get(order.orderId) }));
   const entries = await writeEffects(tx, lines, (current) => reapplyOrders(current, inputs, rule.reduce));
   const changed = new Set(entries.filter(({ entry }) => entry > 0).map(({ orderId }) => orderId));
-  if (changed.size > 0) await tx.query(setRuleVersions([...changed], rule.version));
+  if (changed.size > 0) tx.send(setRuleVersions([...changed], rule.version));
   return changed;
 }
 
 /** What the database holds of applied orders, with all their entries. */
 export async function readHistories(
-  tx: Statements,
+  tx: Pick<Statements, 'query'>,
   ledger: readonly AppliedOrderRow[],
 ): Promise<ReadonlyMap<string, AppliedOrder>> {
   if (ledger.length === 0) return new Map();

@@ -31,17 +31,17 @@ export interface Effects {
 export type CartState = ReturnType<typeof createCartState>;
 
 /** What makes a live line unique, as one key; neither part can contain the separator. */
-export function formatCartKey(line: { readonly userId: string; readonly sku: string }): string {
-  return `${line.userId}\n${line.sku}`;
+export function formatCartKey(userId: string, sku: string): string {
+  return `${userId}\n${sku}`;
 }
 
 /** `lines` must be live. */
 export function createCartState(lines: readonly StoredLine[]) {
-  const byKey = new Map(lines.map((line) => [formatCartKey(line), line]));
+  const byKey = new Map(lines.map((line) => [formatCartKey(line.userId, line.sku), line]));
   const byId = new Map(lines.map((line) => [line.lineId, line]));
   const changed = new Map<string, StoredLine>();
   return {
-    live: (userId: string, sku: string): StoredLine | undefined => byKey.get(formatCartKey({ userId, sku })),
+    live: (userId: string, sku: string): StoredLine | undefined => byKey.get(formatCartKey(userId, sku)),
     /** Live lines only; undefined for null. */
     byId: (lineId: string | null): StoredLine | undefined => (lineId === null ? undefined : byId.get(lineId)),
     /** Stores a line's quantity; 0 removes it. */
@@ -49,10 +49,10 @@ export function createCartState(lines: readonly StoredLine[]) {
       changed.set(line.lineId, line);
       if (line.quantity === 0) {
         byId.delete(line.lineId);
-        byKey.delete(formatCartKey(line));
+        byKey.delete(formatCartKey(line.userId, line.sku));
       } else {
         byId.set(line.lineId, line);
-        byKey.set(formatCartKey(line), line);
+        byKey.set(formatCartKey(line.userId, line.sku), line);
       }
     },
     /** The lines that were set, in their present state. */

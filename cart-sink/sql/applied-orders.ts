@@ -7,6 +7,7 @@
 import { sql } from '@databases/pg';
 import { formatLsn } from '#schemas/lsn.ts';
 import type { Position } from '#schemas/position.ts';
+import { plainArray, textArray } from './array-literals.ts';
 
 export interface LedgerRow extends Position {
   readonly orderId: string;
@@ -28,12 +29,12 @@ export const insertAppliedOrders = (ruleVersion: number, rows: readonly LedgerRo
   INSERT INTO applied_orders (order_id, user_id, source, timeline, commit_lsn, ordinal, rule_version)
   SELECT order_id, user_id, source, timeline, commit_lsn, ordinal, ${ruleVersion}
   FROM unnest(
-    ${rows.map((row) => row.orderId)}::uuid[],
-    ${rows.map((row) => row.userId)}::text[],
-    ${rows.map((row) => row.source)}::text[],
-    ${rows.map((row) => row.timeline)}::int[],
-    ${rows.map((row) => formatLsn(row.commitLsn))}::pg_lsn[],
-    ${rows.map((row) => row.ordinal)}::int[]
+    ${plainArray(rows.map((row) => row.orderId))}::uuid[],
+    ${textArray(rows.map((row) => row.userId))}::text[],
+    ${textArray(rows.map((row) => row.source))}::text[],
+    ${plainArray(rows.map((row) => row.timeline))}::int[],
+    ${plainArray(rows.map((row) => formatLsn(row.commitLsn)))}::pg_lsn[],
+    ${plainArray(rows.map((row) => row.ordinal))}::int[]
   ) AS placed (order_id, user_id, source, timeline, commit_lsn, ordinal)
   ORDER BY order_id
   ON CONFLICT (order_id) DO NOTHING

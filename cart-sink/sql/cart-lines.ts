@@ -8,6 +8,7 @@
  */
 import { type SQLQuery, sql } from '@databases/pg';
 import type { StoredLine } from '../rule/cart-state.ts';
+import { plainArray, textArray } from './array-literals.ts';
 
 /** A line as the cart API shows it. */
 export interface CartLineView {
@@ -26,8 +27,8 @@ export interface UserSku {
 export const readLiveLines = (wanted: readonly UserSku[]) => sql`
   SELECT line.line_id AS "lineId", line.user_id AS "userId", line.sku, line.quantity, line.created_xid AS "createdXid"
   FROM unnest(
-    (SELECT ${wanted.map(({ userId }) => userId)}::text[]),
-    (SELECT ${wanted.map(({ sku }) => sku)}::text[])
+    (SELECT ${textArray(wanted.map(({ userId }) => userId))}::text[]),
+    (SELECT ${textArray(wanted.map(({ sku }) => sku))}::text[])
   ) AS wanted (user_id, sku)
   JOIN cart_lines AS line USING (user_id, sku)
 `;
@@ -43,7 +44,7 @@ export const lockCartLines = (wanted: readonly UserSku[]) => sql`
 /** Lines by id, whoever owns them, without a lock; rows as {@link StoredLine}. */
 export const readCartLines = (lineIds: readonly string[]) => sql`
   SELECT line_id AS "lineId", user_id AS "userId", sku, quantity, created_xid AS "createdXid"
-  FROM unnest((SELECT ${lineIds}::uuid[])) AS named (line_id)
+  FROM unnest((SELECT ${plainArray(lineIds)}::uuid[])) AS named (line_id)
   JOIN cart_lines USING (line_id)
 `;
 
@@ -52,8 +53,8 @@ export const reduceCartLines = (lines: readonly { readonly lineId: string; reado
   UPDATE cart_lines AS line
   SET quantity = reduced.quantity
   FROM unnest(
-    (SELECT ${lines.map(({ lineId }) => lineId)}::uuid[]),
-    (SELECT ${lines.map(({ quantity }) => quantity)}::int[])
+    (SELECT ${plainArray(lines.map(({ lineId }) => lineId))}::uuid[]),
+    (SELECT ${plainArray(lines.map(({ quantity }) => quantity))}::int[])
   ) AS reduced (line_id, quantity)
   WHERE line.line_id = reduced.line_id
 `;
@@ -61,7 +62,7 @@ export const reduceCartLines = (lines: readonly { readonly lineId: string; reado
 /** Deletes the lines that have reached zero. They must be locked. */
 export const deleteCartLines = (lineIds: readonly string[]) => sql`
   DELETE FROM cart_lines AS line
-  USING unnest((SELECT ${lineIds}::uuid[])) AS emptied (line_id)
+  USING unnest((SELECT ${plainArray(lineIds)}::uuid[])) AS emptied (line_id)
   WHERE line.line_id = emptied.line_id
 `;
 

@@ -5,6 +5,7 @@
  */
 import { sql } from '@databases/pg';
 import type { RemovalEntry } from '../rule/cart-state.ts';
+import { plainArray, textArray } from './array-literals.ts';
 
 export type CartRemovalRow = Pick<
   RemovalEntry,
@@ -16,15 +17,15 @@ export const insertCartRemovals = (rows: readonly RemovalEntry[]) => sql`
   INSERT INTO cart_removals
     (order_id, line_no, entry, line_id, line_created_xid, sku, ordered, removed, outcome)
   SELECT * FROM unnest(
-    ${rows.map((row) => row.orderId)}::uuid[],
-    ${rows.map((row) => row.lineNo)}::int[],
-    ${rows.map((row) => row.entry)}::smallint[],
-    ${rows.map((row) => row.lineId)}::uuid[],
-    ${rows.map((row) => row.lineCreatedXid)}::xid8[],
-    ${rows.map((row) => row.sku)}::text[],
-    ${rows.map((row) => row.ordered)}::int[],
-    ${rows.map((row) => row.removed)}::int[],
-    ${rows.map((row) => row.outcome)}::text[]
+    ${plainArray(rows.map((row) => row.orderId))}::uuid[],
+    ${plainArray(rows.map((row) => row.lineNo))}::int[],
+    ${plainArray(rows.map((row) => row.entry))}::smallint[],
+    ${plainArray(rows.map((row) => row.lineId))}::uuid[],
+    ${plainArray(rows.map((row) => row.lineCreatedXid))}::xid8[],
+    ${textArray(rows.map((row) => row.sku))}::text[],
+    ${plainArray(rows.map((row) => row.ordered))}::int[],
+    ${plainArray(rows.map((row) => row.removed))}::int[],
+    ${plainArray(rows.map((row) => row.outcome))}::text[]
   )
 `;
 

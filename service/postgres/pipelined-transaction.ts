@@ -9,8 +9,12 @@
 import type { Queryable, SQLQuery } from '@databases/pg';
 import type { DatabaseError } from 'pg';
 
-/** A statement fails with what it, or one before it, failed with. */
-export type Statements = Pick<Queryable, 'query'>;
+export interface Statements {
+  /** Fails with what the statement, or one before it, failed with. */
+  readonly query: Queryable['query'];
+  /** Sends a statement whose result nobody needs: nothing waits for it, and its failure is that of the transaction. */
+  send(statement: SQLQuery): void;
+}
 
 /** The COMMIT was sent and got no answer: whether it took effect is unknown. */
 export class CommitUnansweredError extends Error {
@@ -61,7 +65,10 @@ export async function runPipelined<T>(client: PipelineClient, work: (tx: Stateme
   client.pipeline = true;
   try {
     void submit(BEGIN);
-    const result = await work({ query } as Statements);
+    const send = (statement: SQLQuery): void => {
+      query(statement).catch(() => undefined); // the first failure is thrown below
+    };
+    const result = await work({ query, send } as Statements);
     commit = submit('COMMIT');
     await Promise.all(sent);
     // Behind a failure, COMMIT is answered without an error: what it did is in the tag.

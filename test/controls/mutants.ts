@@ -446,8 +446,8 @@ const sink: readonly Mutant[] = [
     name: 'parked-order-applied-twice',
     breaks: 'I3: a second retry of a parked order takes its goods again',
     file: 'cart-sink/apply/decide-parked.ts',
-    find: 'if (isNew) await reduceCarts(',
-    replace: 'await reduceCarts(',
+    find: 'if (isNew)\n      await sendAll(',
+    replace: 'await sendAll(',
     tests: ['test/integration/cart-sink/decide-parked.test.ts'],
   },
   {

@@ -29,9 +29,9 @@ export function createWorld(): World {
   const ledger = new Map<string, AppliedOrder>();
   let nextXid = 100;
   let brought = 0;
-  const find = (userId: string, sku: string) => lines.get(formatCartKey({ userId, sku }));
+  const find = (userId: string, sku: string) => lines.get(formatCartKey(userId, sku));
   const put = (line: StoredLine) => {
-    const key = formatCartKey(line);
+    const key = formatCartKey(line.userId, line.sku);
     if (line.quantity > 0) lines.set(key, line);
     else if (lines.get(key)?.lineId === line.lineId) lines.delete(key);
   };

@@ -58,7 +58,9 @@ export class ModelCarts {
           this.#end(session);
         }
       },
-      tx: async <T>(work: (tx: { query(statement: Statement): Promise<unknown[]> }) => Promise<T>): Promise<T> => {
+      tx: async <T>(
+        work: (tx: { query(statement: Statement): Promise<unknown[]>; send(statement: Statement): void }) => Promise<T>,
+      ): Promise<T> => {
         const session = open();
         this.#watch(session);
         let result: T;
@@ -71,7 +73,8 @@ export class ModelCarts {
             next.catch(() => undefined); // whoever waits for it has its error
             return next;
           };
-          result = await work({ query: inOrder });
+          result = await work({ query: inOrder, send: (statement) => void inOrder(statement) });
+          await last;
         } catch (error) {
           await world.close('ROLLBACK', () => this.#end(session));
           throw error;
