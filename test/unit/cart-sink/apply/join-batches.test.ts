@@ -14,11 +14,16 @@ const locked = () => Object.assign(new Error('lock timeout'), { code: '55P03' })
 
 function createBatch(
   partition: number,
-  { records = 1, bytes = 100, replay = null }: { records?: number; bytes?: number; replay?: ReplayStamp | null } = {},
+  {
+    records = 1,
+    bytes = 100,
+    replay = null,
+    topic = replay === null ? 'live' : 'replay',
+  }: { records?: number; bytes?: number; replay?: ReplayStamp | null; topic?: string } = {},
 ): Batch {
   return {
     consumerGroup: 'group',
-    topic: replay === null ? 'live' : 'replay',
+    topic,
     partition,
     ownerEpoch: 1n,
     expectedOffset: 0n,
@@ -99,8 +104,9 @@ describe('batches that are offered together', () => {
     const { apply, applyAll, calls } = createStage();
     await applyAll(createBatch(0), createBatch(1, { replay: run }), createBatch(2, { replay: run }));
     await applyAll(createBatch(3, { replay: run }), createBatch(4, { replay: other }));
+    await applyAll(createBatch(7), createBatch(8, { topic: 'replay' })); // of no run: cancelled, or not the tool's
     await Promise.all([apply(createBatch(5), signal), apply(createBatch(6), new AbortController().signal)]);
-    expect(calls).toEqual(['0', '1,2', '3', '4', '5', '6']);
+    expect(calls).toEqual(['0', '1,2', '3', '4', '7', '8', '5', '6']);
   });
 });
 
