@@ -8,9 +8,9 @@
  */
 import { findMisfit } from './avro-type.ts';
 import { findOrderPlacedVersion, latestOrderPlaced } from './catalogue.ts';
-import { DECODED_FINGERPRINT, decodeUsualOrder } from './decode-order-placed.ts';
 import type { OrderPlaced } from './order-placed.ts';
 import { findProblem } from './order-placed.ts';
+import { readOrderPlaced } from './read-order-placed.ts';
 
 const HEADER_BYTES = 10;
 const latest = latestOrderPlaced;
@@ -87,7 +87,12 @@ function writeToScratch(event: OrderPlaced): number {
  * @throws MalformedEventError or UnknownSchemaError
  */
 export function decodeOrderPlaced(bytes: Buffer): OrderPlaced {
-  const event = parseOrderPlaced(bytes);
+  return readDirectly(bytes) ?? decodeByAvsc(bytes);
+}
+
+/** As {@link decodeOrderPlaced}, whatever form the bytes have: this decides what is refused, and why. */
+export function decodeByAvsc(bytes: Buffer): OrderPlaced {
+  const event = parseByAvsc(bytes);
   const problem = findProblem(event);
   if (problem !== undefined) throw new MalformedEventError(`${problem.field}: expected ${problem.expected}`);
   return event;
@@ -95,18 +100,20 @@ export function decodeOrderPlaced(bytes: Buffer): OrderPlaced {
 
 /** As {@link decodeOrderPlaced}, without the rules of `findProblem`: what the writer of an event has of it. */
 export function parseOrderPlaced(bytes: Buffer): OrderPlaced {
+  return readDirectly(bytes) ?? parseByAvsc(bytes);
+}
+
+/** Undefined for other versions than the latest, and for what {@link readOrderPlaced} leaves. */
+function readDirectly(bytes: Buffer): OrderPlaced | undefined {
+  for (let index = 0; index < HEADER_BYTES; index += 1) if (bytes[index] !== scratch[index]) return undefined;
+  return readOrderPlaced(bytes, HEADER_BYTES);
+}
+
+function parseByAvsc(bytes: Buffer): OrderPlaced {
   if (bytes.length < HEADER_BYTES || bytes[0] !== 0xc3 || bytes[1] !== 0x01) {
     throw new MalformedEventError('no Avro single-object encoding: expected C3 01 and 8 bytes of fingerprint');
   }
   const fingerprint = bytes.readBigUInt64LE(2);
-  if (fingerprint === latest.fingerprint && fingerprint === DECODED_FINGERPRINT) {
-    const event = decodeUsualOrder(bytes, HEADER_BYTES);
-    if (event !== undefined) return event;
-  }
-  return parseByAvsc(bytes, fingerprint);
-}
-
-function parseByAvsc(bytes: Buffer, fingerprint: bigint): OrderPlaced {
   const version = fingerprint === latest.fingerprint ? latest : findOrderPlacedVersion(fingerprint);
   if (version === undefined) throw new UnknownSchemaError(fingerprint);
   return readBody(bytes, version);

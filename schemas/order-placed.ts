@@ -42,7 +42,7 @@ export interface FieldProblem {
 const IDENTIFIER = /^[A-Za-z0-9._:-]{1,64}$/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const LARGEST_INT = 2 ** 31 - 1;
-const LARGEST_QUANTITY = 1_000_000;
+export const LARGEST_QUANTITY = 1_000_000;
 
 const UUID_FORM = 'a UUID';
 const IDENTIFIER_FORM = '1 to 64 characters of A-Z a-z 0-9 . _ : -';

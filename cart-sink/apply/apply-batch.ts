@@ -88,10 +88,10 @@ async function applyInTransaction(
   const isReapply = batches[0]!.replay?.mode === 'reapply';
 
   // Sent together, in the order of the locks. A fenced owner takes them all, until its rollback.
-  const [before, areNew, lines] = await Promise.all([
+  const [before, areNew, locked] = await Promise.all([
     moveOffsets(tx, parts),
     insertIntoLedger(tx, orders, rule),
-    isReapply ? [] : lockLiveLines(tx, orders),
+    isReapply ? undefined : lockLiveLines(tx, orders),
   ]);
   let from = 0;
   const checked = parts.map((part, index) => {
@@ -101,14 +101,11 @@ async function applyInTransaction(
     return { ...part, isNew };
   });
   let changed: ReadonlySet<string> = NONE;
-  if (isReapply) changed = await recomputeCarts(tx, orders, areNew, rule);
-  else
-    await reduceCarts(
-      tx,
-      orders.filter((_, index) => areNew[index]),
-      lines,
-      rule,
-    );
+  if (locked === undefined) changed = await recomputeCarts(tx, orders, areNew, rule);
+  else {
+    const fresh = orders.filter((_, index) => areNew[index]);
+    await reduceCarts(tx, fresh, locked, rule);
+  }
   const counts = new Map<Batch, AppliedCounts>();
   for (const part of checked) counts.set(part.batch, recordRest(tx, part, changed));
   await failpoint('sink.before-commit');
@@ -138,10 +135,14 @@ function recordRest(
   const parked = batch.entries.filter((entry) => entry.kind === 'unreadable');
   if (parked.length > 0) tx.send(insertParkedEvents(batch, parked));
   const applied = isNew.filter(Boolean).length;
-  const changed = new Set(orders.map(({ orderId }) => orderId)).intersection(changedOrders).size;
+  const changed = changedOrders.size === 0 ? 0 : countDistinct(orders, changedOrders);
   const counts = { orders: applied, duplicates: orders.length - applied - changed, changed, parked: parked.length };
   if (batch.replay !== null && batch.entries.length > 0) recordReplay(tx, batch, batch.replay, counts);
   return counts;
+}
+
+function countDistinct(orders: readonly OrderPlaced[], among: ReadonlySet<string>): number {
+  return new Set(orders.map(({ orderId }) => orderId)).intersection(among).size;
 }
 
 /** Returns for each order whether it is new to the ledger. Of two with the same id, only the first may be new. */
@@ -154,6 +155,7 @@ export async function insertIntoLedger(
   const distinct = new Map<string, OrderPlaced>();
   for (const order of orders) if (!distinct.has(order.orderId)) distinct.set(order.orderId, order);
   const inserted: { orderId: string }[] = await tx.query(insertAppliedOrders(version, [...distinct.values()]));
+  if (inserted.length === orders.length) return orders.map(() => true);
   const fresh = new Set(inserted.map(({ orderId }) => orderId));
   const isNew = orders.map(({ orderId }) => fresh.delete(orderId));
   // An id spelled otherwise than the database returns it would pass for a duplicate, and its order would be lost.

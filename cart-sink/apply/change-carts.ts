@@ -22,17 +22,17 @@ import { insertCartRemovals } from '../sql/cart-removals.ts';
 
 /**
  * Takes out `orders`, which this transaction has inserted into the ledger, in the sequence of Kafka.
- * @param locked what lockLiveLines returned for them, and maybe for orders that the ledger had
+ * @param locked for them, and maybe for orders that the ledger had: the rule is shown only lines that concern an order
  */
 export async function reduceCarts(
   tx: Statements,
   orders: readonly OrderPlaced[],
-  locked: readonly StoredLine[],
+  locked: LockedLines,
   rule: Rule,
 ): Promise<void> {
-  const wantedLines = listWantedLines(orders.filter(takesGoods));
-  const live = locked.filter((line) => wantedLines.wanted.has(formatCartKey(line.userId, line.sku)));
-  const lines = [...live, ...(await readNamedLines(tx, wantedLines, live))];
+  // A replay mostly meets orders that the ledger has: nothing need be read for them.
+  const others = orders.length === 0 ? [] : await readNamedLines(tx, locked, locked.live);
+  const lines = [...locked.live, ...others];
   await failpoint('sink.mid-transaction');
   await writeEffects(tx, lines, (known) => applyOrders(known, orders, rule.reduce));
 }
@@ -42,10 +42,16 @@ function takesGoods({ source }: OrderPlaced): boolean {
   return source !== 'direct';
 }
 
+export interface LockedLines extends WantedLines {
+  /** Those of the wanted users and SKUs. */
+  readonly live: readonly StoredLine[];
+}
+
 /** The live lines of the users and SKUs of orders that take goods, locked by line id. */
-export async function lockLiveLines(tx: Statements, orders: readonly OrderPlaced[]): Promise<readonly StoredLine[]> {
-  const { wanted } = listWantedLines(orders.filter(takesGoods));
-  return wanted.size === 0 ? [] : await tx.query(lockCartLines([...wanted.values()]));
+export async function lockLiveLines(tx: Statements, orders: readonly OrderPlaced[]): Promise<LockedLines> {
+  const { wanted, named } = listWantedLines(orders.filter(takesGoods));
+  const live: StoredLine[] = wanted.size === 0 ? [] : await tx.query(lockCartLines([...wanted.values()]));
+  return { wanted, named, live };
 }
 
 export interface WantedLines {
@@ -95,9 +101,9 @@ export async function readNamedLines(
 }
 
 /**
- * Computes the effects, sends lines and entries, which leave with the COMMIT, and returns the entries. A line that comes back is claimed before its
- * effect counts: if the user has added the SKU meanwhile, the effects are computed again with that line, now locked.
- * Each repetition locks one more line, which can't vanish, so the loop ends.
+ * Computes the effects, sends lines and entries, which leave with the COMMIT, and returns the entries. A line that comes
+ * back is claimed before its effect counts: if the user has added the SKU meanwhile, the effects are computed again with
+ * that line, now locked. Each repetition locks one more line, which can't vanish, so the loop ends.
  */
 export async function writeEffects(
   tx: Statements,
@@ -106,7 +112,8 @@ export async function writeEffects(
 ): Promise<readonly RemovalEntry[]> {
   let known = locked;
   /** What the database holds by now. */
-  const stored = new Map(locked.map((line) => [line.lineId, line.quantity]));
+  const stored = new Map<string, number>();
+  for (const { lineId, quantity } of locked) stored.set(lineId, quantity);
   for (;;) {
     const { entries: byOrder, lines } = compute(known);
     const emptied = lines.filter(({ lineId, quantity }) => quantity === 0 && stored.delete(lineId));

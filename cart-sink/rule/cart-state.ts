@@ -37,33 +37,44 @@ export function formatCartKey(userId: string, sku: string): string {
 
 /** `lines` must be live. */
 export function createCartState(lines: readonly StoredLine[]) {
-  const byKey = new Map(lines.map((line) => [formatCartKey(line.userId, line.sku), line]));
-  const byId = new Map(lines.map((line) => [line.lineId, line]));
+  // A line that reaches zero stays here, empty: taking it out of the maps would take longer.
+  const byKey = new Map<string, StoredLine>();
+  const byId = new Map<string, StoredLine>();
   const changed = new Map<string, StoredLine>();
+  const put = (line: StoredLine): void => {
+    byKey.set(formatCartKey(line.userId, line.sku), line);
+    byId.set(line.lineId, line);
+  };
+  for (const line of lines) put(line);
   return {
-    live: (userId: string, sku: string): StoredLine | undefined => byKey.get(formatCartKey(userId, sku)),
+    live: (userId: string, sku: string): StoredLine | undefined => unlessEmpty(byKey.get(formatCartKey(userId, sku))),
     /** Live lines only; undefined for null. */
-    byId: (lineId: string | null): StoredLine | undefined => (lineId === null ? undefined : byId.get(lineId)),
+    byId: (lineId: string | null): StoredLine | undefined =>
+      lineId === null ? undefined : unlessEmpty(byId.get(lineId)),
     /** Stores a line's quantity; 0 removes it. */
     set: (line: StoredLine): void => {
       changed.set(line.lineId, line);
-      if (line.quantity === 0) {
-        byId.delete(line.lineId);
-        byKey.delete(formatCartKey(line.userId, line.sku));
-      } else {
-        byId.set(line.lineId, line);
-        byKey.set(formatCartKey(line.userId, line.sku), line);
-      }
+      put(line);
     },
     /** The lines that were set, in their present state. */
     changed: (): readonly StoredLine[] => [...changed.values()],
   };
 }
 
+function unlessEmpty(line: StoredLine | undefined): StoredLine | undefined {
+  return line === undefined || line.quantity === 0 ? undefined : line;
+}
+
 /** The live lines that an order may reduce: those of its user and SKUs, and those that its items name. */
 export function findLines(cart: CartState, { userId, items }: OrderPlaced): ReadonlySet<StoredLine> {
-  const lines = items.flatMap(({ sku, cartLineId }) => [cart.live(userId, sku), cart.byId(cartLineId)]);
-  return new Set(lines.filter((line) => line !== undefined));
+  const lines = new Set<StoredLine>();
+  for (const { sku, cartLineId } of items) {
+    const live = cart.live(userId, sku);
+    const named = cart.byId(cartLineId);
+    if (live !== undefined) lines.add(live);
+    if (named !== undefined) lines.add(named);
+  }
+  return lines;
 }
 
 /** Applies an order that is new to the ledger; returns what it removed, one entry an item. */

@@ -5,17 +5,16 @@
 
 /** Of numbers, and of texts that hold nothing but letters, digits and `- : . / _` and are no NULL: UUIDs, positions, codes. */
 export function plainArray(values: readonly (string | number | bigint | null)[]): string {
-  let text = '{';
-  for (let index = 0; index < values.length; index += 1) text += `${index === 0 ? '' : ','}${values[index] ?? 'NULL'}`;
-  return `${text}}`;
+  const known = values.includes(null) ? values.map((value) => value ?? 'NULL') : values;
+  return `{${known.join(',')}}`;
 }
 
 /** Of any texts. */
 export function textArray(values: readonly string[]): string {
-  let text = '{';
-  for (let index = 0; index < values.length; index += 1)
-    text += `${index === 0 ? '"' : ',"'}${escapeText(values[index]!)}"`;
-  return `${text}}`;
+  if (values.length === 0) return '{}';
+  const escaped = values.some((text) => UNSAFE.test(text)) ? values.map(escapeText) : values;
+  return `{"${escaped.join('","')}"}`;
 }
 
-const escapeText = (text: string): string => (/["\\]/.test(text) ? text.replace(/["\\]/g, '\\$&') : text);
+const UNSAFE = /["\\]/;
+const escapeText = (text: string): string => text.replace(/["\\]/g, '\\$&');

@@ -1,10 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { latestOrderPlaced } from '#schemas/catalogue.ts';
 import { decodeOrderPlaced, encodeOrderPlaced, MalformedEventError, UnknownSchemaError } from '#schemas/codec.ts';
-import { DECODED_FINGERPRINT, decodeUsualOrder } from '#schemas/decode-order-placed.ts';
-import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { anyEvent, createEvent } from '../support/examples/order-placed-events.ts';
 
 /** Fails on any error but the two that a consumer knows what to do with. */
@@ -86,64 +83,4 @@ test('an event with bytes changed is decoded, malformed or of an unknown schema,
     }),
     { numRuns: 5_000 },
   );
-});
-
-/** What avsc makes of the body, as a plain object with ids in lower case; undefined where it refuses. */
-function decodeByAvsc(bytes: Buffer): object | undefined {
-  try {
-    const { value, offset } = latestOrderPlaced.type.decode(bytes, 10) as { value: OrderPlaced; offset: number };
-    if (offset !== bytes.length) return undefined;
-    const items = value.items.map((item) => ({ ...item, cartLineId: item.cartLineId?.toLowerCase() ?? null }));
-    return { ...value, orderId: value.orderId.toLowerCase(), items };
-  } catch {
-    return undefined;
-  }
-}
-
-/** Of the magnitudes that real orders have. */
-const usual = anyEvent.map((event) => ({
-  ...event,
-  commitLsn: BigInt.asUintN(48, event.commitLsn) as OrderPlaced['commitLsn'],
-  committedAt: BigInt.asIntN(52, event.committedAt),
-  totalCents: BigInt.asIntN(40, event.totalCents),
-  placedAt: BigInt.asIntN(52, event.placedAt),
-  items: event.items.map((item) => ({ ...item, unitPriceCents: BigInt.asUintN(31, item.unitPriceCents) })),
-}));
-
-test('the direct decoder is of the latest version', () => {
-  expect(DECODED_FINGERPRINT).toBe(latestOrderPlaced.fingerprint);
-});
-
-test('the direct decoder gives what avsc gives, for usual events always', () => {
-  fc.assert(
-    fc.property(usual, (event) => {
-      expect(decodeUsualOrder(encodeOrderPlaced(event), 10)).toEqual(event);
-    }),
-  );
-  fc.assert(
-    fc.property(anyEvent, (event) => {
-      const bytes = encodeOrderPlaced(event);
-      const direct = decodeUsualOrder(bytes, 10);
-      if (direct !== undefined) expect(direct).toEqual(decodeByAvsc(bytes));
-    }),
-  );
-});
-
-test('the direct decoder refuses, or gives what avsc gives, whatever the bytes are', () => {
-  const change = fc.record({ at: fc.nat(), to: fc.oneof(fc.nat(255), fc.constantFrom(0, 0x7f, 0x80, 0xff)) });
-  const changes = fc.array(change, { minLength: 1, maxLength: 4 });
-  let decoded = 0;
-  fc.assert(
-    fc.property(usual, changes, fc.nat(3), (event, changed, cut) => {
-      const whole = encodeOrderPlaced(event);
-      for (const { at, to } of changed) whole[10 + (at % (whole.length - 10))] = to;
-      const bytes = whole.subarray(0, whole.length - cut);
-      const direct = decodeUsualOrder(bytes, 10);
-      if (direct === undefined) return;
-      decoded += 1;
-      expect(direct).toEqual(decodeByAvsc(bytes));
-    }),
-    { numRuns: 4_000 },
-  );
-  expect(decoded).toBeGreaterThan(100);
 });
