@@ -10,6 +10,7 @@ import { controlProcess, type ServerProcess, spawnGuarded } from '../../../dev/p
 import { freePort } from '../../../dev/process/ports.ts';
 import { isAlive, readPidFile } from '../../../dev/process/process-identity.ts';
 import { createTestDirectory, noteProcess, removeTestDirectory } from '../../support/process/test-directory.ts';
+import { withServer } from '../../support/stack/environment.ts';
 import { HopelessError, waitFor } from '../../support/wait.ts';
 
 const repository = join(import.meta.dirname, '..', '..', '..');
@@ -115,6 +116,30 @@ describe('npm start', () => {
     expect(answers[4]).toMatchObject({ status: 'paid', totalCents: 4_500 });
     const userId = String(answers[2]!.userId);
     await waitFor('the pasted order to leave the cart', async () => (await readCart(userId)) === '1 mug');
+  });
+
+  it('runs each service as its own role, and the tables are nobody’s of these', async () => {
+    const rolesOf = async (database: 'orders' | 'carts', text: string) =>
+      withServer(
+        `postgres://postgres@127.0.0.1:${env[database === 'orders' ? 'ORDER_POSTGRES_PORT' : 'CART_POSTGRES_PORT']}/${database}`,
+        async (client) => (await client.query<{ role: string }>(text)).rows.map(({ role }) => role),
+      );
+    const sessions = `SELECT DISTINCT usename AS role FROM pg_stat_activity
+      WHERE backend_type IN ('client backend', 'walsender') AND pid <> pg_backend_pid() ORDER BY 1`;
+    const owners = `SELECT DISTINCT tableowner AS role FROM pg_tables WHERE schemaname = 'public'`;
+    expect(await rolesOf('orders', sessions)).toEqual(['order_api', 'reader']);
+    expect(await rolesOf('carts', sessions)).toEqual(['cart_sink']);
+    for (const database of ['orders', 'carts'] as const) expect(await rolesOf(database, owners)).toEqual(['migrator']);
+  });
+
+  it('prints a command for operators that, pasted, finds that the databases agree', async () => {
+    const exported = first
+      .output()
+      .split('\n')
+      .find((line) => line.startsWith('  export '))!;
+    const audit = `${exported}\n${process.execPath} tools/audit/main.ts`;
+    const { stdout } = await promisify(execFile)('sh', ['-e', '-c', audit], { env, cwd: repository });
+    expect(stdout).toContain('The two databases agree.');
   });
 
   it('starts a service again that was killed, and the cart is right', async () => {
