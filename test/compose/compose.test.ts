@@ -17,6 +17,9 @@ import { findNodeBaseImage } from './node-base-image.ts';
 
 const repository = join(import.meta.dirname, '..', '..');
 const compose = readFileSync(join(repository, 'compose.yaml'), 'utf8');
+const passwords = ['AUDITOR', 'CART_SINK', 'MIGRATOR', 'ORDER_API', 'POSTGRES', 'READER'].map(
+  (role) => `${role}_PASSWORD`,
+);
 
 describe('compose.yaml', () => {
   test('names every image by an exact tag', () => {
@@ -35,6 +38,54 @@ describe('compose.yaml', () => {
     for (const line of ["user: '1000:1000'", 'read_only: true', 'cap_drop: [ALL]', "['no-new-privileges:true']"]) {
       expect(compose).toContain(line);
     }
+  });
+});
+
+describe('what compose.yaml runs', () => {
+  const section = /^services:\n((?: .*\n|\n)+)/m.exec(compose)![1]!;
+  const blocks = new Map(
+    [...section.matchAll(/^ {2}([a-z-]+):\n((?: {4}.*\n|\n)+)/gm)].map(([, name, block]) => [name!, block!]),
+  );
+  /** What an anchor at the top adds to a block. */
+  const whole = (name: string) => {
+    const block = blocks.get(name)!;
+    const anchor = /<<: \*(\S+)/.exec(block)?.[1];
+    return anchor === undefined ? block : block + new RegExp(`&${anchor}\n((?: {2}.*\n)+)`).exec(compose)![1]!;
+  };
+
+  test('has no password but those of .env, which must be set', () => {
+    expect(compose).not.toMatch(/\$\{\w+(?!\w|:\?)/);
+    expect([...new Set([...compose.matchAll(/\$\{(\w+):\?/g)].map(([, name]) => name))].sort()).toEqual(passwords);
+    const script = readFileSync(join(repository, 'ops', 'make-env.sh'), 'utf8');
+    const made = /for role in ([\w ]+); do/.exec(script)![1]!.split(' ');
+    expect(made.map((role) => `${role}_PASSWORD`).sort()).toEqual(passwords);
+  });
+
+  test.each([
+    ['order-api', ['orders'], ['order-api-orders']],
+    ['cdc-reader', ['events', 'orders'], ['reader-orders', 'kafka-brokers']],
+    ['cart-sink', ['carts', 'events'], ['cart-sink-carts', 'kafka-brokers']],
+  ])('gives %s its own role, no migration, and only the networks that it needs', (name, networks, addresses) => {
+    const block = blocks.get(name)!;
+    expect(/networks: \[(.*)\]/.exec(block)![1]!.split(', ').sort()).toEqual(networks);
+    const used = [...block.matchAll(/: \*([\w-]+)$/gm)].map(([, anchor]) => anchor);
+    expect(used.filter((anchor) => anchor !== 'service')).toEqual(addresses);
+    expect(block).toContain("MIGRATE: 'off'");
+    expect(block).toContain('grants: { condition: service_completed_successfully }');
+  });
+
+  test('bounds memory, processes and CPU of everything, and keeps it from new privileges', () => {
+    expect([...blocks.keys()].length).toBeGreaterThanOrEqual(10);
+    for (const name of blocks.keys()) {
+      for (const bound of ['mem_limit: ', 'pids_limit: ', 'cpus: ', 'no-new-privileges:true', 'networks: [']) {
+        expect(whole(name), `${name} without ${bound}`).toContain(bound);
+      }
+    }
+  });
+
+  test('bounds the WAL that slots hold, and spills to a disk', () => {
+    expect(blocks.get('orders-db')).toMatch(/max_slot_wal_keep_size=\d+GB/);
+    expect(blocks.get('cdc-reader')).toContain("volumes: ['spill:/spill']");
   });
 });
 
