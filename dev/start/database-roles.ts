@@ -53,7 +53,10 @@ async function applyRoles(admin: string, roles: string, publicationName: string)
   const client = new pg.Client(serverOf(admin));
   await client.connect();
   try {
-    await client.query("SELECT set_config('tillstream.publication', $1, false)", [publicationName]);
+    // A publication stays whose it is: the checkpoint of an older reader can't tell a new owner from a new publication.
+    const settings =
+      "SELECT set_config('tillstream.publication', $1, false), set_config('tillstream.keep_publication', 'on', false)";
+    await client.query(settings, [publicationName]);
     await client.query(roles);
   } finally {
     await client.end();

@@ -1,6 +1,6 @@
 // The containers as compose.yaml describes them. The real Dockerfile is built, its three services run as containers
 // with compose.yaml's restrictions against servers of the local stack (on the host's network), and one sample order goes
-// through them; the oracle judges it. compose.yaml itself is checked for what it must never do.
+// through them; the oracle checks it. compose.yaml itself is checked for what it must never do.
 
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,6 +12,7 @@ import { createLocalKafka, type LocalKafka } from '../../dev/servers/local-kafka
 import { createLocalPostgres, type LocalPostgres } from '../../dev/servers/local-postgres.ts';
 import { removePostgresData } from '../../dev/servers/postgres-data.ts';
 import { assertClean, createOracle } from '../support/oracle/oracle.ts';
+import { applyRoles, type RoleName } from '../support/postgres/role-servers.ts';
 import { type ContainerEngine, findContainerEngine } from './container-engine.ts';
 import { findNodeBaseImage } from './node-base-image.ts';
 
@@ -117,10 +118,19 @@ describe('the containers', () => {
     await Promise.all([postgres.start(), kafka.start()]);
     await postgres.createDatabase('orders');
     await postgres.createDatabase('carts');
+    const applyBoth = async () => {
+      for (const database of ['orders', 'carts']) await applyRoles(postgres!.url(database), 'tillstream');
+    };
+    await applyBoth();
+    const asMigrator = addresses('migrator', 'migrator');
+    const migrated = await engine.run(['run', '--rm', ...limits, ...asMigrator, image, 'tools/main.ts', 'migrate']);
+    expect(migrated).toContain('publication tillstream created');
+    await applyBoth();
     for (const service of services) {
       const port = await freePort();
       urls[service] = `http://127.0.0.1:${port}`;
-      const options = ['--detach', '--name', container(service), ...limits, ...addresses(), '--env', `PORT=${port}`];
+      const own = [...addresses(rolesOf[service], rolesOf[service]), '--env', 'MIGRATE=off', '--env', `PORT=${port}`];
+      const options = ['--detach', '--name', container(service), ...limits, ...own];
       await engine.run(['run', ...options, image, `${service}/main.ts`]);
       started.add(service);
     }
@@ -152,11 +162,17 @@ describe('the containers', () => {
   const limits = ['--read-only', '--tmpfs', '/tmp', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
   limits.push('--network', 'host');
   /** Where the servers are, and loopback only: the host's network is the container's here. */
-  const addresses = () => [
+  const addresses = (ordersRole: RoleName, cartsRole: RoleName) => [
     ...['--env', 'HOST=127.0.0.1', '--env', `KAFKA_BROKERS=${kafka!.bootstrap}`],
-    ...['--env', `ORDER_DATABASE_URL=${postgres!.url('orders')}`],
-    ...['--env', `CART_DATABASE_URL=${postgres!.url('carts')}`],
+    ...['--env', `ORDER_DATABASE_URL=${postgres!.url('orders', ordersRole)}`],
+    ...['--env', `CART_DATABASE_URL=${postgres!.url('carts', cartsRole)}`],
   ];
+  /** In the other database it may do nothing. */
+  const rolesOf: Readonly<Record<ServiceName, RoleName>> = {
+    'order-api': 'order_api',
+    'cdc-reader': 'reader',
+    'cart-sink': 'cart_sink',
+  };
   const inside = (service: ServiceName, script: string) =>
     engine.run(['exec', container(service), 'node', '--print', script]);
   const post = async <T>(url: string, body: unknown): Promise<T> => {
@@ -220,6 +236,7 @@ describe('the containers', () => {
     expect(await inside(service, write('/app/x'))).toBe('EROFS');
     expect(await inside(service, write('/x'))).toBe('EROFS');
     expect(await inside(service, write('/tmp/x'))).toBe('written');
+    expect(await inside(service, `require('fs').statSync('/spill').uid`)).toBe('1000');
     const status = await inside(service, `require('fs').readFileSync('/proc/1/status', 'utf8')`);
     expect(status).toMatch(/^Name:\tnode/m);
     expect(status).toMatch(/^CapEff:\t0+$/m);
@@ -229,7 +246,8 @@ describe('the containers', () => {
   test('come with the operator’s tools, started as compose.yaml says', async () => {
     const [program, ...programArguments] = /entrypoint: \[(.*)\]/.exec(compose)![1]!.split(', ');
     const tool = (...args: string[]) => {
-      const options = ['--rm', ...limits, ...addresses(), '--entrypoint', program!];
+      const roles = addresses(args[0] === 'migrate' ? 'migrator' : 'reader', 'migrator');
+      const options = ['--rm', ...limits, ...roles, '--entrypoint', program!];
       return engine.run(['run', ...options, image, ...programArguments, ...args], { deadlineMs: 120_000 });
     };
     expect(await tool('migrate')).toContain('up to date');
