@@ -244,7 +244,7 @@ describe('the containers', () => {
   });
 
   test('come with the operator’s tools, started as compose.yaml says', async () => {
-    const [program, ...programArguments] = /entrypoint: \[(.*)\]/.exec(compose)![1]!.split(', ');
+    const [program, ...programArguments] = /entrypoint: \[(node, .*)\]/.exec(compose)![1]!.split(', ');
     const tool = (...args: string[]) => {
       const roles = addresses(args[0] === 'migrate' ? 'migrator' : 'reader', 'migrator');
       const options = ['--rm', ...limits, ...roles, '--entrypoint', program!];
