@@ -253,7 +253,7 @@ describe('the containers', () => {
     expect(await tool('migrate')).toContain('up to date');
     expect(await tool('audit')).toContain('The two databases agree.');
     expect(await tool('replay', '--from-lsn', '0/1', '--yes')).toContain('Verdict: agreed');
-    await expect(tool('adopt', 'reader', '--yes')).rejects.toThrow('so no reader has halted');
+    await expect(tool('adopt', 'reader', '--yes')).rejects.toThrow('so the reader has not halted');
   });
 
   test('hold production dependencies only', async () => {
