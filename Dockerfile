@@ -1,7 +1,7 @@
 # One small image for the three services and the tools; the first argument chooses what runs:
 #   docker run … tillstream order-api/main.ts | cdc-reader/main.ts | cart-sink/main.ts | tools/main.ts migrate
 # Production dependencies only, no root, and nothing is written below /: it runs with a read-only root file system (the
-# reader spills huge transactions to /tmp, or to SPILL_DIRECTORY). Node is the main process and gets SIGTERM itself.
+# reader spills huge transactions to /tmp, or to SPILL_DIRECTORY, for which a volume may be mounted on /spill). Node is the main process and gets SIGTERM itself.
 
 # Another registry's copy of the same image may be named here; the tag stays exact.
 ARG NODE_IMAGE=docker.io/library/node:26.10.0-bookworm-slim
@@ -28,6 +28,8 @@ COPY order-api order-api
 COPY cdc-reader cdc-reader
 COPY cart-sink cart-sink
 COPY tools tools
+# An empty volume takes over whose folder it covers.
+RUN install --directory --owner=1000 --group=1000 /spill
 # `node` in the official image; by number, so that Kubernetes can tell that it is not root.
 USER 1000:1000
 ENTRYPOINT ["node", "--max-semi-space-size=8", "--max-old-space-size=160"]

@@ -1,16 +1,18 @@
 // `npm start`: the whole of Tillstream on this machine, for trying it out. Starts the servers that the environment does
-// not name, the three services, plays one sample order, says where everything is and how to use it, and stays up.
-// Guarantees: Ctrl-C, once or often, stops services, then Kafka, then Postgres, and ends with 0; the next start goes on
-// with the same data; if it is killed, guards stop everything (child-process.ts). Bad configuration ends with 78.
+// not name, migrates their databases, starts the three services, plays one sample order, prints where everything is and how to
+// use it, and stays up. Guarantees: Ctrl-C, once or often, stops services, then Kafka, then Postgres, and ends with 0; the next
+// start continues with the same data; if it is killed, guards stop everything (child-process.ts). Bad configuration ends with 78.
 
 import { join, relative } from 'node:path';
 import { unlessAborted } from '#service/deadline.ts';
 import { ConfigurationError } from '#service/environment.ts';
+import { migrateOwnDatabases } from './database-roles.ts';
 import { requireStackPorts, startLocalServers } from './local-servers.ts';
 import { playSample } from './sample.ts';
-import { readStackConfig, type StackConfig, serviceEnvironment } from './stack-config.ts';
+import { serviceEnvironment } from './service-environment.ts';
+import { readStackConfig, type StackConfig } from './stack-config.ts';
 import { claimStackFolder, stackPaths } from './stack-folder.ts';
-import { formatAddresses, formatByHand, formatCurlLines, formatSample } from './start-messages.ts';
+import { formatAddresses, formatByHand, formatCurlLines, formatGiven, formatSample } from './start-messages.ts';
 import {
   type ReadyBody,
   ServiceStartError,
@@ -47,6 +49,8 @@ async function run(config: StackConfig): Promise<void> {
   await requireStackPorts(config);
   say(`Starting ${config.wantedPorts.map(({ what, port }) => `${what} (${port})`).join(', ')}.`);
   const servers = await startLocalServers({ config, resources, signal, say });
+  await migrateOwnDatabases(config, repository);
+  for (const warning of formatGiven(config)) say(warning);
   const services = await startServices(config, resources, paths);
   await Promise.all(services.map((service) => service.waitReady(readyWhen[service.plan.name]!, signal)));
   say(`All three services are ready after ${((performance.now() - startedMs) / 1_000).toFixed(1)} s.\n`);
@@ -84,7 +88,7 @@ async function startServices(
     services.push(
       await startSupervisedService({
         plan,
-        env: serviceEnvironment(plan, process.env, config.connections),
+        env: serviceEnvironment(plan, process.env, config),
         repository,
         logFolder: paths.logs,
         pidFolder: paths.services,

@@ -1,25 +1,23 @@
 // What `npm start` runs, decided from the environment before anything is started: which servers are its own and which
-// are given, every port, and the environment of each service. Guarantees that all problems are reported at once, those
+// are given, and every port. Guarantees that all problems are reported at once, those
 // that a service would only find in its own environment included. Starting things is left to local-servers.ts and
-// supervised-service.ts.
+// supervised-service.ts, the environment of each service to service-environment.ts.
 
 import { resolve } from 'node:path';
-import {
-  brokers,
-  ConfigurationError,
-  commonVariables,
-  integer,
-  optional,
-  readEnvironment,
-  text,
-} from '#service/environment.ts';
-import { apiVariables } from '#service/http/variables.ts';
+import { brokers, ConfigurationError, integer, optional, readEnvironment, text } from '#service/environment.ts';
 import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import { cartTlsVariables, givenDatabasesOf, orderTlsVariables, postgresUrl } from '#service/postgres/variables.ts';
 import type { Secret } from '#service/security/secret.ts';
 import { cartSinkVariables, readCartSinkConfig } from '../../cart-sink/config.ts';
 import { cdcReaderVariables, readCdcReaderConfig } from '../../cdc-reader/config.ts';
 import { orderApiVariables, readOrderApiConfig } from '../../order-api/config.ts';
+import {
+  type DatabaseVariable,
+  openOnLoopback,
+  type ServiceName,
+  type ServicePlan,
+  type StackConnections,
+} from './service-environment.ts';
 
 const openPort = (name: string, description: string, fallback: string) =>
   integer(name, description, { min: 1, max: 65_535, fallback });
@@ -42,12 +40,10 @@ export const stackVariables = {
   ),
 };
 
-type ServiceName = 'order-api' | 'cdc-reader' | 'cart-sink';
-export type ServicePlan = { readonly name: ServiceName; readonly port: number; readonly url: string };
 /** A port that must be free, what for, and the variable that moves it. */
 type WantedPort = { readonly port: number; readonly what: string; readonly variable: string };
 
-export type StackConfig = {
+export type StackConfig = StackConnections & {
   /** Absolute. */
   readonly home: string;
   readonly services: readonly ServicePlan[];
@@ -57,10 +53,7 @@ export type StackConfig = {
     readonly cartPostgresPort: number | undefined;
     readonly kafkaPort: number | undefined;
   };
-  /** Where the servers are, own or given, as the services read it; a URL that stands in a file stays there. */
-  readonly connections: Readonly<
-    Partial<Record<'ORDER_DATABASE_URL' | 'CART_DATABASE_URL', string>> & Record<'KAFKA_BROKERS', string>
-  >;
+  readonly publicationName: string;
   /** The databases that are given. */
   readonly given: Readonly<Record<'orderDatabase' | 'cartDatabase', DatabaseServer | undefined>>;
   /** What else was set of the services' variables, and reaches them as it is. */
@@ -80,9 +73,14 @@ export function readStackConfig(env: Readonly<Record<string, string | undefined>
     cartPostgresPort: values.cartDatabaseUrl === undefined ? values.cartPostgresPort : undefined,
     kafkaPort: values.kafkaBrokers === undefined ? values.kafkaPort : undefined,
   };
+  const ownDatabases = {
+    ...ownDatabase('ORDER_DATABASE_URL', own.orderPostgresPort, 'orders'),
+    ...ownDatabase('CART_DATABASE_URL', own.cartPostgresPort, 'carts'),
+  };
   const connections = {
-    ...connectionOf('ORDER_DATABASE_URL', values.orderDatabaseUrl, `127.0.0.1:${values.orderPostgresPort}/orders`),
-    ...connectionOf('CART_DATABASE_URL', values.cartDatabaseUrl, `127.0.0.1:${values.cartPostgresPort}/carts`),
+    ...givenDatabase('ORDER_DATABASE_URL', values.orderDatabaseUrl),
+    ...givenDatabase('CART_DATABASE_URL', values.cartDatabaseUrl),
+    ...ownDatabases,
     KAFKA_BROKERS: values.kafkaBrokers?.join(',') ?? `127.0.0.1:${values.kafkaPort}`,
   };
   const plan = (name: ServiceName, port: number): ServicePlan => ({ name, port, url: `http://127.0.0.1:${port}` });
@@ -99,29 +97,20 @@ export function readStackConfig(env: Readonly<Record<string, string | undefined>
     services,
     own,
     connections,
+    ownDatabases,
+    publicationName: values.publicationName,
     given: givenDatabasesOf(values),
     passedOn: findPassedOn(env),
     wantedPorts,
   };
 }
 
-function connectionOf(name: 'ORDER_DATABASE_URL' | 'CART_DATABASE_URL', given: Secret | undefined, own: string) {
-  if (given === undefined) return { [name]: `postgres://postgres@${own}` };
-  return given.name === name ? { [name]: given.read() } : {};
+function ownDatabase(name: DatabaseVariable, port: number | undefined, database: string) {
+  return port === undefined ? {} : { [name]: `postgres://postgres@127.0.0.1:${port}/${database}` };
 }
 
-/** One port each, on loopback only, for no load balancer; the sample and the lines to paste have no tokens. */
-const openOnLoopback = Object.fromEntries(
-  [...Object.values(apiVariables), commonVariables.shutdownDelayMs].map(({ name }) => [name, '']),
-);
-
-/** The whole environment of a service: ours (LOG_LEVEL, ORDERS_TOPIC, …), with what the stack decides on top. */
-export function serviceEnvironment(
-  { port }: ServicePlan,
-  env: Readonly<Record<string, string | undefined>>,
-  connections: StackConfig['connections'],
-): Record<string, string | undefined> {
-  return { ...env, ...connections, ...openOnLoopback, HOST: '127.0.0.1', PORT: String(port) };
+function givenDatabase(name: DatabaseVariable, given: Secret | undefined) {
+  return given?.name === name ? { [name]: given.read() } : {};
 }
 
 function findPassedOn(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
@@ -163,7 +152,7 @@ function findSharedPorts(wanted: readonly WantedPort[]): string[] {
 
 function readStackVariables(env: Readonly<Record<string, string | undefined>>, alsoWrong: readonly string[]) {
   try {
-    return readEnvironment(stackVariables, env);
+    return readEnvironment({ ...stackVariables, publicationName: orderApiVariables.publicationName }, env);
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     throw new ConfigurationError([...error.problems, ...alsoWrong]);

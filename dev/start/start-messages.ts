@@ -3,7 +3,8 @@
 // them.
 
 import { formatCart, type SampleResult } from './sample.ts';
-import type { ServicePlan, StackConfig } from './stack-config.ts';
+import { type ServiceName, type ServicePlan, serviceDatabase, toolConnections } from './service-environment.ts';
+import type { StackConfig } from './stack-config.ts';
 
 /** The sample's result, and what its times are the times of; `againMs` is that of the same once more. */
 export function formatSample(userId: string, result: SampleResult, againMs: number): string {
@@ -53,17 +54,33 @@ export function formatCurlLines(services: readonly ServicePlan[], userId: string
   ].join('\n');
 }
 
+/** The warning about databases that are given, if any is. */
+export function formatGiven({ given }: Pick<StackConfig, 'given'>): string[] {
+  const names = [
+    ...(given.orderDatabase === undefined ? [] : ['ORDER_DATABASE_URL']),
+    ...(given.cartDatabase === undefined ? [] : ['CART_DATABASE_URL']),
+  ];
+  if (names.length === 0) return [];
+  return [
+    `Warning: with ${names.join(' and ')} given, every service there works as the role of that URL, which must own the tables. ` +
+      'For a role each: docs/operations.md, "Roles of the databases".',
+  ];
+}
+
 /** How to run one more of a service by hand, in another terminal. */
-export function formatByHand({ connections, passedOn }: StackConfig): string {
-  const exports = Object.entries({ ...connections, ...passedOn }).map(
-    ([name, value]) => `${name}='${withoutPassword(value)}'`,
-  );
+export function formatByHand(config: StackConfig): string {
+  const set = (variables: Readonly<Record<string, string>>) =>
+    Object.entries(variables)
+      .map(([name, value]) => `${name}='${withoutPassword(value)}'`)
+      .join(' ');
+  const service = (name: ServiceName) =>
+    ['  PORT=0', set(serviceDatabase(name, config)), `npm run ${name}`].filter((part) => part !== '').join(' ');
   return [
     'One service by hand, from another terminal (PORT=0 is any free port; its log says which):',
-    `  export ${exports.join(' ')}`,
-    '  PORT=0 npm run cdc-reader    # a second reader stands by and takes over when the first is killed',
-    '  PORT=0 npm run cart-sink     # a second sink shares the partitions',
-    '  PORT=0 npm run order-api',
+    `  export ${set({ ...toolConnections(config), ...config.passedOn })}`,
+    `${service('cdc-reader')}    # a second reader stands by and takes over when the first is killed`,
+    `${service('cart-sink')}    # a second sink shares the partitions`,
+    service('order-api'),
     '  npm run audit                                      # do the two databases agree?',
     '  npm run replay -- --from-lsn 0/1 --dry-run         # what a replay of everything would change: nothing',
   ].join('\n');

@@ -10,8 +10,8 @@ import { type BackOff, backOffMs } from '#service/retry.ts';
 import { type ServerProcess, StopDeadlineError, startServerProcess } from '../process/child-process.ts';
 import { isPortFree } from '../process/ports.ts';
 import { HopelessError, waitFor } from '../process/wait-for.ts';
+import type { ServicePlan } from './service-environment.ts';
 import { serviceFlags } from './service-flags.ts';
-import type { ServicePlan } from './stack-config.ts';
 
 /** Longer than the 9.5 s that a service gives itself to drain. */
 const stopDeadlineMs = 12_000;

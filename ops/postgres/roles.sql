@@ -6,11 +6,13 @@
 -- Guarantees: one transaction; it can be run again and again, and changes nothing then. Tables, functions, the domain and the
 -- publication of an earlier deployment go to migrator while services and reader run: the reader accepts a change of owner. The
 -- owner until then keeps what running services need; a NOTICE names what to revoke later. A GRANT of what the schema grants
--- already would look like a rename and back to the reader, so the schema's privileges are tested first. A publication of
--- another name: PGOPTIONS='-c tillstream.publication=NAME'. Passwords and CONNECT for others are left to the administrator.
+-- already would look like a rename and back to the reader, so the schema's privileges are tested first. Settings by PGOPTIONS:
+-- '-c tillstream.publication=NAME' for another name, '-c tillstream.keep_publication=on' to leave its owner, which readers halt
+-- for until one of this version has written a checkpoint. Passwords and CONNECT for others are left to the administrator.
 DO $roles$
 DECLARE
   publication_name CONSTANT text := coalesce(nullif(current_setting('tillstream.publication', true), ''), 'tillstream');
+  keep_publication CONSTANT boolean := coalesce(nullif(current_setting('tillstream.keep_publication', true), ''), 'off')::boolean;
   -- Before the first migration nobody knows which of the two databases this is, unless both have tables already.
   is_carts CONSTANT boolean := to_regclass('public.cart_lines') IS NOT NULL;
   has_orders CONSTANT boolean := to_regclass('public.orders') IS NOT NULL;
@@ -110,7 +112,7 @@ BEGIN
     ALTER DOMAIN public.cart_name OWNER TO migrator;
   END IF;
   -- Postgres wants a superuser as owner of one for all tables or for a schema: that one stays whose it is.
-  IF EXISTS (
+  IF NOT keep_publication AND EXISTS (
     SELECT FROM pg_publication
     WHERE pubname = publication_name AND pubowner <> 'migrator'::regrole AND NOT puballtables
       AND EXISTS (SELECT FROM pg_publication_rel WHERE prpubid = pg_publication.oid)
@@ -124,7 +126,7 @@ BEGIN
   --   one that serves the cart API only. Both read a column of every table to find out whether the database is migrated.
   -- * auditor reads. What changes orders or carts by an operator's command runs as reader and as migrator.
   FOR granted IN
-    SELECT found.relname, wanted.role, wanted.privileges
+    SELECT found.oid AS relid, found.relname, wanted.role, wanted.privileges
     FROM (VALUES
       ('orders', 'order_api', 'SELECT, INSERT, UPDATE (status)'),
       ('order_items', 'order_api', 'SELECT, INSERT'),
@@ -159,6 +161,13 @@ BEGIN
     ) AS wanted (relname, role, privileges)
     JOIN pg_class AS found ON found.relname = wanted.relname AND found.relnamespace = 'public'::regnamespace
   LOOP
+    -- Before the migration that adds a column, the tables of an earlier version: the run after it grants that one.
+    CONTINUE WHEN EXISTS (
+      SELECT FROM regexp_matches(granted.privileges, '\(([a-z_]+)\)', 'g') AS wanted (columns)
+      WHERE NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = granted.relid AND attname = wanted.columns[1] AND NOT attisdropped
+      )
+    );
     EXECUTE format('REVOKE ALL ON public.%I FROM %I', granted.relname, granted.role);
     EXECUTE format('GRANT %s ON public.%I TO %I', granted.privileges, granted.relname, granted.role);
   END LOOP;

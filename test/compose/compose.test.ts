@@ -1,6 +1,6 @@
 // The containers as compose.yaml describes them. The real Dockerfile is built, its three services run as containers
 // with compose.yaml's restrictions against servers of the local stack (on the host's network), and one sample order goes
-// through them; the oracle judges it. compose.yaml itself is checked for what it must never do.
+// through them; the oracle checks it. compose.yaml itself is checked for what it must never do.
 
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,11 +12,15 @@ import { createLocalKafka, type LocalKafka } from '../../dev/servers/local-kafka
 import { createLocalPostgres, type LocalPostgres } from '../../dev/servers/local-postgres.ts';
 import { removePostgresData } from '../../dev/servers/postgres-data.ts';
 import { assertClean, createOracle } from '../support/oracle/oracle.ts';
+import { applyRoles, type RoleName } from '../support/postgres/role-servers.ts';
 import { type ContainerEngine, findContainerEngine } from './container-engine.ts';
 import { findNodeBaseImage } from './node-base-image.ts';
 
 const repository = join(import.meta.dirname, '..', '..');
 const compose = readFileSync(join(repository, 'compose.yaml'), 'utf8');
+const passwords = ['AUDITOR', 'CART_SINK', 'MIGRATOR', 'ORDER_API', 'POSTGRES', 'READER'].map(
+  (role) => `${role}_PASSWORD`,
+);
 
 describe('compose.yaml', () => {
   test('names every image by an exact tag', () => {
@@ -35,6 +39,54 @@ describe('compose.yaml', () => {
     for (const line of ["user: '1000:1000'", 'read_only: true', 'cap_drop: [ALL]', "['no-new-privileges:true']"]) {
       expect(compose).toContain(line);
     }
+  });
+});
+
+describe('what compose.yaml runs', () => {
+  const section = /^services:\n((?: .*\n|\n)+)/m.exec(compose)![1]!;
+  const blocks = new Map(
+    [...section.matchAll(/^ {2}([a-z-]+):\n((?: {4}.*\n|\n)+)/gm)].map(([, name, block]) => [name!, block!]),
+  );
+  /** What an anchor at the top adds to a block. */
+  const whole = (name: string) => {
+    const block = blocks.get(name)!;
+    const anchor = /<<: \*(\S+)/.exec(block)?.[1];
+    return anchor === undefined ? block : block + new RegExp(`&${anchor}\n((?: {2}.*\n)+)`).exec(compose)![1]!;
+  };
+
+  test('has no password but those of .env, which must be set', () => {
+    expect(compose).not.toMatch(/\$\{\w+(?!\w|:\?)/);
+    expect([...new Set([...compose.matchAll(/\$\{(\w+):\?/g)].map(([, name]) => name))].sort()).toEqual(passwords);
+    const script = readFileSync(join(repository, 'ops', 'make-env.sh'), 'utf8');
+    const made = /for role in ([\w ]+); do/.exec(script)![1]!.split(' ');
+    expect(made.map((role) => `${role}_PASSWORD`).sort()).toEqual(passwords);
+  });
+
+  test.each([
+    ['order-api', ['orders'], ['order-api-orders']],
+    ['cdc-reader', ['events', 'orders'], ['reader-orders', 'kafka-brokers']],
+    ['cart-sink', ['carts', 'events'], ['cart-sink-carts', 'kafka-brokers']],
+  ])('gives %s its own role, no migration, and only the networks that it needs', (name, networks, addresses) => {
+    const block = blocks.get(name)!;
+    expect(/networks: \[(.*)\]/.exec(block)![1]!.split(', ').sort()).toEqual(networks);
+    const used = [...block.matchAll(/: \*([\w-]+)$/gm)].map(([, anchor]) => anchor);
+    expect(used.filter((anchor) => anchor !== 'service')).toEqual(addresses);
+    expect(block).toContain("MIGRATE: 'off'");
+    expect(block).toContain('grants: { condition: service_completed_successfully }');
+  });
+
+  test('bounds memory, processes and CPU of everything, and keeps it from new privileges', () => {
+    expect([...blocks.keys()].length).toBeGreaterThanOrEqual(10);
+    for (const name of blocks.keys()) {
+      for (const bound of ['mem_limit: ', 'pids_limit: ', 'cpus: ', 'no-new-privileges:true', 'networks: [']) {
+        expect(whole(name), `${name} without ${bound}`).toContain(bound);
+      }
+    }
+  });
+
+  test('bounds the WAL that slots hold, and spills to a disk', () => {
+    expect(blocks.get('orders-db')).toMatch(/max_slot_wal_keep_size=\d+GB/);
+    expect(blocks.get('cdc-reader')).toContain("volumes: ['spill:/spill']");
   });
 });
 
@@ -66,10 +118,19 @@ describe('the containers', () => {
     await Promise.all([postgres.start(), kafka.start()]);
     await postgres.createDatabase('orders');
     await postgres.createDatabase('carts');
+    const applyBoth = async () => {
+      for (const database of ['orders', 'carts']) await applyRoles(postgres!.url(database), 'tillstream');
+    };
+    await applyBoth();
+    const asMigrator = addresses('migrator', 'migrator');
+    const migrated = await engine.run(['run', '--rm', ...limits, ...asMigrator, image, 'tools/main.ts', 'migrate']);
+    expect(migrated).toContain('publication tillstream created');
+    await applyBoth();
     for (const service of services) {
       const port = await freePort();
       urls[service] = `http://127.0.0.1:${port}`;
-      const options = ['--detach', '--name', container(service), ...limits, ...addresses(), '--env', `PORT=${port}`];
+      const own = [...addresses(rolesOf[service], rolesOf[service]), '--env', 'MIGRATE=off', '--env', `PORT=${port}`];
+      const options = ['--detach', '--name', container(service), ...limits, ...own];
       await engine.run(['run', ...options, image, `${service}/main.ts`]);
       started.add(service);
     }
@@ -101,11 +162,17 @@ describe('the containers', () => {
   const limits = ['--read-only', '--tmpfs', '/tmp', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
   limits.push('--network', 'host');
   /** Where the servers are, and loopback only: the host's network is the container's here. */
-  const addresses = () => [
+  const addresses = (ordersRole: RoleName, cartsRole: RoleName) => [
     ...['--env', 'HOST=127.0.0.1', '--env', `KAFKA_BROKERS=${kafka!.bootstrap}`],
-    ...['--env', `ORDER_DATABASE_URL=${postgres!.url('orders')}`],
-    ...['--env', `CART_DATABASE_URL=${postgres!.url('carts')}`],
+    ...['--env', `ORDER_DATABASE_URL=${postgres!.url('orders', ordersRole)}`],
+    ...['--env', `CART_DATABASE_URL=${postgres!.url('carts', cartsRole)}`],
   ];
+  /** In the other database it may do nothing. */
+  const rolesOf: Readonly<Record<ServiceName, RoleName>> = {
+    'order-api': 'order_api',
+    'cdc-reader': 'reader',
+    'cart-sink': 'cart_sink',
+  };
   const inside = (service: ServiceName, script: string) =>
     engine.run(['exec', container(service), 'node', '--print', script]);
   const post = async <T>(url: string, body: unknown): Promise<T> => {
@@ -169,6 +236,7 @@ describe('the containers', () => {
     expect(await inside(service, write('/app/x'))).toBe('EROFS');
     expect(await inside(service, write('/x'))).toBe('EROFS');
     expect(await inside(service, write('/tmp/x'))).toBe('written');
+    expect(await inside(service, `require('fs').statSync('/spill').uid`)).toBe('1000');
     const status = await inside(service, `require('fs').readFileSync('/proc/1/status', 'utf8')`);
     expect(status).toMatch(/^Name:\tnode/m);
     expect(status).toMatch(/^CapEff:\t0+$/m);
@@ -176,15 +244,16 @@ describe('the containers', () => {
   });
 
   test('come with the operator’s tools, started as compose.yaml says', async () => {
-    const [program, ...programArguments] = /entrypoint: \[(.*)\]/.exec(compose)![1]!.split(', ');
+    const [program, ...programArguments] = /entrypoint: \[(node, .*)\]/.exec(compose)![1]!.split(', ');
     const tool = (...args: string[]) => {
-      const options = ['--rm', ...limits, ...addresses(), '--entrypoint', program!];
+      const roles = addresses(args[0] === 'migrate' ? 'migrator' : 'reader', 'migrator');
+      const options = ['--rm', ...limits, ...roles, '--entrypoint', program!];
       return engine.run(['run', ...options, image, ...programArguments, ...args], { deadlineMs: 120_000 });
     };
     expect(await tool('migrate')).toContain('up to date');
     expect(await tool('audit')).toContain('The two databases agree.');
     expect(await tool('replay', '--from-lsn', '0/1', '--yes')).toContain('Verdict: agreed');
-    await expect(tool('adopt', 'reader', '--yes')).rejects.toThrow('so no reader has halted');
+    await expect(tool('adopt', 'reader', '--yes')).rejects.toThrow('so the reader has not halted');
   });
 
   test('hold production dependencies only', async () => {

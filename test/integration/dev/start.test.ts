@@ -3,57 +3,29 @@
 import { execFile } from 'node:child_process';
 import { globSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { controlProcess, type ServerProcess, spawnGuarded } from '../../../dev/process/child-process.ts';
-import { freePort } from '../../../dev/process/ports.ts';
 import { isAlive, readPidFile } from '../../../dev/process/process-identity.ts';
-import { createTestDirectory, noteProcess, removeTestDirectory } from '../../support/process/test-directory.ts';
-import { HopelessError, waitFor } from '../../support/wait.ts';
+import {
+  type NpmStart,
+  npmStart,
+  type StartEnvironment,
+  startEnvironment,
+  startIsUp,
+} from '../../support/process/npm-start.ts';
+import { createTestDirectory, removeTestDirectory } from '../../support/process/test-directory.ts';
+import { withServer } from '../../support/stack/environment.ts';
+import { waitFor } from '../../support/wait.ts';
 
 const repository = join(import.meta.dirname, '..', '..', '..');
-const running = 'Everything stays up until Ctrl-C.';
-
-type Start = ServerProcess & { output(): string; waitForOutput(text: string, deadlineMs?: number): Promise<void> };
 type Cart = { lines: { sku: string; quantity: number }[] };
 
 describe('npm start', () => {
   let home: string;
-  let env: Record<string, string | undefined>;
-  let first: Start;
+  let env: StartEnvironment;
+  let first: NpmStart;
 
-  /** Runs `npm start`'s command; what it prints is collected. */
-  const start = async (): Promise<Start> => {
-    const child = await spawnGuarded(process.execPath, [join(repository, 'dev', 'start', 'main.ts')], {
-      cwd: repository,
-      env,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      lastSignal: 'SIGTERM',
-    });
-    const control = controlProcess('npm start', child);
-    const forget = noteProcess('npm start', control.pid);
-    void control.exited.then(forget);
-    const lines: string[] = [];
-    for (const input of [child.stdout!, child.stderr!])
-      createInterface({ input }).on('line', (line) => lines.push(line));
-    const output = () => lines.join('\n');
-    return {
-      ...control,
-      output,
-      async waitForOutput(text, deadlineMs = 90_000) {
-        await waitFor(
-          `"${text}" from npm start`,
-          () => {
-            if (output().includes(text)) return true;
-            if (control.exit() === undefined) return false;
-            throw new HopelessError(new Error(`npm start ended without "${text}":\n${output()}`));
-          },
-          { deadlineMs },
-        );
-      },
-    };
-  };
+  const start = () => npmStart(env);
   const url = (port: string) => `http://127.0.0.1:${env[port]}`;
   const readCart = async (userId: string): Promise<string> => {
     const { lines } = (await (await fetch(`${url('CART_SINK_PORT')}/carts/${userId}`)).json()) as Cart;
@@ -75,12 +47,9 @@ describe('npm start', () => {
 
   beforeAll(async () => {
     home = createTestDirectory('start');
-    const ports = ['ORDER_API_PORT', 'CDC_READER_PORT', 'CART_SINK_PORT', 'ORDER_POSTGRES_PORT', 'CART_POSTGRES_PORT'];
-    const { PATH, HOME, TMPDIR, JAVA_HOME, XDG_CACHE_HOME } = process.env;
-    env = { PATH, HOME, TMPDIR, JAVA_HOME, XDG_CACHE_HOME, TILLSTREAM_HOME: home };
-    for (const name of [...ports, 'KAFKA_PORT']) env[name] = String(await freePort());
+    env = await startEnvironment(home);
     first = await start();
-    await first.waitForOutput(running);
+    await first.waitForOutput(startIsUp);
   });
 
   afterAll(async () => {
@@ -117,6 +86,30 @@ describe('npm start', () => {
     await waitFor('the pasted order to leave the cart', async () => (await readCart(userId)) === '1 mug');
   });
 
+  it('runs each service as its own role, and the tables are nobody’s of these', async () => {
+    const rolesOf = async (database: 'orders' | 'carts', text: string) =>
+      withServer(
+        `postgres://postgres@127.0.0.1:${env[database === 'orders' ? 'ORDER_POSTGRES_PORT' : 'CART_POSTGRES_PORT']}/${database}`,
+        async (client) => (await client.query<{ role: string }>(text)).rows.map(({ role }) => role),
+      );
+    const sessions = `SELECT DISTINCT usename AS role FROM pg_stat_activity
+      WHERE backend_type IN ('client backend', 'walsender') AND pid <> pg_backend_pid() ORDER BY 1`;
+    const owners = `SELECT DISTINCT tableowner AS role FROM pg_tables WHERE schemaname = 'public'`;
+    expect(await rolesOf('orders', sessions)).toEqual(['order_api', 'reader']);
+    expect(await rolesOf('carts', sessions)).toEqual(['cart_sink']);
+    for (const database of ['orders', 'carts'] as const) expect(await rolesOf(database, owners)).toEqual(['migrator']);
+  });
+
+  it('prints a command for operators that, pasted, finds that the databases agree', async () => {
+    const exported = first
+      .output()
+      .split('\n')
+      .find((line) => line.startsWith('  export '))!;
+    const audit = `${exported}\n${process.execPath} tools/audit/main.ts`;
+    const { stdout } = await promisify(execFile)('sh', ['-e', '-c', audit], { env, cwd: repository });
+    expect(stdout).toContain('The two databases agree.');
+  });
+
   it('starts a service again that was killed, and the cart is right', async () => {
     const carts = `${url('CART_SINK_PORT')}/carts/killed/lines`;
     await post(carts, { sku: 'tea', quantity: 5 });
@@ -150,7 +143,7 @@ describe('npm start', () => {
   it('goes on with the same data at the next start', async () => {
     const next = await start();
     try {
-      await next.waitForOutput(running);
+      await next.waitForOutput(startIsUp);
       expect(await readCart('killed')).toBe('2 tea');
       expect(next.output()).toContain('cart after   1 mug, 6 spoon');
     } finally {

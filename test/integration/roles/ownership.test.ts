@@ -109,6 +109,19 @@ describe.each(['postgres', 'shop'])('in a deployment of the role %s', (owner) =>
   });
 });
 
+it('leaves the publication alone where it is told to, and moves it later', async () => {
+  await migrateTestOrders(ordersUrl, environment.env.PUBLICATION_NAME);
+  const rows = () => query('SELECT pubowner::regrole::text AS owner, xmin::text FROM pg_publication');
+  const before = await rows();
+  await applyRoles(ordersUrl, environment.env.PUBLICATION_NAME, { keepPublication: true });
+  expect(await rows()).toEqual(before);
+  expect(await query(`SELECT tableowner AS owner FROM pg_tables WHERE tablename = 'orders'`)).toEqual([
+    { owner: 'migrator' },
+  ]);
+  await apply();
+  expect(await rows()).toMatchObject([{ owner: 'migrator' }]);
+});
+
 it('leaves a publication for all tables, which a superuser must own, and those of others, as they are', async () => {
   await migrateTestOrders(ordersUrl, environment.env.PUBLICATION_NAME);
   await query(`DROP PUBLICATION ${environment.env.PUBLICATION_NAME}`);

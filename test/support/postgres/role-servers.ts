@@ -37,10 +37,14 @@ export async function startRoleServer(label: string): Promise<RoleServer> {
 }
 
 /** Runs ops/postgres/roles.sql as the superuser of `databaseUrl`; returns its notices. */
-export async function applyRoles(databaseUrl: string, publicationName: string): Promise<string[]> {
+export async function applyRoles(
+  databaseUrl: string,
+  publicationName: string,
+  { keepPublication = false } = {},
+): Promise<string[]> {
   const client = new pg.Client({
     connectionString: databaseUrl,
-    options: `-c tillstream.publication=${publicationName}`,
+    options: `-c tillstream.publication=${publicationName} -c tillstream.keep_publication=${keepPublication}`,
   });
   const notices: string[] = [];
   client.on('notice', ({ message }) => notices.push(message ?? ''));

@@ -8,7 +8,7 @@ import { makeWhole, userCacheDirectory } from '../../../dev/servers/cache-direct
 import type { ServiceName, ServiceOptions } from './service-process.ts';
 
 /** The last commit whose reader writes checkpoints of version 1. */
-const OLD = '625f9a0';
+export const OLD = '625f9a0';
 const repository = join(import.meta.dirname, '..', '..', '..');
 const MOST_BYTES = 256 * 1024 * 1024;
 

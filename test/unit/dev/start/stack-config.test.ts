@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigurationError } from '#service/environment.ts';
-import { readStackConfig, serviceEnvironment } from '../../../../dev/start/stack-config.ts';
-import { formatByHand, withoutPassword } from '../../../../dev/start/start-messages.ts';
+import { serviceEnvironment } from '../../../../dev/start/service-environment.ts';
+import { readStackConfig } from '../../../../dev/start/stack-config.ts';
+import { formatByHand, formatGiven, withoutPassword } from '../../../../dev/start/start-messages.ts';
 import { formatLogLines } from '../../../../dev/start/supervised-service.ts';
 
 const problemsOf = (env: Record<string, string>): readonly string[] => {
@@ -54,7 +55,7 @@ describe('what npm start runs', () => {
   it('gives a service our environment, but host, port, servers and callers as decided here', () => {
     const env = { PORT: '80', HOST: '0.0.0.0', ORDERS_TOPIC: 'mine', AUTH: 'jwt', AUTH_ISSUER: 'https://issuer' };
     const config = readStackConfig(env, '/repository');
-    expect(serviceEnvironment(config.services[1]!, env, config.connections)).toMatchObject({
+    expect(serviceEnvironment(config.services[1]!, env, config)).toMatchObject({
       PORT: '3002',
       HOST: '127.0.0.1',
       ORDERS_TOPIC: 'mine',
@@ -63,6 +64,32 @@ describe('what npm start runs', () => {
       KAFKA_BROKERS: '127.0.0.1:29092',
     });
     expect(config.passedOn).toEqual({ ORDERS_TOPIC: 'mine' });
+  });
+
+  const databaseOf = (name: string, env: Record<string, string>) => {
+    const config = readStackConfig(env, '/repository');
+    const plan = config.services.find((service) => service.name === name)!;
+    const { ORDER_DATABASE_URL, CART_DATABASE_URL, MIGRATE } = serviceEnvironment(plan, env, config);
+    return { ORDER_DATABASE_URL, CART_DATABASE_URL, MIGRATE };
+  };
+
+  it.each([
+    ['order-api', { ORDER_DATABASE_URL: 'postgres://order_api@127.0.0.1:25431/orders' }],
+    ['cdc-reader', { ORDER_DATABASE_URL: 'postgres://reader@127.0.0.1:25431/orders' }],
+    ['cart-sink', { CART_DATABASE_URL: 'postgres://cart_sink@127.0.0.1:25432/carts' }],
+  ])('gives %s its own role on a server of its own, no other database, and nothing to migrate', (name, url) => {
+    expect(databaseOf(name, { MIGRATE: 'on' })).toEqual({ ...url, MIGRATE: 'off' });
+  });
+
+  it('leaves role and migrations to a URL that is given, with one warning', () => {
+    const given = { ORDER_DATABASE_URL: 'postgres://me@host/orders' };
+    expect(databaseOf('order-api', given)).toEqual(given);
+    expect(databaseOf('cart-sink', given)).toMatchObject({ MIGRATE: 'off' });
+    expect(formatGiven(readStackConfig({}, '/repository'))).toEqual([]);
+    const both = { ...given, CART_DATABASE_URL: 'postgres://me@host/carts' };
+    expect(formatGiven(readStackConfig(both, '/repository'))).toEqual([
+      expect.stringMatching(/ORDER_DATABASE_URL and CART_DATABASE_URL given/),
+    ]);
   });
 
   it('is refused with every problem at once, those of the services included', () => {
@@ -86,6 +113,17 @@ describe('what npm start prints', () => {
     expect(withoutPassword('postgres://host/db?user=me&password=secret&ssl=1')).not.toContain('secret');
     const config = readStackConfig({ ORDER_DATABASE_URL: 'postgresql://me:se:cr%40et@host/db' }, '/repository');
     expect(formatByHand(config)).toContain("ORDER_DATABASE_URL='postgresql://me:********@host/db'");
+  });
+
+  it('leads each command and service by hand to its role', () => {
+    const lines = formatByHand(readStackConfig({}, '/repository')).split('\n');
+    expect(lines[1]).toContain("ORDER_DATABASE_URL='postgres://reader@127.0.0.1:25431/orders'");
+    expect(lines[1]).toContain("CART_DATABASE_URL='postgres://migrator@127.0.0.1:25432/carts'");
+    expect(lines).toContain(
+      "  PORT=0 ORDER_DATABASE_URL='postgres://order_api@127.0.0.1:25431/orders' MIGRATE='off' npm run order-api",
+    );
+    const given = formatByHand(readStackConfig({ ORDER_DATABASE_URL: 'postgres://me@host/orders' }, '/repository'));
+    expect(given.split('\n')).toContain('  PORT=0 npm run order-api');
   });
 
   it('shortens log lines to time, level, sentence and cause, and keeps what is no log line', () => {
