@@ -193,7 +193,9 @@ async function measureLatencies(stack: BenchStack, { latencies }: Measured): Pro
   await requireClean(oracle, 'latency');
 }
 
-const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
 
 function oracleOf(stack: BenchStack, env: Environment): Oracle {
   return createOracle({
