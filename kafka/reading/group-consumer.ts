@@ -21,7 +21,7 @@ export interface GroupHandlers {
   onRebalancing(): void;
   /** Resolves when the next records of this partition may be fetched. Must not reject. */
   onBatch(batch: FetchedBatch): Promise<void>;
-  /** Kafka does not have the offset that comes next; the partition is fetched no further until it is started again. */
+  /** Kafka does not have the offset that comes next, or not the partition; it is fetched no further until it is started again. */
   onOutOfRange(partition: GroupPartition): void;
   /** The session failed and does not recover: close it. */
   onFailed(error: unknown): void;
