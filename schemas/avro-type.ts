@@ -105,37 +105,3 @@ function hookType(schema: unknown, options: avro.ForSchemaOptions): avro.Type | 
 export function parseAvroSchema(json: string): avro.Type {
   return avro.Type.forSchema(JSON.parse(json), { typeHook: hookType as never, omitRecordMethods: true });
 }
-
-/**
- * The first place where `value` does not fit `type`, like `items.0.quantity: expected "int"`, without the value.
- * Goes field by field itself, because avsc's own search crashes on a bigint in the place of an int.
- */
-export function findMisfit(type: avro.Type, value: unknown, path: readonly string[] = []): string | undefined {
-  const isRecord = type instanceof avro.types.RecordType && typeof value === 'object' && value !== null;
-  if (isRecord) {
-    for (const field of type.fields) {
-      const misfit = findMisfit(field.type, (value as Record<string, unknown>)[field.name], [...path, field.name]);
-      if (misfit !== undefined) return misfit;
-    }
-    return undefined;
-  }
-  if (type instanceof avro.types.ArrayType && Array.isArray(value)) {
-    for (const [index, item] of value.entries()) {
-      const misfit = findMisfit(type.itemsType, item, [...path, String(index)]);
-      if (misfit !== undefined) return misfit;
-    }
-    return undefined;
-  }
-  if (fits(type, value)) return undefined;
-  const expected = type === bigintLong ? 'a bigint from -2^63 to 2^63-1' : String(type);
-  return `${path.join('.') || 'the value'}: expected ${expected}`;
-}
-
-function fits(type: avro.Type, value: unknown): boolean {
-  try {
-    return type.isValid(value);
-  } catch {
-    // A bigint met arithmetic for numbers.
-    return false;
-  }
-}

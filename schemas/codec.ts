@@ -1,18 +1,16 @@
 /**
- * `OrderPlaced` to bytes and back: Avro single-object encoding, that is C3 01, the fingerprint of the writer's schema
+ * `OrderPlaced` from bytes: Avro single-object encoding, that is C3 01, the fingerprint of the writer's schema
  * (little endian), the body.
  *
  * Guarantees (I9): whatever was written decodes for ever; whatever bytes come in, decoding ends with an event that can
  * be applied, or with one of two errors: malformed (can never succeed) or unknown schema (a newer reader will succeed).
  * Error messages name fields, never their values.
  */
-import { findMisfit } from './avro-type.ts';
 import { findOrderPlacedVersion, latestOrderPlaced } from './catalogue.ts';
 import type { OrderPlaced } from './order-placed.ts';
 import { findProblem } from './order-placed.ts';
 import { readOrderPlaced } from './read-order-placed.ts';
 
-const HEADER_BYTES = 10;
 const latest = latestOrderPlaced;
 
 /** The bytes are no event that could ever be applied. */
@@ -36,51 +34,10 @@ export class UnknownSchemaError extends Error {
   }
 }
 
-/** A value that the schema can't hold was to be written: a defect of the writer. */
-export class UnencodableEventError extends Error {
-  readonly code = 'UNENCODABLE_EVENT';
-  override readonly name = 'UnencodableEventError';
-}
-
-/** Some hundred times a usual event. A larger event gets a larger one, for itself only. */
-const SCRATCH_BYTES = 64 * 1024;
-let scratch = createScratch(SCRATCH_BYTES);
-
-function createScratch(bytes: number): Buffer {
-  const buffer = Buffer.allocUnsafeSlow(bytes);
-  buffer[0] = 0xc3;
-  buffer[1] = 0x01;
-  buffer.writeBigUInt64LE(latest.fingerprint, 2);
-  return buffer;
-}
-
-/**
- * One event as a Buffer of its own, exactly as long as needed. Checks types and their ranges only; an event that
- * breaks the rules of `findProblem` is written, and parked by whoever reads it.
- * @throws UnencodableEventError naming the field.
- */
-export function encodeOrderPlaced(event: OrderPlaced): Buffer {
-  let end = writeToScratch(event);
-  while (end < 0) {
-    // avsc answers with the number of bytes that were missing, negated.
-    scratch = createScratch(2 * (scratch.length - end));
-    end = writeToScratch(event);
-  }
-  const bytes = Buffer.from(scratch.subarray(0, end));
-  if (scratch.length > SCRATCH_BYTES) scratch = createScratch(SCRATCH_BYTES);
-  return bytes;
-}
-
-function writeToScratch(event: OrderPlaced): number {
-  try {
-    return latest.type.encode(event, scratch, HEADER_BYTES);
-  } catch {
-    // avsc's own message is unavailable: formatting it crashes on a bigint, and it would hold the value.
-    throw new UnencodableEventError(
-      `can't encode OrderPlaced: ${findMisfit(latest.type, event) ?? 'it does not fit the schema'}`,
-    );
-  }
-}
+const HEADER_BYTES = 10;
+/** What the events of the latest version begin with. */
+const latestHeader = Buffer.of(0xc3, 0x01, 0, 0, 0, 0, 0, 0, 0, 0);
+latestHeader.writeBigUInt64LE(latest.fingerprint, 2);
 
 /**
  * The event in `bytes`, whichever published version wrote it, with ids in lower case.
@@ -105,7 +62,7 @@ export function parseOrderPlaced(bytes: Buffer): OrderPlaced {
 
 /** Undefined for other versions than the latest, and for what {@link readOrderPlaced} leaves. */
 function readDirectly(bytes: Buffer): OrderPlaced | undefined {
-  for (let index = 0; index < HEADER_BYTES; index += 1) if (bytes[index] !== scratch[index]) return undefined;
+  for (let index = 0; index < HEADER_BYTES; index += 1) if (bytes[index] !== latestHeader[index]) return undefined;
   return readOrderPlaced(bytes, HEADER_BYTES);
 }
 

@@ -1,5 +1,5 @@
 // From the bytes of an order's rows to the bytes of its event, without a value in between: texts are copied, numbers and
-// times are read digit by digit. The bytes are those that encodeOrderPlaced writes for the same order (property test).
+// times are read digit by digit. The bytes are those that avsc writes for the same order (property test).
 // Guarantees: the same order gives the same bytes from the stream and from a snapshot; no digit is lost; a row that can't
 // become a valid event is an error that names the column. Which rows belong together is row-buffer.ts's.
 import { type OutgoingRecord, RECORD_OVERHEAD_BYTES } from '#kafka/protocol/record.ts';

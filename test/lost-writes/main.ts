@@ -10,6 +10,7 @@ import { createLocalKafka } from '../../dev/servers/local-kafka.ts';
 import { createLocalPostgres } from '../../dev/servers/local-postgres.ts';
 import { removePostgresData } from '../../dev/servers/postgres-data.ts';
 import { createTestRoot, removeAbandonedTestRoots, testRootVariable } from '../support/process/test-directory.ts';
+import { createRandom } from '../support/random.ts';
 import { createPipelineStage } from '../support/stack/pipeline-stage.ts';
 import { type Fleet, type Outcome, openFleet, runRound } from './round.ts';
 
@@ -18,17 +19,6 @@ const print = (line: string): void => void process.stdout.write(`${line}\n`);
 /** Orders that the carts of one fleet are filled for: it lasts until a halt. */
 const cartOrders = 20_000;
 const mostRoundsOfFleet = 40;
-
-/** Mulberry32: small, and the same everywhere. */
-function createRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
 
 const parseCount = (text: string): number => {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createInstrumenter } from '@stryker-mutator/instrumenter';
 import { createInjector } from 'typed-inject';
+import { createRandom } from '../support/random.ts';
 
 export interface SourceMutant {
   readonly file: string;
@@ -76,15 +77,4 @@ export function sample(mutants: readonly SourceMutant[], count: number, seed: nu
   const weighted = mutants.map((mutant, index) => ({ mutant, index, weight: random() }));
   const chosen = weighted.toSorted((a, b) => a.weight - b.weight).slice(0, count);
   return chosen.toSorted((a, b) => a.index - b.index).map(({ mutant }) => mutant);
-}
-
-/** mulberry32: 32 bits of state, the same numbers everywhere. */
-function createRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

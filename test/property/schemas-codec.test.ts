@@ -1,7 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { decodeOrderPlaced, encodeOrderPlaced, MalformedEventError, UnknownSchemaError } from '#schemas/codec.ts';
+import { decodeOrderPlaced, MalformedEventError, UnknownSchemaError } from '#schemas/codec.ts';
+import { encodeOrderPlaced } from '../support/examples/encode-order-placed.ts';
 import { anyEvent, createEvent } from '../support/examples/order-placed-events.ts';
 
 /** Fails on any error but the two that a consumer knows what to do with. */

@@ -1,8 +1,9 @@
 // What no program can mend (I11): each is made once, at some moment of a run, and names the halts that it may end in. One
 // that loses nothing at that moment may just as well pass unnoticed: then everything must be complete, as ever.
-import { encodeOrderPlaced } from '#schemas/codec.ts';
+
 import { toLsn } from '#schemas/lsn.ts';
 import { exampleCapture, exampleTable } from '../support/examples/capture.ts';
+import { encodeOrderPlaced } from '../support/examples/encode-order-placed.ts';
 import { uuid } from '../support/examples/pgoutput-messages.ts';
 import { createEvent } from '../support/examples/sink-events.ts';
 import { placeOrders } from './chaos.ts';

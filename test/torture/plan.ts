@@ -1,8 +1,10 @@
 // The whole schedule of a torture run from a seed: which fault strikes when, whom, and for how long, and which orders and
 // cart edits are made meanwhile. Pure: the same seed, minutes and classes give the same schedule, on any machine (only
-// where replays begin is a share of the positions that the run has seen until then). Times
-// are "not before": a fault that takes longer than planned pushes back those behind it, never their order or kind. One in
-// three has company: a second fault, of another part of the pipeline, strikes while it lasts. Load and faults draw from streams of their own, so that leaving out classes leaves the load as it was.
+// where replays begin is a share of the positions that the run has seen until then). Times are "not before": a fault that
+// takes longer than planned pushes back those behind it, never their order or kind. One in three has company: a second
+// fault, of another part of the pipeline, strikes while it lasts. Load and faults draw from numbers of their own, so that
+// leaving out classes leaves the load as it was.
+import { createRandom } from '../support/random.ts';
 
 /**
  * A reader, B sink, C Kafka, D orders Postgres, E carts Postgres, F zombies, G pressure, K what the captured tables are,
@@ -116,8 +118,8 @@ const repairMs = 20_000;
 /** Makes the whole schedule. `seed`: a whole number from 0 to 2^32 - 1. */
 export function planTorture(seed: number, minutes: number, classes: readonly FaultClass[]): TorturePlan {
   const endMs = Math.round(minutes * 60_000);
-  const { load, orders } = planLoad(createRandom(seed), endMs);
-  return { seed, endMs, load, ...planFaults(createRandom(seed ^ 0x5eed_fa17), endMs, classes, orders) };
+  const { load, orders } = planLoad(createChoices(seed), endMs);
+  return { seed, endMs, load, ...planFaults(createChoices(seed ^ 0x5eed_fa17), endMs, classes, orders) };
 }
 
 function planLoad(random: Random, endMs: number): { load: LoadStep[]; orders: number } {
@@ -220,15 +222,8 @@ interface Random {
   shuffle<T>(values: readonly T[]): T[];
 }
 
-/** mulberry32: 32 bits of state are plenty for a schedule, and a seed of ten digits can be typed. */
-function createRandom(seed: number): Random {
-  let state = seed >>> 0;
-  const share = (): number => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+function createChoices(seed: number): Random {
+  const share = createRandom(seed);
   const integer = (least: number, most: number) => least + Math.floor(share() * (most - least + 1));
   return {
     share,

@@ -6,7 +6,7 @@ import { orderPartition } from '#schemas/partition.ts';
 import { formatReplayHeaders } from '#schemas/replay/records.ts';
 import { serverOf } from '#service/postgres/database-server.ts';
 import { migrateCarts } from '../../../cart-sink/migrate-carts.ts';
-import { encodeOrderPlaced } from '../../../schemas/codec.ts';
+import { encodeOrderPlaced } from '../../support/examples/encode-order-placed.ts';
 import { createEvent, createStamp } from '../../support/examples/sink-events.ts';
 import { withKafkaAdmin } from '../../support/kafka/admin.ts';
 import { silent } from '../../support/postgres/cart-database.ts';

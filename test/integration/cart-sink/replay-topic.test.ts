@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { afterEach, expect, test } from 'vitest';
 import type { ReplayStamp } from '#schemas/replay/records.ts';
 import { RULE_VERSION } from '../../../cart-sink/rule/reduce-cart.ts';
-import { encodeOrderPlaced } from '../../../schemas/codec.ts';
+import { encodeOrderPlaced } from '../../support/examples/encode-order-placed.ts';
 import { createEvent, createStamp, tallyEvents } from '../../support/examples/sink-events.ts';
 import type { Service } from '../../support/process/service-process.ts';
 import { WRONG_RULE_VERSION } from '../../support/process/wrong-rule.ts';

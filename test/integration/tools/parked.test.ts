@@ -2,7 +2,7 @@
 // From the halt to a clean audit: adopt.test.ts.
 import { afterEach, expect, test } from 'vitest';
 import { orderPartition } from '#schemas/partition.ts';
-import { encodeOrderPlaced } from '../../../schemas/codec.ts';
+import { encodeOrderPlaced } from '../../support/examples/encode-order-placed.ts';
 import { createEvent } from '../../support/examples/sink-events.ts';
 import type { Service } from '../../support/process/service-process.ts';
 import { runTool, type ToolName, type ToolResult } from '../../support/process/tool-process.ts';

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createOrderLoad, fillCarts, type OrderLoad, type OrderShape } from '../../support/load/order-load.ts';
 import type { Service } from '../../support/process/service-process.ts';
 import { runTool, type ToolResult } from '../../support/process/tool-process.ts';
+import { createRandom } from '../../support/random.ts';
 import { withServer } from '../../support/stack/environment.ts';
 import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -22,15 +23,8 @@ const shape: OrderShape = { users: 40, itemsPerOrder: 3, skusPerUser: 6 };
 
 type Random = { (): number; below(limit: number): number; oneOf<T>(values: readonly T[]): T };
 
-/** mulberry32 */
-function createRandom(seed: number): Random {
-  let state = seed | 0;
-  const next = (): number => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
+function createChoices(seed: number): Random {
+  const next = createRandom(seed);
   const below = (limit: number): number => Math.floor(next() * limit);
   return Object.assign(next, { below, oneOf: <T>(values: readonly T[]): T => values[below(values.length)]! });
 }
@@ -53,7 +47,7 @@ describe(`replaying what was applied (seed ${seed})`, () => {
   let load: OrderLoad;
   let sinks: Service[];
   let nextOrder = 0;
-  const random = createRandom(seed);
+  const random = createChoices(seed);
   const log: string[] = [];
 
   const carts = async <R extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<R[]> =>

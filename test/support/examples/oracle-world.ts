@@ -1,7 +1,6 @@
 // A small world for the oracle in which every order was published and applied once, and its pieces, for tests that
 // falsify one of them. The events are written by the program's own codec and read by the oracle's decoder.
 
-import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { partitionOf } from '../oracle/event.ts';
@@ -9,6 +8,7 @@ import type { CartFacts, Facts, OrderFact } from '../oracle/facts.ts';
 import type { CartHistory } from '../oracle/judge-carts.ts';
 import { judge } from '../oracle/oracle.ts';
 import type { PartitionLog, RawRecord } from '../oracle/read-topic.ts';
+import { encodeOrderPlaced } from './encode-order-placed.ts';
 import { createEvent } from './order-placed-events.ts';
 
 export type Mutable<T> = T extends bigint | string | number | boolean | Buffer | null | undefined | ReadonlySet<string>

@@ -4,9 +4,9 @@
 import { randomUUID } from 'node:crypto';
 import { addToTally, EMPTY_TALLY, type ReplayStamp, type ReplayTally } from '#schemas/replay/records.ts';
 import { RULE_VERSION } from '../../../cart-sink/rule/reduce-cart.ts';
-import { encodeOrderPlaced } from '../../../schemas/codec.ts';
 import { toLsn } from '../../../schemas/lsn.ts';
 import type { OrderPlaced } from '../../../schemas/order-placed.ts';
+import { encodeOrderPlaced } from './encode-order-placed.ts';
 import { createItem, createEvent as createPlainEvent } from './order-placed-events.ts';
 
 /** One order of one item, with `changes` on top. `committedAt` is now. */

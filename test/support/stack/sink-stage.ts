@@ -15,8 +15,8 @@ import {
   type ReplayKind,
   type ReplayStamp,
 } from '#schemas/replay/records.ts';
-import { encodeOrderPlaced } from '../../../schemas/codec.ts';
 import type { OrderPlaced } from '../../../schemas/order-placed.ts';
+import { encodeOrderPlaced } from '../examples/encode-order-placed.ts';
 import { createEvent, createPositions, tallyEvents } from '../examples/sink-events.ts';
 import { silentLogger, withKafkaAdmin } from '../kafka/admin.ts';
 import type { Service } from '../process/service-process.ts';

@@ -1,8 +1,8 @@
 // What an operator is shown of a record that the sinks could not apply.
 import { describe, expect, it } from 'vitest';
 import { formatReplayEnd } from '#schemas/replay/records.ts';
-import { encodeOrderPlaced } from '../../../schemas/codec.ts';
 import { formatRecord, readRecord } from '../../../tools/describe-record.ts';
+import { encodeOrderPlaced } from '../../support/examples/encode-order-placed.ts';
 import { createEvent } from '../../support/examples/order-placed-events.ts';
 
 const event = createEvent({ userId: 'user-of-the-order' });

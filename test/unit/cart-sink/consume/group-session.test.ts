@@ -6,7 +6,7 @@ import { GroupSession, PAUSE_MS } from '../../../../cart-sink/consume/group-sess
 import { OwnedPartition, type PartitionEnd } from '../../../../cart-sink/consume/owned-partition.ts';
 import { PartitionNotTakenError, UnknownEventSchemaError } from '../../../../cart-sink/errors.ts';
 import type { Ownership, TopicPartition } from '../../../../cart-sink/sql/consumer-offsets.ts';
-import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
+import { encodeOrderPlaced } from '../../../support/examples/encode-order-placed.ts';
 import { createEvent, createStamp } from '../../../support/examples/sink-events.ts';
 import { waitFor } from '../../../support/wait.ts';
 

@@ -10,7 +10,8 @@ import {
   type ReplayStamp,
 } from '#schemas/replay/records.ts';
 import { type ChunkLimits, cutChunk, parseRecord, tallyOrders } from '../../../../cart-sink/consume/parse-records.ts';
-import { encodeOrderPlaced, UnknownSchemaError } from '../../../../schemas/codec.ts';
+import { UnknownSchemaError } from '../../../../schemas/codec.ts';
+import { encodeOrderPlaced } from '../../../support/examples/encode-order-placed.ts';
 import { createEvent, createStamp, tallyEvents } from '../../../support/examples/sink-events.ts';
 
 const stamp: ReplayStamp = { runId: '01a20000-0000-7000-8000-000000000009', mode: 'reapply', ruleVersion: 3 };

@@ -14,7 +14,7 @@ import {
   type RunState,
 } from '../../../../cart-sink/consume/replay-admission.ts';
 import type { StoredOffset } from '../../../../cart-sink/sql/consumer-offsets.ts';
-import { encodeOrderPlaced } from '../../../../schemas/codec.ts';
+import { encodeOrderPlaced } from '../../../support/examples/encode-order-placed.ts';
 import { createEvent, createStamp } from '../../../support/examples/sink-events.ts';
 import { waitFor } from '../../../support/wait.ts';
 

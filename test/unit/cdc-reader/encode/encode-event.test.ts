@@ -1,7 +1,6 @@
 // Rows to events: byte for byte what avsc writes for the same order, or a refusal that names the column.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { type ContractRow, type ContractTable, contractTables } from '#schemas/contract-tables.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import { orderPartition } from '#schemas/partition.ts';
@@ -9,6 +8,7 @@ import { plainRelation } from '../../../../cdc-reader/encode/contract-relation.t
 import { type EventContext, encodeEvent } from '../../../../cdc-reader/encode/encode-event.ts';
 import { groupByOrder, RowBuffer } from '../../../../cdc-reader/encode/row-buffer.ts';
 import { formatTuple } from '../../../../cdc-reader/encode/tuple.ts';
+import { encodeOrderPlaced } from '../../../support/examples/encode-order-placed.ts';
 
 const context: EventContext = {
   topic: 'orders.placed',

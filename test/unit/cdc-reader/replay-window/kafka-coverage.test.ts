@@ -1,7 +1,6 @@
 // From where on the live topic can be replayed: as tables, since every mistake here is an order that a replay leaves out.
 import { describe, expect, it } from 'vitest';
 import type { LogRecord } from '#kafka/reading/log.ts';
-import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { type Lsn, toLsn } from '#schemas/lsn.ts';
 import {
   coversRange,
@@ -10,6 +9,7 @@ import {
   type PartitionHead,
 } from '../../../../cdc-reader/replay-window/kafka-coverage.ts';
 import { readKafkaCoverage } from '../../../../cdc-reader/startup/live-topic.ts';
+import { encodeOrderPlaced } from '../../../support/examples/encode-order-placed.ts';
 import { createEvent } from '../../../support/examples/order-placed-events.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));

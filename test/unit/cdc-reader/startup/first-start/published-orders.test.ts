@@ -3,9 +3,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { LogRecord, ReadOptions } from '#kafka/reading/log.ts';
-import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import { openPublishedOrders } from '../../../../../cdc-reader/startup/first-start/published-orders.ts';
+import { encodeOrderPlaced } from '../../../../support/examples/encode-order-placed.ts';
 import { createEvent } from '../../../../support/examples/sink-events.ts';
 
 interface Order {

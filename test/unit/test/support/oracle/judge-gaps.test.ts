@@ -1,8 +1,8 @@
 // Orders of a gap that an operator has accepted are excused, if a replay from the tables has brought them, and only those.
 
 import { describe, expect, test } from 'vitest';
-import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { toLsn } from '#schemas/lsn.ts';
+import { encodeOrderPlaced } from '../../../../support/examples/encode-order-placed.ts';
 import {
   alice,
   bob,

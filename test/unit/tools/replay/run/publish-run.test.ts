@@ -2,7 +2,7 @@
 // the ends in the last; and that going on from any committed progress publishes every order exactly once.
 import { describe, expect, it } from 'vitest';
 import type { OutgoingRecord, TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
-import { decodeOrderPlaced, encodeOrderPlaced } from '#schemas/codec.ts';
+import { decodeOrderPlaced } from '#schemas/codec.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import { formatPlan, type PlannedPass, parsePlan, type ReplayPlan } from '#schemas/replay/plan.ts';
 import { beginProgress, formatProgress, type Progress, parseProgress } from '#schemas/replay/progress.ts';
@@ -17,6 +17,7 @@ import {
 import { InterruptedError } from '../../../../../tools/replay/cli/errors.ts';
 import { type PublishOptions, publishRun } from '../../../../../tools/replay/run/publish-run.ts';
 import type { ReplaySource, SourceOrder } from '../../../../../tools/replay/sources/source.ts';
+import { encodeOrderPlaced } from '../../../../support/examples/encode-order-placed.ts';
 import { createEvent } from '../../../../support/examples/sink-events.ts';
 
 const at = (position: number) => toLsn(BigInt(position));

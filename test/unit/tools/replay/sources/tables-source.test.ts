@@ -2,7 +2,6 @@
 // logs), cursors, and what a slot covers.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { encodeOrderPlaced } from '#schemas/codec.ts';
 import { LSN_ZERO, type Lsn, parseLsn, toLsn } from '#schemas/lsn.ts';
 import type { JsonValue } from '#schemas/replay/plan.ts';
 import type { CommittedTransaction } from '../../../../../cdc-reader/pipeline/assemble-transaction.ts';
@@ -17,6 +16,7 @@ import {
 import { formatTablesCursor, parseTablesCursor } from '../../../../../tools/replay/sources/tables-source.ts';
 import { formatWalCursor, parseWalCursor, walCoverage } from '../../../../../tools/replay/sources/wal-source.ts';
 import type { WalBatch } from '../../../../../tools/replay/sources/wal-transactions.ts';
+import { encodeOrderPlaced } from '../../../../support/examples/encode-order-placed.ts';
 import { createEvent } from '../../../../support/examples/sink-events.ts';
 
 describe('a time on the command line', () => {
