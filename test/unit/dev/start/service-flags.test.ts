@@ -9,7 +9,7 @@ const read = (file: string) => readFileSync(join(repository, file), 'utf8');
 
 it.each(['order-api', 'cdc-reader', 'cart-sink'])('npm run %s starts Node with the services flags', (service) => {
   expect(JSON.parse(read('package.json')).scripts[service]).toBe(
-    `exec node ${serviceFlags.join(' ')} ${service}/main.ts`,
+    `NODE_COMPILE_CACHE=node_modules/.cache/node exec node ${serviceFlags.join(' ')} ${service}/main.ts`,
   );
 });
 
