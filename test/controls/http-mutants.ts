@@ -81,8 +81,11 @@ export const httpMutants: readonly Mutant[] = [
   {
     name: 'cart-counted-without-lock',
     breaks: 'Requests that come at once exceed the lines of a cart',
-    file: 'cart-sink/migrations/0004_line_keys.sql',
-    find: "  PERFORM pg_advisory_xact_lock(hashtextextended('tillstream.cart:' || of_user, 0));\n",
+    file: 'cart-sink/migrations/0008_pinned_function.sql',
+    find: `  PERFORM pg_catalog.pg_advisory_xact_lock(
+    pg_catalog.hashtextextended('tillstream.cart:' OPERATOR(pg_catalog.||) of_user, 0)
+  );
+`,
     replace: '',
     tests: ['test/integration/cart-sink/cart-keys.test.ts'],
     testName: 'waits for a line that is being added',
