@@ -16,10 +16,12 @@ import {
 } from '#service/environment.ts';
 import { apiOf, apiVariables, operationsOnly } from '#service/http/variables.ts';
 import { cartDatabaseOf, cartDatabaseVariables } from '#service/postgres/variables.ts';
+import { tracingVariables } from '#service/tracing/variables.ts';
 import type { Parts } from './parts.ts';
 
 export const cartSinkVariables = {
   ...commonVariables,
+  ...tracingVariables,
   ...kafkaVariables,
   ...topicVariables,
   port: port('PORT', 'Port to listen on', '3003'),

@@ -7,8 +7,11 @@
 import type { HaltError } from '#service/halt.ts';
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
+import { parseTraceParent } from '#service/tracing/trace-context.ts';
+import { activeTracer } from '#service/tracing/tracing.ts';
 import type { AppliedCounts } from './apply/apply-batch.ts';
-import type { Batch } from './apply/batch.ts';
+import { recordApplySpans } from './apply/apply-spans.ts';
+import type { Batch, BatchEntry } from './apply/batch.ts';
 import type { SessionEnd } from './consume/group-session.ts';
 import type { PartitionLag } from './consume/lag-monitor.ts';
 import { explainHeld, type HeldRun } from './consume/replay-admission.ts';
@@ -26,6 +29,9 @@ const SINK_REPLAY_HELD = 'sink.replay-held';
 
 /** From one order to a full batch, in factors of about three. */
 const BATCH_SIZES = [1, 3, 10, 30, 100, 300, 1_000, 3_000];
+
+/** In one line of the log. */
+const MOST_TRACE_IDS = 20;
 
 export type SinkReporter = ReturnType<typeof createSinkReporter>;
 
@@ -77,10 +83,17 @@ function registerMetrics({ counter, gauge, histogram }: Metrics) {
 
 function createBatchReporter(sink: SinkMetrics, logger: Logger) {
   return {
-    timed: async <T>(work: () => Promise<T>): Promise<T> => {
+    /** Measures one transaction with `batches`. */
+    timed: async <T extends { readonly kind: string }>(
+      batches: readonly Batch[],
+      work: () => Promise<T>,
+    ): Promise<T> => {
       const stop = sink.applySeconds.startTimer();
+      const tracer = activeTracer();
+      const startedAt = tracer && Date.now();
       const result = await work();
       stop();
+      if (startedAt !== undefined && result.kind === 'applied') recordApplySpans(tracer!, batches, startedAt);
       return result;
     },
     applied: (batch: Batch, counts: AppliedCounts): void => {
@@ -99,8 +112,9 @@ function createBatchReporter(sink: SinkMetrics, logger: Logger) {
       for (const entry of entries) {
         if (entry.kind === 'unreadable') {
           const { offset, reason } = entry;
+          const traceId = traceIdOf(entry);
           logger.warn(
-            { event: SINK_PARKED, topic, partition, offset: String(offset), reason },
+            { event: SINK_PARKED, topic, partition, offset: String(offset), reason, ...(traceId && { traceId }) },
             'Parked a record that can never be applied; see parked_events.',
           );
         } else if (entry.kind === 'order' && batch.replay === null) {
@@ -108,7 +122,11 @@ function createBatchReporter(sink: SinkMetrics, logger: Logger) {
         }
       }
       const place = { topic, partition, nextOffset: String(nextOffset) };
-      logger.debug({ event: SINK_APPLIED, ...place, orders, duplicates, changed, parked }, 'Applied a batch.');
+      const traceIds = entries.flatMap((entry) => traceIdOf(entry) ?? []).slice(0, MOST_TRACE_IDS);
+      logger.debug(
+        { event: SINK_APPLIED, ...place, orders, duplicates, changed, parked, traceIds },
+        'Applied a batch.',
+      );
     },
     retrying: (reason: string, error: unknown, waitMs: number): void => {
       sink.retries.inc({ reason });
@@ -118,6 +136,11 @@ function createBatchReporter(sink: SinkMetrics, logger: Logger) {
       );
     },
   };
+}
+
+/** Undefined for a record without a trace context. */
+function traceIdOf({ traceparent }: BatchEntry): string | undefined {
+  return traceparent === undefined ? undefined : parseTraceParent(traceparent)?.traceId;
 }
 
 function createSessionReporter(sink: SinkMetrics, logger: Logger) {

@@ -15,6 +15,7 @@ import {
   topicVariables,
 } from '#service/environment.ts';
 import { orderDatabaseOf, orderTlsVariables, postgresUrl } from '#service/postgres/variables.ts';
+import { tracingVariables } from '#service/tracing/variables.ts';
 
 const INT32_MAX = 2_147_483_647;
 
@@ -24,6 +25,7 @@ export const cdcReaderVariables = {
   commit: commonVariables.commit,
   logLevel: commonVariables.logLevel,
   shutdownDelayMs: commonVariables.shutdownDelayMs,
+  ...tracingVariables,
   ...kafkaVariables,
   ...topicVariables,
   port: port('PORT', 'Port of health and metrics', '3002'),

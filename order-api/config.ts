@@ -7,9 +7,11 @@
 import { ConfigurationError, commonVariables, integer, matching, port, readEnvironment } from '#service/environment.ts';
 import { apiOf, apiVariables } from '#service/http/variables.ts';
 import { orderDatabaseOf, orderDatabaseVariables } from '#service/postgres/variables.ts';
+import { tracingVariables } from '#service/tracing/variables.ts';
 
 export const orderApiVariables = {
   ...commonVariables,
+  ...tracingVariables,
   port: port('PORT', 'Port of the HTTP API', '3001'),
   ...apiVariables,
   ...orderDatabaseVariables,

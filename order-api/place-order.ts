@@ -22,13 +22,22 @@ export type Placing =
 export async function placeOrder(
   database: Pick<Database, 'pool' | 'prepared'>,
   requested: NewOrder,
-  idempotencyKey: string | undefined,
+  {
+    idempotencyKey,
+    traceparent,
+  }: { readonly idempotencyKey?: string | undefined; readonly traceparent?: string | undefined },
 ): Promise<Placing> {
   const orderId = randomUUIDv7();
   const totalCents = sumCents(requested.items);
   const [placed] = await insert(
     database,
-    insertOrder({ ...requested, orderId, totalCents, idempotencyKey: idempotencyKey ?? null }),
+    insertOrder({
+      ...requested,
+      orderId,
+      totalCents,
+      idempotencyKey: idempotencyKey ?? null,
+      traceparent: traceparent ?? null,
+    }),
   );
   if (placed !== undefined) {
     const items = requested.items.map((item, index) => ({ lineNo: index + 1, ...item }));

@@ -5,6 +5,7 @@
  * (an advisory lock); a failure names the file. Throws at once if the database can't be reached: callers decide whether
  * to retry. Files are `NNNN_name.sql`; text above `-- Up Migration` is a comment, text below `-- Down` is never run.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import { WaitingError } from './failure.ts';
@@ -22,6 +23,20 @@ const MIGRATIONS_TABLE = 'tillstream_migrations';
 
 /** Logged for each file, after the commit. */
 const MIGRATION_APPLIED = 'migration.applied';
+/** Logged where a lock was not granted within a migration's own lock_timeout. */
+const MIGRATION_WAITING = 'migration.waiting-for-lock';
+
+const LOCK_NOT_AVAILABLE = '55P03';
+/** While a migration waits for a lock, everybody else waits behind it: short waits, with pauses in which work goes on. */
+const LOCK_PAUSE_MS = 1_000;
+/** With a lock_timeout of 1 s, a minute; then the caller decides, which says so. */
+const MOST_TRIES_FOR_LOCKS = 30;
+
+interface MigrateOptions {
+  readonly postgres: DatabaseServer;
+  readonly directory: string;
+  readonly logger: Logger;
+}
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
@@ -74,11 +89,23 @@ async function requireTablesInPublic(client: pg.Client): Promise<void> {
  * @returns the names of the applied migrations, without `.sql`; empty if none was missing
  * @throws MigrationFailedError, or the connection's error
  */
-export async function migrate(options: {
-  postgres: DatabaseServer;
-  directory: string;
-  logger: Logger;
-}): Promise<readonly string[]> {
+export async function migrate(options: MigrateOptions): Promise<readonly string[]> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await migrateOnce(options);
+    } catch (error) {
+      const isLocked = (error as { cause?: { code?: unknown } }).cause?.code === LOCK_NOT_AVAILABLE;
+      if (!isLocked || tries === MOST_TRIES_FOR_LOCKS) throw error;
+      options.logger.warn(
+        { event: MIGRATION_WAITING, tries, err: error },
+        `Another transaction holds a lock that a migration needs; trying again in ${LOCK_PAUSE_MS} ms.`,
+      );
+      await delay(LOCK_PAUSE_MS);
+    }
+  }
+}
+
+async function migrateOnce(options: MigrateOptions): Promise<readonly string[]> {
   const { postgres, directory, logger } = options;
   const connection = postgres;
   const client = new pg.Client({

@@ -9,6 +9,7 @@ import { withDeadline } from './deadline.ts';
 import { ConfigurationError } from './environment.ts';
 import type { Logger } from './logger.ts';
 import { createLogger } from './logger.ts';
+import { startTracing, stopTracing } from './tracing/tracing.ts';
 
 const SERVICE_STOPPING = 'service.stopping';
 const SERVICE_STOPPED = 'service.stopped';
@@ -81,7 +82,7 @@ export async function runService(options: RunOptions): Promise<void> {
         (running) => {
           clearTimeout(deadline);
           failAfter(stopDeadlineMs + running.shutdownDelayMs);
-          return running.close();
+          return running.close().then(stopTracing);
         },
         (error) =>
           logger.debug({ event: SERVICE_START_ABANDONED, err: error }, 'Start abandoned because of the stop signal'),
@@ -96,7 +97,7 @@ export async function runService(options: RunOptions): Promise<void> {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
-  const starting = start(abort.signal);
+  const starting = startTracing(service, process.env).then(() => start(abort.signal));
 
   try {
     logger = (await starting).logger;

@@ -3,17 +3,21 @@ import type { OrderPlaced } from '#schemas/order-placed.ts';
 import type { ReplayStamp, ReplayTally } from '#schemas/replay/records.ts';
 
 /** A consumed record that has an effect. */
-export type BatchEntry =
-  | { readonly kind: 'order'; readonly offset: bigint; readonly event: OrderPlaced }
+export type BatchEntry = {
+  readonly offset: bigint;
+  /** W3C trace context of the request that placed the order, as the record's header has it; undefined: none. */
+  readonly traceparent?: string | undefined;
+} & (
+  | { readonly kind: 'order'; readonly event: OrderPlaced }
   | {
       readonly kind: 'unreadable';
-      readonly offset: bigint;
       readonly key: Buffer | null;
       readonly value: Buffer | null;
       readonly reason: string;
     }
   /** A replay run ends in this partition; `tally` is what it says was published there. */
-  | { readonly kind: 'replay-end'; readonly offset: bigint; readonly tally: ReplayTally };
+  | { readonly kind: 'replay-end'; readonly tally: ReplayTally }
+);
 
 /** Consecutive records of one partition. Offsets may have gaps: control and aborted records take offsets too. */
 export interface Batch {

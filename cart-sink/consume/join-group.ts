@@ -48,8 +48,8 @@ export function joinGroup(
   const stored = (partition: TopicPartition) => readStored(database.pool, consumerGroup, partition);
   const apply = createBatchJoiner({
     io: {
-      applyTogether: (batches) => reporter.timed(() => applyTogether(database, batches)),
-      apply: (batch) => reporter.timed(() => applyBatch(database, batch)),
+      applyTogether: (batches) => reporter.timed(batches, () => applyTogether(database, batches)),
+      apply: (batch) => reporter.timed([batch], () => applyBatch(database, batch)),
       readStored: stored,
     },
     report: retries,

@@ -19,6 +19,7 @@ import {
   type ReplayStamp,
   type ReplayTally,
 } from '#schemas/replay/records.ts';
+import { TRACEPARENT } from '#service/tracing/trace-context.ts';
 import type { BatchEntry } from '../apply/batch.ts';
 import { SinkDefectError, UnknownEventSchemaError } from '../errors.ts';
 import type { TopicPartition } from '../sql/consumer-offsets.ts';
@@ -101,8 +102,10 @@ export function parseChunk({ records, kinds, replay }: Chunk, place: TopicPartit
 
 /** Undefined for a record without effect. Throws UnknownSchemaError and unexpected errors. */
 export function parseRecord(record: LogRecord, kind: RecordKind): BatchEntry | undefined {
-  const { offset, key, value } = record;
-  const park = (reason: string): BatchEntry => ({ kind: 'unreadable', offset, key, value, reason });
+  const { offset, key, value, headers } = record;
+  const traceparent = headers[TRACEPARENT]?.toString('latin1');
+  const place = traceparent === undefined ? { offset } : { offset, traceparent };
+  const park = (reason: string): BatchEntry => ({ kind: 'unreadable', ...place, key, value, reason });
   if (kind === 'progress') return undefined;
   if (kind === 'unmarked') return park('the record is not from the replay tool');
   try {
@@ -110,7 +113,7 @@ export function parseRecord(record: LogRecord, kind: RecordKind): BatchEntry | u
     if (value === null) return park('the record has no value');
     const event = decodeOrderPlaced(value);
     const isOfUser = key?.toString('utf8') === event.userId;
-    return isOfUser ? { kind: 'order', offset, event } : park('the key is not the userId of the order');
+    return isOfUser ? { kind: 'order', ...place, event } : park('the key is not the userId of the order');
   } catch (error) {
     if (error instanceof MalformedEventError || error instanceof MalformedReplayEndError) return park(error.message);
     throw error;

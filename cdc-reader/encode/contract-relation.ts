@@ -9,22 +9,31 @@ import {
   contractTables,
   isReadable,
 } from '#schemas/contract-tables.ts';
+import { TRACEPARENT } from '#service/tracing/trace-context.ts';
 import type { PgoutputMessage } from '../postgres/pgoutput.ts';
 
 /** Where one of the two tables has the contract's columns. */
 export interface ContractRelation {
   readonly kind: 'orders' | 'items';
   readonly columns: number;
-  /** Of each column of the tuple, whether it is of the contract; the others are never read. */
+  /** Of each column of the tuple, whether it is of the contract, or a trace context; the others are never read. */
   readonly wanted: readonly boolean[];
   /** The index in the tuple of each contract column, in the order of `contractTables`. */
   readonly at: readonly number[];
+  /** The index of an order's trace context; undefined where there is no such column. */
+  readonly traceparent: number | undefined;
 }
 
 /** The relation of rows that were read by name and hold the contract's columns alone. */
 export function plainRelation(table: ContractTable): ContractRelation {
   const at = Object.keys(contractTables[table]).map((_, index) => index);
-  return { kind: table === 'orders' ? 'orders' : 'items', columns: at.length, wanted: at.map(() => true), at };
+  return {
+    kind: table === 'orders' ? 'orders' : 'items',
+    columns: at.length,
+    wanted: at.map(() => true),
+    at,
+    traceparent: undefined,
+  };
 }
 
 /** The captured tables, as the fingerprint has them. */
@@ -72,6 +81,20 @@ export function classifyRelation(relation: Relation, captured: CapturedTables): 
     );
   }
   const indices = at.map(([, index]) => index);
-  const wanted = relation.columns.map((_, index) => indices.includes(index));
-  return { kind: table === 'orders' ? 'orders' : 'items', columns: relation.columns.length, wanted, at: indices };
+  const traceparent = table === 'orders' ? findTraceparent(relation) : undefined;
+  const wanted = relation.columns.map((_, index) => indices.includes(index) || index === traceparent);
+  return {
+    kind: table === 'orders' ? 'orders' : 'items',
+    columns: relation.columns.length,
+    wanted,
+    at: indices,
+    traceparent,
+  };
+}
+
+const TEXT_OID = 25;
+
+function findTraceparent({ columns }: Relation): number | undefined {
+  const index = columns.findIndex(({ name, typeOid }) => name === TRACEPARENT && typeOid === TEXT_OID);
+  return index < 0 ? undefined : index;
 }

@@ -2,11 +2,12 @@
 // times are read digit by digit. The bytes are those that avsc writes for the same order (property test).
 // Guarantees: the same order gives the same bytes from the stream and from a snapshot; no digit is lost; a row that can't
 // become a valid event is an error that names the column. Which rows belong together is row-buffer.ts's.
-import { type OutgoingRecord, RECORD_OVERHEAD_BYTES } from '#kafka/protocol/record.ts';
+import { HEADER_OVERHEAD_BYTES, type OutgoingRecord, RECORD_OVERHEAD_BYTES } from '#kafka/protocol/record.ts';
 import { latestOrderPlaced } from '#schemas/catalogue.ts';
 import { columnNumbers } from '#schemas/contract-tables.ts';
 import type { Lsn } from '#schemas/lsn.ts';
 import { partitionOf } from '#schemas/partition.ts';
+import { TRACEPARENT, TRACEPARENT_BYTES } from '#service/tracing/trace-context.ts';
 import { decodeUtf8 } from '../postgres/pgoutput.ts';
 import { AvroWriter } from './avro-writer.ts';
 import { readInteger, readTimestampMicros } from './read-numbers.ts';
@@ -32,6 +33,7 @@ export class EventRecord implements OutgoingRecord {
   readonly partition: number;
   readonly ordinal: number;
   readonly maxBytes: number;
+  readonly headers: { readonly traceparent: string } | undefined;
   readonly #bytes: Buffer;
   readonly #start: number;
   readonly #end: number;
@@ -41,7 +43,7 @@ export class EventRecord implements OutgoingRecord {
   readonly #orderEnd: number;
   readonly #orderBytes: number;
 
-  constructor(topic: string, partition: number, ordinal: number, place: EventPlace) {
+  constructor(topic: string, partition: number, ordinal: number, place: EventPlace, traceparent: string | undefined) {
     this.topic = topic;
     this.partition = partition;
     this.ordinal = ordinal;
@@ -53,6 +55,8 @@ export class EventRecord implements OutgoingRecord {
     this.#orderEnd = place.orderEnd;
     this.#orderBytes = place.orderBytes;
     this.maxBytes = RECORD_OVERHEAD_BYTES + place.userBytes + this.#end - this.#start;
+    this.headers = traceparent === undefined ? undefined : { traceparent };
+    if (traceparent !== undefined) this.maxBytes += TRACE_HEADER_BYTES;
   }
 
   /** The user's id. */
@@ -85,6 +89,7 @@ const ITEM = columnNumbers('order_items');
 /** Of the longest header, prefix and end of the items: C3 01 and fingerprint (10), six ints and longs of at most 10. */
 const FRAME_BYTES = 80;
 const LARGEST_INT = 2 ** 31 - 1;
+const TRACE_HEADER_BYTES = HEADER_OVERHEAD_BYTES + TRACEPARENT.length + TRACEPARENT_BYTES;
 
 /** Of Avro's single-object encoding. */
 const HEADER = Buffer.alloc(10);
@@ -111,7 +116,7 @@ export function encodeEvent(context: EventContext, ordinal: number, rows: RowBuf
   for (const item of byLineNo(rows, order.items)) writeItem(rows, item);
   writer.long(0);
   const partition = partitionOf(writer.bytes, place.userEnd - place.userBytes, place.userEnd, partitions);
-  const record = new EventRecord(topic, partition, ordinal, place);
+  const record = new EventRecord(topic, partition, ordinal, place, rows.traceparent(order.order));
   writer.end();
   return record;
 }

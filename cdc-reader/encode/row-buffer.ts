@@ -2,6 +2,7 @@
 // bytes (a view would hold all that was read with it), and read when its order is encoded; no object and no string is made for a
 // row, which is what garbage collection would cost most. Beyond SPILL_BYTES, row-spool.ts has the rows.
 import { columnNumbers } from '#schemas/contract-tables.ts';
+import { parseTraceParent, TRACEPARENT_BYTES } from '#service/tracing/trace-context.ts';
 import type { ContractRelation } from './contract-relation.ts';
 import { locateValues } from './tuple.ts';
 
@@ -44,6 +45,17 @@ export class RowBuffer {
   /** Where in `spans` lies what a row has in contract column `column`: its first byte, or -1 for NULL, and the one behind. */
   span(row: number, column: number): number {
     return this.#firstSpans[row]! + 2 * this.relations[row]!.at[column]!;
+  }
+
+  /** The trace context of an order's row; undefined if it has none. Whatever else stands there counts as none. */
+  traceparent(row: number): string | undefined {
+    const index = this.relations[row]!.traceparent;
+    if (index === undefined) return undefined;
+    const span = this.#firstSpans[row]! + 2 * index;
+    const start = this.spans[span]!;
+    if (start < 0 || this.spans[span + 1]! - start !== TRACEPARENT_BYTES) return undefined;
+    const text = this.bytes.toString('latin1', start, start + TRACEPARENT_BYTES);
+    return parseTraceParent(text) === undefined ? undefined : text;
   }
 
   /** Empties it for the next transaction. */

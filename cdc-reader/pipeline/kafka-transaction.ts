@@ -7,6 +7,7 @@ import type { KafkaTransaction, OutgoingRecord } from '#kafka/producer/transacti
 import { type Checkpoint, formatCheckpoint } from '#schemas/checkpoint.ts';
 import { failpoint } from '#service/failpoint.ts';
 import type { Logger } from '#service/logger.ts';
+import { activeTracer } from '#service/tracing/tracing.ts';
 import type { CdcReaderConfig } from '../config.ts';
 import { EventTooLargeError } from '../encode/unpublishable-errors.ts';
 import { LiveTopicChangedError } from '../errors.ts';
@@ -14,6 +15,7 @@ import type { ReaderMetrics } from '../metrics.ts';
 import { addWindowMark } from '../replay-window/window-policy.ts';
 import type { ReaderSession } from '../startup/session.ts';
 import type { CaptureCheck } from './capture-check.ts';
+import { PublishSpan } from './publish-span.ts';
 
 export interface TransactionsOptions {
   readonly config: CdcReaderConfig;
@@ -65,11 +67,17 @@ export class CheckpointedTransactions {
     // All that is sent has come by now. Beside the sends the check takes no time of its own.
     const check = captureCheck.run(this.#checkpoint.throughLsn);
     check.catch(() => undefined); // thrown where it is awaited, unless something else has ended this before
+    const tracer = activeTracer();
+    const span = tracer && new PublishSpan(tracer);
     const kafka = await session.producer.begin();
     try {
       await fill({
-        send: (records) => this.#send(kafka, records, written),
+        send: (records) => {
+          span?.add(records);
+          return this.#send(kafka, records, written);
+        },
         sendLast: (records, changes) => {
+          span?.add(records);
           next = this.#nextCheckpoint(changes, records, written);
           return this.#send(kafka, [...records, session.checkpointTopic.record(formatCheckpoint(next))], written);
         },
@@ -78,7 +86,9 @@ export class CheckpointedTransactions {
       await failpoint('reader.before-commit');
       await kafka.commit();
       this.#checkpoint = next;
+      span?.end(config.ordersTopic);
     } catch (error) {
+      span?.end(config.ordersTopic, error);
       // The first failure is the one to report; where the abort fails too, the next start's fencing aborts it.
       await kafka.abort().catch((abortError) => logger.debug({ err: abortError }, 'The abort failed as well.'));
       if (error instanceof RecordTooLargeError) throw new EventTooLargeError(error, this.#checkpoint.throughLsn);

@@ -15,7 +15,7 @@ export interface OutgoingRecord {
   readonly partition: number;
   readonly key: string;
   readonly value: Buffer;
-  readonly headers?: Record<string, string>;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
   /** What {@link recordBytes} gives, where it is known beforehand. */
   readonly maxBytes?: number;
 }
@@ -29,7 +29,7 @@ export interface PartitionRecords {
 
 /** Upper bounds of what varints for lengths, deltas and counts take: of a record, and of a header. */
 export const RECORD_OVERHEAD_BYTES = 32;
-const HEADER_OVERHEAD_BYTES = 10;
+export const HEADER_OVERHEAD_BYTES = 10;
 
 /** Upper bound of the bytes that a record takes in its batch. */
 export function recordBytes(record: OutgoingRecord): number {

@@ -1,6 +1,9 @@
 // POST /orders over HTTP: validation of the request, and the response to each outcome. Placing the order exactly once is
 // left to place-order.ts.
+import { type Span, SpanKind, trace } from '@opentelemetry/api';
 import { ProblemError, problemResponse } from '#service/problem.ts';
+import { parseTraceParent, TRACEPARENT } from '#service/tracing/trace-context.ts';
+import { activeTracer, contextOf, inSpan, traceparentOf } from '#service/tracing/tracing.ts';
 import { placeOrder } from '../place-order.ts';
 import type { OrderRoutes } from './order-routes.ts';
 import { formatOrder, idempotencyHeaders, newOrderSchema, orderSchema } from './order-schemas.ts';
@@ -27,7 +30,10 @@ export function addPlaceOrder({ app, database, counters }: OrderRoutes): void {
       },
     },
     async (request, reply) => {
-      const placing = await placeOrder(database, request.body, request.headers['idempotency-key']);
+      const incoming = readTraceparent(request.headers[TRACEPARENT]);
+      const placing = await traced(incoming, (traceparent) =>
+        placeOrder(database, request.body, { idempotencyKey: request.headers['idempotency-key'], traceparent }),
+      );
       switch (placing.kind) {
         case 'placed':
           counters.placed.inc({ source: placing.order.source });
@@ -49,4 +55,33 @@ export function addPlaceOrder({ app, database, counters }: OrderRoutes): void {
       }
     },
   );
+}
+
+/** What has another form than W3C's counts as absent, as W3C has it. */
+function readTraceparent(header: unknown): string | undefined {
+  return typeof header === 'string' && parseTraceParent(header) !== undefined ? header : undefined;
+}
+
+/**
+ * With tracing: a span for the request, and one for its statement, which commits. The order travels under the caller's context,
+ * unchanged; without one, under that of the request's span.
+ */
+async function traced<T>(incoming: string | undefined, place: (traceparent?: string) => Promise<T>): Promise<T> {
+  const tracer = activeTracer();
+  if (tracer === undefined) return place(incoming);
+  const request = tracer.startSpan('POST /orders', { kind: SpanKind.SERVER }, contextOf(incoming));
+  request.setAttributes({ 'http.request.method': 'POST', 'http.route': '/orders' });
+  return inSpan(request, () => {
+    const options = {
+      kind: SpanKind.CLIENT,
+      attributes: { 'db.system.name': 'postgresql', 'db.operation.name': 'INSERT' },
+    };
+    const commit = tracer.startSpan('commit order', options, trace.setSpan(contextOf(incoming), request));
+    return inSpan(commit, () => place(incoming ?? ownTraceparent(request)));
+  });
+}
+
+/** A trace that is not recorded need not travel. */
+function ownTraceparent(span: Span): string | undefined {
+  return span.isRecording() ? traceparentOf(span) : undefined;
 }

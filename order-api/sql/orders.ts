@@ -37,8 +37,8 @@ const orderColumns = sql`
   orders.order_id, orders.user_id, orders.status, orders.source, orders.currency, orders.total_cents,
   ${placedAtText} AS placed_at, ${selectItems} AS items`;
 
-/** Fails unless both tables can be read. */
-export const checkTables = sql`SELECT FROM public.orders, public.order_items LIMIT 0`;
+/** Fails unless both tables can be read, and have the column that came last. */
+export const checkTables = sql`SELECT orders.traceparent FROM public.orders, public.order_items LIMIT 0`;
 
 /** An OrderRow, or no row. */
 export function selectOrder(orderId: string): SQLQuery {
@@ -102,6 +102,8 @@ export interface PlacedBy {
   readonly orderId: string;
   readonly totalCents: bigint;
   readonly idempotencyKey: string | null;
+  /** W3C trace context of the request; null: none. */
+  readonly traceparent: string | null;
 }
 
 /**
@@ -112,10 +114,10 @@ export interface PlacedBy {
 export function insertOrder(order: NewOrder & PlacedBy): SQLQuery {
   return sql`
     WITH placed AS (
-      INSERT INTO public.orders (order_id, user_id, source, currency, total_cents, idempotency_key)
+      INSERT INTO public.orders (order_id, user_id, source, currency, total_cents, idempotency_key, traceparent)
       VALUES (
         ${order.orderId}, ${order.userId}, ${order.source}, ${order.currency}, ${order.totalCents},
-        ${order.idempotencyKey}
+        ${order.idempotencyKey}, ${order.traceparent}
       )
       ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
       RETURNING order_id, user_id, placed_at

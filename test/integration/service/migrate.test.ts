@@ -68,6 +68,24 @@ test('processes that start at the same time wait for each other, and each succee
   expect(await query('SELECT id FROM a')).toEqual([{ id: 1 }]);
 });
 
+test('a migration whose lock another transaction holds gives up, lets others work, and tries again', async () => {
+  await query('CREATE TABLE a (id int)');
+  write('0001_column.sql', "SET LOCAL lock_timeout = '100ms'; ALTER TABLE a ADD COLUMN more int;");
+  const log = createLogLines('info');
+  const migrating = await withServer(databaseUrl, async (holder) => {
+    await holder.query('BEGIN; LOCK TABLE a IN ACCESS SHARE MODE');
+    const running = migrate({ postgres: serverOf(databaseUrl), directory, logger: log.logger });
+    await waitFor('the migration to give up once', () =>
+      log.lines.some(({ event }) => event === 'migration.waiting-for-lock'),
+    );
+    await query('INSERT INTO a VALUES (1)');
+    await holder.query('COMMIT');
+    return running;
+  });
+  expect(migrating).toEqual(['0001_column']);
+  expect(await query('SELECT id, more FROM a')).toEqual([{ id: 1, more: null }]);
+});
+
 test('a migration that fails is named, and nothing of the run is kept', async () => {
   write('0001_good.sql', 'CREATE TABLE good (id int);');
   write('0002_bad.sql', 'CREATE TABLE bad (id int); INSERT INTO nowhere VALUES (1);');

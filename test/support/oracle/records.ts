@@ -19,6 +19,8 @@ export interface RawRecord {
   /** Records sent outside of a transaction aren't our reader's. */
   readonly transactional: boolean;
   readonly outcome: Outcome;
+  /** By name; undefined: none. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** A record, or a transaction marker, before outcomes are known. */
@@ -54,11 +56,13 @@ export function parseRecordBatches(
       const timestampMs = (attributes & 8) !== 0 ? maxMs : baseMs + sinceBaseMs;
       const offset = baseOffset + BigInt(content.integer());
       const [key, value] = [content.bytes(), content.bytes()];
-      for (let left = content.integer() * 2; left > 0; left -= 1) content.bytes(); // headers: names and values
+      const headers: Record<string, string> = {};
+      const headerCount = content.integer();
+      for (let left = headerCount; left > 0; left -= 1) headers[String(content.bytes())] = String(content.bytes());
       const outcome = 'open' as const;
       const entry = { partition, offset, timestampMs, key, value, producerId, producerEpoch, outcome, transactional };
       if (control) records.push({ ...entry, marker: key!.readInt16BE(2) === 1 ? 'commit' : 'abort' });
-      else records.push(entry);
+      else records.push(headerCount === 0 ? entry : { ...entry, headers });
     }
     nextOffset = baseOffset + BigInt(bytes.readInt32BE(at + 23)) + 1n;
     at = end;

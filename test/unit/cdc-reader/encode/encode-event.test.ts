@@ -1,6 +1,7 @@
 // Rows to events: byte for byte what avsc writes for the same order, or a refusal that names the column.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { recordBytes } from '#kafka/protocol/record.ts';
 import { type ContractRow, type ContractTable, contractTables } from '#schemas/contract-tables.ts';
 import { toLsn } from '#schemas/lsn.ts';
 import { orderPartition } from '#schemas/partition.ts';
@@ -115,6 +116,37 @@ describe('encoding an event', () => {
     const bytes = Buffer.from(first.value);
     for (let n = 0; n < 3_000; n++) encode({ ...order, user_id: `user-${n}` }, [item('1'), item('2')]);
     expect(first.value.equals(bytes)).toBe(true);
+  });
+
+  describe('takes the trace context of the order as a header, and leaves the event as it is,', () => {
+    const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+    const contract = plainRelation('orders');
+    const relation = { ...contract, columns: contract.columns + 1, traceparent: contract.columns };
+    const encodeWith = (value: string | null) => {
+      const rows = new RowBuffer();
+      rows.add(plainRelation('order_items'), formatTuple(Object.values(item('1'))));
+      rows.add(relation, formatTuple([...Object.values(order), value]));
+      return encodeEvent(context, 0, rows, groupByOrder(rows)[0]!);
+    };
+    const plain = encode(order, [item('1')]);
+
+    it('within the bound of bytes', () => {
+      const record = encodeWith(traceparent);
+      expect(record.headers).toEqual({ traceparent });
+      expect(record.value.equals(plain.value)).toBe(true);
+      const { topic, partition, key, value, headers } = record;
+      expect(record.maxBytes).toBe(recordBytes({ topic, partition, key, value, headers }));
+    });
+
+    it.each([null, '', 'x', `${traceparent}-more`, 'é'.repeat(55), traceparent.replace('00-', 'ff-'), 'x'.repeat(1e6)])(
+      'and counts anything else as none (%#)',
+      (value) => {
+        const record = encodeWith(value);
+        expect(record.headers).toBeUndefined();
+        expect(record.maxBytes).toBe(plain.maxBytes);
+        expect(record.value.equals(plain.value)).toBe(true);
+      },
+    );
   });
 
   it('takes an order that is larger than its pieces of memory', () => {
