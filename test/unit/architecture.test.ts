@@ -224,7 +224,7 @@ describe('files that import each other', () => {
 });
 
 describe('the cart sink', () => {
-  const rooms = ['apply', 'cart-api', 'consume', 'kafka', 'migrations', 'rule', 'sql'];
+  const rooms = ['apply', 'cart-api', 'consume', 'kafka', 'migrations', 'operations', 'rule', 'sql'];
   const inside = sources.filter(({ area }) => area === 'cart-sink');
 
   it('keeps its rule pure', () => {
@@ -264,6 +264,7 @@ describe('the tools', () => {
   /** What they may import of a service, and why it is not in schemas/, kafka/ or service/. */
   const publicRooms: Readonly<Record<string, string>> = {
     'cart-sink/config.ts': 'variables, with the same names and defaults',
+    'cart-sink/operations/repair-commands.ts': 'the same command from a tool and from the sink’s operations port',
     'cart-sink/migrate-carts.ts': 'npm run migrate does what the service does when it starts',
     'cart-sink/rule/reduce-cart.ts': 'the version of the rule is part of a plan and of an audit',
     'cart-sink/apply/preview-replay.ts': 'a dry run computes by the rule of the sink, and reads its ledger',

@@ -10,7 +10,7 @@ export interface AuditArguments {
 
 const DESCRIPTION =
   'Checks whether the orders and the carts database agree: takes a snapshot of the orders, waits until reader and sinks have ' +
-  'passed it, and compares order by order. Writes nothing.\n\nExit codes: 0 they agree, 1 they differ, 3 reader or sinks ' +
+  'passed it, and compares order by order. Writes nothing but its verdict, for consoles.\n\nExit codes: 0 they agree, 1 they differ, 3 reader or sinks ' +
   'did not pass the snapshot in time, or a partition has halted, 64 bad arguments, 69 a server is unavailable, 78 bad configuration.';
 
 /** @throws CommanderError, which has been printed */

@@ -21,7 +21,11 @@ await runTool('audit', process, EXIT_UNAVAILABLE, async () => {
     progress.end();
     process.stdout.write(`${line}\n`);
   };
+  const warn = (line: string) => {
+    progress.end();
+    process.stderr.write(`audit: ${line}\n`);
+  };
   return requireReadable('ORDER_DATABASE_URL or CART_DATABASE_URL', () =>
-    runAudit(config, options, { print, show: progress.show }, createLogger('audit', 'fatal')),
+    runAudit(config, options, { print, show: progress.show, warn }, createLogger('audit', 'fatal')),
   );
 });

@@ -1,5 +1,5 @@
 // One audit, top to bottom: takes a snapshot of the orders, waits until reader and sinks have passed it, compares the two
-// databases order by order, and reports. Guarantees: it writes nothing anywhere, and its memory does not grow with the
+// databases order by order, and reports. Guarantees: it writes nothing but its verdict, and its memory does not grow with the
 // databases. An order that only the ledger has is looked up by its id, since it may have been placed after the snapshot.
 import { createKafkaLog } from '#kafka/reading/log.ts';
 import { contractSchema } from '#schemas/contract-tables.ts';
@@ -13,6 +13,7 @@ import { requireCartTables } from '../cart-tables.ts';
 import type { AuditConfig } from '../config.ts';
 import { openDatabase, openSourceSession, withSourceSession } from '../connect.ts';
 import { findHaltedPartitions, formatHaltedPartition } from '../halted-partitions.ts';
+import { keepVerdict } from '../keep-verdict.ts';
 import { readCheckpoint } from '../read-checkpoint.ts';
 import { formatRepairs, readWindowFrom } from '../repairs.ts';
 import { readHeldOrders } from '../sql/order-tables.ts';
@@ -24,7 +25,7 @@ import { mergeByOrderId } from './compare/merge-join.ts';
 import { openSnapshot, readAppliedOrders, readPlacedOrders, type SnapshotSession } from './compare/snapshot-session.ts';
 import { type AuditResult, createTally, isClean } from './compare/tally.ts';
 import { describeViews, inspectTables, readReplacedOrders, requireReadableTables } from './inspect-tables.ts';
-import { formatReport, formatWait } from './report.ts';
+import { formatReport, formatVerdict, formatWait } from './report.ts';
 import { readPartitions, waitForPipeline } from './wait/watch-pipeline.ts';
 
 const EXIT_AGREE = 0;
@@ -37,11 +38,17 @@ const LIMITS = { poolSize: 2, lockTimeoutMs: 0, idleInTransactionTimeoutMs: 0 };
 /** How many orders that only the ledger has are looked up together. */
 const LOOK_UP = 500;
 
+interface Output {
+  readonly print: (line: string) => void;
+  readonly show: (progress: string) => void;
+  readonly warn: (line: string) => void;
+}
+
 /** @returns the exit code. @throws if a server is unavailable */
 export async function runAudit(
   config: AuditConfig,
   { waitMs, limit }: AuditArguments,
-  output: { print: (line: string) => void; show: (progress: string) => void },
+  output: Output,
   logger: Logger,
 ): Promise<number> {
   await using resources = new AsyncDisposableStack();
@@ -86,7 +93,10 @@ export async function runAudit(
     leftOrders: tables.leftOrders,
   });
   for (const line of report) output.print(line);
-  return isClean(result) && tables.leftOrders === 0 ? EXIT_AGREE : EXIT_DIFFER;
+  const agrees = isClean(result) && tables.leftOrders === 0;
+  // Compared at once, orders are missing that are only on their way: that they agree is proof, that they differ is none.
+  if (agrees || waitMs > 0) await keepVerdict(carts, formatVerdict(result, tables.leftOrders), output.warn);
+  return agrees ? EXIT_AGREE : EXIT_DIFFER;
 }
 
 async function compareAll(

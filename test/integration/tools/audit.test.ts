@@ -92,6 +92,23 @@ describe('an audit of two databases', () => {
     expect(code).toBe(0);
   });
 
+  it('keeps its verdict, unless it compared at once and they differ, and warns where it can not', async () => {
+    const kept = async () => (await carts.query('SELECT verdict FROM verdicts')).rows.map(({ verdict }) => verdict);
+    await apply(await place());
+    expect(await audit('--no-wait')).toMatchObject({ code: 0, stderr: '' });
+    expect(await kept()).toEqual([{ orders: '1', differences: '0', verdict: 'agree' }]);
+    await place();
+    expect((await audit('--no-wait')).code).toBe(1);
+    expect(await kept()).toEqual([{ orders: '1', differences: '0', verdict: 'agree' }]);
+    await carts.query('DROP TABLE verdicts; DELETE FROM applied_orders; DELETE FROM cart_removals');
+    await orders.query('TRUNCATE orders, order_items');
+    const { code, stderr } = await audit('--no-wait');
+    expect(code).toBe(0);
+    expect(stderr).toBe(
+      'audit: This verdict is not kept for the console (the table verdicts is missing: run npm run migrate).\n',
+    );
+  });
+
   it('finds every way in which they can differ, and names no user', async () => {
     await apply(await place());
     const missing = await place();

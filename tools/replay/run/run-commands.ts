@@ -1,9 +1,11 @@
-// The other commands: `coverage`, `status`, `resume` and `cancel`. Guarantees: coverage and status change nothing; resume follows
+// The other commands: `coverage`, `status`, `resume` and `cancel`. Guarantees: coverage changes nothing, and status keeps a
+// finished run's proof only; resume follows
 // the run's own plan, whatever is configured now; cancel fences the process that publishes the run.
 
 import { formatLsn } from '#schemas/lsn.ts';
 import { countPublished } from '#schemas/replay/progress.ts';
 import { RULE_VERSION } from '../../../cart-sink/rule/reduce-cart.ts';
+import { keepVerdict } from '../../keep-verdict.ts';
 import type { Connections } from '../cli/connections.ts';
 import { ArgumentError, exitCodes, PipelineMismatchError } from '../cli/errors.ts';
 import type { Talk } from '../cli/operator.ts';
@@ -14,7 +16,7 @@ import { readCoverages } from '../sources/open-source.ts';
 import { readPipelineState } from '../sources/pipeline-state.ts';
 import { carryOut, fenceEarlierRuns } from './carry-out.ts';
 import { finishRun, type RunRecord, readResults, readRun, withRunLock } from './run-records.ts';
-import { compareSides } from './verdict.ts';
+import { compareSides, summarizeProof } from './verdict.ts';
 
 /** What each source covers. */
 export async function showCoverage(connections: Connections, { operator }: Talk): Promise<number> {
@@ -42,6 +44,11 @@ export async function showStatus(connections: Connections, runId: string, { oper
   const proof = compareSides(run.plan.partitions, progress?.tallies ?? new Map(), results);
   operator.print(renderProof(proof, isOver(run) ? run.state : 'not yet given'));
   if (!isOver(run)) operator.print([`Continue it with: npm run replay -- resume ${runId}`]);
+  // A run of before this was kept: its proof is as it was when it ended.
+  const { state, finishedAt } = run;
+  if ((state === 'agreed' || state === 'disagreed') && finishedAt !== null) {
+    await keepVerdict(carts, summarizeProof(runId, proof, finishedAt), operator.warn);
+  }
   return exitCodes.done;
 }
 
