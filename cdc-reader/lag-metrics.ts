@@ -49,7 +49,7 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number) {
   });
   register(
     'lag_seconds',
-    'Age of the oldest commit that is received and not yet published, or time since this reader last streamed; else 0',
+    'Age of the oldest received commit that is not published, or time since it last streamed; else 0',
     () => {
       if (role.kind === 'standby') return undefined;
       if (oldestCommitAt !== undefined) return Math.max(0, nowMs() - Number(oldestCommitAt / 1000n)) / 1000;

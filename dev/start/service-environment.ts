@@ -35,11 +35,14 @@ export const openOnLoopback = Object.fromEntries(
 export function serviceEnvironment(
   { name, port }: ServicePlan,
   env: Readonly<Record<string, string | undefined>>,
-  config: StackConnections,
+  config: StackConnections & { readonly services: readonly ServicePlan[] },
 ): Record<string, string | undefined> {
   const { KAFKA_BROKERS } = config.connections;
   const database = serviceDatabase(name, config);
-  return { ...env, KAFKA_BROKERS, ...database, ...openOnLoopback, HOST: '127.0.0.1', PORT: String(port) };
+  // For what the reader shows of an order. On loopback a sink asks for no token.
+  const sink = config.services.find((one) => one.name === 'cart-sink');
+  const sinks = name === 'cdc-reader' && sink ? { CART_SINK_OPERATIONS_URLS: sink.url } : {};
+  return { ...env, KAFKA_BROKERS, ...database, ...openOnLoopback, ...sinks, HOST: '127.0.0.1', PORT: String(port) };
 }
 
 /** What leads a service to its own database; nothing where that is given. */
