@@ -2,6 +2,7 @@
 // Guarantees: what a fault ends is started again by the stack; a fault returns when it has struck and, where it lasts, is over.
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import type { DatabaseServer } from '#service/postgres/database-server.ts';
 import type { Stack } from '../start/stack.ts';
 
 /** As in the torture; sessions-ended and carts-locked are those of its database faults that need no second server. */
@@ -21,8 +22,8 @@ export type DemoFault = (typeof demoFaults)[number];
 
 export interface FaultContext {
   readonly stack: Stack;
-  readonly ordersUrl: string;
-  readonly cartsUrl: string;
+  readonly orders: DatabaseServer;
+  readonly carts: DatabaseServer;
   readonly signal: AbortSignal;
 }
 
@@ -70,9 +71,9 @@ function signalProcess(pid: number | undefined, name: NodeJS.Signals): boolean {
   }
 }
 
-async function onDatabase(url: string, work: (client: pg.Client) => Promise<void>): Promise<boolean> {
+async function onDatabase(server: DatabaseServer, work: (client: pg.Client) => Promise<void>): Promise<boolean> {
   const client = new pg.Client({
-    connectionString: url,
+    ...server,
     application_name: 'demo-fault',
     connectionTimeoutMillis: 3_000,
   });
@@ -99,21 +100,21 @@ const faults: Readonly<Record<DemoFault, Fault>> = {
   'carts-kill': killed('Postgres for carts'),
   'sessions-ended': {
     announcement: 'every session of both databases is ended by the server',
-    async strike({ ordersUrl, cartsUrl }) {
+    async strike({ orders, carts }) {
       const end = (client: pg.Client) =>
         client
           .query(
             'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()',
           )
           .then(() => undefined);
-      const done = [await onDatabase(ordersUrl, end), await onDatabase(cartsUrl, end)];
+      const done = [await onDatabase(orders, end), await onDatabase(carts, end)];
       return done.includes(true);
     },
   },
   'carts-locked': {
     announcement: `somebody locks the carts for ${LOCK_MS / 1_000} s`,
-    strike: ({ cartsUrl, signal }) =>
-      onDatabase(cartsUrl, async (client) => {
+    strike: ({ carts, signal }) =>
+      onDatabase(carts, async (client) => {
         await client.query('BEGIN; LOCK TABLE cart_lines IN ACCESS EXCLUSIVE MODE');
         await delay(LOCK_MS, undefined, { signal }).catch(() => undefined);
         await client.query('ROLLBACK');

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { serverOf } from '#service/postgres/database-server.ts';
 import { createRandom } from '../process/seeded-random.ts';
 import { runInTerminal, type TerminalRun } from '../start/run-in-terminal.ts';
 import { toolConnections } from '../start/service-environment.ts';
@@ -61,13 +62,15 @@ async function runFaults(
 ): Promise<void> {
   const { signal } = ending;
   const random = createRandom(seed);
-  const { ORDER_DATABASE_URL: ordersUrl = '', CART_DATABASE_URL: cartsUrl = '' } = config.connections;
+  const { given, connections } = config;
+  const orders = given.orderDatabase ?? serverOf(connections.ORDER_DATABASE_URL!);
+  const carts = given.cartDatabase ?? serverOf(connections.CART_DATABASE_URL!);
   while (!signal.aborted) {
     await delay(everySeconds * 1_000, undefined, { signal }).catch(() => undefined);
     if (signal.aborted || faults.length === 0) continue;
     const fault = faults[Math.floor(random() * faults.length)]!;
     say(`${time()}  FAULT ${fault}: ${announce(fault)}`);
-    const hasStruck = await strike(fault, { stack, ordersUrl, cartsUrl, signal });
+    const hasStruck = await strike(fault, { stack, orders, carts, signal });
     if (!hasStruck) say(`${time()}  ${fault} could not be done: what it strikes is not the stack's own, or is down.`);
   }
 }
