@@ -31,6 +31,7 @@ const matrix = [
   'test/integration/cdc-reader/replay-window.test.ts',
   'test/integration/kafka/leader-moves.test.ts',
   'test/integration/service/session-settings.test.ts',
+  'test/integration/dev/demo.test.ts',
   'test/integration/tools/{adopt,replay-property}.test.ts',
 ];
 

@@ -6,11 +6,11 @@ import { randomInt } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
+import { createRandom } from '../../dev/process/seeded-random.ts';
 import { createLocalKafka } from '../../dev/servers/local-kafka.ts';
 import { createLocalPostgres } from '../../dev/servers/local-postgres.ts';
 import { removePostgresData } from '../../dev/servers/postgres-data.ts';
 import { createTestRoot, removeAbandonedTestRoots, testRootVariable } from '../support/process/test-directory.ts';
-import { createRandom } from '../support/random.ts';
 import { createPipelineStage } from '../support/stack/pipeline-stage.ts';
 import { type Fleet, type Outcome, openFleet, runRound } from './round.ts';
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createInstrumenter } from '@stryker-mutator/instrumenter';
 import { createInjector } from 'typed-inject';
-import { createRandom } from '../support/random.ts';
+import { createRandom } from '../../dev/process/seeded-random.ts';
 
 export interface SourceMutant {
   readonly file: string;

@@ -4,7 +4,7 @@
 // takes longer than planned pushes back those behind it, never their order or kind. One in three has company: a second
 // fault, of another part of the pipeline, strikes while it lasts. Load and faults draw from numbers of their own, so that
 // leaving out classes leaves the load as it was.
-import { createRandom } from '../support/random.ts';
+import { createRandom } from '../../dev/process/seeded-random.ts';
 
 /**
  * A reader, B sink, C Kafka, D orders Postgres, E carts Postgres, F zombies, G pressure, K what the captured tables are,

@@ -5,10 +5,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRandom } from '../../../dev/process/seeded-random.ts';
 import { createOrderLoad, fillCarts, type OrderLoad, type OrderShape } from '../../support/load/order-load.ts';
 import type { Service } from '../../support/process/service-process.ts';
 import { runTool, type ToolResult } from '../../support/process/tool-process.ts';
-import { createRandom } from '../../support/random.ts';
 import { withServer } from '../../support/stack/environment.ts';
 import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
 import { waitFor } from '../../support/wait.ts';

@@ -30,9 +30,12 @@ export async function startEnvironment(home: string): Promise<StartEnvironment> 
 /** Runs `npm start`'s command; `entry` is another version's, in a folder of its own. */
 export async function npmStart(
   env: StartEnvironment,
-  { folder, entry }: { folder: string; entry: string } = { folder: repository, entry: 'dev/start/main.ts' },
+  { folder, entry, args = [] }: { folder: string; entry: string; args?: readonly string[] } = {
+    folder: repository,
+    entry: 'dev/start/main.ts',
+  },
 ): Promise<NpmStart> {
-  const child = await spawnGuarded(process.execPath, [join(folder, entry)], {
+  const child = await spawnGuarded(process.execPath, [join(folder, entry), ...args], {
     cwd: folder,
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
