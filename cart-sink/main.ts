@@ -10,7 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { checkKafka } from '#kafka/describe-cluster.ts';
 import { classifyKafkaFailure } from '#kafka/failure.ts';
 import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
-import { createAccess } from '#service/auth/access.ts';
+import { type Access, createAccess } from '#service/auth/access.ts';
 import { checkConfig } from '#service/command-line/check-config.ts';
 import type { Database } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
@@ -72,6 +72,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     topics: [config.ordersTopic, config.replayTopic],
     halt: halt.current(),
   });
+  const access = createAccess(config.tokenRules, { logger, metrics });
   const frame = {
     service: SERVICE,
     host: config.host,
@@ -83,13 +84,13 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     metrics,
     pipeline: () => formatPipeline(condition(), health),
     // The role of the cart API alone may not read what these show.
-    addOperations: parts.consumer ? createSinkOperations(config, databases.status, logger) : undefined,
+    addOperations: parts.consumer ? createSinkOperations(config, databases.status, access, logger) : undefined,
   };
   const readiness = async () => formatReadiness({ ...condition(), database: await probeDatabase() });
   const server = parts.api
     ? await createCartServer({
         ...frame,
-        access: createAccess(config.tokenRules, { logger, metrics }),
+        access,
         trustedProxies: config.trustedProxies,
         requestsPerMinute: config.requestsPerMinute,
         database: databases.carts,
@@ -156,10 +157,15 @@ async function prepareTables({ config, logger, health, reporter, probeDatabase, 
   }
 }
 
-function createSinkOperations(config: CartSinkConfig, database: Database, logger: Logger) {
-  const { consumerGroup, ordersTopic, replayTopic } = config;
+function createSinkOperations(config: CartSinkConfig, database: Database, access: Access, logger: Logger) {
+  const { consumerGroup, ordersTopic, replayTopic, operations, tokenRules, authNoneIsFine } = config;
   const readStatus = createCartsStatus({ database, consumerGroup, topics: [ordersTopic, replayTopic], logger });
-  return (app: ZodFastifyInstance): void => addSinkOperations(app, { readStatus });
+  const port = {
+    host: operations?.host ?? config.host,
+    access: tokenRules === undefined ? undefined : access,
+    isOpen: authNoneIsFine === 'yes',
+  };
+  return (app: ZodFastifyInstance): void => addSinkOperations(app, { readStatus, database, port });
 }
 
 async function check(): Promise<number> {

@@ -64,7 +64,7 @@ export function readParkedConfig(env: Env) {
   return withCarts(readEnvironment(cartSide, env));
 }
 
-/** @throws ConfigurationError listing all problems */
+/** Of audit and find. @throws ConfigurationError listing all problems */
 export function readAuditConfig(env: Env) {
   return withBothSides(readEnvironment(bothSides, env));
 }

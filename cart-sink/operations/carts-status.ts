@@ -40,6 +40,8 @@ export interface CartsStatusOptions {
   readonly consumerGroup: string;
   readonly topics: readonly string[];
   readonly logger: Logger;
+  /** {@link STATUS_DEADLINE_MS} by default. */
+  readonly deadlineMs?: number;
   readonly nowMs?: () => number;
 }
 
@@ -47,17 +49,24 @@ export interface CartsStatusOptions {
 export class StatusLateError extends Error {
   readonly code = 'STATUS_LATE';
   override readonly name = 'StatusLateError';
+
+  constructor(deadlineMs = STATUS_DEADLINE_MS) {
+    super(`The carts database did not answer within ${deadlineMs} ms.`);
+  }
 }
 
 /** Reads it. @throws StatusLateError, or the database's error */
 export function createCartsStatus(options: CartsStatusOptions): () => Promise<CartsStatus> {
-  const { nowMs = () => performance.now() } = options;
+  const { nowMs = () => performance.now(), deadlineMs = STATUS_DEADLINE_MS } = options;
   const readVerdictsOnce = createVerdictReader(options);
   let last: { readonly status: Promise<CartsStatus>; readonly atMs: number } | undefined;
   return () => {
     if (last !== undefined && nowMs() - last.atMs < FRESH_MS) return last.status;
-    const late = () => new StatusLateError(`The carts database did not answer within ${STATUS_DEADLINE_MS} ms.`);
-    const status = withDeadline(readStatus(options, readVerdictsOnce), STATUS_DEADLINE_MS, late);
+    const status = withDeadline(
+      readStatus(options, readVerdictsOnce),
+      deadlineMs,
+      () => new StatusLateError(deadlineMs),
+    );
     last = { status, atMs: nowMs() };
     return status;
   };

@@ -66,3 +66,11 @@ export const readPendingParked = (most: number) => sql`
 `;
 
 export const countPendingParked = sql`SELECT count(*)::int AS parked FROM parked_events WHERE outcome IS NULL`;
+
+export interface ParkedOfOrderRow extends PendingParkedRow, ParkedOutcomeRow {}
+
+/** Records that hold the order's id as text, as events do, readable or not. Reads all parked records. */
+export const readParkedOfOrder = (orderId: string) => sql`
+  SELECT parked_id, topic, partition, "offset", reason, parked_at, outcome
+  FROM parked_events WHERE position(convert_to(${orderId}, 'UTF8') IN value) > 0 ORDER BY parked_id
+`;

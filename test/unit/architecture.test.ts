@@ -265,6 +265,9 @@ describe('the tools', () => {
   const publicRooms: Readonly<Record<string, string>> = {
     'cart-sink/config.ts': 'variables, with the same names and defaults',
     'cart-sink/operations/repair-commands.ts': 'the same command from a tool and from the sink’s operations port',
+    'cart-sink/operations/carts-status.ts': 'find shows where the sinks are as they show it themselves',
+    'cart-sink/operations/order-facts.ts': 'find shows what the carts have of an order as the sink does',
+    'cdc-reader/find/order-path.ts': 'find collects the path of an order as the reader does',
     'cart-sink/migrate-carts.ts': 'npm run migrate does what the service does when it starts',
     'cart-sink/rule/reduce-cart.ts': 'the version of the rule is part of a plan and of an audit',
     'cart-sink/apply/preview-replay.ts': 'a dry run computes by the rule of the sink, and reads its ledger',
@@ -316,7 +319,7 @@ describe('the tools', () => {
   });
 
   it('never import one another, and what they share imports none of them', () => {
-    const tools = ['tools/adopt/', 'tools/audit/', 'tools/parked/', 'tools/replay/'];
+    const tools = ['tools/adopt/', 'tools/audit/', 'tools/find/', 'tools/parked/', 'tools/replay/'];
     const toolOf = (path: string) => tools.find((tool) => path.startsWith(tool));
     expectNoImport('Move what two tools need to tools/ itself, tools/captured/ or tools/sql/.', (from, to) => {
       const isEntry = from.area !== 'tools' || from.path === 'tools/main.ts';

@@ -30,6 +30,15 @@ export function readSlotState(slotName: string): SQLQuery {
   `;
 }
 
+/** What a reader has acknowledged by its slot (null: there is none), whether it streams, and the end of the WAL; one row. */
+export function readAcknowledged(slotName: string): SQLQuery {
+  return sql`
+    SELECT max(confirmed_flush_lsn)::text AS acknowledged, coalesce(bool_or(active), false) AS active,
+      CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text AS wal_end
+    FROM pg_replication_slots WHERE slot_name = ${slotName}
+  `;
+}
+
 /** Who a server process works for: NULL where this role may not read it. */
 export function describeBackend(pid: string): SQLQuery {
   return sql`
