@@ -64,6 +64,10 @@ function createPublishMetrics(metrics: Metrics) {
   );
   const publishSeconds = metrics.histogram('tillstream_reader_publish_seconds', 'Duration of one Kafka transaction');
   return {
+    readOrders: metrics.counter(
+      'tillstream_reader_orders_read_total',
+      'Orders received from the stream to be published; after a restart, some again',
+    ),
     publishedGroup(group: Group, seconds: number): void {
       orders.inc(group.orders);
       transactions.inc(group.transactions);
@@ -90,6 +94,11 @@ function createLagMetrics(metrics: Metrics, nowMs: () => number) {
   const throughGauge = metrics.gauge(
     'tillstream_reader_through_lsn',
     'WAL position before which everything is published',
+  );
+  const position = metrics.gauge(
+    'tillstream_reader_position_lsn',
+    'WAL positions: written by the server, sent to the reader, received by it, acknowledged to the slot',
+    ['stage'],
   );
   const pendingBytes = metrics.gauge('tillstream_reader_in_flight_bytes', 'Event bytes received and not yet published');
   const retainedBytes = metrics.gauge('tillstream_reader_retained_wal_bytes', 'WAL that the slot keeps on the server');
@@ -123,14 +132,23 @@ function createLagMetrics(metrics: Metrics, nowMs: () => number) {
       pendingBytes.set(0);
     },
     /** The end of the server's WAL, and its slot. What the slot has confirmed was published before. */
-    sampled(flushLsn: Lsn, slot: { confirmedFlushLsn: Lsn | null; retainedBytes: bigint | null } | null): void {
+    sampled(
+      flushLsn: Lsn,
+      slot: { confirmedFlushLsn: Lsn | null; sentLsn: Lsn | null; retainedBytes: bigint | null } | null,
+    ): void {
       serverLsn = flushLsn;
+      const { sentLsn = null, confirmedFlushLsn: acknowledged = null } = slot ?? {};
+      for (const [stage, lsn] of Object.entries({ written: flushLsn, sent: sentLsn, acknowledged })) {
+        if (lsn === null) position.remove({ stage });
+        else position.set({ stage }, Number(lsn));
+      }
       throughLsn = maxLsn(throughLsn, slot?.confirmedFlushLsn ?? LSN_ZERO);
       retainedBytes.set(Number(slot?.retainedBytes ?? 0n));
       setLag();
     },
     /** The server has sent all before `walEnd`. */
     receivedLsn(walEnd: Lsn): void {
+      position.set({ stage: 'received' }, Number(walEnd));
       serverLsn = maxLsn(serverLsn, walEnd);
       setLag();
     },

@@ -17,16 +17,23 @@ export interface Rung {
   readonly isSlowest: boolean;
 }
 
+/** Positions are read a second or two apart: what is less than that is no gap. */
+const LEAST_GAP_BYTES = 1024 * 1024;
+
 export function buildLadder(round: Round, progress: Progress): Rung[] {
   const reader = readerOf(round);
   const at = (stage: string) => reader && findValue(reader, 'tillstream_reader_position_lsn', { stage });
   const through = reader && findValue(reader, 'tillstream_reader_through_lsn');
   const carts = round.find((one) => one.carts !== undefined)?.carts;
+  // They are read at different moments: what has come further on had come this far as well.
+  const committed = through || undefined;
+  const received = furthest(at('received'), committed);
+  const sent = furthest(at('sent'), received);
   const positions: [Rung['stage'], number | undefined][] = [
-    ['written', at('written')],
-    ['sent', at('sent')],
-    ['received', at('received')],
-    ['committed in Kafka', through || undefined],
+    ['written', furthest(at('written'), sent)],
+    ['sent', sent],
+    ['received', received],
+    ['committed in Kafka', committed],
     ['acknowledged', at('acknowledged')],
     ['applied in carts', appliedPosition(carts, progress, through)],
   ];
@@ -44,8 +51,12 @@ export function buildLadder(round: Round, progress: Progress): Rung[] {
       gapSeconds: stage === 'applied in carts' ? progress.lagSeconds : null,
     };
   });
-  const largest = Math.max(0, ...rungs.map(({ gapBytes }) => gapBytes ?? 0));
-  return rungs.map((rung) => ({ ...rung, isSlowest: largest > 0 && rung.gapBytes === largest }));
+  const largest = Math.max(LEAST_GAP_BYTES, ...rungs.map(({ gapBytes }) => gapBytes ?? 0));
+  return rungs.map((rung) => ({ ...rung, isSlowest: rung.gapBytes === largest }));
+}
+
+function furthest(own: number | undefined, later: number | undefined): number | undefined {
+  return own === undefined || later === undefined ? own : Math.max(own, later);
 }
 
 /** The newest position of the live partitions; with nothing pending, the carts are where Kafka is. */

@@ -42,7 +42,7 @@ export interface Overview {
   readonly ladder: readonly Rung[];
   readonly latency: { readonly ofLastMinute: Quantiles | null };
   /** Orders a second. */
-  readonly rates: Readonly<Record<'placed' | 'published' | 'applied', number | null>>;
+  readonly rates: Readonly<Record<'read' | 'published' | 'applied', number | null>>;
   readonly safety: {
     readonly slots: readonly SlotLine[];
     /** By source, the oldest position from which everything can be replayed. */
@@ -66,7 +66,7 @@ export function describeRounds(rounds: readonly Round[], awaySince: ReadonlyMap<
   const minuteAgo = rounds.findLast((one) => atOf(one) <= atOf(round) - 60_000) ?? rounds[0]!;
   const shortlyBefore = rounds.findLast((one) => atOf(one) <= atOf(round) - 5_000) ?? rounds[0]!;
   const rates = {
-    placed: rateOf('tillstream_orders_placed_total', shortlyBefore, round),
+    read: rateOf('tillstream_reader_orders_read_total', shortlyBefore, round),
     published: rateOf('tillstream_reader_orders_published_total', shortlyBefore, round),
     applied: rateOf('tillstream_sink_orders_applied_total', shortlyBefore, round),
   };
