@@ -16,10 +16,11 @@ import type { Database } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
 import { createHttpServer, type ZodFastifyInstance } from '#service/http-server.ts';
 import { createLogger, type Logger } from '#service/logger.ts';
-import { createMetrics } from '#service/metrics.ts';
+import { createMetrics, type Metrics } from '#service/metrics.ts';
 import { createPipelineHealth, type PipelineHealth } from '#service/pipeline-health.ts';
 import { certificatesOfServer } from '#service/postgres/database-server.ts';
 import { checkPostgres } from '#service/postgres/describe-server.ts';
+import { reportPools } from '#service/postgres/pool-load.ts';
 import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
 import { watchCertificates } from '#service/security/certificate-expiry.ts';
 import { type RunningService, runService } from '#service/shutdown.ts';
@@ -40,6 +41,7 @@ import { createSinkReporter, type SinkReporter } from './metrics.ts';
 import { migrateCarts } from './migrate-carts.ts';
 import { createCartsStatus } from './operations/carts-status.ts';
 import { addSinkOperations } from './operations/routes.ts';
+import { reportStatus } from './operations/status-metrics.ts';
 import { readParts } from './parts.ts';
 import { checkTables } from './sql/check-tables.ts';
 
@@ -61,6 +63,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const databases = openDatabases(config, logger);
   const probed = parts.api ? databases.carts : databases.sink;
   const probeDatabase = createDatabaseProbe(() => probed.pool.query(checkTables));
+  reportPools(metrics, parts.api ? databases : { sink: databases.sink, status: databases.status });
   const closing = new AbortController();
   let migrated = false;
   let sink: Sink | undefined;
@@ -84,7 +87,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     metrics,
     pipeline: () => formatPipeline(condition(), health),
     // The role of the cart API alone may not read what these show.
-    addOperations: parts.consumer ? createSinkOperations(config, databases.status, access, logger) : undefined,
+    addOperations: parts.consumer ? createSinkOperations(config, databases.status, access, logger, metrics) : undefined,
   };
   const readiness = async () => formatReadiness({ ...condition(), database: await probeDatabase() });
   const server = parts.api
@@ -157,9 +160,16 @@ async function prepareTables({ config, logger, health, reporter, probeDatabase, 
   }
 }
 
-function createSinkOperations(config: CartSinkConfig, database: Database, access: Access, logger: Logger) {
+function createSinkOperations(
+  config: CartSinkConfig,
+  database: Database,
+  access: Access,
+  logger: Logger,
+  metrics: Metrics,
+) {
   const { consumerGroup, ordersTopic, replayTopic, operations, tokenRules, authNoneIsFine } = config;
   const readStatus = createCartsStatus({ database, consumerGroup, topics: [ordersTopic, replayTopic], logger });
+  reportStatus(metrics, readStatus);
   const port = {
     host: operations?.host ?? config.host,
     access: tokenRules === undefined ? undefined : access,

@@ -13,9 +13,9 @@ import {
   orderDatabaseOf,
   orderDatabaseVariables,
 } from '#service/postgres/variables.ts';
-import type { ServiceAddress, ServiceKind } from '#service/status/read-service.ts';
 import { cartSinkVariables } from '../cart-sink/config.ts';
 import { cdcReaderVariables } from '../cdc-reader/config.ts';
+import type { ServiceAddress, ServiceKind } from '../cdc-reader/status/read-service.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 

@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import type { ZodFastifyInstance } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
-import type { Overview } from '#service/status/overview.ts';
-import { parsePrometheusText } from '#service/status/prometheus-text.ts';
-import type { PipelineBody, ServiceAddress, ServiceReading } from '#service/status/read-service.ts';
-import { PipelineWatch } from '#service/status/watch.ts';
+import type { Overview } from '../status/overview.ts';
+import { parsePrometheusText } from '../status/prometheus-text.ts';
+import type { PipelineBody, ServiceAddress, ServiceReading } from '../status/read-service.ts';
+import { PipelineWatch } from '../status/watch.ts';
 
 const READ_DEADLINE_MS = 1_000;
 const WATCHED_EVERY_MS = 1_000;
@@ -26,7 +26,7 @@ const MOST_POINTS = 180;
 const PAGE_POLICY =
   "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const TYPES: Readonly<Record<string, string>> = {
-  'index.html': 'text/html; charset=utf-8',
+  'console.html': 'text/html; charset=utf-8',
   'console.css': 'text/css; charset=utf-8',
   'console.js': 'text/javascript; charset=utf-8',
   'charts.js': 'text/javascript; charset=utf-8',
@@ -100,7 +100,7 @@ export function createConsole(options: ConsoleOptions): Console {
   const addRoutes = (app: ZodFastifyInstance): void => {
     for (const [file, type] of Object.entries(TYPES)) {
       const bytes = readFileSync(join(import.meta.dirname, 'page', file));
-      app.get(file === 'index.html' ? '/' : `/console/${file}`, { schema: { hide: true } }, (_request, reply) =>
+      app.get(file === 'console.html' ? '/' : `/console/${file}`, { schema: { hide: true } }, (_request, reply) =>
         reply
           .type(type)
           .header('content-security-policy', PAGE_POLICY)

@@ -44,7 +44,7 @@ export function serviceEnvironment(
 }
 
 /** Where the console, and the commands that ask the services, find their health and metrics. */
-export function operationsUrls(services: readonly ServicePlan[]): Readonly<Record<string, string>> {
+function operationsUrls(services: readonly ServicePlan[]): Readonly<Record<string, string>> {
   const url = (wanted: ServiceName) => services.find(({ name }) => name === wanted)!.url;
   return { ORDER_API_OPERATIONS_URL: url('order-api'), CART_SINK_OPERATIONS_URLS: url('cart-sink') };
 }

@@ -6,6 +6,7 @@ export interface AuditArguments {
   readonly waitMs: number;
   /** How many differences are shown at most. */
   readonly limit: number;
+  readonly json: boolean;
 }
 
 const DESCRIPTION =
@@ -19,8 +20,14 @@ export function parseAuditArguments(argv: readonly string[]): AuditArguments {
     .option('--wait-seconds <n>', 'how long to wait for reader and sinks', parseCount(1, 86_400), 60)
     .option('--no-wait', 'compare at once: orders still in the pipeline are reported as missing')
     .option('--limit <n>', 'differences to show', parseCount(0, 100_000), 20)
+    .option('--json', 'one JSON object on standard output; lines for people on standard error', false)
     .allowExcessArguments(false)
     .parse(argv, { from: 'user' });
-  const { waitSeconds, wait, limit } = command.opts<{ waitSeconds: number; wait: boolean; limit: number }>();
-  return { waitMs: wait ? waitSeconds * 1_000 : 0, limit };
+  const { waitSeconds, wait, ...rest } = command.opts<{
+    waitSeconds: number;
+    wait: boolean;
+    limit: number;
+    json: boolean;
+  }>();
+  return { waitMs: wait ? waitSeconds * 1_000 : 0, ...rest };
 }

@@ -9,6 +9,7 @@ import { findPaths, type Wanted } from '../../cdc-reader/find/order-path.ts';
 import { limitExpandedBatches } from '../../kafka/protocol/record-batch.ts';
 import { type AuditConfig, readAuditConfig } from '../config.ts';
 import { openDatabase } from '../connect.ts';
+import { formatJson } from '../json-output.ts';
 import { runTool } from '../run-tool.ts';
 import { parseFindArguments } from './arguments.ts';
 import { renderPath } from './render-path.ts';
@@ -70,7 +71,7 @@ await runTool('find', process, EXIT_UNAVAILABLE, async () => {
   limitExpandedBatches(config.maxExpandedBatchBytes);
   const found = await find(config, wanted);
   const lines = found.paths.flatMap((path, index) => [...(index > 0 ? [''] : []), ...renderPath(path)]);
-  const text = json ? JSON.stringify(found) : [...lines, ...(found.why === null ? [] : [found.why])].join('\n');
-  process.stdout.write(`${text}\n`);
+  const text = `${[...lines, ...(found.why === null ? [] : [found.why])].join('\n')}\n`;
+  process.stdout.write(json ? formatJson(found) : text);
   return exitCodeOf(found);
 });

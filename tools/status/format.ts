@@ -1,6 +1,6 @@
 // What `npm run status` prints, and its exit code. Pure.
-import type { Overview } from '#service/status/overview.ts';
-import type { Finding } from '#service/status/verdict.ts';
+import type { Overview } from '../../cdc-reader/status/overview.ts';
+import type { Finding } from '../../cdc-reader/status/verdict.ts';
 
 const EXIT_PERSON_NEEDED = 1;
 const EXIT_CANNOT_TELL = 3;

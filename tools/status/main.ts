@@ -1,7 +1,7 @@
 // `npm run status`: the verdict on the whole pipeline and its positions on one screen, from the operations addresses of the services.
 import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
-import { PipelineWatch } from '#service/status/watch.ts';
+import { PipelineWatch } from '../../cdc-reader/status/watch.ts';
 import { readStatusConfig } from '../config.ts';
 import { createCommand, runTool } from '../run-tool.ts';
 import { exitCodeOf, formatOverview } from './format.ts';

@@ -98,7 +98,9 @@ describe('an audit of two databases', () => {
     expect(await audit('--no-wait')).toMatchObject({ code: 0, stderr: '' });
     expect(await kept()).toEqual([{ orders: '1', differences: '0', verdict: 'agree' }]);
     const second = await place();
-    expect((await audit('--no-wait')).code).toBe(1);
+    const differ = await audit('--no-wait', '--json');
+    expect(differ).toMatchObject({ code: 1, stderr: expect.stringContaining('The two databases differ.') });
+    expect(JSON.parse(differ.stdout)).toMatchObject({ verdict: 'differ', orders: 2, missing: 1, kinds: {} });
     expect(await kept()).toEqual([{ orders: '1', differences: '0', verdict: 'agree' }]);
     await apply(second);
     await carts.query('DROP TABLE verdicts');

@@ -12,7 +12,7 @@ import type { ServiceKind, ServiceReading } from './read-service.ts';
 import { atOf, metricsOf, type Round, rateOf, readerOf, sumOf } from './rounds.ts';
 import { findVerdict, type Progress, type Verdict } from './verdict.ts';
 
-export interface ServiceLine {
+interface ServiceLine {
   readonly kind: ServiceKind;
   readonly url: string;
   /** What /health/pipeline calls it; null: it does not answer. */
@@ -24,7 +24,7 @@ export interface ServiceLine {
   readonly problem: string | null;
 }
 
-export interface SlotLine {
+interface SlotLine {
   readonly slot: string;
   readonly walStatus: string;
   readonly retainedBytes: number | null;

@@ -3,7 +3,7 @@
 // not answer never counts as well.
 import type { ServiceReading } from './read-service.ts';
 
-export type VerdictKind = 'halted' | 'waiting' | 'cannot-tell' | 'stalled' | 'catching-up' | 'idle' | 'in-step';
+type VerdictKind = 'halted' | 'waiting' | 'cannot-tell' | 'stalled' | 'catching-up' | 'idle' | 'in-step';
 
 export interface Finding {
   readonly kind: VerdictKind;
@@ -99,7 +99,7 @@ function listHaltedPartitions({ answer, carts }: ServiceReading): Finding[] {
 }
 
 /** Messages name their remedy; a command in one can be copied. */
-export function findCommand(message: string | undefined): string | null {
+function findCommand(message: string | undefined): string | null {
   const [command] = /npm run [a-z-]+(?: -- [^;,.()]*[^;,.()\s])?/.exec(message ?? '') ?? [];
   return command ?? null;
 }

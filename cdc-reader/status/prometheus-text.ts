@@ -1,7 +1,7 @@
 // The text that GET /metrics answers with, as samples by name. Pure. Left out: help, types, and what is no finite number but
 // +Inf as a bucket's bound, which is a label. Format: https://prometheus.io/docs/instrumenting/exposition_formats/
 
-export interface Sample {
+interface Sample {
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;
 }
