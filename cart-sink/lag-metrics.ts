@@ -48,7 +48,7 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number = Date.no
   );
   register(
     'tillstream_sink_lag_seconds',
-    'Age of the last applied order, or time since the partition was taken over, while there is a lag, else 0',
+    'While there is a lag: age of the last applied order, or of the takeover; else 0',
     ({ measured, committedAtMs, ownedAtMs }) => {
       if (measured === undefined) return undefined;
       const sinceMs = committedAtMs ?? ownedAtMs;
