@@ -1,5 +1,6 @@
 /**
- * The connection pools of the cart sink: one for each part, so that a backlog never makes a shopper wait for a connection.
+ * The connection pools of the cart sink: one for each part, so that a backlog never makes a shopper wait for a connection,
+ * and one of a single connection for what operators ask.
  *
  * Guarantees that a part which does not run opens no connection: pools connect when they are first used.
  */
@@ -13,11 +14,13 @@ const CART_LOCK_TIMEOUT_MS = 3_000;
 const CART_IDLE_TIMEOUT_MS = 5_000;
 const CONNECT_TIMEOUT_MS = 3_000;
 const ACQUIRE_TIMEOUT_MS = 3_000;
+/** Below the second that an operator's request has: its connection is free again for the next one. */
+const STATUS_TIMEOUT_MS = 900;
 
 export function openDatabases(
   config: CartSinkConfig,
   logger: Logger,
-): { readonly carts: Database; readonly sink: Database } {
+): { readonly carts: Database; readonly sink: Database; readonly status: Database } {
   const connection = {
     postgres: config.cartDatabase,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
@@ -41,6 +44,16 @@ export function openDatabases(
       statementTimeoutMs: config.statementTimeoutMs,
       lockTimeoutMs: config.lockTimeoutMs,
       idleInTransactionTimeoutMs: config.idleInTransactionTimeoutMs,
+    }),
+    status: createDatabase({
+      ...connection,
+      applicationName: 'tillstream-cart-status',
+      poolSize: 1,
+      connectTimeoutMs: STATUS_TIMEOUT_MS,
+      acquireTimeoutMs: STATUS_TIMEOUT_MS,
+      statementTimeoutMs: STATUS_TIMEOUT_MS,
+      lockTimeoutMs: STATUS_TIMEOUT_MS,
+      idleInTransactionTimeoutMs: STATUS_TIMEOUT_MS,
     }),
   };
 }

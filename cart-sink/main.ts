@@ -10,15 +10,17 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { checkKafka } from '#kafka/describe-cluster.ts';
 import { classifyKafkaFailure } from '#kafka/failure.ts';
 import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
-import { createAccess } from '#service/auth/access.ts';
+import { type Access, createAccess } from '#service/auth/access.ts';
 import { checkConfig } from '#service/command-line/check-config.ts';
+import type { Database } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
-import { createHttpServer } from '#service/http-server.ts';
-import { createLogger } from '#service/logger.ts';
-import { createMetrics } from '#service/metrics.ts';
-import { createPipelineHealth } from '#service/pipeline-health.ts';
+import { createHttpServer, type ZodFastifyInstance } from '#service/http-server.ts';
+import { createLogger, type Logger } from '#service/logger.ts';
+import { createMetrics, type Metrics } from '#service/metrics.ts';
+import { createPipelineHealth, type PipelineHealth } from '#service/pipeline-health.ts';
 import { certificatesOfServer } from '#service/postgres/database-server.ts';
 import { checkPostgres } from '#service/postgres/describe-server.ts';
+import { reportPools } from '#service/postgres/pool-load.ts';
 import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
 import { watchCertificates } from '#service/security/certificate-expiry.ts';
 import { type RunningService, runService } from '#service/shutdown.ts';
@@ -31,12 +33,15 @@ import {
   type SinkCondition,
 } from './cart-api/readiness.ts';
 import { createCartServer } from './cart-api/server.ts';
-import { readCartSinkConfig } from './config.ts';
+import { type CartSinkConfig, readCartSinkConfig } from './config.ts';
 import { createSink, type Sink } from './consume/sink.ts';
 import { openDatabases } from './databases.ts';
 import { classifySinkFailure } from './errors.ts';
-import { createSinkReporter } from './metrics.ts';
+import { createSinkReporter, type SinkReporter } from './metrics.ts';
 import { migrateCarts } from './migrate-carts.ts';
+import { createCartsStatus } from './operations/carts-status.ts';
+import { addSinkOperations } from './operations/routes.ts';
+import { reportStatus } from './operations/status-metrics.ts';
 import { readParts } from './parts.ts';
 import { checkTables } from './sql/check-tables.ts';
 
@@ -58,6 +63,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const databases = openDatabases(config, logger);
   const probed = parts.api ? databases.carts : databases.sink;
   const probeDatabase = createDatabaseProbe(() => probed.pool.query(checkTables));
+  reportPools(metrics, parts.api ? databases : { sink: databases.sink, status: databases.status });
   const closing = new AbortController();
   let migrated = false;
   let sink: Sink | undefined;
@@ -69,6 +75,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     topics: [config.ordersTopic, config.replayTopic],
     halt: halt.current(),
   });
+  const access = createAccess(config.tokenRules, { logger, metrics });
   const frame = {
     service: SERVICE,
     host: config.host,
@@ -79,12 +86,14 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     logger,
     metrics,
     pipeline: () => formatPipeline(condition(), health),
+    // The role of the cart API alone may not read what these show.
+    addOperations: parts.consumer ? createSinkOperations(config, databases.status, access, logger, metrics) : undefined,
   };
   const readiness = async () => formatReadiness({ ...condition(), database: await probeDatabase() });
   const server = parts.api
     ? await createCartServer({
         ...frame,
-        access: createAccess(config.tokenRules, { logger, metrics }),
+        access,
         trustedProxies: config.trustedProxies,
         requestsPerMinute: config.requestsPerMinute,
         database: databases.carts,
@@ -94,27 +103,8 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     : await createHttpServer({ ...frame, readiness: async () => readyByPipeline(await readiness(), frame.pipeline()) });
   await server.listen();
 
-  // A migration that fails is tried for ever: the cause is gone one day, and the carts need this process until then.
-  const migrate = async (): Promise<void> => {
-    for (;;) {
-      try {
-        await migrateCarts({ postgres: config.cartDatabase, logger });
-        return health.working();
-      } catch (error) {
-        const { name } = health.failed(error);
-        const waitMs = Math.round(health.delayMs(Math.random()));
-        reporter.retrying(name, error, waitMs);
-        await delay(waitMs, undefined, { signal: closing.signal });
-      }
-    }
-  };
-  const awaitTables = async (): Promise<void> => {
-    while ((await probeDatabase()) !== 'reachable') {
-      await delay(CHECK_TABLES_EVERY_MS, undefined, { signal: closing.signal });
-    }
-  };
   const consume = async (): Promise<void> => {
-    await (config.migrate ? migrate() : awaitTables());
+    await prepareTables({ config, logger, health, reporter, probeDatabase, signal: closing.signal });
     if (closing.signal.aborted) return;
     migrated = true;
     if (!parts.consumer) return;
@@ -134,9 +124,58 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     close: async () => {
       closing.abort();
       await Promise.all([server.close(), sink?.close()]);
-      await Promise.all([databases.carts.close(), databases.sink.close()]);
+      await Promise.all([databases.carts.close(), databases.sink.close(), databases.status.close()]);
     },
   };
+}
+
+interface Preparation {
+  readonly config: CartSinkConfig;
+  readonly logger: Logger;
+  readonly health: PipelineHealth;
+  readonly reporter: SinkReporter;
+  readonly probeDatabase: ReturnType<typeof createDatabaseProbe>;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Resolves once the database is migrated, by this process or by another. A migration that fails is tried for ever: the cause is
+ * gone one day, and the carts need this process until then. Rejects when `signal` is aborted.
+ */
+async function prepareTables({ config, logger, health, reporter, probeDatabase, signal }: Preparation): Promise<void> {
+  while (!config.migrate) {
+    if ((await probeDatabase()) === 'reachable') return;
+    await delay(CHECK_TABLES_EVERY_MS, undefined, { signal });
+  }
+  for (;;) {
+    try {
+      await migrateCarts({ postgres: config.cartDatabase, logger });
+      return health.working();
+    } catch (error) {
+      const { name } = health.failed(error);
+      const waitMs = Math.round(health.delayMs(Math.random()));
+      reporter.retrying(name, error, waitMs);
+      await delay(waitMs, undefined, { signal });
+    }
+  }
+}
+
+function createSinkOperations(
+  config: CartSinkConfig,
+  database: Database,
+  access: Access,
+  logger: Logger,
+  metrics: Metrics,
+) {
+  const { consumerGroup, ordersTopic, replayTopic, operations, tokenRules, authNoneIsFine } = config;
+  const readStatus = createCartsStatus({ database, consumerGroup, topics: [ordersTopic, replayTopic], logger });
+  reportStatus(metrics, readStatus);
+  const port = {
+    host: operations?.host ?? config.host,
+    access: tokenRules === undefined ? undefined : access,
+    isOpen: authNoneIsFine === 'yes',
+  };
+  return (app: ZodFastifyInstance): void => addSinkOperations(app, { readStatus, database, port });
 }
 
 async function check(): Promise<number> {

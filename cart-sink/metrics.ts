@@ -15,6 +15,7 @@ import type { Batch, BatchEntry } from './apply/batch.ts';
 import type { SessionEnd } from './consume/group-session.ts';
 import type { PartitionLag } from './consume/lag-monitor.ts';
 import { explainHeld, type HeldRun } from './consume/replay-admission.ts';
+import { createLagMetrics } from './lag-metrics.ts';
 import { RULE_VERSION } from './rule/reduce-cart.ts';
 import type { Ownership, TopicPartition } from './sql/consumer-offsets.ts';
 
@@ -38,7 +39,8 @@ export type SinkReporter = ReturnType<typeof createSinkReporter>;
 /** Call once in a process: it registers the metrics of the sink. */
 export function createSinkReporter(metrics: Metrics, logger: Logger) {
   const sink = registerMetrics(metrics);
-  return { ...createBatchReporter(sink, logger), ...createSessionReporter(sink, logger) };
+  const lag = createLagMetrics(metrics);
+  return { ...createBatchReporter(sink, lag, logger), ...createSessionReporter(sink, lag, logger) };
 }
 
 type SinkMetrics = ReturnType<typeof registerMetrics>;
@@ -61,13 +63,7 @@ function registerMetrics({ counter, gauge, histogram }: Metrics) {
     applySeconds: histogram('tillstream_sink_apply_seconds', 'Duration of one database transaction'),
     latency: histogram(
       'tillstream_sink_commit_to_commit_seconds',
-      'Time from the commit of an order in the orders database, by its clock, to its commit in the carts database',
-    ),
-    lagRecords: gauge('tillstream_sink_lag_records', 'Offsets up to the last stable one that are not applied', place),
-    lagSeconds: gauge(
-      'tillstream_sink_lag_seconds',
-      'Age of the last applied order while there is a lag, else 0',
-      place,
+      'From the COMMIT of an order, by that server’s clock, to the COMMIT of its effect',
     ),
     halted: gauge(
       'tillstream_halted_partitions',
@@ -81,7 +77,9 @@ function registerMetrics({ counter, gauge, histogram }: Metrics) {
   };
 }
 
-function createBatchReporter(sink: SinkMetrics, logger: Logger) {
+type LagMetrics = ReturnType<typeof createLagMetrics>;
+
+function createBatchReporter(sink: SinkMetrics, lag: LagMetrics, logger: Logger) {
   return {
     /** Measures one transaction with `batches`. */
     timed: async <T extends { readonly kind: string }>(
@@ -107,6 +105,7 @@ function createBatchReporter(sink: SinkMetrics, logger: Logger) {
         for (const [outcome, count] of Object.entries(outcomes)) sink.replayed.inc({ outcome }, count);
       }
       sink.replayPaused.remove({ topic, partition });
+      lag.lagApplied(batch, newestCommit(entries));
       sink.batchRecords.observe(entries.length);
       const nowSeconds = Date.now() / 1_000;
       for (const entry of entries) {
@@ -143,7 +142,18 @@ function traceIdOf({ traceparent }: BatchEntry): string | undefined {
   return traceparent === undefined ? undefined : parseTraceParent(traceparent)?.traceId;
 }
 
-function createSessionReporter(sink: SinkMetrics, logger: Logger) {
+/** Undefined without an order. */
+function newestCommit(entries: readonly BatchEntry[]): bigint | undefined {
+  let newest: bigint | undefined;
+  for (const entry of entries) {
+    if (entry.kind === 'order' && (newest === undefined || entry.event.committedAt > newest)) {
+      newest = entry.event.committedAt;
+    }
+  }
+  return newest;
+}
+
+function createSessionReporter(sink: SinkMetrics, lag: LagMetrics, logger: Logger) {
   /** Runs that were logged as paused. */
   const pausedRuns = new Set<string>();
   return {
@@ -151,8 +161,9 @@ function createSessionReporter(sink: SinkMetrics, logger: Logger) {
       sink.rebalances.inc();
       sink.halted.reset();
       sink.partitions.set(owned.length);
+      lag.lagAssigned(owned);
       for (const { topic, partition } of lost) {
-        for (const gauge of [sink.lagRecords, sink.lagSeconds, sink.replayPaused]) gauge.remove({ topic, partition });
+        sink.replayPaused.remove({ topic, partition });
         logger.info(
           { event: SINK_LOST_PARTITION, topic, partition },
           'The consumer group assigned a partition to another sink.',
@@ -179,12 +190,9 @@ function createSessionReporter(sink: SinkMetrics, logger: Logger) {
     partitionHalted: ({ topic, partition }: TopicPartition, { code }: HaltError): void => {
       sink.halted.set({ code, topic, partition }, 1);
     },
-    lag: (lags: readonly PartitionLag[]): void => {
-      for (const { topic, partition, records, seconds } of lags) {
-        sink.lagRecords.set({ topic, partition }, Number(records));
-        if (seconds !== undefined) sink.lagSeconds.set({ topic, partition }, seconds);
-      }
-    },
+    lag: (lags: readonly PartitionLag[]): void => lag.lagMeasured(lags),
+    /** After {@link left}: nothing is applied any more, until a person has repaired the cause. */
+    halted: (): void => lag.lagHalted(),
     restarting: (end: SessionEnd, waitMs: number): void => {
       sink.restarts.inc({ reason: end.kind });
       const details = 'topic' in end ? { topic: end.topic, partition: end.partition } : {};
@@ -200,7 +208,8 @@ function createSessionReporter(sink: SinkMetrics, logger: Logger) {
     /** The group was left: this sink owns nothing any more. */
     left: (): void => {
       sink.partitions.set(0);
-      for (const gauge of [sink.lagRecords, sink.lagSeconds, sink.replayPaused, sink.halted]) gauge.reset();
+      for (const gauge of [sink.replayPaused, sink.halted]) gauge.reset();
+      lag.lagLeft();
     },
   };
 }

@@ -2,7 +2,9 @@
 import { tmpdir } from 'node:os';
 import { kafkaOf, kafkaVariables } from '#kafka/variables.ts';
 import { checkpointTopicName } from '#schemas/resource-names.ts';
+import { authVariables, operatorAuthOf } from '#service/auth/variables.ts';
 import {
+  ConfigurationError,
   choice,
   commonVariables,
   integer,
@@ -10,10 +12,12 @@ import {
   optional,
   port,
   readEnvironment,
+  secret,
   text,
   topic,
   topicVariables,
 } from '#service/environment.ts';
+import { httpUrls } from '#service/http/variables.ts';
 import { orderDatabaseOf, orderTlsVariables, postgresUrl } from '#service/postgres/variables.ts';
 import { tracingVariables } from '#service/tracing/variables.ts';
 
@@ -129,6 +133,22 @@ export const cdcReaderVariables = {
     fallback: '4194304',
   }),
   spillDirectory: text('SPILL_DIRECTORY', 'Where that file is made', tmpdir()),
+  orderApiOperationsUrl: optional(
+    httpUrls('ORDER_API_OPERATIONS_URL', 'Where the order-apis have their health and metrics, for the console'),
+  ),
+  cartSinkOperationsUrls: optional(
+    httpUrls(
+      'CART_SINK_OPERATIONS_URLS',
+      'Where sinks have their health and metrics, to find what the carts have of an order',
+    ),
+  ),
+  operationsToken: optional(
+    secret(
+      'OPERATIONS_TOKEN',
+      'The bearer token for them, with the scope operator; not needed where they are on loopback',
+    ),
+  ),
+  ...authVariables,
 };
 
 export type CdcReaderConfig = ReturnType<typeof readCdcReaderConfig>;
@@ -137,10 +157,15 @@ export type CdcReaderConfig = ReturnType<typeof readCdcReaderConfig>;
 export function readCdcReaderConfig(env: Readonly<Record<string, string | undefined>>) {
   const values = readEnvironment(cdcReaderVariables, env);
   const { replayWindowBytes, replayWindowMs, ...rest } = values;
+  const problems: string[] = [];
+  const tokenRules = operatorAuthOf(values, problems);
+  if (problems.length > 0) throw new ConfigurationError(problems);
   return Object.freeze({
     ...rest,
     orderDatabase: orderDatabaseOf(values),
     kafka: kafkaOf(values),
+    /** Of operators; undefined with AUTH=none. */
+    tokenRules,
     /** Of the window slot; 0 bytes: there is none. */
     replayWindow: Object.freeze({ bytes: replayWindowBytes, ms: replayWindowMs }),
     checkpointTopic: values.checkpointTopic ?? checkpointTopicName(values.slotName),

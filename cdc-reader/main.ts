@@ -3,6 +3,7 @@ import process from 'node:process';
 import { checkKafka } from '#kafka/describe-cluster.ts';
 import { classifyKafkaFailure } from '#kafka/failure.ts';
 import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
+import { createAccess } from '#service/auth/access.ts';
 import { checkConfig } from '#service/command-line/check-config.ts';
 import { createHaltState } from '#service/halt.ts';
 import { createHttpServer } from '#service/http-server.ts';
@@ -15,6 +16,8 @@ import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
 import { watchCertificates } from '#service/security/certificate-expiry.ts';
 import { runService } from '#service/shutdown.ts';
 import { readCdcReaderConfig } from './config.ts';
+import { createConsole } from './console/console.ts';
+import { createOrderFinder } from './find/route.ts';
 import { createReaderMetrics } from './metrics.ts';
 import { classifyReaderFailure } from './supervise/classify-failure.ts';
 import { createReader } from './supervise/reader.ts';
@@ -45,6 +48,20 @@ await runService({
     const readerMetrics = createReaderMetrics(metrics);
     const reader = createReader({ config, logger, metrics: readerMetrics, halts, health });
     const slotSampler = startSlotSampler({ config, logger, metrics: readerMetrics });
+    const { tokenRules, authNoneIsFine } = config;
+    const access = tokenRules && createAccess(tokenRules, { logger, metrics });
+    const finder = createOrderFinder(config, { host: config.host, access, isOpen: authNoneIsFine === 'yes' }, logger);
+    const { orderApiOperationsUrl, cartSinkOperationsUrls = [], operationsToken } = config;
+    const operatorsConsole = createConsole({
+      services: [
+        ...(orderApiOperationsUrl ?? []).map(({ href }) => ({ kind: 'order-api' as const, url: href })),
+        ...cartSinkOperationsUrls.map(({ href }) => ({ kind: 'cart-sink' as const, url: href })),
+      ],
+      token: operationsToken && (() => operationsToken.read()),
+      metrics,
+      pipeline: reader.pipeline,
+      logger,
+    });
     const server = await createHttpServer({
       service: SERVICE,
       host: config.host,
@@ -55,6 +72,10 @@ await runService({
       shutdownDelayMs: config.shutdownDelayMs,
       readiness: reader.readiness,
       pipeline: reader.pipeline,
+      addOperations: (app) => {
+        finder.addRoute(app);
+        operatorsConsole.addRoutes(app);
+      },
     });
     await server.listen();
     return {
@@ -62,8 +83,9 @@ await runService({
       shutdownDelayMs: config.shutdownDelayMs,
       async close() {
         slotSampler.close();
+        operatorsConsole.close();
         // Side by side: a standby gets the slot at once, however long HTTP goes on.
-        await Promise.all([reader.close(), server.close()]);
+        await Promise.all([reader.close(), server.close().then(finder.close)]);
       },
     };
   },

@@ -1,11 +1,10 @@
-// What the reader reports: the constant names of its log events, and its metrics. LSN distances are bytes of WAL. Lag
-// counts from what Kafka has committed, not from what was received, to the end of the server's WAL, not to what was sent:
-// it shows a backlog that the reader can't see (lag-sampler.ts).
-import type { Checkpoint } from '#schemas/checkpoint.ts';
-import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
+// What the reader reports: the constant names of its log events, and its metrics. LSN distances are bytes of WAL. The lag is in
+// lag-metrics.ts, the slots in slot-metrics.ts, a first start in first-start-metrics.ts.
+import type { Lsn } from '#schemas/lsn.ts';
 import type { Metrics } from '#service/metrics.ts';
 import { createFirstStartMetrics } from './first-start-metrics.ts';
-import type { Group, Queue } from './pipeline/queue.ts';
+import { createLagMetrics } from './lag-metrics.ts';
+import type { Group } from './pipeline/queue.ts';
 import { createSlotMetrics } from './slot-metrics.ts';
 
 export const READER_STREAMING = 'reader.streaming';
@@ -30,7 +29,15 @@ export type ReaderMetrics = ReturnType<typeof createReaderMetrics>;
 
 /** @param nowMs milliseconds since 1970, to compare with the time of a commit */
 export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date.now) {
+  const lag = createLagMetrics(metrics, nowMs);
+  const slots = createSlotMetrics(metrics, nowMs);
   return {
+    /** Also while no start lives: how far the slot is, and what it costs. */
+    slotsSampled: (...sampled: Parameters<typeof slots.slotsSampled>): void => {
+      const [{ slots: found, walEnd }, { slotName }] = sampled;
+      slots.slotsSampled(...sampled);
+      lag.sampled(walEnd, found.get(slotName) ?? null);
+    },
     ignoredChanges: metrics.counter(
       'tillstream_reader_ignored_changes_total',
       'Changes of published tables that are not order inserts, by reason',
@@ -41,11 +48,9 @@ export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date
       'Transactions received again after a restart, and dropped because they were published',
     ),
     restarts: metrics.counter('tillstream_reader_restarts_total', 'Restarts after a failure, by reason', ['reason']),
-    streaming: metrics.gauge('tillstream_reader_streaming', '1 while this reader holds the slot and publishes'),
     ...createPublishMetrics(metrics),
-    ...createLagMetrics(metrics, nowMs),
+    ...lag,
     ...createReplayMetrics(metrics),
-    ...createSlotMetrics(metrics, nowMs),
     ...createFirstStartMetrics(metrics),
   };
 }
@@ -64,6 +69,10 @@ function createPublishMetrics(metrics: Metrics) {
   );
   const publishSeconds = metrics.histogram('tillstream_reader_publish_seconds', 'Duration of one Kafka transaction');
   return {
+    readOrders: metrics.counter(
+      'tillstream_reader_orders_read_total',
+      'Orders received from the stream to be published; after a restart, some again',
+    ),
     publishedGroup(group: Group, seconds: number): void {
       orders.inc(group.orders);
       transactions.inc(group.transactions);
@@ -77,76 +86,21 @@ function createPublishMetrics(metrics: Metrics) {
   };
 }
 
-function createLagMetrics(metrics: Metrics, nowMs: () => number) {
-  const kafkaTransactions = metrics.counter(
-    'tillstream_reader_kafka_transactions_total',
-    'Kafka transactions committed, those without events included',
-  );
-  const lagBytes = metrics.gauge('tillstream_reader_lag_bytes', 'WAL written by the server and not yet published');
-  const lagSeconds = metrics.gauge(
-    'tillstream_reader_lag_seconds',
-    'Age of the oldest commit that is received and not yet published; 0 when there is none',
-  );
-  const throughGauge = metrics.gauge(
-    'tillstream_reader_through_lsn',
-    'WAL position before which everything is published',
-  );
-  const pendingBytes = metrics.gauge('tillstream_reader_in_flight_bytes', 'Event bytes received and not yet published');
-  const retainedBytes = metrics.gauge('tillstream_reader_retained_wal_bytes', 'WAL that the slot keeps on the server');
-  let throughLsn: Lsn = LSN_ZERO;
-  let serverLsn: Lsn = LSN_ZERO;
-  let oldestCommitAt: bigint | undefined;
-  const setLag = (): void => {
-    throughGauge.set(Number(throughLsn));
-    lagBytes.set(serverLsn > throughLsn ? Number(serverLsn - throughLsn) : 0);
-    lagSeconds.set(oldestCommitAt === undefined ? 0 : Math.max(0, nowMs() - Number(oldestCommitAt / 1000n)) / 1000);
-  };
-  return {
-    /** The resume position: nothing is committed by that. */
-    continued(checkpoint: Checkpoint): void {
-      throughLsn = checkpoint.throughLsn;
-      setLag();
-    },
-    published(checkpoint: Checkpoint): void {
-      kafkaTransactions.inc();
-      throughLsn = checkpoint.throughLsn;
-      setLag();
-    },
-    /** What has been received and is not published. */
-    pending({ bytes, oldest }: Pick<Queue, 'bytes' | 'oldest'>): void {
-      pendingBytes.set(bytes);
-      oldestCommitAt = oldest?.committedAt;
-      setLag();
-    },
-    /** What was received will be received again: it is not held any more, and is pending all the same. */
-    pendingDropped(): void {
-      pendingBytes.set(0);
-    },
-    /** The end of the server's WAL, and its slot. What the slot has confirmed was published before. */
-    sampled(flushLsn: Lsn, slot: { confirmedFlushLsn: Lsn | null; retainedBytes: bigint | null } | null): void {
-      serverLsn = flushLsn;
-      throughLsn = maxLsn(throughLsn, slot?.confirmedFlushLsn ?? LSN_ZERO);
-      retainedBytes.set(Number(slot?.retainedBytes ?? 0n));
-      setLag();
-    },
-    /** The server has sent all before `walEnd`. */
-    receivedLsn(walEnd: Lsn): void {
-      serverLsn = maxLsn(serverLsn, walEnd);
-      setLag();
-    },
-  };
-}
-
 function createReplayMetrics(metrics: Metrics) {
   const oldestReplayable = metrics.gauge(
     'tillstream_reader_replay_oldest_lsn',
-    'Oldest WAL position from which everything can be replayed, by source; absent when nothing can',
+    'Oldest position from which everything can be replayed; absent when nothing can',
     ['source'],
   );
-  const windowBytes = metrics.gauge('tillstream_reader_replay_window_bytes', 'WAL that the replay window holds');
-  const windowSeconds = metrics.gauge(
+  let kept: { readonly bytes: number; readonly seconds: number } | undefined;
+  metrics.state('tillstream_reader_replay_window_bytes', 'WAL that the replay window holds', [], () =>
+    kept === undefined ? [] : [[{}, kept.bytes]],
+  );
+  metrics.state(
     'tillstream_reader_replay_window_seconds',
     'Approximate age of the oldest transaction of the replay window',
+    [],
+    () => (kept === undefined ? [] : [[{}, kept.seconds]]),
   );
   const setOldest = (source: 'wal' | 'kafka', oldestLsn: Lsn | null): void => {
     if (oldestLsn === null) oldestReplayable.remove({ source });
@@ -155,7 +109,7 @@ function createReplayMetrics(metrics: Metrics) {
   return {
     replayWindowLost: metrics.counter(
       'tillstream_reader_replay_window_lost_total',
-      'Window slots recreated, by reason: missing, over-limit, lost, or why Postgres invalidated it (idle_timeout, wal_removed)',
+      'Window slots recreated, by reason: missing, over-limit, lost, or Postgres’s own',
       ['reason'],
     ),
     replayWindowFailures: metrics.counter(
@@ -166,8 +120,7 @@ function createReplayMetrics(metrics: Metrics) {
     /** `oldestLsn`: null when there is no window. */
     replayWindow(oldestLsn: Lsn | null, keptBytes: number, seconds: number): void {
       setOldest('wal', oldestLsn);
-      windowBytes.set(keptBytes);
-      windowSeconds.set(seconds);
+      kept = oldestLsn === null ? undefined : { bytes: keptBytes, seconds };
     },
     /** null: nothing can be replayed from Kafka for sure. */
     replayableFromKafka(oldestLsn: Lsn | null): void {

@@ -14,6 +14,7 @@ import type { Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createPipelineHealth } from '#service/pipeline-health.ts';
 import { certificatesOfServer } from '#service/postgres/database-server.ts';
+import { reportPools } from '#service/postgres/pool-load.ts';
 import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
 import { ProblemError } from '#service/problem.ts';
 import { watchCertificates } from '#service/security/certificate-expiry.ts';
@@ -62,6 +63,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
     acquireTimeoutMs: config.acquireTimeoutMs,
     logger,
   });
+  reportPools(metrics, { orders: database });
   const health = createPipelineHealth({ metrics, logger, classify: classifyFailure });
   let migrated = !config.migrate;
 

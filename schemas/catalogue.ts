@@ -7,7 +7,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Type } from 'avsc';
-import { parseAvroSchema } from './avro-type.ts';
+import { parseAvroSchema } from './avro/avro-type.ts';
 
 type Resolver = ReturnType<Type['createResolver']>;
 

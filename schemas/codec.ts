@@ -6,10 +6,11 @@
  * be applied, or with one of two errors: malformed (can never succeed) or unknown schema (a newer reader will succeed).
  * Error messages name fields, never their values.
  */
+
+import { readOrderPlaced } from './avro/read-order-placed.ts';
 import { findOrderPlacedVersion, latestOrderPlaced } from './catalogue.ts';
 import type { OrderPlaced } from './order-placed.ts';
 import { findProblem } from './order-placed.ts';
-import { readOrderPlaced } from './read-order-placed.ts';
 
 const latest = latestOrderPlaced;
 

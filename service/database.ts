@@ -20,6 +20,7 @@ import {
   runPipelined,
   type Statements,
 } from './postgres/pipelined-transaction.ts';
+import { countLoans, type PoolLoad } from './postgres/pool-load.ts';
 import {
   explainConnectError,
   prepareSession,
@@ -62,7 +63,7 @@ export interface DatabaseOptions {
   readonly logger: Logger;
 }
 
-export interface Database {
+export interface Database extends PoolLoad {
   readonly pool: ConnectionPool;
   /**
    * A transaction under READ COMMITTED on a connection of its own, whose statements may be sent without waiting for one
@@ -108,9 +109,11 @@ export function createDatabase(options: DatabaseOptions): Database {
         'A pooled database connection was closed by the server or the network.',
       ),
   });
-  const open = governConnections(pool, options);
+  const loans = countLoans();
+  const open = governConnections(pool, options, loans);
   return {
     pool,
+    load: () => ({ open: open.size, inUse: loans.inUse(), waiting: loans.waiting() }),
     transaction: (work) => usePrepared(pool, (client) => runPipelined(client, work)),
     prepared: (statement) =>
       usePrepared(pool, async (client) => {
@@ -198,7 +201,11 @@ export async function preparePooledSession(
  * bounds the wait for a busy connection, but not for one being opened, which it retries internally for two seconds and
  * more. Returns the live set of open connections.
  */
-function governConnections(pool: ConnectionPool, options: DatabaseOptions): ReadonlySet<Connection> {
+function governConnections(
+  pool: ConnectionPool,
+  options: DatabaseOptions,
+  { lend }: ReturnType<typeof countLoans>,
+): ReadonlySet<Connection> {
   const { acquireTimeoutMs } = options;
   const inner = (pool as unknown as PoolInternals)._pool;
   const getConnection = inner.getConnection.bind(inner);
@@ -228,7 +235,7 @@ function governConnections(pool: ConnectionPool, options: DatabaseOptions): Read
     const prepared = getPrepared();
     const late = () => new AcquireTimeoutError(`no database connection within ${acquireTimeoutMs} ms`);
     try {
-      return await withDeadline(prepared, acquireTimeoutMs, late);
+      return await lend(withDeadline(prepared, acquireTimeoutMs, late));
     } catch (error) {
       // A connection that comes later goes back to the pool; the error of one that fails later is of no use to anyone.
       if (error instanceof AcquireTimeoutError) prepared.then((pooled) => pooled.release()).catch(() => undefined);

@@ -44,6 +44,8 @@ export interface HttpServerOptions extends Address {
   readonly pipeline?: () => Promise<Readiness> | Readiness;
   /** Where health, metrics and the OpenAPI description are, and nothing else; by default among the service's routes. */
   readonly operations?: Address | undefined;
+  /** Adds what this service alone has for operators, where health and metrics are. */
+  readonly addOperations?: ((app: ZodFastifyInstance) => void) | undefined;
   /** With it, the OpenAPI description is served at /docs and /docs/json. */
   readonly docs?: { readonly title: string; readonly description: string };
   /** Names of a proxy on this machine, which a listener on loopback accepts beside its own. */
@@ -94,6 +96,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   }
   const { readiness, pipeline = readiness } = options;
   addOperationsRoutes(aside ?? app, { metrics, readiness: () => (isStopping ? STOPPING : readiness()), pipeline });
+  options.addOperations?.(aside ?? app);
 
   return {
     app,

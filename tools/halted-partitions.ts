@@ -2,7 +2,7 @@
 // them. Guarantees: each line names the code, the place and a command; no row value. The rows are those of
 // sql/consumer-offsets.ts; whether the cause is gone by now, only the sink that takes the partition over finds out.
 import type { Database } from '#service/database.ts';
-import type { TopicPartition } from '../cart-sink/sql/consumer-offsets.ts';
+import { formatParkCommand } from '../cart-sink/operations/repair-commands.ts';
 import { type HaltedPartitionRow, readHaltedPartitions } from './sql/consumer-offsets.ts';
 
 export async function findHaltedPartitions(
@@ -11,11 +11,6 @@ export async function findHaltedPartitions(
   topics: readonly string[],
 ): Promise<readonly HaltedPartitionRow[]> {
   return pool.query(readHaltedPartitions(consumerGroup, topics));
-}
-
-/** As --park takes it. Quoted, since brackets are a pattern to shells. */
-export function formatParkCommand({ topic, partition }: TopicPartition, offset: bigint): string {
-  return `npm run adopt -- sink --park '${topic}[${partition}]@${offset}'`;
 }
 
 const remedies: Readonly<Record<string, (row: HaltedPartitionRow) => string>> = {

@@ -14,7 +14,8 @@ import {
 import { migrateCarts } from '../cart-sink/migrate-carts.ts';
 import { orderApiVariables } from '../order-api/config.ts';
 import { migrateOrders } from '../order-api/migrate-orders.ts';
-import { describeError, runTool } from './run-tool.ts';
+import { createCommandOutput } from './json-output.ts';
+import { createCommand, describeError, runTool } from './run-tool.ts';
 
 const EXIT_FAILED = 1;
 
@@ -29,33 +30,44 @@ const migrateVariables = {
 
 const logger = createLogger('migrate', 'warn');
 
-/** Prints what was done to one database; a failure names it. */
-async function report(database: string, migrate: () => Promise<string>): Promise<void> {
+const describe = (applied: readonly string[]) =>
+  applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`;
+
+/** A failure names the database. */
+async function on<T>(database: string, migrate: () => Promise<T>): Promise<T> {
   try {
-    process.stdout.write(`${database}: ${await migrate()}\n`);
+    return await migrate();
   } catch (error) {
     throw new Error(`${database}: ${describeError(error)}`, { cause: error });
   }
 }
 
-const describe = (applied: readonly string[]) =>
-  applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`;
-
 await runTool('migrate', process, EXIT_FAILED, async () => {
+  const command = createCommand('migrate', 'Applies the pending migrations of the databases whose URLs are set.')
+    .option('--json', 'one JSON object on standard output; lines for people on standard error', false)
+    .allowExcessArguments(false)
+    .parse(process.argv.slice(2), { from: 'user' });
+  const output = createCommandOutput(process, command.opts<{ json: boolean }>().json);
   const { publicationName, ...values } = readEnvironment(migrateVariables, process.env);
   const { orderDatabase, cartDatabase } = givenDatabasesOf(values);
   if (orderDatabase === undefined && cartDatabase === undefined) {
     throw new ConfigurationError(['set ORDER_DATABASE_URL, CART_DATABASE_URL or both: there is nothing to migrate']);
   }
+  const done: Record<string, object> = {};
   if (orderDatabase !== undefined) {
-    await report('orders database', async () => {
-      const migrated = await migrateOrders({ postgres: orderDatabase, publicationName, logger });
-      const publication = `publication ${publicationName} ${migrated.publicationCreated ? 'created' : 'is there'}`;
-      return `${describe(migrated.applied)}; ${publication}`;
-    });
+    const migrated = await on('orders database', () =>
+      migrateOrders({ postgres: orderDatabase, publicationName, logger }),
+    );
+    const { applied, publicationCreated } = migrated;
+    const publication = `publication ${publicationName} ${publicationCreated ? 'created' : 'is there'}`;
+    output.print(`orders database: ${describe(applied)}; ${publication}`);
+    done.orders = { applied, publication: publicationName, publicationCreated };
   }
   if (cartDatabase !== undefined) {
-    await report('carts database', async () => describe(await migrateCarts({ postgres: cartDatabase, logger })));
+    const applied = await on('carts database', () => migrateCarts({ postgres: cartDatabase, logger }));
+    output.print(`carts database: ${describe(applied)}`);
+    done.carts = { applied };
   }
+  output.end(done);
   return 0;
 });

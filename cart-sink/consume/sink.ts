@@ -89,6 +89,7 @@ export function createSink(options: SinkOptions) {
       if (end.kind === 'halted') {
         state = 'halted';
         halt.halt(end.error);
+        reporter.halted();
         return;
       }
       const waitMs = nextSessionInMs(end, health);

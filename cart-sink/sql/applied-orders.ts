@@ -73,3 +73,18 @@ export const readSettled = (at: {
     WHERE consumer_group = ${at.consumerGroup} AND topic = ${at.topic} AND partition = ${at.partition} AND "offset" = ${at.offset}
   ) AS is_settled
 `;
+
+/** An applied order as an operator is shown it. */
+export interface LedgerFactsRow {
+  readonly applied_at: Date;
+  readonly timeline: number;
+  readonly commit_lsn: string;
+  readonly ordinal: number;
+  readonly rule_version: number;
+  readonly source: string;
+}
+
+/** One {@link LedgerFactsRow}, or none. */
+export const readLedgerFacts = (orderId: string) => sql`
+  SELECT applied_at, timeline, commit_lsn::text, ordinal, rule_version, source FROM applied_orders WHERE order_id = ${orderId}
+`;

@@ -37,3 +37,15 @@ export const readCartRemovals = (orderIds: readonly string[]) => sql`
   JOIN cart_removals USING (order_id)
   ORDER BY order_id, entry, line_no
 `;
+
+/** What an operator is shown of an entry. */
+export type RemovalFactsRow = Pick<
+  RemovalEntry,
+  'lineNo' | 'entry' | 'sku' | 'ordered' | 'removed' | 'outcome' | 'lineId'
+>;
+
+/** {@link RemovalFactsRow}s of one order by line, the oldest entries of an item first. */
+export const readRemovalFacts = (orderId: string) => sql`
+  SELECT line_no AS "lineNo", entry, sku, ordered, removed, outcome, line_id AS "lineId"
+  FROM cart_removals WHERE order_id = ${orderId} ORDER BY line_no, entry
+`;

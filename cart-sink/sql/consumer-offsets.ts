@@ -171,3 +171,26 @@ export const readNextOffsets = (consumerGroup: string, topics: readonly string[]
   SELECT topic, partition, next_offset FROM consumer_offsets
   WHERE consumer_group = ${consumerGroup} AND topic = ANY(${[...topics]}::text[])
 `;
+
+/** A partition as consoles show it. */
+export interface PartitionStateRow extends NextOffsetRow {
+  readonly owner_epoch: bigint;
+  /** Null all three before the first event of the live topic. */
+  readonly timeline: number | null;
+  readonly commit_lsn: string | null;
+  readonly ordinal: number | null;
+  readonly updated_at: Date;
+  /** Null, as the message and the time, unless the owner has halted the partition. */
+  readonly halted_code: string | null;
+  readonly halted_message: string | null;
+  readonly halted_at: Date | null;
+}
+
+/** {@link PartitionStateRow}s by topic and partition. */
+export const readPartitionStates = (consumerGroup: string, topics: readonly string[]) => sql`
+  SELECT topic, partition, next_offset, owner_epoch, last_timeline AS timeline, last_commit_lsn::text AS commit_lsn,
+    last_ordinal AS ordinal, updated_at, halted_code, halted_message, halted_at
+  FROM consumer_offsets
+  WHERE consumer_group = ${consumerGroup} AND topic = ANY(${[...topics]}::text[])
+  ORDER BY topic, partition
+`;

@@ -48,3 +48,29 @@ export const closeParkedEvent = (
   SET outcome = ${outcome.kind}, outcome_at = now(), outcome_by = ${outcome.by}, outcome_reason = ${outcome.reason}
   WHERE parked_id = ${parkedId}
 `;
+
+/** A record that nobody has decided about, without its bytes. */
+export interface PendingParkedRow {
+  readonly parked_id: bigint;
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: bigint;
+  readonly reason: string;
+  readonly parked_at: Date;
+}
+
+/** The newest {@link PendingParkedRow}s, `most` at most. */
+export const readPendingParked = (most: number) => sql`
+  SELECT parked_id, topic, partition, "offset", reason, parked_at
+  FROM parked_events WHERE outcome IS NULL ORDER BY parked_id DESC LIMIT ${most}
+`;
+
+export const countPendingParked = sql`SELECT count(*)::int AS parked FROM parked_events WHERE outcome IS NULL`;
+
+export interface ParkedOfOrderRow extends PendingParkedRow, ParkedOutcomeRow {}
+
+/** Records that hold the order's id as text, as events do, readable or not. Reads all parked records. */
+export const readParkedOfOrder = (orderId: string) => sql`
+  SELECT parked_id, topic, partition, "offset", reason, parked_at, outcome
+  FROM parked_events WHERE position(convert_to(${orderId}, 'UTF8') IN value) > 0 ORDER BY parked_id
+`;

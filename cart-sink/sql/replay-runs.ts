@@ -37,3 +37,28 @@ export const addReplayResults = (
     ended_at = coalesce(excluded.ended_at, stored.ended_at),
     updated_at = now()
 `;
+
+/** A run with the sums of what a group has done with it. */
+export interface ReplayRunRow {
+  readonly run_id: string;
+  readonly state: string;
+  readonly created_at: Date;
+  /** As text. By the run's end records; what has arrived, in partitions without one. */
+  readonly published: string;
+  readonly applied: string;
+  readonly already: string;
+  readonly changed: string;
+  readonly parked: string;
+}
+
+/** The newest {@link ReplayRunRow}s first, `most` at most. */
+export const readReplayRuns = (consumerGroup: string, most: number) => sql`
+  SELECT run.run_id, run.state, run.created_at,
+    coalesce(sum(coalesce(result.end_count, applied + already + changed + parked)), 0)::text AS published,
+    coalesce(sum(applied), 0)::text AS applied, coalesce(sum(already), 0)::text AS already,
+    coalesce(sum(changed), 0)::text AS changed, coalesce(sum(parked), 0)::text AS parked
+  FROM (SELECT run_id, state, created_at FROM replay_runs ORDER BY created_at DESC, run_id LIMIT ${most}) AS run
+  LEFT JOIN replay_results AS result ON result.run_id = run.run_id AND result.consumer_group = ${consumerGroup}
+  GROUP BY run.run_id, run.state, run.created_at
+  ORDER BY run.created_at DESC, run.run_id
+`;

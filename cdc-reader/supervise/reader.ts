@@ -151,7 +151,7 @@ class SupervisedReader implements Reader {
     );
     // Before anything is closed: over a silent network that can take long, and nothing is published meanwhile.
     resources.defer(() => {
-      metrics.streaming.set(0);
+      metrics.streams(false);
       if (scope.signal.aborted) this.#state = { kind: 'restarting', why: scope.signal.reason };
     });
     const isolateThroughLsn = this.#isolateThroughLsn;
@@ -168,7 +168,7 @@ class SupervisedReader implements Reader {
     this.#state = { kind: 'streaming' };
     this.#options.health.resumed();
     this.#streamingSinceMs = performance.now();
-    metrics.streaming.set(1);
+    metrics.streams(true);
     const { generation } = checkpoint;
     const { timeline } = stream.identity;
     logger.info(
@@ -184,7 +184,7 @@ class SupervisedReader implements Reader {
     if (error instanceof StandbyError) {
       this.#state = standBy(error, this.#state, new Date());
       this.#options.health.working();
-      metrics.pending({ bytes: 0, oldest: undefined }); // the other reader's to report
+      metrics.standsBy();
       if (isNews) logger.info({ event: READER_STANDBY }, error.message);
       return 'standby';
     }

@@ -35,11 +35,18 @@ export const openOnLoopback = Object.fromEntries(
 export function serviceEnvironment(
   { name, port }: ServicePlan,
   env: Readonly<Record<string, string | undefined>>,
-  config: StackConnections,
+  config: StackConnections & { readonly services: readonly ServicePlan[] },
 ): Record<string, string | undefined> {
   const { KAFKA_BROKERS } = config.connections;
   const database = serviceDatabase(name, config);
-  return { ...env, KAFKA_BROKERS, ...database, ...openOnLoopback, HOST: '127.0.0.1', PORT: String(port) };
+  const others = name === 'cdc-reader' ? operationsUrls(config.services) : {};
+  return { ...env, KAFKA_BROKERS, ...database, ...openOnLoopback, ...others, HOST: '127.0.0.1', PORT: String(port) };
+}
+
+/** Where the console, and the commands that ask the services, find their health and metrics. */
+function operationsUrls(services: readonly ServicePlan[]): Readonly<Record<string, string>> {
+  const url = (wanted: ServiceName) => services.find(({ name }) => name === wanted)!.url;
+  return { ORDER_API_OPERATIONS_URL: url('order-api'), CART_SINK_OPERATIONS_URLS: url('cart-sink') };
 }
 
 /** What leads a service to its own database; nothing where that is given. */

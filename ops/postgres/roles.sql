@@ -87,7 +87,7 @@ BEGIN
     FROM pg_class
     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relowner <> 'migrator'::regrole
       AND relname IN ('orders', 'order_items', 'cart_lines', 'cart_line_keys', 'consumer_offsets', 'applied_orders',
-        'cart_removals', 'parked_events', 'replay_runs', 'replay_results', 'tillstream_migrations')
+        'cart_removals', 'parked_events', 'replay_runs', 'replay_results', 'verdicts', 'tillstream_migrations')
     ORDER BY relname = 'order_items', relname
   LOOP
     EXECUTE format('ALTER TABLE public.%I OWNER TO migrator', owned.relname);
@@ -124,7 +124,7 @@ BEGIN
   -- * UPDATE beside DELETE is for the locks that FOR UPDATE takes.
   -- * cart_sink has what the consumer needs, and INSERT on the keys for a process that serves the cart API too; cart_api is for
   --   one that serves the cart API only. Both read a column of every table to find out whether the database is migrated.
-  -- * auditor reads. What changes orders or carts by an operator's command runs as reader and as migrator.
+  -- * auditor reads, and keeps its verdict. What changes orders or carts by an operator's command runs as reader and as migrator.
   FOR granted IN
     SELECT found.oid AS relid, found.relname, wanted.role, wanted.privileges
     FROM (VALUES
@@ -148,6 +148,7 @@ BEGIN
       ('parked_events', 'cart_sink', 'SELECT, INSERT'),
       ('replay_runs', 'cart_sink', 'SELECT'),
       ('replay_results', 'cart_sink', 'SELECT, INSERT, UPDATE'),
+      ('verdicts', 'cart_sink', 'SELECT'),
       ('orders', 'auditor', 'SELECT'),
       ('order_items', 'auditor', 'SELECT'),
       ('cart_lines', 'auditor', 'SELECT'),
@@ -157,7 +158,8 @@ BEGIN
       ('cart_removals', 'auditor', 'SELECT'),
       ('parked_events', 'auditor', 'SELECT'),
       ('replay_runs', 'auditor', 'SELECT'),
-      ('replay_results', 'auditor', 'SELECT')
+      ('replay_results', 'auditor', 'SELECT'),
+      ('verdicts', 'auditor', 'SELECT, INSERT, UPDATE')
     ) AS wanted (relname, role, privileges)
     JOIN pg_class AS found ON found.relname = wanted.relname AND found.relnamespace = 'public'::regnamespace
   LOOP

@@ -13,7 +13,7 @@ import { ProblemError } from '../problem.ts';
 import type { Access, Caller } from './access.ts';
 
 /** Reads whatever users have; changes nothing of theirs. */
-const OPERATOR = 'operator';
+export const OPERATOR = 'operator';
 
 type RouteAccess =
   /** The `userId` of path or body must be the caller's. */
@@ -63,7 +63,8 @@ export function guardRoutes(app: ZodFastifyInstance, access: Access, limitRate: 
   });
 }
 
-function requireScope(caller: Caller, scope: string): void {
+/** @throws ProblemError 403 */
+export function requireScope(caller: Caller, scope: string): void {
   if (caller.kind === 'anyone' || caller.scopes.has(scope)) return;
   throw new ProblemError({
     status: 403,

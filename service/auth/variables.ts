@@ -51,6 +51,11 @@ export function authOf(values: Values & { readonly host: string }, problems: str
   };
 }
 
+/** The same of a process whose port has no users, and which asks no token of others: AUTH=none exposes nothing there. */
+export function operatorAuthOf(values: Values, problems: string[]): TokenRules | undefined {
+  return authOf({ ...values, host: '127.0.0.1' }, problems);
+}
+
 function findMissing({ authJwksUrl, authPublicKey, authIssuer, authAudience }: Values): string[] {
   const problems: string[] = [];
   if ((authJwksUrl === undefined) === (authPublicKey === undefined)) {

@@ -6,7 +6,7 @@
  */
 
 import { isIP } from 'node:net';
-import { authOf, authVariables, type TokenRules } from '../auth/variables.ts';
+import { authOf, authVariables, operatorAuthOf, type TokenRules } from '../auth/variables.ts';
 import { ConfigurationError, integer, list, optional, port, text, type Variable } from '../environment.ts';
 import { isLoopback } from './loopback.ts';
 
@@ -38,6 +38,23 @@ const limitVariables = {
 
 export const apiVariables = { ...operationsVariables, ...authVariables, ...limitVariables };
 
+/** Comma-separated addresses of HTTP servers, without a path. */
+export function httpUrls(name: string, description: string): Variable<readonly URL[]> {
+  const entries = list(name, description);
+  return {
+    ...(entries as Variable<never>),
+    parse: (value, source) =>
+      entries.parse(value, source).map((entry) => {
+        const url = URL.parse(entry);
+        const rest = url && url.pathname + url.search + url.hash + url.username + url.password;
+        if (url === null || !/^https?:$/.test(url.protocol) || rest !== '/') {
+          throw new Error('expected comma-separated URLs without path or password, like http://10.0.0.3:3003');
+        }
+        return url;
+      }),
+  };
+}
+
 type Values = {
   readonly [K in keyof typeof apiVariables]: (typeof apiVariables)[K] extends Variable<infer T> ? T : never;
 } & { readonly host: string; readonly port: number };
@@ -68,11 +85,17 @@ export function apiOf(values: Values): ApiSettings {
   };
 }
 
-const NO_CALLERS = { tokenRules: undefined, operations: undefined, requestsPerMinute: 0, trustedProxies: [] };
-
-/** Of a process without an API: health and metrics are all it has, on OPERATIONS_PORT where that is set. */
-export function operationsOnly({ host, port, operationsPort = port, operationsHost = host }: Values) {
-  return { host: operationsHost, port: operationsPort, ...NO_CALLERS };
+/**
+ * Of a process without an API: health, metrics and what operators may read, on OPERATIONS_PORT where that is set.
+ * @throws ConfigurationError
+ */
+export function operationsOnly(values: Values): ApiSettings & { readonly host: string; readonly port: number } {
+  const { host, port, operationsPort = port, operationsHost = host } = values;
+  const problems: string[] = [];
+  const tokenRules = operatorAuthOf(values, problems);
+  if (problems.length > 0) throw new ConfigurationError(problems);
+  const noUsers = { operations: undefined, requestsPerMinute: 0, trustedProxies: [] };
+  return { host: operationsHost, port: operationsPort, tokenRules, ...noUsers };
 }
 
 function findOperationsProblems({ host, port, operationsPort, operationsHost }: Values): string[] {

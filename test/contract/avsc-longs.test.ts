@@ -1,5 +1,5 @@
 // What we rely on in avsc, and work around: longs beyond 2^53, and where they can be put right. A red test here means that
-// an upgrade has changed it, and schemas/avro-type.ts may become simpler.
+// an upgrade has changed it, and schemas/avro/avro-type.ts may become simpler.
 import avro from 'avsc';
 import { describe, expect, it } from 'vitest';
 

@@ -620,7 +620,7 @@ const sink: readonly Mutant[] = [
   {
     name: 'direct-decoder-takes-any-text',
     breaks: 'I4: an order whose ids no rule has passed is applied',
-    file: 'schemas/read-order-placed.ts',
+    file: 'schemas/avro/read-order-placed.ts',
     find: 'if ((kinds[bytes[index]!]! & kind) === 0) giveUp();',
     replace: ';',
     tests: ['test/property/read-order-placed.test.ts'],
@@ -628,7 +628,7 @@ const sink: readonly Mutant[] = [
   {
     name: 'direct-decoder-takes-any-number',
     breaks: 'I3: an order of a quantity that no rule has passed is applied',
-    file: 'schemas/read-order-placed.ts',
+    file: 'schemas/avro/read-order-placed.ts',
     find: 'return value < smallest || value > largest ? giveUp() : value;',
     replace: 'return value;',
     tests: ['test/property/read-order-placed.test.ts'],
@@ -636,7 +636,7 @@ const sink: readonly Mutant[] = [
   {
     name: 'direct-decoder-leaves-the-rest',
     breaks: 'I9: an event is applied although the end of its bytes was not understood',
-    file: 'schemas/read-order-placed.ts',
+    file: 'schemas/avro/read-order-placed.ts',
     find: 'return at === encoded.length ? event',
     replace: 'return at <= encoded.length ? event',
     tests: ['test/property/read-order-placed.test.ts'],

@@ -1,9 +1,9 @@
 // The direct decoder against avsc and the rules of events: the same value or the same refusal, whatever the bytes.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { readOrderPlaced } from '#schemas/avro/read-order-placed.ts';
 import { decodeByAvsc, decodeOrderPlaced } from '#schemas/codec.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
-import { readOrderPlaced } from '#schemas/read-order-placed.ts';
 import { encodeOrderPlaced } from '../support/examples/encode-order-placed.ts';
 import { anyEvent, createEvent, createItem } from '../support/examples/order-placed-events.ts';
 

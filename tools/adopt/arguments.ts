@@ -1,9 +1,11 @@
 // The arguments of `npm run adopt`. Pure.
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { TopicPartition } from '../../cart-sink/sql/consumer-offsets.ts';
 import { createCommand, parseCount } from '../run-tool.ts';
 
-export type AdoptArguments =
+export type AdoptArguments = { readonly json: boolean } & AdoptSide;
+
+type AdoptSide =
   | {
       readonly side: 'reader';
       readonly yes: boolean;
@@ -28,8 +30,10 @@ const DESCRIPTION =
 
 /** @throws CommanderError, which has been printed */
 export function parseAdoptArguments(argv: readonly string[]): AdoptArguments {
-  let parsed: AdoptArguments | undefined;
+  let parsed: AdoptSide | undefined;
   const program = createCommand('adopt', DESCRIPTION);
+  const json = () =>
+    new Option('--json', 'one JSON object on standard output; lines for people on standard error').default(false);
   program
     .command('reader')
     .description(
@@ -46,6 +50,7 @@ export function parseAdoptArguments(argv: readonly string[]): AdoptArguments {
       'after TABLES_CHANGED: give up at most <n> orders that only the replaced tables hold',
       parseCount(0, 1_000_000_000),
     )
+    .addOption(json())
     .allowExcessArguments(false)
     .action(({ yes, force, leaveOrders }: { yes: boolean; force: boolean; leaveOrders?: number }) => {
       parsed = { side: 'reader', yes, force, leaveOrders };
@@ -60,6 +65,7 @@ export function parseAdoptArguments(argv: readonly string[]): AdoptArguments {
       parseRecordPlace,
     )
     .option('--readable-order', 'with --park: also if this program reads an order in the record', false)
+    .addOption(json())
     .allowExcessArguments(false)
     .action(({ yes, park, readableOrder }: SinkOptions) => {
       if (park === undefined && readableOrder) program.error('error: --readable-order needs --park');
@@ -67,7 +73,7 @@ export function parseAdoptArguments(argv: readonly string[]): AdoptArguments {
     });
   program.parse(argv, { from: 'user' });
   // Without a command, commander shows the help and throws.
-  return parsed!;
+  return { ...parsed!, json: program.commands.some((one) => one.opts().json === true) };
 }
 
 interface SinkOptions {

@@ -1,7 +1,7 @@
 // What an audit prints at its end. Pure: results in, lines out. Guarantees: of rows, only ids, line numbers, SKUs and
 // quantities are shown; every kind of difference comes with its remedy.
 import { formatLsn, type Lsn } from '#schemas/lsn.ts';
-import { type AuditResult, isClean } from './compare/tally.ts';
+import { type AuditResult, countDifferences, isClean } from './compare/tally.ts';
 import type { Wait } from './wait/watch-pipeline.ts';
 
 export interface AuditReport {
@@ -55,7 +55,7 @@ export function formatReport(report: AuditReport): string[] {
   }
   lines.push(...report.halted);
   const shown = result.examples.length;
-  const found = result.missing + result.phantom + result.replaced + result.differing + result.strayRemovals;
+  const found = countDifferences(result);
   if (shown > 0) {
     lines.push(
       shown < found ? `the first ${shown} of ${found}:` : 'these are:',
@@ -63,6 +63,18 @@ export function formatReport(report: AuditReport): string[] {
     );
   }
   return [...lines, ...formatAdvice(report)];
+}
+
+/** What is kept of an audit. */
+export function formatVerdict(result: AuditResult, leftOrders: number, at = new Date()) {
+  const differences = countDifferences(result) + leftOrders;
+  return {
+    kind: 'audit' as const,
+    at: at.toISOString(),
+    orders: String(result.orders),
+    differences: String(differences),
+    verdict: differences === 0 ? ('agree' as const) : ('differ' as const),
+  };
 }
 
 /** What an audit prints that did not compare; nothing if the snapshot was passed. */

@@ -1,9 +1,9 @@
 // One audit, top to bottom: takes a snapshot of the orders, waits until reader and sinks have passed it, compares the two
-// databases order by order, and reports. Guarantees: it writes nothing anywhere, and its memory does not grow with the
+// databases order by order, and reports. Guarantees: it writes nothing but its verdict, and its memory does not grow with the
 // databases. An order that only the ledger has is looked up by its id, since it may have been placed after the snapshot.
 import { createKafkaLog } from '#kafka/reading/log.ts';
 import { contractSchema } from '#schemas/contract-tables.ts';
-import { parseLsn } from '#schemas/lsn.ts';
+import { formatLsn, parseLsn } from '#schemas/lsn.ts';
 import type { Database } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
 import type { DatabaseServer } from '#service/postgres/database-server.ts';
@@ -13,6 +13,8 @@ import { requireCartTables } from '../cart-tables.ts';
 import type { AuditConfig } from '../config.ts';
 import { openDatabase, openSourceSession, withSourceSession } from '../connect.ts';
 import { findHaltedPartitions, formatHaltedPartition } from '../halted-partitions.ts';
+import type { CommandOutput } from '../json-output.ts';
+import { keepVerdict } from '../keep-verdict.ts';
 import { readCheckpoint } from '../read-checkpoint.ts';
 import { formatRepairs, readWindowFrom } from '../repairs.ts';
 import { readHeldOrders } from '../sql/order-tables.ts';
@@ -24,7 +26,7 @@ import { mergeByOrderId } from './compare/merge-join.ts';
 import { openSnapshot, readAppliedOrders, readPlacedOrders, type SnapshotSession } from './compare/snapshot-session.ts';
 import { type AuditResult, createTally, isClean } from './compare/tally.ts';
 import { describeViews, inspectTables, readReplacedOrders, requireReadableTables } from './inspect-tables.ts';
-import { formatReport, formatWait } from './report.ts';
+import { type AuditReport, formatReport, formatVerdict, formatWait } from './report.ts';
 import { readPartitions, waitForPipeline } from './wait/watch-pipeline.ts';
 
 const EXIT_AGREE = 0;
@@ -37,11 +39,16 @@ const LIMITS = { poolSize: 2, lockTimeoutMs: 0, idleInTransactionTimeoutMs: 0 };
 /** How many orders that only the ledger has are looked up together. */
 const LOOK_UP = 500;
 
+interface Output extends CommandOutput {
+  readonly show: (progress: string) => void;
+  readonly warn: (line: string) => void;
+}
+
 /** @returns the exit code. @throws if a server is unavailable */
 export async function runAudit(
   config: AuditConfig,
   { waitMs, limit }: AuditArguments,
-  output: { print: (line: string) => void; show: (progress: string) => void },
+  output: Output,
   logger: Logger,
 ): Promise<number> {
   await using resources = new AsyncDisposableStack();
@@ -65,7 +72,10 @@ export async function runAudit(
   if (waitMs > 0) {
     const wait = await waitForPipeline(pipeline, toReachableWalEnd(walEnd), waitMs, output.show);
     for (const line of formatWait(wait, walEnd, waitMs)) output.print(line);
-    if (wait.kind !== 'passed') return EXIT_NOT_PASSED;
+    if (wait.kind !== 'passed') {
+      output.end({ verdict: 'not-passed', snapshotLsn: formatLsn(walEnd), why: wait.why });
+      return EXIT_NOT_PASSED;
+    }
   }
   const applied = resources.adopt(await openSnapshot(carts), (session) => session.close());
   const result = await compareAll(placed, applied, orders, tables, limit);
@@ -73,7 +83,7 @@ export async function runAudit(
   const [parked] = await applied.query(countParkedEvents);
   const replay = await readPartitions(pipeline, config.replayTopic);
   const readWindow = () => withSourceSession(server, (session) => readWindowFrom(session, config.slotName));
-  const report = formatReport({
+  const report: AuditReport = {
     result,
     snapshotLsn: walEnd,
     parked: { ...parked, distinct: parked.distinct_parked },
@@ -84,9 +94,14 @@ export async function runAudit(
     repairs:
       result.missing === 0 ? [] : formatRepairs((await readCheckpoint(log, config))?.gaps ?? [], await readWindow()),
     leftOrders: tables.leftOrders,
-  });
-  for (const line of report) output.print(line);
-  return isClean(result) && tables.leftOrders === 0 ? EXIT_AGREE : EXIT_DIFFER;
+  };
+  for (const line of formatReport(report)) output.print(line);
+  const agrees = isClean(result) && tables.leftOrders === 0;
+  const { result: counts, ...rest } = report;
+  output.end({ verdict: agrees ? 'agree' : 'differ', ...rest, snapshotLsn: formatLsn(walEnd), ...counts });
+  // Compared at once, orders are missing that are only on their way: that they agree is proof, that they differ is none.
+  if (agrees || waitMs > 0) await keepVerdict(carts, formatVerdict(result, tables.leftOrders), output.warn);
+  return agrees ? EXIT_AGREE : EXIT_DIFFER;
 }
 
 async function compareAll(

@@ -1,8 +1,10 @@
 // The arguments of `npm run parked`. Pure.
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { createCommand } from '../run-tool.ts';
 
-export type ParkedArguments =
+export type ParkedArguments = { readonly json: boolean } & ParkedCommand;
+
+type ParkedCommand =
   | { readonly command: 'list'; readonly all: boolean }
   | { readonly command: 'show'; readonly parkedId: bigint }
   | ({ readonly command: 'retry' } & Change)
@@ -22,12 +24,15 @@ const DESCRIPTION =
 
 /** @throws CommanderError, which has been printed */
 export function parseParkedArguments(argv: readonly string[]): ParkedArguments {
-  let parsed: ParkedArguments | undefined;
+  let parsed: ParkedCommand | undefined;
   const program = createCommand('parked', DESCRIPTION);
+  const json = () =>
+    new Option('--json', 'one JSON object on standard output; lines for people on standard error').default(false);
   program
     .command('list')
     .description('the parked records that nobody has decided about')
     .option('--all', 'retried and discarded ones too', false)
+    .addOption(json())
     .allowExcessArguments(false)
     .action(({ all }: { all: boolean }) => {
       parsed = { command: 'list', all };
@@ -36,6 +41,7 @@ export function parseParkedArguments(argv: readonly string[]): ParkedArguments {
     .command('show')
     .description('one record: where it was, why it was parked, its bytes, and what this program reads in it')
     .argument('<ID>', 'as listed', parseParkedId)
+    .addOption(json())
     .allowExcessArguments(false)
     .action((parkedId: bigint) => {
       parsed = { command: 'show', parkedId };
@@ -47,6 +53,7 @@ export function parseParkedArguments(argv: readonly string[]): ParkedArguments {
       .argument('<ID>', 'as listed', parseParkedId)
       .option('--yes', 'do not ask for confirmation', false)
       .option('--by <name>', 'who is recorded (default: the user that runs this)', parseText)
+      .addOption(json())
       .allowExcessArguments(false);
   change('retry', 'apply its order, if this program can read it; no offset moves').action(
     (parkedId: bigint, { yes, by }: ChangeOptions) => {
@@ -60,7 +67,7 @@ export function parseParkedArguments(argv: readonly string[]): ParkedArguments {
     });
   program.parse(argv, { from: 'user' });
   // Without a command, commander shows the help and throws.
-  return parsed!;
+  return { ...parsed!, json: program.commands.some((one) => one.opts().json === true) };
 }
 
 interface ChangeOptions {

@@ -24,10 +24,28 @@ export interface ParkedChange {
   readonly by: string;
 }
 
-export async function listParked({ carts, conversation }: ParkedContext, all: boolean): Promise<void> {
+/** Returns what it lists, for programs. */
+export async function listParked({ carts, conversation }: ParkedContext, all: boolean) {
   const rows: ParkedEventRow[] = await carts.pool.query(listParkedEvents(all));
   for (const row of rows) conversation.print(formatParkedEvent(row));
   if (rows.length === 0) conversation.print(all ? 'Nothing was ever parked.' : 'Nothing is parked.');
+  return { parked: rows.map(toData) };
+}
+
+/** `parked_at` becomes `parkedAt`: as the sink's operations port names them. */
+function toData({ parked_id, consumer_group, topic, partition, offset, reason, parked_at, ...row }: ParkedEventRow) {
+  const { outcome, outcome_at: at, outcome_by: by, outcome_reason: why } = row;
+  const decided = outcome === null ? null : { outcome, at, by, reason: why };
+  return {
+    id: parked_id,
+    consumerGroup: consumer_group,
+    topic,
+    partition,
+    offset,
+    reason,
+    parkedAt: parked_at,
+    decided,
+  };
 }
 
 /** `ID  place  when  reason`, and its outcome. */
@@ -41,10 +59,16 @@ function formatOutcome({ outcome, outcome_at, outcome_by, outcome_reason }: Park
   return outcome === null ? '' : `  [${outcome} ${outcome_at!.toISOString()} by ${outcome_by}: ${outcome_reason}]`;
 }
 
-export async function showParked(context: ParkedContext, parkedId: bigint): Promise<void> {
+/** Returns what it shows, for programs, with the bytes in hexadecimal. */
+export async function showParked(context: ParkedContext, parkedId: bigint) {
   const row = await readParked(context, parkedId);
+  const reading = read(row);
   context.conversation.print(formatParkedEvent(row));
-  for (const line of formatRecord(row, read(row))) context.conversation.print(line);
+  for (const line of formatRecord(row, reading)) context.conversation.print(line);
+  const hex = (bytes: Buffer | null) => bytes?.toString('hex') ?? null;
+  const found =
+    reading.kind === 'order' ? { orderId: reading.order.orderId } : { why: 'why' in reading ? reading.why : null };
+  return { ...toData(row), key: hex(row.key), value: hex(row.value), decoder: { kind: reading.kind, ...found } };
 }
 
 /** @throws ToolRefusal if it can't be read, or was discarded; nothing was changed */

@@ -5,6 +5,7 @@ import { createLogger } from '#service/logger.ts';
 import { requireCartTables } from '../cart-tables.ts';
 import { readParkedConfig } from '../config.ts';
 import { openDatabase } from '../connect.ts';
+import { createCommandOutput } from '../json-output.ts';
 import { runTool } from '../run-tool.ts';
 import { parseParkedArguments } from './arguments.ts';
 import { discardParked, listParked, retryParked, showParked } from './decide.ts';
@@ -29,14 +30,16 @@ await runTool('parked', process, EXIT_UNAVAILABLE, async () => {
   const carts = openDatabase(server, { statementTimeoutMs: 30_000 });
   try {
     await requireCartTables(carts);
-    const conversation = { streams: process, print: (line: string) => void process.stdout.write(`${line}\n`) };
+    const output = createCommandOutput(process, options.json);
+    const conversation = { streams: process, print: output.print };
     const context = { carts, ordersTopic: config.ordersTopic, conversation };
-    if (options.command === 'list') await listParked(context, options.all);
-    else if (options.command === 'show') await showParked(context, options.parkedId);
+    if (options.command === 'list') output.end(await listParked(context, options.all));
+    else if (options.command === 'show') output.end(await showParked(context, options.parkedId));
     else {
       const by = options.by ?? userName();
       if (options.command === 'retry') await retryParked(context, { ...options, by });
       else await discardParked(context, { ...options, by });
+      output.end();
     }
     return 0;
   } finally {

@@ -59,8 +59,15 @@ await runTool('replay', process, exitCodes.failed, async () => {
     .action(async () => {
       exitCode = await withConnections((connections) => showCoverage(connections, talk));
     });
+  command
+    .command('status <RUN_ID>')
+    .description('show a run: plan, progress, results, verdict')
+    .option('--json', 'one JSON object on standard output', false)
+    .action(async (text: string, { json }: { json: boolean }) => {
+      const runId = parseRunId(text);
+      exitCode = await withConnections((connections) => showStatus(connections, runId, json, talk));
+    });
   const runCommands = [
-    ['status', 'show a run: plan, progress, results, verdict', showStatus],
     ['resume', 'continue a run that was stopped', resumeRun],
     ['cancel', 'give up an unfinished run', cancelRun],
   ] as const;

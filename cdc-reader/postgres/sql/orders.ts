@@ -39,3 +39,24 @@ export const estimateOrders = sql`SELECT reltuples::bigint FROM pg_class WHERE o
 export function readExistingOrders(orderIds: readonly string[]): SQLQuery {
   return sql`SELECT order_id::text FROM public.orders WHERE order_id = ANY(${[...orderIds]}::uuid[])`;
 }
+
+/** One order as an operator is shown it, or no row. A table of another writer may lack `placed_xid`. */
+export function readOrderFacts(orderId: string): SQLQuery {
+  return sql`
+    SELECT order_id::text, user_id::text, source::text, placed_at,
+      (extract(epoch FROM placed_at) * 1000000)::bigint AS placed_at_micros, to_jsonb(placed) ->> 'placed_xid' AS xid,
+      (
+        SELECT coalesce(json_agg(json_build_object('lineNo', line_no, 'sku', sku, 'quantity', quantity) ORDER BY line_no), '[]')
+        FROM public.order_items AS item WHERE item.order_id = placed.order_id
+      ) AS items
+    FROM public.orders AS placed
+    WHERE order_id = ${orderId}::uuid
+  `;
+}
+
+/** The ids of a user's newest orders. */
+export function readOrdersOfUser(userId: string, most: number): SQLQuery {
+  return sql`
+    SELECT order_id::text FROM public.orders WHERE user_id = ${userId} ORDER BY placed_at DESC, order_id DESC LIMIT ${most}
+  `;
+}

@@ -9,6 +9,8 @@ export function readSlotHealth(slotNames: readonly string[]): SQLQuery {
   return sql`
     SELECT slot.slot_name,
       slot.wal_status,
+      slot.confirmed_flush_lsn::text,
+      CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text AS wal_end,
       slot.safe_wal_size,
       CASE
         WHEN to_jsonb(slot) ->> 'invalidation_reason' IS NOT NULL THEN to_jsonb(slot) ->> 'invalidation_reason'

@@ -13,6 +13,7 @@ export function readSlotState(slotName: string): SQLQuery {
       slot.active_pid,
       slot.confirmed_flush_lsn::text,
       slot.restart_lsn::text,
+      (SELECT sent_lsn::text FROM pg_stat_replication AS sender WHERE sender.pid = slot.active_pid) AS sent_lsn,
       slot.wal_status,
       slot.temporary,
       CASE
@@ -27,6 +28,15 @@ export function readSlotState(slotName: string): SQLQuery {
       )::bigint AS retained_bytes
     FROM pg_replication_slots AS slot
     WHERE slot.slot_name = ${slotName}
+  `;
+}
+
+/** What a reader has acknowledged by its slot (null: there is none), whether it streams, and the end of the WAL; one row. */
+export function readAcknowledged(slotName: string): SQLQuery {
+  return sql`
+    SELECT max(confirmed_flush_lsn)::text AS acknowledged, coalesce(bool_or(active), false) AS active,
+      CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text AS wal_end
+    FROM pg_replication_slots WHERE slot_name = ${slotName}
   `;
 }
 

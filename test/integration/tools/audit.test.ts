@@ -92,6 +92,25 @@ describe('an audit of two databases', () => {
     expect(code).toBe(0);
   });
 
+  it('keeps its verdict, unless it compared at once and they differ, and warns where it can not', async () => {
+    const kept = async () => (await carts.query('SELECT verdict FROM verdicts')).rows.map(({ verdict }) => verdict);
+    await apply(await place());
+    expect(await audit('--no-wait')).toMatchObject({ code: 0, stderr: '' });
+    expect(await kept()).toEqual([{ orders: '1', differences: '0', verdict: 'agree' }]);
+    const second = await place();
+    const differ = await audit('--no-wait', '--json');
+    expect(differ).toMatchObject({ code: 1, stderr: expect.stringContaining('The two databases differ.') });
+    expect(JSON.parse(differ.stdout)).toMatchObject({ verdict: 'differ', orders: 2, missing: 1, kinds: {} });
+    expect(await kept()).toEqual([{ orders: '1', differences: '0', verdict: 'agree' }]);
+    await apply(second);
+    await carts.query('DROP TABLE verdicts');
+    const { code, stderr } = await audit('--no-wait');
+    expect(code).toBe(0);
+    expect(stderr).toBe(
+      'audit: This verdict is not kept for the console (the table verdicts is missing: run npm run migrate).\n',
+    );
+  });
+
   it('finds every way in which they can differ, and names no user', async () => {
     await apply(await place());
     const missing = await place();

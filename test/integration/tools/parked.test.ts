@@ -54,6 +54,10 @@ test('lists, shows and discards a malformed record, and refuses to apply it', as
 
   const { stdout } = await parked(['list']);
   expect(stdout).toMatch(/^1 {2}\S+\[2\]@\d+ {2}\d{4}-\S+Z {2}\S+ {2}no Avro single-object encoding[^\n]*\n$/);
+  const listed = JSON.parse((await parked(['list', '--json'])).stdout);
+  expect(listed.parked).toEqual([expect.objectContaining({ id: '1', partition: 2, decided: null })]);
+  const data = JSON.parse((await parked(['show', '1', '--json'])).stdout);
+  expect(data).toMatchObject({ id: '1', value: '67617262616765', decoder: { kind: 'unreadable' } });
   const shown = await parked(['show', '1']);
   expect(shown.stdout).toMatch(/value {4}7 bytes\n {2}bytes {4}67 61 72 62 61 67 65\n {2}decoder {2}no Avro/);
   expect((await parked(['show', '2'], 1)).stderr).toContain('there is no parked event 2');

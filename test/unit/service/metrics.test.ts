@@ -3,13 +3,13 @@ import { createHaltState, HaltError } from '#service/halt.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { createLogLines } from '../../support/process/log-lines.ts';
 
-test('every series is named tillstream_…, the ones of the process too', async () => {
+test('every series is named tillstream_…, but the standard ones of Node and the process, which have both names', async () => {
   const metrics = createMetrics('test');
   metrics.counter('tillstream_things_total', 'Things', ['kind']).inc({ kind: 'a' }, 2);
   metrics.gauge('tillstream_level', 'Level').set(5);
   metrics.histogram('tillstream_wait_seconds', 'Wait', [], [1, 2]).observe(1.5);
   const series = (await metrics.render()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-  expect(series.filter((line) => !line.startsWith('tillstream_'))).toEqual([]);
+  expect(series.filter((line) => !/^(tillstream|nodejs|process)_/.test(line))).toEqual([]);
   expect(series).toEqual(
     expect.arrayContaining([
       'tillstream_things_total{kind="a"} 2',
@@ -18,7 +18,26 @@ test('every series is named tillstream_…, the ones of the process too', async 
       'tillstream_service_info{service="test"} 1',
     ]),
   );
-  expect(series.some((line) => line.startsWith('tillstream_process_resident_memory_bytes '))).toBe(true);
+  for (const name of ['tillstream_process_resident_memory_bytes ', 'process_resident_memory_bytes ']) {
+    expect(series.some((line) => line.startsWith(name))).toBe(true);
+  }
+});
+
+test('a state is read at each scrape, and has no series where it is unknown', async () => {
+  const metrics = createMetrics('test');
+  const state = { seconds: 1 as number | undefined };
+  const read = () => (state.seconds === undefined ? [] : [[{ topic: 't' }, state.seconds] as const]);
+  metrics.state('tillstream_lag_seconds', 'Lag', ['topic'], read);
+  metrics.state('tillstream_bare', 'Bare', [], async () => {
+    if (state.seconds === undefined) throw new Error('away');
+    return [[{}, state.seconds]];
+  });
+  const series = async () => (await metrics.render()).split('\n').filter((line) => /^tillstream_(lag|bare)/.test(line));
+  expect(await series()).toEqual(['tillstream_lag_seconds{topic="t"} 1', 'tillstream_bare 1']);
+  state.seconds = undefined;
+  expect(await series()).toEqual([]);
+  state.seconds = 2;
+  expect(await series()).toEqual(['tillstream_lag_seconds{topic="t"} 2', 'tillstream_bare 2']);
 });
 
 test('another prefix is refused', () => {

@@ -92,7 +92,12 @@ export function createTally(limit: number, ruleVersion: number): Tally {
   };
 }
 
+/** Orders about which the two databases differ. */
+export function countDifferences({ missing, phantom, replaced, differing, strayRemovals }: AuditResult): number {
+  return missing + phantom + replaced + differing + strayRemovals;
+}
+
 /** Whether the two databases agree about every order. */
-export function isClean({ missing, phantom, replaced, differing, strayRemovals }: AuditResult): boolean {
-  return missing + phantom + replaced + differing + strayRemovals === 0;
+export function isClean(result: AuditResult): boolean {
+  return countDifferences(result) === 0;
 }

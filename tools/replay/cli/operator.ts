@@ -4,6 +4,8 @@ import { createProgressDisplay, type ProgressDisplay } from '../progress/progres
 
 export interface Operator extends Pick<ProgressDisplay, 'show'> {
   print(lines: readonly string[]): void;
+  /** On stderr. */
+  warn(line: string): void;
   /** `yes`: --yes was given. @throws ToolRefusal unless the answer is yes; the signal's reason */
   requireYes(question: string, yes: boolean, signal: AbortSignal): Promise<void>;
 }
@@ -15,12 +17,16 @@ export interface Talk {
 }
 
 export function createOperator(streams: Streams): Operator {
-  const { stdout } = streams;
+  const { stdout, stderr } = streams;
   const display = createProgressDisplay(stdout, stdout.isTTY === true, () => performance.now());
   return {
     print(lines) {
       display.end();
       for (const line of lines) stdout.write(`${line}\n`);
+    },
+    warn(line) {
+      display.end();
+      stderr.write(`replay: ${line}\n`);
     },
     show: display.show,
     requireYes(question, yes, signal) {

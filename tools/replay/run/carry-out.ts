@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createTransactionalProducer, type TransactionalProducer } from '#kafka/producer/transactional-producer.ts';
 import type { PlannedPass, ReplayPlan } from '#schemas/replay/plan.ts';
 import { countPublished, type Progress } from '#schemas/replay/progress.ts';
+import { keepVerdict } from '../../keep-verdict.ts';
 import type { Connections } from '../cli/connections.ts';
 import { exitCodes } from '../cli/errors.ts';
 import type { Talk } from '../cli/operator.ts';
@@ -17,7 +18,7 @@ import { openSource, readCoverages } from '../sources/open-source.ts';
 import { type PipelineState, readPipelineState } from '../sources/pipeline-state.ts';
 import { publishRun } from './publish-run.ts';
 import { finishRun, markPublished } from './run-records.ts';
-import { compareSides, formatVerdict, hasEnded, isHandled } from './verdict.ts';
+import { compareSides, formatVerdict, hasEnded, isHandled, summarizeProof } from './verdict.ts';
 
 /** A request to Kafka fails after this; leader elections take less. */
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -45,6 +46,7 @@ export async function carryOut(
     const proof = compareSides(plan.partitions, progress.tallies, results);
     await finishRun(carts, plan.runId, proof.agrees ? 'agreed' : 'disagreed', formatVerdict(proof));
     operator.print(renderProof(proof));
+    await keepVerdict(carts, summarizeProof(plan.runId, proof, new Date()), operator.warn);
     return proof.agrees ? exitCodes.done : exitCodes.failed;
   } catch (error) {
     operator.print([

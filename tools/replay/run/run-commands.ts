@@ -1,9 +1,13 @@
-// The other commands: `coverage`, `status`, `resume` and `cancel`. Guarantees: coverage and status change nothing; resume follows
+// The other commands: `coverage`, `status`, `resume` and `cancel`. Guarantees: coverage changes nothing, and status keeps a
+// finished run's proof only; resume follows
 // the run's own plan, whatever is configured now; cancel fences the process that publishes the run.
 
 import { formatLsn } from '#schemas/lsn.ts';
-import { countPublished } from '#schemas/replay/progress.ts';
+import { formatPlan } from '#schemas/replay/plan.ts';
+import { countPublished, type Progress } from '#schemas/replay/progress.ts';
 import { RULE_VERSION } from '../../../cart-sink/rule/reduce-cart.ts';
+import { formatJson } from '../../json-output.ts';
+import { keepVerdict } from '../../keep-verdict.ts';
 import type { Connections } from '../cli/connections.ts';
 import { ArgumentError, exitCodes, PipelineMismatchError } from '../cli/errors.ts';
 import type { Talk } from '../cli/operator.ts';
@@ -14,7 +18,7 @@ import { readCoverages } from '../sources/open-source.ts';
 import { readPipelineState } from '../sources/pipeline-state.ts';
 import { carryOut, fenceEarlierRuns } from './carry-out.ts';
 import { finishRun, type RunRecord, readResults, readRun, withRunLock } from './run-records.ts';
-import { compareSides } from './verdict.ts';
+import { compareSides, formatVerdict, type Proof, summarizeProof } from './verdict.ts';
 
 /** What each source covers. */
 export async function showCoverage(connections: Connections, { operator }: Talk): Promise<number> {
@@ -33,16 +37,44 @@ export async function showCoverage(connections: Connections, { operator }: Talk)
   return exitCodes.done;
 }
 
-export async function showStatus(connections: Connections, runId: string, { operator }: Talk): Promise<number> {
+/** `json`: one object for programs instead of the lines. */
+export async function showStatus(
+  connections: Connections,
+  runId: string,
+  json: boolean,
+  { operator }: Talk,
+): Promise<number> {
   const { carts, config, log } = connections;
   const run = await readRun(carts, runId);
   const progress = await readProgress(log, config.replayTopic, runId, 'stable');
   const results = await readResults(carts, runId, config.consumerGroup);
-  operator.print([...renderRun(run), ...renderPlan(run.plan), ...renderProgress(progress)]);
   const proof = compareSides(run.plan.partitions, progress?.tallies ?? new Map(), results);
-  operator.print(renderProof(proof, isOver(run) ? run.state : 'not yet given'));
-  if (!isOver(run)) operator.print([`Continue it with: npm run replay -- resume ${runId}`]);
+  if (json) operator.print([formatJson(toData(run, progress, proof)).trimEnd()]);
+  else {
+    operator.print([...renderRun(run), ...renderPlan(run.plan), ...renderProgress(progress)]);
+    operator.print(renderProof(proof, isOver(run) ? run.state : 'not yet given'));
+    if (!isOver(run)) operator.print([`Continue it with: npm run replay -- resume ${runId}`]);
+  }
+  // A run of before this was kept: its proof is as it was when it ended.
+  const { state, finishedAt } = run;
+  if ((state === 'agreed' || state === 'disagreed') && finishedAt !== null) {
+    await keepVerdict(carts, summarizeProof(runId, proof, finishedAt), operator.warn);
+  }
   return exitCodes.done;
+}
+
+function toData({ runId, state, plan, createdAt, finishedAt }: RunRecord, progress: Progress | null, proof: Proof) {
+  const published = progress === null ? 0n : countPublished(progress);
+  const done = progress === null ? null : { published, pass: progress.passNumber, state: progress.state };
+  return {
+    run: runId,
+    state,
+    createdAt,
+    finishedAt,
+    plan: formatPlan(plan),
+    progress: done,
+    proof: formatVerdict(proof),
+  };
 }
 
 export function resumeRun(connections: Connections, runId: string, talk: Talk): Promise<number> {

@@ -83,6 +83,24 @@ export function formatVerdict({ agrees, partitions }: Proof): JsonValue {
   };
 }
 
+/** What is kept of a run's proof: the sums over its partitions; checksums are added modulo 2^64, as each of them is. */
+export function summarizeProof(run: string, { partitions }: Proof, at: Date) {
+  const sum = (of: (one: PartitionProof) => bigint): bigint => partitions.reduce((total, one) => total + of(one), 0n);
+  const checksum = (of: (one: PartitionProof) => bigint) => BigInt.asUintN(64, sum(of)).toString(16).padStart(16, '0');
+  return {
+    kind: 'replay' as const,
+    at: at.toISOString(),
+    run,
+    published: String(sum(({ published }) => published.count)),
+    applied: String(sum(({ result }) => result?.applied ?? 0n)),
+    already: String(sum(({ result }) => result?.already ?? 0n)),
+    changed: String(sum(({ result }) => result?.changed ?? 0n)),
+    parked: String(sum(({ result }) => result?.parked ?? 0n)),
+    sourceChecksum: checksum(({ published }) => published.checksum),
+    appliedChecksum: checksum(({ result }) => result?.checksum ?? 0n),
+  };
+}
+
 function rangeOf(partitions: number): number[] {
   return Array.from({ length: partitions }, (_, partition) => partition);
 }

@@ -1,11 +1,13 @@
 // Which settings and which states of the slots are reported as risks, and that a change of figures alone is not news.
 import { describe, expect, it } from 'vitest';
+import { toLsn } from '#schemas/lsn.ts';
 import type { SlotHealth, SlotsHealth } from '../../../../cdc-reader/postgres/slots/slot-health.ts';
 import { findSlotRisks } from '../../../../cdc-reader/supervise/slot-risks.ts';
 
 const names = { slotName: 'live', windowSlotName: 'live_window' };
 const good: SlotHealth = {
   walStatus: 'reserved',
+  confirmedFlushLsn: null,
   safeBytes: null,
   invalidationReason: null,
   retainedBytes: 0n,
@@ -13,6 +15,7 @@ const good: SlotHealth = {
 };
 const health = (change: Partial<SlotsHealth>, slot: Partial<SlotHealth> = {}): SlotsHealth => ({
   slots: new Map([['live', { ...good, ...slot }]]),
+  walEnd: toLsn(100n),
   maxKeepBytes: null,
   idleTimeoutSeconds: 0n,
   frozenXidAge: 100,

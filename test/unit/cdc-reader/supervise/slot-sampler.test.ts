@@ -1,5 +1,6 @@
 // The sampler of the slots: figures by slot, one warning for each risk, and no end by a failed sample.
 import { describe, expect, it, vi } from 'vitest';
+import { toLsn } from '#schemas/lsn.ts';
 import { createMetrics } from '#service/metrics.ts';
 import { serverOf } from '#service/postgres/database-server.ts';
 import { createReaderMetrics } from '../../../../cdc-reader/metrics.ts';
@@ -9,6 +10,7 @@ import { startSlotSampler } from '../../../../cdc-reader/supervise/slot-sampler.
 const config = { orderDatabase: serverOf('postgres://nowhere/none'), applicationName: 'reader', slotName: 'live' };
 const slot = (change: Partial<SlotHealth>): SlotHealth => ({
   walStatus: 'reserved',
+  confirmedFlushLsn: null,
   safeBytes: 5n,
   invalidationReason: null,
   retainedBytes: 7n,
@@ -17,6 +19,7 @@ const slot = (change: Partial<SlotHealth>): SlotHealth => ({
 });
 const health = (slots: readonly (readonly [string, SlotHealth])[]): SlotsHealth => ({
   slots: new Map(slots),
+  walEnd: toLsn(100n),
   maxKeepBytes: null,
   idleTimeoutSeconds: null,
   frozenXidAge: 11,

@@ -6,6 +6,7 @@ describe('the arguments', () => {
   it.each([
     [['list'], { command: 'list', all: false }],
     [['list', '--all'], { command: 'list', all: true }],
+    [['list', '--json'], { command: 'list', all: false, json: true }],
     [['show', '7'], { command: 'show', parkedId: 7n }],
     [['retry', '7'], { command: 'retry', parkedId: 7n, yes: false, by: undefined }],
     [['retry', '7', '--yes', '--by', 'ann'], { command: 'retry', parkedId: 7n, yes: true, by: 'ann' }],
@@ -14,7 +15,7 @@ describe('the arguments', () => {
       { command: 'discard', parkedId: 7n, yes: false, by: undefined, reason: 'a test record' },
     ],
   ])('%s are understood', (argv, expected) => {
-    expect(parseParkedArguments(argv)).toEqual(expected);
+    expect(parseParkedArguments(argv)).toEqual({ json: false, ...expected });
   });
 
   it.each([

@@ -200,6 +200,7 @@ describe('the arguments', () => {
     [['reader', '--leave-orders', '7'], { side: 'reader', yes: false, force: false, leaveOrders: 7 }],
     [['reader', '--leave-orders', '0'], { side: 'reader', yes: false, force: false, leaveOrders: 0 }],
     [['sink', '--yes'], { side: 'sink', yes: true, park: undefined }],
+    [['sink', '--json'], { side: 'sink', yes: false, park: undefined, json: true }],
     [
       ['sink', '--park', 'orders.placed[3]@1207'],
       {
@@ -213,7 +214,7 @@ describe('the arguments', () => {
       { side: 'sink', yes: false, park: { place: { topic: 'a', partition: 0 }, offset: 0n, readableOrder: true } },
     ],
   ])('%s are understood', (argv, expected) => {
-    expect(parseAdoptArguments(argv)).toEqual(expected);
+    expect(parseAdoptArguments(argv)).toEqual({ json: false, ...expected });
   });
 
   it.each([

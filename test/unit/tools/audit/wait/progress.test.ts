@@ -179,9 +179,9 @@ describe('the arguments', () => {
   it.each([
     [[], { waitMs: 60_000, limit: 20 }],
     [['--wait-seconds', '5', '--limit', '0'], { waitMs: 5_000, limit: 0 }],
-    [['--no-wait'], { waitMs: 0, limit: 20 }],
+    [['--no-wait', '--json'], { waitMs: 0, limit: 20, json: true }],
   ])('%j are %j', (argv, expected) => {
-    expect(parseAuditArguments(argv)).toEqual(expected);
+    expect(parseAuditArguments(argv)).toEqual({ json: false, ...expected });
   });
 
   it.each([

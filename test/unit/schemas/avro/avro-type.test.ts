@@ -1,6 +1,6 @@
 import avro from 'avsc';
 import { describe, expect, test } from 'vitest';
-import { parseAvroSchema } from '#schemas/avro-type.ts';
+import { parseAvroSchema } from '#schemas/avro/avro-type.ts';
 import { createCatalogue } from '#schemas/catalogue.ts';
 
 const record = (fields: object[]) => JSON.stringify({ type: 'record', name: 'R', namespace: 'n', fields });

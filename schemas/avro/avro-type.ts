@@ -7,7 +7,7 @@
  */
 import avro from 'avsc';
 
-/** The part of avsc's internal cursor that the array guard needs; pinned by test/unit/schemas-avro-type.test.ts. */
+/** The part of avsc's internal cursor that the array guard needs; pinned by test/unit/schemas/avro/avro-type.test.ts. */
 interface Tap {
   readonly buf: Buffer;
   readonly pos: number;

@@ -6,8 +6,8 @@
  * the form in which our reader writes it is undefined, good or bad: codec.ts leaves it to them, who alone refuse.
  */
 import { endianness } from 'node:os';
-import type { Lsn } from './lsn.ts';
-import { LARGEST_QUANTITY, type OrderPlaced, type OrderPlacedItem } from './order-placed.ts';
+import type { Lsn } from '../lsn.ts';
+import { LARGEST_QUANTITY, type OrderPlaced, type OrderPlacedItem } from '../order-placed.ts';
 
 /** Of the event that is being read; what is unusual moves `at` beyond `bytes`, where everything reads as zero. */
 let bytes: Buffer = Buffer.alloc(0);

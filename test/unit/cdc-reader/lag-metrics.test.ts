@@ -1,0 +1,65 @@
+import { beforeEach, expect, it } from 'vitest';
+import { toLsn } from '#schemas/lsn.ts';
+import { createMetrics, type Metrics } from '#service/metrics.ts';
+import { createLagMetrics } from '../../../cdc-reader/lag-metrics.ts';
+import { exampleCheckpoint } from '../../support/examples/checkpoint.ts';
+
+const START_MS = 1_000_000;
+let nowMs = 0;
+let metrics: Metrics;
+let lag: ReturnType<typeof createLagMetrics>;
+
+beforeEach(() => {
+  nowMs = START_MS;
+  metrics = createMetrics('test');
+  lag = createLagMetrics(metrics, () => nowMs);
+});
+
+async function series(): Promise<Record<string, number>> {
+  const found = (await metrics.render()).matchAll(/^tillstream_reader_(\S+) (\S+)$/gm);
+  return Object.fromEntries([...found].map(([, name, value]) => [name, Number(value)]));
+}
+const publish = (throughLsn: bigint) => lag.published(exampleCheckpoint({ throughLsn: toLsn(throughLsn) }));
+const slot = { confirmedFlushLsn: toLsn(100n), retainedBytes: 7n };
+
+it('is 0 seconds while nothing is pending, and the age of the oldest commit while something is', async () => {
+  lag.streams(true);
+  lag.sampled(toLsn(150n), slot);
+  expect(await series()).toMatchObject({
+    streaming: 1,
+    standby: 0,
+    lag_seconds: 0,
+    lag_bytes: 50,
+    retained_wal_bytes: 7,
+  });
+  lag.pending({ bytes: 9, oldest: { committedAt: BigInt(START_MS) * 1_000n } as never });
+  nowMs += 4_000;
+  expect((await series()).lag_seconds).toBe(4);
+  lag.pending({ bytes: 0, oldest: undefined });
+  publish(150n);
+  expect(await series()).toMatchObject({ lag_seconds: 0, lag_bytes: 0, through_lsn: 150 });
+});
+
+it('goes on growing after a halt, from the oldest commit or from the end of streaming', async () => {
+  lag.streams(true);
+  nowMs += 10_000;
+  lag.streams(false);
+  lag.streams(false);
+  nowMs += 30_000;
+  lag.sampled(toLsn(500n), slot);
+  expect(await series()).toMatchObject({ streaming: 0, lag_seconds: 30, lag_bytes: 400 });
+  lag.pending({ bytes: 9, oldest: { committedAt: BigInt(START_MS) * 1_000n } as never });
+  lag.pendingDropped();
+  nowMs += 10_000;
+  expect(await series()).toMatchObject({ lag_seconds: 50, in_flight_bytes: 0 });
+});
+
+it('is left to the other reader while this one stands by, and absent where it is too old to be true', async () => {
+  lag.standsBy();
+  lag.sampled(toLsn(150n), slot);
+  expect(await series()).toMatchObject({ standby: 1, streaming: 0, lag_bytes: 50 });
+  expect(await series()).not.toHaveProperty('lag_seconds');
+  nowMs += 61_000;
+  expect(await series()).not.toHaveProperty('lag_bytes');
+  expect(await series()).not.toHaveProperty('retained_wal_bytes');
+});
