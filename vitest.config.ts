@@ -2,8 +2,8 @@ import { defineConfig } from 'vitest/config';
 
 // `fast` and `stand-ins` need no server and are part of `npm run check`. `real` and `fault` start one Postgres and one
 // Kafka for all their files, and faults that need servers of their own start those; each test has its own databases,
-// topics and slot, so files run side by side (they mostly wait: npm scripts set how many). `matrix`, `capture` and `compose` have
-// commands of their own.
+// topics and slot, so files run side by side (they mostly wait: npm scripts set how many). `matrix`, `capture`, `alerts` and
+// `compose` have commands of their own.
 const fast = {
   pool: 'threads' as const,
   testTimeout: 30_000, // most take milliseconds; a machine that does other things too must not make one red
@@ -59,6 +59,7 @@ export default defineConfig({
       { test: { name: 'security', include: ['test/security/**/*.test.ts'], ...real } },
       { test: { name: 'console', include: ['test/console/**/*.test.ts'], ...real } },
       { test: { name: 'upgrade', include: ['test/upgrade/**/*.test.ts'], ...real } },
+      { test: { name: 'alerts', include: ['test/alerts/**/*.test.ts'], ...fast } },
       { test: { name: 'compose', include: ['test/compose/**/*.test.ts'], ...real, globalSetup: [] } },
     ],
   },

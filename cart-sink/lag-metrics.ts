@@ -54,8 +54,7 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number = Date.no
   });
   register(
     'tillstream_sink_lag_seconds',
-    'How long the oldest record that is not applied has been in Kafka, else 0; where it was there before the takeover, age of the ' +
-      'last applied order, or time since the takeover',
+    'While there is a lag: age of the oldest pending record, or of the last order; else 0',
     (standing) => {
       const { measured, committedAtMs, ownedAtMs } = standing;
       if (measured === undefined) return undefined;

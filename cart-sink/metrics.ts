@@ -63,7 +63,7 @@ function registerMetrics({ counter, gauge, histogram }: Metrics) {
     applySeconds: histogram('tillstream_sink_apply_seconds', 'Duration of one database transaction'),
     latency: histogram(
       'tillstream_sink_commit_to_commit_seconds',
-      'Time from the commit of an order in the orders database, by its clock, to its commit in the carts database',
+      'From the COMMIT of an order, by that server’s clock, to the COMMIT of its effect',
     ),
     halted: gauge(
       'tillstream_halted_partitions',

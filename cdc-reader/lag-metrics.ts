@@ -55,7 +55,7 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number) {
   });
   register(
     'lag_seconds',
-    'Age of the oldest commit that is received and not yet published, or time since this reader last streamed; else 0',
+    'Age of the oldest received commit that is not published, or time since it last streamed; else 0',
     () => {
       if (role.kind === 'standby') return undefined;
       if (oldestCommitAt !== undefined) return Math.max(0, nowMs() - Number(oldestCommitAt / 1000n)) / 1000;
@@ -121,7 +121,7 @@ function createPositionMetrics(
   let received: Lsn | null = null;
   metrics.state(
     'tillstream_reader_position_lsn',
-    'WAL positions: written by the server, sent to the reader, received by it, acknowledged to the slot',
+    'WAL positions: written by the server, sent, received by the reader, acknowledged to the slot',
     ['stage'],
     () => {
       const { isFresh, isStreaming } = state();

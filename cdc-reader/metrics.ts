@@ -89,7 +89,7 @@ function createPublishMetrics(metrics: Metrics) {
 function createReplayMetrics(metrics: Metrics) {
   const oldestReplayable = metrics.gauge(
     'tillstream_reader_replay_oldest_lsn',
-    'Oldest WAL position from which everything can be replayed, by source; absent when nothing can',
+    'Oldest position from which everything can be replayed; absent when nothing can',
     ['source'],
   );
   let kept: { readonly bytes: number; readonly seconds: number } | undefined;
@@ -109,7 +109,7 @@ function createReplayMetrics(metrics: Metrics) {
   return {
     replayWindowLost: metrics.counter(
       'tillstream_reader_replay_window_lost_total',
-      'Window slots recreated, by reason: missing, over-limit, lost, or why Postgres invalidated it (idle_timeout, wal_removed)',
+      'Window slots recreated, by reason: missing, over-limit, lost, or Postgres’s own',
       ['reason'],
     ),
     replayWindowFailures: metrics.counter(

@@ -37,7 +37,7 @@ export function createSlotMetrics(metrics: Metrics, nowMs: () => number) {
 
   metrics.state(
     'tillstream_reader_slot_wal_status',
-    '1 for the present wal_status of the slot: reserved, extended, unreserved, lost, or missing without a slot',
+    '1 for the present one: reserved, extended, unreserved, lost, missing (no slot)',
     ['slot', 'wal_status'],
     () => bySlot().map(([slot, health]) => [{ slot, wal_status: describe(health) }, 1]),
   );

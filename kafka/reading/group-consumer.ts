@@ -2,7 +2,7 @@
 // fetcher.ts. kafkajs never fetches: it has every partition paused from the turn of its assignment on, and its fetch loop only
 // sends heartbeats, whatever the records take to apply. Guarantees: nothing is fetched from an assigned partition before `start`
 // has named its offset; the offsets that the group has in Kafka are never read; from a rebalance on nothing of the assignment
-// before is delivered; a failure is reported once, also when kafkajs falls silent. Left to the caller: offsets, whether a fetch
+// before is delivered; a failure is reported once, also where kafkajs reports none. Left to the caller: offsets, whether a fetch
 // continues them, and every restart (kafkajs's own are off: they would hide what happened).
 
 import type { Consumer, Kafka } from 'kafkajs';
@@ -12,7 +12,7 @@ import { failpoint } from '#service/failpoint.ts';
 import type { Logger } from '#service/logger.ts';
 import type { FetchedBatch, GroupPartition } from './fetched-batch.ts';
 import { Fetcher, type PartitionPosition } from './fetcher.ts';
-import { watchForSilence } from './watch-for-silence.ts';
+import { watchGroup } from './watch-group.ts';
 
 export interface GroupHandlers {
   /** Exactly these partitions are assigned now; nothing is fetched from them until `start`. */
@@ -90,7 +90,8 @@ export function createGroupConsumer(options: GroupConsumerOptions): GroupConsume
     onFailed: fail,
   });
 
-  const watchdog = watchForSilence(consumer, rebalanceTimeoutMs(options), fail);
+  const { heartbeatIntervalMs } = options;
+  const watchdog = watchGroup(consumer, { rebalanceTimeoutMs: rebalanceTimeoutMs(options), heartbeatIntervalMs }, fail);
   const endAssignment = (): void => {
     assignment += 1;
     fetcher.stopAll();

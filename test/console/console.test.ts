@@ -132,6 +132,7 @@ describe('the console', () => {
       proxy.cut();
       await load.backlog({ first: 0, count: 20 });
       await read(viewer, '#verdict-title', /cart-sink (tries again|waits)/, 60_000);
+      expect(await textOf(viewer, '#services')).not.toMatch(/away/);
       await shoot(viewer, 'carts-database-away');
       expect(await viewer.findBarriers()).toEqual([]);
       await proxy.accept();

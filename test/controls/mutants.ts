@@ -321,6 +321,14 @@ const sink: readonly Mutant[] = [
     tests: ['test/unit/cart-sink/consume/pipeline.test.ts'],
   },
   {
+    name: 'waits-for-an-assignment-that-never-comes',
+    breaks: 'I8: a sink whose joining the group again has failed keeps its partitions and applies nothing, for ever',
+    file: 'kafka/reading/watch-group.ts',
+    find: "    fail(new Error('The Kafka consumer went on without joining its group again'));\n",
+    replace: '',
+    tests: ['test/unit/kafka/reading/watch-group.test.ts'],
+  },
+  {
     name: 'fetches-on-after-a-topic-was-deleted',
     breaks: 'I11: a running sink reads on in a topic that was deleted and created again',
     file: 'kafka/reading/fetcher.ts',

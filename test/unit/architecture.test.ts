@@ -250,7 +250,9 @@ describe('the cart sink', () => {
 /** Unit tests that are of no single source, and why. */
 const withoutSource: Readonly<Record<string, string>> = {
   'test/unit/architecture.test.ts': 'of all sources',
+  'test/unit/docs/alerts.test.ts': 'of ops/',
   'test/unit/docs/configuration.test.ts': 'of a page',
+  'test/unit/docs/metrics.test.ts': 'of a page',
   'test/unit/docs/operations.test.ts': 'of a page',
   'test/unit/docs/pages.test.ts': 'of the pages',
   'test/unit/docs/words.test.ts': 'of all comments, messages and pages',

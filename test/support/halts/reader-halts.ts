@@ -15,13 +15,13 @@ const dropSlot = ({ stage }: World) =>
 export const onKafka = <T>({ stage }: World, use: Parameters<typeof withKafkaAdmin<T>>[1]) =>
   withKafkaAdmin(stage.environment.servers.directBrokers, use);
 
-export const deleteTopic = (world: World, topic: string) =>
+const deleteTopic = (world: World, topic: string) =>
   onKafka(world, async (admin) => {
     await admin.deleteTopics({ topics: [topic] });
     await waitFor('the topic to be gone', async () => !(await admin.listTopics()).includes(topic));
   });
 
-export const createTopic = (world: World, topic: string) =>
+const createTopic = (world: World, topic: string) =>
   onKafka(world, (admin) =>
     waitFor('the topic to be there again', () => admin.createTopics({ topics: [{ topic, numPartitions: 6 }] })),
   );

@@ -7,7 +7,7 @@ import { plainServers } from '#kafka/servers.ts';
 import { silentLogger } from '../kafka/admin.ts';
 import { testRootVariable } from '../process/test-directory.ts';
 import { waitFor } from '../wait.ts';
-import { createTopic, deleteTopic, onKafka, produce, setTopic } from './reader-halts.ts';
+import { onKafka, produce, setTopic } from './reader-halts.ts';
 import { type HaltCase, type World, whileSinkIsDown } from './row.ts';
 
 const topicOf = ({ stage }: World) => stage.environment.env.ORDERS_TOPIC;
@@ -62,25 +62,6 @@ export const sinkHalts: readonly HaltCase[] = [
   {
     code: 'OFFSET_BEYOND_END',
     fault: whileSinkIsDown((world) => change(world, 'next_offset = next_offset + 1000')),
-  },
-  {
-    code: 'OFFSET_WENT_BACK',
-    fault: async (world) => {
-      await world.reader.stop();
-      await world.sink.stop();
-      // One that measures no lag, which would find the end of the topic first.
-      const sink = await world.stage.startSink({ more: { LAG_INTERVAL_MS: '60000' } });
-      await sink.waitForLog('sink.assigned');
-      sink.pause();
-      const topic = topicOf(world);
-      await deleteTopic(world, topic);
-      await createTopic(world, topic);
-      for (const partition of [0, 1, 2, 3, 4, 5]) {
-        await produce(world, topic, { partition, key: 'a stranger', value: Buffer.from('not ours') });
-      }
-      sink.resume();
-      return sink;
-    },
   },
   {
     code: 'TOPIC_RECREATED',
