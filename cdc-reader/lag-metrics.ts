@@ -121,7 +121,7 @@ function createPositionMetrics(
   let received: Lsn | null = null;
   metrics.state(
     'tillstream_reader_position_lsn',
-    'WAL positions: written by the server, sent, received by the reader, acknowledged to the slot',
+    'WAL positions: written by the server, sent, received by the reader, acknowledged',
     ['stage'],
     () => {
       const { isFresh, isStreaming } = state();

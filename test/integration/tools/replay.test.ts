@@ -150,12 +150,24 @@ describe('npm run replay', () => {
 
   it('leaves everything as it was when nothing is missing, in either mode, and as often as one likes', async () => {
     const before = await readEffects();
+    const runs: string[] = [];
     for (const mode of ['repair', 'reapply', 'reapply']) {
-      const { code, stdout } = await replay('--from-lsn', '0/1', '--mode', mode, '--yes');
+      const { code, stdout, stderr } = await replay('--from-lsn', '0/1', '--mode', mode, '--yes');
       expect(stdout).toContain('Verdict: agreed');
-      expect(code).toBe(0);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
       expect(await readEffects()).toEqual(before);
+      runs.push(findRunId(stdout));
     }
+    // The newest verdict is kept for consoles, and showing an older run does not replace it.
+    const status = await replay('status', runs[0]!, '--json');
+    expect(JSON.parse(status.stdout)).toMatchObject({ run: runs[0], state: 'agreed', proof: { agrees: true } });
+    const [kept] = await carts<{ verdict: Record<string, string> }>(
+      `SELECT verdict FROM verdicts WHERE kind = 'replay'`,
+    );
+    const { verdict } = kept!;
+    expect(verdict).toMatchObject({ run: runs[2], published: String(placed), already: String(placed), parked: '0' });
+    expect(verdict.sourceChecksum).toMatch(/^[0-9a-f]{16}$/);
+    expect(verdict.appliedChecksum).toBe(verdict.sourceChecksum);
   });
 
   it('shows a dry run by order and line, and changes nothing', async () => {
