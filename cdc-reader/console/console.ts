@@ -117,6 +117,8 @@ export function createConsole(options: ConsoleOptions): Console {
         'cache-control': 'no-store',
         'x-accel-buffering': 'no',
       });
+      // A write to a connection that has just ended fails with an event; without a listener it would end the process.
+      viewer.on('error', () => undefined);
       viewer.write('retry: 1000\n\n');
       viewers.add(viewer);
       isNew.add(viewer);

@@ -98,10 +98,11 @@ function listHaltedPartitions({ answer, carts }: ServiceReading): Finding[] {
   });
 }
 
-/** Messages name their remedy; a command in one can be copied. */
+/** Messages name their remedy; a command in one can be copied, and nothing of the sentence around it. */
 function findCommand(message: string | undefined): string | null {
-  const [command] = /npm run [a-z-]+(?: -- [^;,.()]*[^;,.()\s])?/.exec(message ?? '') ?? [];
-  return command ?? null;
+  const [, quoted] = /`((?:[A-Z_]+=\S+ )*npm run [^`]+)`/.exec(message ?? '') ?? [];
+  const [plain] = /npm run [a-z-]+(?: -- [^;,.:()`]*[^;,.:()`\s])?/.exec(message ?? '') ?? [];
+  return quoted ?? plain ?? null;
 }
 
 function findLag(readings: readonly ServiceReading[], progress: Progress): Finding[] {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createOrderLoad, fillCarts, type OrderLoad } from '../support/load/order-load.ts';
+import { createTcpProxy } from '../support/network/tcp-proxy.ts';
 import type { Service } from '../support/process/service-process.ts';
 import { createTestEnvironment, type TestEnvironment, withServer } from '../support/stack/environment.ts';
 import { waitFor } from '../support/wait.ts';
@@ -113,6 +114,32 @@ describe('the console', () => {
     services.sink.resume();
     await read(viewer, '#verdict-title', /idle|in step/);
     expect(await textOf(viewer, '#events')).toMatch(/cart-sink is away/);
+  });
+
+  it('names the service whose database is away, on a wide page in the dark, and says when it is over', async () => {
+    const database = new URL(environment.env.CART_DATABASE_URL);
+    const proxy = await createTcpProxy({ targetHost: database.hostname, targetPort: Number(database.port) });
+    database.hostname = '127.0.0.1';
+    database.port = String(proxy.port);
+    const { sink } = services;
+    await sink.stop();
+    const place = { PORT: new URL(sink.url).port, CART_DATABASE_URL: database.href };
+    services.sink = await environment.startService('cart-sink', place);
+    const viewer = await open({ colorScheme: 'dark' });
+    try {
+      await read(viewer, '#verdict-title', /^(idle|in step)$/, 60_000);
+      proxy.refuse();
+      proxy.cut();
+      await load.backlog({ first: 0, count: 20 });
+      await read(viewer, '#verdict-title', /cart-sink (tries again|waits)/, 60_000);
+      expect(await textOf(viewer, '#services')).not.toMatch(/away/);
+      await shoot(viewer, 'carts-database-away');
+      expect(await viewer.findBarriers()).toEqual([]);
+      await proxy.accept();
+      await read(viewer, '#verdict-title', /^(idle|in step)$/, 60_000);
+    } finally {
+      proxy.close();
+    }
   });
 
   it('names a halted partition and the command that repairs it', async () => {

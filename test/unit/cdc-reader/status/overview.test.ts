@@ -83,6 +83,24 @@ const verdictOf = (...rounds: Round[]) => describeRounds(rounds, new Map()).verd
 describe('the verdict', () => {
   const orders = round({ published: 10, applied: 10 });
 
+  it.each([
+    ['Then run `npm run adopt -- sink`: it shows what Kafka holds.', 'npm run adopt -- sink'],
+    [
+      "Park it by `npm run adopt -- sink --park 'orders.placed[3]@12'`: its bytes are kept.",
+      "npm run adopt -- sink --park 'orders.placed[3]@12'",
+    ],
+    [
+      'Start them: `ORDERS_TOPIC=NEW SLOT_NAME=NEW npm run cdc-reader`.',
+      'ORDERS_TOPIC=NEW SLOT_NAME=NEW npm run cdc-reader',
+    ],
+    ['The slot is lost: npm run adopt -- reader.', 'npm run adopt -- reader'],
+    ['Run npm run migrate: it makes the tables.', 'npm run migrate'],
+    ['Nobody knows.', null],
+  ])('takes from "%s" the command, and nothing of the sentence around it', (message, command) => {
+    const halted = { state: 'halted', code: 'SOME_CODE', message };
+    expect(verdictOf(round({}, { 'cdc-reader': halted })).command).toBe(command);
+  });
+
   it.each<[name: string, rounds: Round[], kind: string, title: RegExp, exitCode: number]>([
     ['orders come and go', [orders, round({ atMs: seconds(10), published: 60, applied: 60 })], 'in-step', /in step/, 0],
     ['nothing comes', [orders, round({ atMs: seconds(10), published: 10, applied: 10 })], 'idle', /idle/, 0],
