@@ -48,7 +48,8 @@ export function buildLadder(round: Round, progress: Progress): Rung[] {
       lsn: position === undefined ? null : formatLsn(toLsn(BigInt(Math.round(position)))),
       gapBytes,
       gapRecords: stage === 'applied in carts' ? progress.pendingRecords : null,
-      gapSeconds: stage === 'applied in carts' ? progress.lagSeconds : null,
+      // Without the number of pending records an age says nothing.
+      gapSeconds: stage === 'applied in carts' && progress.pendingRecords !== null ? progress.lagSeconds : null,
     };
   });
   const largest = Math.max(LEAST_GAP_BYTES, ...rungs.map(({ gapBytes }) => gapBytes ?? 0));

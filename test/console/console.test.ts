@@ -199,7 +199,7 @@ describe('the console', () => {
     expect(viewer.complaints).toEqual([]);
   });
 
-  it('drops a viewer who does not read, and goes on for the others', async () => {
+  it('goes on for the others when the connection of a viewer who did not read breaks', async () => {
     const { port, hostname } = new URL(services.reader.url);
     const idle = connect(Number(port), hostname);
     idle.pause();

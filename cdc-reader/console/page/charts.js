@@ -14,7 +14,7 @@ export function lineChart(lines, times, { title, format }) {
   const most = Math.max(...known, 0);
   const figure = document.createElement('div');
   if (known.length < 2) {
-    figure.append(paragraph('The lines begin once some figures have come.', 'muted'));
+    figure.append(paragraph(`${title}: the lines begin once some figures have come.`, 'muted'));
     return figure;
   }
   const x = (/** @type {number} */ index) => (times.length < 2 ? 0 : (index / (times.length - 1)) * WIDTH);
