@@ -57,6 +57,7 @@ export default defineConfig({
       { test: { name: 'matrix', include: matrix, ...real } },
       { test: { name: 'capture', include: capture, ...real } },
       { test: { name: 'security', include: ['test/security/**/*.test.ts'], ...real } },
+      { test: { name: 'console', include: ['test/console/**/*.test.ts'], ...real } },
       { test: { name: 'upgrade', include: ['test/upgrade/**/*.test.ts'], ...real } },
       { test: { name: 'alerts', include: ['test/alerts/**/*.test.ts'], ...fast } },
       { test: { name: 'compose', include: ['test/compose/**/*.test.ts'], ...real, globalSetup: [] } },

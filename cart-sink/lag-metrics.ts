@@ -14,13 +14,19 @@ const STALE_MS = 90_000;
 interface Standing extends TopicPartition {
   readonly nextOffset: bigint;
   /** Undefined before the first measurement. */
-  readonly measured: { readonly records: bigint; readonly atMs: number } | undefined;
+  readonly measured:
+    | { readonly end: bigint; readonly behindSinceMs: number | undefined; readonly atMs: number }
+    | undefined;
   /** Of the newest applied order; undefined before the first. */
   readonly committedAtMs: number | undefined;
   readonly ownedAtMs: number;
 }
 
 type Place = 'topic' | 'partition';
+
+/** Of the end that was measured, what is not applied by now. */
+const pendingOf = ({ measured, nextOffset }: Standing): bigint =>
+  measured === undefined || measured.end <= nextOffset ? 0n : measured.end - nextOffset;
 
 export function createLagMetrics(metrics: Metrics, nowMs: () => number = Date.now) {
   const standings = new Map<string, Standing>();
@@ -41,18 +47,19 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number = Date.no
     );
 
   register('tillstream_sink_next_offset', 'The next offset to apply', ({ nextOffset }) => Number(nextOffset));
-  register('tillstream_sink_lag_records', 'Offsets up to the last stable one that are not applied', ({ measured }) =>
-    measured === undefined || nowMs() - measured.atMs > STALE_MS || haltedAtMs !== undefined
-      ? undefined
-      : Number(measured.records),
-  );
+  register('tillstream_sink_lag_records', 'Offsets up to the last stable one that are not applied', (standing) => {
+    const { measured } = standing;
+    const isOld = measured === undefined || nowMs() - measured.atMs > STALE_MS || haltedAtMs !== undefined;
+    return isOld ? undefined : Number(pendingOf(standing));
+  });
   register(
     'tillstream_sink_lag_seconds',
-    'While there is a lag: age of the last applied order, or of the takeover; else 0',
-    ({ measured, committedAtMs, ownedAtMs }) => {
+    'While there is a lag: age of the oldest pending record, or of the last order; else 0',
+    (standing) => {
+      const { measured, committedAtMs, ownedAtMs } = standing;
       if (measured === undefined) return undefined;
-      const sinceMs = committedAtMs ?? ownedAtMs;
-      if (measured.records > 0n) return Math.max(0, nowMs() - sinceMs) / 1_000;
+      const sinceMs = measured.behindSinceMs ?? committedAtMs ?? ownedAtMs;
+      if (pendingOf(standing) > 0n) return Math.max(0, nowMs() - sinceMs) / 1_000;
       if (haltedAtMs !== undefined) return (nowMs() - haltedAtMs) / 1_000;
       return nowMs() - measured.atMs > STALE_MS ? undefined : 0;
     },
@@ -74,7 +81,9 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number = Date.no
       change(place, { nextOffset, ...(committedAt && { committedAtMs: Number(committedAt / 1_000n) }) });
     },
     lagMeasured(lags: readonly PartitionLag[]): void {
-      for (const lag of lags) change(lag, { measured: { records: lag.records, atMs: nowMs() } });
+      for (const { behindSinceMs, nextOffset, records, ...place } of lags) {
+        change(place, { nextOffset, measured: { end: nextOffset + records, behindSinceMs, atMs: nowMs() } });
+      }
     },
     /** The group was left. */
     lagLeft(): void {

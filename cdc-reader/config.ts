@@ -133,6 +133,9 @@ export const cdcReaderVariables = {
     fallback: '4194304',
   }),
   spillDirectory: text('SPILL_DIRECTORY', 'Where that file is made', tmpdir()),
+  orderApiOperationsUrl: optional(
+    httpUrls('ORDER_API_OPERATIONS_URL', 'Where the order-apis have their health and metrics, for the console'),
+  ),
   cartSinkOperationsUrls: optional(
     httpUrls(
       'CART_SINK_OPERATIONS_URLS',

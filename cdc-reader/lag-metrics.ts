@@ -11,6 +11,8 @@ export const STALE_MS = 60_000;
 
 interface SampledSlot {
   readonly confirmedFlushLsn: Lsn | null;
+  /** Undefined where it was not asked for. */
+  readonly sentLsn?: Lsn | null;
   readonly retainedBytes: bigint | null;
 }
 
@@ -30,6 +32,10 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number) {
   let serverLsn: Lsn = LSN_ZERO;
   let serverAtMs = Number.NEGATIVE_INFINITY;
   let retainedBytes: bigint | undefined;
+  const positions = createPositionMetrics(metrics, () => ({
+    isFresh: isFresh(),
+    isStreaming: role.kind === 'streaming',
+  }));
   let oldestCommitAt: bigint | undefined;
   let role: Role = { kind: 'down', sinceMs: nowMs() };
   const register = (name: string, help: string, read: () => number | undefined): void =>
@@ -95,11 +101,41 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number) {
       serverAtMs = nowMs();
       throughLsn = maxLsn(throughLsn, slot?.confirmedFlushLsn ?? LSN_ZERO);
       retainedBytes = slot?.retainedBytes ?? 0n;
+      positions.sampled(flushLsn, slot);
     },
     /** The server has sent all before `walEnd`. */
     receivedLsn(walEnd: Lsn): void {
       serverLsn = maxLsn(serverLsn, walEnd);
       serverAtMs = nowMs();
+      positions.received(walEnd);
+    },
+  };
+}
+
+/** The stages of the way to the reader: none is shown that is too old to be true. */
+function createPositionMetrics(
+  metrics: Metrics,
+  state: () => { readonly isFresh: boolean; readonly isStreaming: boolean },
+) {
+  let sampled: Readonly<Record<'written' | 'sent' | 'acknowledged', Lsn | null>> | undefined;
+  let received: Lsn | null = null;
+  metrics.state(
+    'tillstream_reader_position_lsn',
+    'WAL positions: written by the server, sent, received by the reader, acknowledged',
+    ['stage'],
+    () => {
+      const { isFresh, isStreaming } = state();
+      const all = { ...(isFresh && sampled), received: isStreaming ? received : null };
+      return Object.entries(all).flatMap(([stage, lsn]) => (lsn === null ? [] : [[{ stage }, Number(lsn)] as const]));
+    },
+  );
+  return {
+    sampled(flushLsn: Lsn, slot: SampledSlot | null): void {
+      const { sentLsn = null, confirmedFlushLsn: acknowledged = null } = slot ?? {};
+      sampled = { written: flushLsn, sent: sentLsn, acknowledged };
+    },
+    received(walEnd: Lsn): void {
+      received = walEnd;
     },
   };
 }

@@ -16,6 +16,7 @@ import { warnOfUndecidedTls } from '#service/postgres/variables.ts';
 import { watchCertificates } from '#service/security/certificate-expiry.ts';
 import { runService } from '#service/shutdown.ts';
 import { readCdcReaderConfig } from './config.ts';
+import { createConsole } from './console/console.ts';
 import { createOrderFinder } from './find/route.ts';
 import { createReaderMetrics } from './metrics.ts';
 import { classifyReaderFailure } from './supervise/classify-failure.ts';
@@ -50,6 +51,17 @@ await runService({
     const { tokenRules, authNoneIsFine } = config;
     const access = tokenRules && createAccess(tokenRules, { logger, metrics });
     const finder = createOrderFinder(config, { host: config.host, access, isOpen: authNoneIsFine === 'yes' }, logger);
+    const { orderApiOperationsUrl, cartSinkOperationsUrls = [], operationsToken } = config;
+    const operatorsConsole = createConsole({
+      services: [
+        ...(orderApiOperationsUrl ?? []).map(({ href }) => ({ kind: 'order-api' as const, url: href })),
+        ...cartSinkOperationsUrls.map(({ href }) => ({ kind: 'cart-sink' as const, url: href })),
+      ],
+      token: operationsToken && (() => operationsToken.read()),
+      metrics,
+      pipeline: reader.pipeline,
+      logger,
+    });
     const server = await createHttpServer({
       service: SERVICE,
       host: config.host,
@@ -60,7 +72,10 @@ await runService({
       shutdownDelayMs: config.shutdownDelayMs,
       readiness: reader.readiness,
       pipeline: reader.pipeline,
-      addOperations: finder.addRoute,
+      addOperations: (app) => {
+        finder.addRoute(app);
+        operatorsConsole.addRoutes(app);
+      },
     });
     await server.listen();
     return {
@@ -68,6 +83,7 @@ await runService({
       shutdownDelayMs: config.shutdownDelayMs,
       async close() {
         slotSampler.close();
+        operatorsConsole.close();
         // Side by side: a standby gets the slot at once, however long HTTP goes on.
         await Promise.all([reader.close(), server.close().then(finder.close)]);
       },

@@ -69,6 +69,10 @@ function createPublishMetrics(metrics: Metrics) {
   );
   const publishSeconds = metrics.histogram('tillstream_reader_publish_seconds', 'Duration of one Kafka transaction');
   return {
+    readOrders: metrics.counter(
+      'tillstream_reader_orders_read_total',
+      'Orders received from the stream to be published; after a restart, some again',
+    ),
     publishedGroup(group: Group, seconds: number): void {
       orders.inc(group.orders);
       transactions.inc(group.transactions);

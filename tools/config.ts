@@ -3,6 +3,7 @@
 import { kafkaOf, kafkaVariables } from '#kafka/variables.ts';
 import { checkpointTopicName } from '#schemas/resource-names.ts';
 import { ConfigurationError, logLevel, optional, readEnvironment } from '#service/environment.ts';
+import { httpUrls } from '#service/http/variables.ts';
 import {
   type CartDatabaseValues,
   cartDatabaseOf,
@@ -14,6 +15,7 @@ import {
 } from '#service/postgres/variables.ts';
 import { cartSinkVariables } from '../cart-sink/config.ts';
 import { cdcReaderVariables } from '../cdc-reader/config.ts';
+import type { ServiceAddress, ServiceKind } from '../cdc-reader/status/read-service.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
@@ -103,5 +105,39 @@ function withBothSides<V extends BothSides>(values: V) {
     orderDatabase: orderDatabaseOf(values),
     kafka: kafkaOf(values),
     checkpointTopic: values.checkpointTopic ?? checkpointTopicName(values.slotName),
+  };
+}
+
+const statusVariables = {
+  cdcReaderOperationsUrls: {
+    ...httpUrls('CDC_READER_OPERATIONS_URLS', 'Where the readers have their health and metrics'),
+    fallback: 'http://127.0.0.1:3002',
+  },
+  orderApiOperationsUrl: {
+    ...httpUrls('ORDER_API_OPERATIONS_URL', 'Where the order-apis have theirs'),
+    fallback: 'http://127.0.0.1:3001',
+  },
+  cartSinkOperationsUrls: {
+    ...httpUrls('CART_SINK_OPERATIONS_URLS', 'Where the sinks have theirs'),
+    fallback: 'http://127.0.0.1:3003',
+  },
+  operationsToken: cdcReaderVariables.operationsToken,
+};
+
+/** Which services `npm run status` asks. @throws ConfigurationError listing all problems */
+export function readStatusConfig(env: Env) {
+  const { cdcReaderOperationsUrls, orderApiOperationsUrl, cartSinkOperationsUrls, operationsToken } = readEnvironment(
+    statusVariables,
+    env,
+  );
+  const services = (kind: ServiceKind, urls: readonly URL[]) =>
+    urls.map(({ href }): ServiceAddress => ({ kind, url: href }));
+  return {
+    services: [
+      ...services('cdc-reader', cdcReaderOperationsUrls),
+      ...services('order-api', orderApiOperationsUrl),
+      ...services('cart-sink', cartSinkOperationsUrls),
+    ],
+    token: operationsToken && (() => operationsToken.read()),
   };
 }

@@ -5,6 +5,7 @@ import process from 'node:process';
 const tools: Readonly<Record<string, () => Promise<unknown>>> = {
   replay: () => import('./replay/main.ts'),
   find: () => import('./find/main.ts'),
+  status: () => import('./status/main.ts'),
   audit: () => import('./audit/main.ts'),
   adopt: () => import('./adopt/main.ts'),
   parked: () => import('./parked/main.ts'),

@@ -11,6 +11,7 @@ import type { Logger } from '#service/logger.ts';
 import type { NextOffsetRow, TopicPartition } from '../sql/consumer-offsets.ts';
 import { checkStart, isOtherTopic, type PartitionRange } from './offset-checks.ts';
 import type { OwnedPartition } from './owned-partition.ts';
+import { PositionClock } from './position-clock.ts';
 
 export interface PartitionLag {
   readonly topic: string;
@@ -18,7 +19,9 @@ export interface PartitionLag {
   readonly nextOffset: bigint;
   /** Offsets up to the last stable offset that are not applied. */
   readonly records: bigint;
-  /** Age of the last applied order while there is a lag, else 0; undefined while none was applied. */
+  /** Since when the oldest record that is not applied has been in Kafka; undefined where it was there before this session. */
+  readonly behindSinceMs: number | undefined;
+  /** That in seconds, else the age of the last applied order; 0 without a lag, undefined while neither is known. */
   readonly seconds: number | undefined;
 }
 
@@ -55,6 +58,7 @@ const keyOf = ({ topic, partition }: TopicPartition): string => `${topic}[${part
 
 export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
   let lags: readonly PartitionLag[] = [];
+  const clocks = new Map<string, PositionClock>();
   /** A broker may not know the end of a partition, or the id of a topic, for a moment: a gap must be found twice. */
   let lastGaps = new Set<string>();
   let closed = false;
@@ -76,7 +80,8 @@ export function createLagMonitor(options: LagMonitorOptions): LagMonitor {
         const { consumer, position } = standing;
         const range = ranges.get(consumer.ownership.partition);
         if (range === undefined) continue;
-        found.push(measure(consumer, range.lastStable, options.now()));
+        const clock = clocks.getOrInsertComputed(keyOf(consumer.ownership), () => new PositionClock());
+        found.push(measure(consumer, range.lastStable, clock, options.now()));
         // Records that were fetched may be deleted from Kafka and still be applied.
         const isGap = idle.has(standing) && !consumer.halted() && checkStart(position, range) !== 'continues';
         if (isGap) gaps.set(`${keyOf(consumer.ownership)} at ${position}`, consumer.ownership);
@@ -140,11 +145,16 @@ function repeat(everyMs: number, work: () => Promise<void>, onError: (error: unk
   };
 }
 
-function measure(consumer: MonitoredPartition, lastStable: bigint, nowMs: number): PartitionLag {
+/** The age of the last applied order is no lag of its own: after an idle hour it is an hour. */
+function measure(consumer: MonitoredPartition, lastStable: bigint, clock: PositionClock, nowMs: number): PartitionLag {
   const { topic, partition } = consumer.ownership;
   const nextOffset = consumer.position();
   const records = lastStable > nextOffset ? lastStable - nextOffset : 0n;
+  clock.seen(lastStable, nowMs);
+  const passed = clock.passed(nextOffset);
+  const behindSinceMs = passed?.isExact === true ? passed.atMs : undefined;
   const committedAt = consumer.lastCommittedAt();
-  const ageSeconds = committedAt === undefined ? undefined : Math.max(0, nowMs / 1_000 - Number(committedAt) / 1e6);
-  return { topic, partition, nextOffset, records, seconds: records === 0n ? 0 : ageSeconds };
+  const sinceMs = behindSinceMs ?? (committedAt === undefined ? undefined : Number(committedAt) / 1_000);
+  const seconds = sinceMs === undefined ? undefined : Math.max(0, nowMs - sinceMs) / 1_000;
+  return { topic, partition, nextOffset, records, behindSinceMs, seconds: records === 0n ? 0 : seconds };
 }

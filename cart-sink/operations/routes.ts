@@ -12,7 +12,7 @@ import type { Database } from '#service/database.ts';
 import { withDeadline } from '#service/deadline.ts';
 import type { ZodFastifyInstance } from '#service/http-server.ts';
 import { ProblemError, problemResponse } from '#service/problem.ts';
-import { type createCartsStatus, STATUS_DEADLINE_MS, StatusLateError } from './carts-status.ts';
+import { type createCartsStatus, StatusLateError } from './carts-status.ts';
 import { readCartsOrder } from './order-facts.ts';
 
 const tags = ['operations'];
@@ -38,11 +38,17 @@ export interface SinkOperations {
   readonly port: OperatorPort;
 }
 
+const ORDER_DEADLINE_MS = 1_000;
+
 export function addSinkOperations(app: ZodFastifyInstance, { readStatus, database, port }: SinkOperations): void {
   app.get('/operations/carts', { schema: cartsSchema }, () => explainLate(readStatus()));
   app.get('/operations/orders/:orderId', { schema: orderSchema, onRequest: requireOperator(port) }, ({ params }) =>
     explainLate(
-      withDeadline(readCartsOrder(database, params.orderId), STATUS_DEADLINE_MS, () => new StatusLateError()),
+      withDeadline(
+        readCartsOrder(database, params.orderId),
+        ORDER_DEADLINE_MS,
+        () => new StatusLateError(ORDER_DEADLINE_MS),
+      ),
     ),
   );
 }

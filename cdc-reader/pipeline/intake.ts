@@ -122,6 +122,7 @@ export class Intake implements MessageReceiver {
       if (this.#isIdle) queue.idleLsn = maxLsn(queue.idleLsn, endLsn);
       return;
     }
+    metrics.readOrders.inc(orderCount);
     const { timeline, history } = session.stream.identity;
     const { generation, partitions } = checkpoint;
     const stamp = {

@@ -29,6 +29,8 @@ export interface SlotState {
   readonly activePid: number | null;
   readonly confirmedFlushLsn: Lsn | null;
   readonly restartLsn: Lsn | null;
+  /** What the server has sent to the reader that streams from it; null while none does. */
+  readonly sentLsn: Lsn | null;
   /** `reserved`, `extended`, `unreserved` or `lost`; null before the slot reserves anything. */
   readonly walStatus: string | null;
   /** Why the slot is of no use any more; null while it is, and before Postgres 16 except by `walStatus`. */
@@ -226,6 +228,7 @@ function parseSlotState(row: Record<string, unknown>): SlotState {
     activePid: row.active_pid as number | null,
     confirmedFlushLsn: parseNullable(row.confirmed_flush_lsn),
     restartLsn: parseNullable(row.restart_lsn),
+    sentLsn: parseNullable(row.sent_lsn),
     walStatus: row.wal_status as string | null,
     invalidationReason: row.invalidation_reason as string | null,
     temporary: row.temporary as boolean,

@@ -13,7 +13,7 @@ import { formatAddresses, formatByHand, formatCurlLines, formatSample } from './
 
 const sampleDeadlineMs = 30_000;
 const repository = join(import.meta.dirname, '..', '..');
-const startPage = { 'order-api': '/docs', 'cdc-reader': '/metrics', 'cart-sink': '/docs' } as const;
+const startPage = { 'order-api': '/docs', 'cdc-reader': '/', 'cart-sink': '/docs' } as const;
 
 /** Starts everything, and returns when told to stop and all has stopped. */
 async function run({ signal, say }: TerminalRun): Promise<number> {

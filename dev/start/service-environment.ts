@@ -39,10 +39,14 @@ export function serviceEnvironment(
 ): Record<string, string | undefined> {
   const { KAFKA_BROKERS } = config.connections;
   const database = serviceDatabase(name, config);
-  // For what the reader shows of an order. On loopback a sink asks for no token.
-  const sink = config.services.find((one) => one.name === 'cart-sink');
-  const sinks = name === 'cdc-reader' && sink ? { CART_SINK_OPERATIONS_URLS: sink.url } : {};
-  return { ...env, KAFKA_BROKERS, ...database, ...openOnLoopback, ...sinks, HOST: '127.0.0.1', PORT: String(port) };
+  const others = name === 'cdc-reader' ? operationsUrls(config.services) : {};
+  return { ...env, KAFKA_BROKERS, ...database, ...openOnLoopback, ...others, HOST: '127.0.0.1', PORT: String(port) };
+}
+
+/** Where the console, and the commands that ask the services, find their health and metrics. */
+function operationsUrls(services: readonly ServicePlan[]): Readonly<Record<string, string>> {
+  const url = (wanted: ServiceName) => services.find(({ name }) => name === wanted)!.url;
+  return { ORDER_API_OPERATIONS_URL: url('order-api'), CART_SINK_OPERATIONS_URLS: url('cart-sink') };
 }
 
 /** What leads a service to its own database; nothing where that is given. */

@@ -41,6 +41,8 @@ export async function measureLatency(
   const load = await createOrderLoad({ ordersUrl: env.ORDER_DATABASE_URL! });
   try {
     await Promise.all([reader.waitForLog('reader.streaming'), sink.waitForLog('sink.assigned')]);
+    // The first start publishes what earlier stages have placed: that must not stand in front of what is measured.
+    await waitFor('the orders of before to be applied', () => isCaughtUp(env), { deadlineMs: 120_000 });
     const { first, count, ordersPerSecond } = range;
     await load.pace({ first, count: warmUpOrders, ordersPerSecond });
     const cpuBefore = [cpuSeconds(reader.pid), cpuSeconds(sink.pid)];
@@ -71,6 +73,12 @@ export async function measureLatency(
     await load.close();
     await Promise.all([reader.stop(), sink.stop()]);
   }
+}
+
+async function isCaughtUp(env: Record<string, string>): Promise<boolean> {
+  const count = async (url: string, table: string) =>
+    (await query<{ count: number }>(url, `SELECT count(*)::int AS count FROM ${table}`))[0]!.count;
+  return (await count(env.CART_DATABASE_URL!, 'applied_orders')) >= (await count(env.ORDER_DATABASE_URL!, 'orders'));
 }
 
 async function readLatencies(env: Record<string, string>, ids: readonly string[]): Promise<number[] | false> {

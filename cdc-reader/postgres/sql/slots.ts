@@ -13,6 +13,7 @@ export function readSlotState(slotName: string): SQLQuery {
       slot.active_pid,
       slot.confirmed_flush_lsn::text,
       slot.restart_lsn::text,
+      (SELECT sent_lsn::text FROM pg_stat_replication AS sender WHERE sender.pid = slot.active_pid) AS sent_lsn,
       slot.wal_status,
       slot.temporary,
       CASE

@@ -228,6 +228,7 @@ function readSlot({ slot }: ModelPostgres): SlotState | null {
     temporary: false,
     failover: true,
     synced: false,
+    sentLsn: null,
     retainedBytes: null,
   } as SlotState;
 }

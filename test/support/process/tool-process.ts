@@ -9,7 +9,7 @@ import { noteProcess } from './test-directory.ts';
 
 const repository = join(import.meta.dirname, '..', '..', '..');
 
-export type ToolName = 'audit' | 'adopt' | 'find' | 'parked' | 'replay';
+export type ToolName = 'audit' | 'adopt' | 'find' | 'parked' | 'replay' | 'status';
 
 export type ToolResult = {
   /** Null when a signal ended it. */

@@ -19,7 +19,7 @@ describe('readiness', () => {
         halted: () => halted,
       },
     ],
-    lag: () => [{ topic: 'live', partition: 1, nextOffset: 4n, records: 2n, seconds: 1.5 }],
+    lag: () => [{ topic: 'live', partition: 1, nextOffset: 4n, records: 2n, behindSinceMs: undefined, seconds: 1.5 }],
   });
   const topics = ['live', 'replay'];
   const condition = {

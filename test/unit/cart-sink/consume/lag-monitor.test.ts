@@ -22,6 +22,7 @@ describe('the lag monitor', () => {
   let kafkaIsAway: boolean;
   let topicId: string | null;
   let cartsAreSilent: boolean;
+  let nowMs: number;
 
   beforeEach(() => {
     vi.useFakeTimers();
@@ -34,6 +35,7 @@ describe('the lag monitor', () => {
     kafkaIsAway = false;
     topicId = 'one';
     cartsAreSilent = false;
+    nowMs = 4_000;
     const partition: ReturnType<LagMonitorOptions['partitions']>[number] = {
       ownership: { topic: 'live', partition: 0, ownerEpoch: 1n, nextOffset: 5n, lastCommitLsn: '0/10', topicId: 'one' },
       position: () => position,
@@ -52,7 +54,7 @@ describe('the lag monitor', () => {
       readNextOffsets: () => (cartsAreSilent ? new Promise(() => undefined) : Promise.resolve(stored)),
       onMeasured: async () => undefined,
       onDiverged: ({ topic, partition }) => found.push(`${topic}[${partition}]`),
-      now: () => 4_000,
+      now: () => nowMs,
       logger,
     });
   });
@@ -66,8 +68,21 @@ describe('the lag monitor', () => {
   it('measures the lag in records and seconds, and finds nothing wrong', async () => {
     await look();
     await look();
-    expect(monitor.current()).toEqual([{ topic: 'live', partition: 0, nextOffset: 5n, records: 4n, seconds: 3 }]);
+    expect(monitor.current()).toMatchObject([{ nextOffset: 5n, records: 4n, behindSinceMs: undefined, seconds: 3 }]);
     expect(found).toEqual([]);
+  });
+
+  it('counts the seconds from when the oldest pending record came, however long nothing had come before', async () => {
+    range.lastStable = 5n;
+    await look();
+    expect(monitor.current()).toMatchObject([{ records: 0n, behindSinceMs: undefined, seconds: 0 }]);
+    nowMs = 3_600_000;
+    range.lastStable = 9n;
+    await look();
+    expect(monitor.current()).toMatchObject([{ records: 4n, behindSinceMs: 3_600_000, seconds: 0 }]);
+    nowMs += 2_500;
+    await look();
+    expect(monitor.current()).toMatchObject([{ records: 4n, behindSinceMs: 3_600_000, seconds: 2.5 }]);
   });
 
   it('finds an end before what was applied, when it lasts for two looks', async () => {

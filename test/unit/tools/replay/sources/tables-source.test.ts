@@ -265,6 +265,7 @@ describe('what the window slot covers', () => {
     temporary: false,
     failover: false,
     synced: false,
+    sentLsn: null,
     retainedBytes: 10n,
     ...change,
   });

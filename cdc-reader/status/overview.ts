@@ -1,0 +1,172 @@
+// The whole pipeline on one page, from readings of its services: verdict, positions from the end of the WAL to the carts, latency,
+// rates, what would be lost, who runs, and what the carts side keeps (proof, parked, halted, replays). Guarantees: a figure that no
+// service gave is null and never 0; readings that did not come keep nothing else from being shown. What is read, and how often, is
+// the caller's; it keeps the readings of before for rates.
+
+import type { CartsStatus } from '#schemas/carts-status.ts';
+import { formatLsn, toLsn } from '#schemas/lsn.ts';
+import { buildLadder, type Rung } from './ladder.ts';
+import { findQuantiles, type Quantiles, readBuckets } from './latency.ts';
+import { findValue, type Samples, sumValues } from './prometheus-text.ts';
+import type { ServiceKind, ServiceReading } from './read-service.ts';
+import { atOf, metricsOf, type Round, rateOf, readerOf, sumOf } from './rounds.ts';
+import { findVerdict, type Progress, type Verdict } from './verdict.ts';
+
+interface ServiceLine {
+  readonly kind: ServiceKind;
+  readonly url: string;
+  /** What /health/pipeline calls it; null: it does not answer. */
+  readonly state: string | null;
+  readonly isWell: boolean;
+  readonly version: string | null;
+  readonly partitions: number | null;
+  readonly restarts: number | null;
+  readonly problem: string | null;
+}
+
+interface SlotLine {
+  readonly slot: string;
+  readonly walStatus: string;
+  readonly retainedBytes: number | null;
+  /** WAL that can be written before the limit endangers the slot; null: no limit. */
+  readonly safeBytes: number | null;
+  /** At the rate of the last minute; null: no limit, or nothing is written. */
+  readonly secondsLeft: number | null;
+  readonly catalogXminAge: number | null;
+}
+
+export interface Overview {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly verdict: Verdict;
+  readonly ladder: readonly Rung[];
+  readonly latency: { readonly ofLastMinute: Quantiles | null };
+  /** Orders a second. */
+  readonly rates: Readonly<Record<'read' | 'published' | 'applied', number | null>>;
+  readonly safety: {
+    readonly slots: readonly SlotLine[];
+    /** By source, the oldest position from which everything can be replayed. */
+    readonly replayableFrom: Readonly<Record<string, string>>;
+  };
+  readonly services: readonly ServiceLine[];
+  /** Null: no sink has answered, and `cartsProblem` says why. */
+  readonly carts: CartsStatus | null;
+  readonly cartsProblem: string | null;
+}
+
+/** Nothing moved for this long although something is pending. */
+const STALLED_MS = 15_000;
+
+/**
+ * @param rounds oldest first, the last one is shown; those of the last minute and before give rates and latency
+ * @param awaySince since when a service has not answered, in milliseconds since 1970, by its URL
+ */
+export function describeRounds(rounds: readonly Round[], awaySince: ReadonlyMap<string, number>): Overview {
+  const round = rounds.at(-1)!;
+  const minuteAgo = rounds.findLast((one) => atOf(one) <= atOf(round) - 60_000) ?? rounds[0]!;
+  const shortlyBefore = rounds.findLast((one) => atOf(one) <= atOf(round) - 5_000) ?? rounds[0]!;
+  const rates = {
+    read: rateOf('tillstream_reader_orders_read_total', shortlyBefore, round),
+    published: rateOf('tillstream_reader_orders_published_total', shortlyBefore, round),
+    applied: rateOf('tillstream_sink_orders_applied_total', shortlyBefore, round),
+  };
+  const progress = measureProgress(rounds, rates);
+  const latencyName = 'tillstream_sink_commit_to_commit_seconds';
+  return {
+    at: new Date(atOf(round)).toISOString(),
+    verdict: findVerdict(round, progress, awaySince),
+    ladder: buildLadder(round, progress),
+    latency: {
+      ofLastMinute: findQuantiles(
+        readBuckets(metricsOf(minuteAgo), latencyName),
+        readBuckets(metricsOf(round), latencyName),
+      ),
+    },
+    rates,
+    safety: { slots: listSlots(minuteAgo, round), replayableFrom: listReplayable(round) },
+    services: round.map(describeService),
+    carts: round.find(({ carts }) => carts !== undefined)?.carts ?? null,
+    cartsProblem: round.find(({ cartsProblem }) => cartsProblem !== undefined)?.cartsProblem ?? null,
+  };
+}
+
+function measureProgress(rounds: readonly Round[], rates: Overview['rates']): Progress {
+  const round = rounds.at(-1)!;
+  const reader = readerOf(round);
+  const sinks = metricsOf(round, 'cart-sink');
+  const pendingRecords = sumOf('tillstream_sink_lag_records', round);
+  const pendingBytes = (reader && findValue(reader, 'tillstream_reader_lag_bytes')) ?? null;
+  const ages = [
+    ...sinks.flatMap((samples) => samples.get('tillstream_sink_lag_seconds')?.map(({ value }) => value) ?? []),
+    ...((reader && samplesOf(reader, 'tillstream_reader_lag_seconds')) ?? []),
+  ];
+  return {
+    pendingRecords,
+    pendingBytes,
+    lagSeconds: ages.length === 0 ? null : Math.max(...ages),
+    publishedPerSecond: rates.published,
+    appliedPerSecond: rates.applied,
+    stalledSinceMs: findStall(rounds),
+  };
+}
+
+const samplesOf = (samples: Samples, name: string): readonly number[] =>
+  samples.get(name)?.map(({ value }) => value) ?? [];
+
+/** Since when records are pending and none was applied. */
+function findStall(rounds: readonly Round[]): number | null {
+  const round = rounds.at(-1)!;
+  const applied = (one: Round) => sumOf('tillstream_sink_orders_applied_total', one);
+  const isPending = (one: Round) => (sumOf('tillstream_sink_lag_records', one) ?? 0) > 0;
+  if (!isPending(round)) return null;
+  const now = applied(round);
+  const moved = rounds.findLastIndex((one) => applied(one) !== now || !isPending(one));
+  const since = atOf(rounds[moved + 1] ?? round);
+  return atOf(round) - since >= STALLED_MS ? since : null;
+}
+
+function listSlots(minuteAgo: Round, round: Round): SlotLine[] {
+  const reader = readerOf(round);
+  if (reader === undefined) return [];
+  const before = readerOf(minuteAgo);
+  const written = (samples: Samples | undefined) =>
+    samples && findValue(samples, 'tillstream_reader_position_lsn', { stage: 'written' });
+  const [first, last] = [written(before), written(reader)];
+  const seconds = (atOf(round) - atOf(minuteAgo)) / 1_000;
+  const perSecond = first === undefined || last === undefined || seconds <= 0 ? 0 : (last - first) / seconds;
+  return (reader.get('tillstream_reader_slot_wal_status') ?? []).map(({ labels }) => {
+    const { slot = '', wal_status: walStatus = '' } = labels;
+    const read = (name: string) => findValue(reader, `tillstream_reader_slot_${name}`, { slot }) ?? null;
+    const safeBytes = read('safe_wal_bytes');
+    return {
+      slot,
+      walStatus,
+      retainedBytes: read('retained_bytes'),
+      safeBytes,
+      secondsLeft: safeBytes === null || perSecond <= 0 ? null : Math.max(0, safeBytes / perSecond),
+      catalogXminAge: read('catalog_xmin_age'),
+    };
+  });
+}
+
+function listReplayable(round: Round): Record<string, string> {
+  const oldest = readerOf(round)?.get('tillstream_reader_replay_oldest_lsn') ?? [];
+  return Object.fromEntries(
+    oldest.map(({ labels, value }) => [labels.source ?? '', formatLsn(toLsn(BigInt(Math.round(value))))]),
+  );
+}
+
+function describeService({ kind, url, answer, problem }: ServiceReading): ServiceLine {
+  const metrics = answer?.metrics;
+  const restarts = kind === 'cdc-reader' ? 'tillstream_reader_restarts_total' : 'tillstream_sink_restarts_total';
+  return {
+    kind,
+    url,
+    state: answer === undefined ? null : (answer.pipeline.state ?? (answer.isWell ? 'working' : 'not working')),
+    isWell: answer?.isWell ?? false,
+    version: metrics?.get('tillstream_build_info')?.[0]?.labels.version ?? null,
+    partitions: (metrics && findValue(metrics, 'tillstream_sink_assigned_partitions')) ?? null,
+    restarts: kind === 'order-api' || metrics === undefined ? null : (sumValues(metrics, restarts) ?? 0),
+    problem: problem ?? null,
+  };
+}
