@@ -338,6 +338,7 @@ describe('what was inserted', () => {
       idempotency_key: `'new'`,
       placed_at: `placed_at + interval '1 microsecond'`,
       placed_xid: 'pg_current_xact_id()',
+      traceparent: `'00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'`,
       note: `'{"a":2}'`,
     };
     const { rows } = await client.query<{ name: string }>(
