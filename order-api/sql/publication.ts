@@ -18,7 +18,8 @@ export interface PublicationRow {
 
 /**
  * What a publication does with the two tables, or no row. Read through JSON: row filters and column lists exist since
- * Postgres 15, and Postgres 14 has no such columns to name.
+ * Postgres 15, and Postgres 14 has no such columns to name. A list made before `traceparent` came may lack it: orders are
+ * published without their trace context then.
  */
 export function selectPublication(name: string): SQLQuery {
   return sql`
@@ -31,7 +32,7 @@ export function selectPublication(name: string): SQLQuery {
         AND NOT EXISTS (
           SELECT FROM pg_attribute
           WHERE attrelid = format('public.%I', published.tablename)::regclass AND attnum > 0 AND NOT attisdropped
-            AND attgenerated = '' AND NOT coalesce(entry->'attnames' @> to_jsonb(attname::text), true)
+            AND attgenerated = '' AND attname <> 'traceparent' AND NOT coalesce(entry->'attnames' @> to_jsonb(attname::text), true)
         )
     ) AS whole_tables
     FROM pg_publication AS publication

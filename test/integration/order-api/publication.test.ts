@@ -33,7 +33,7 @@ async function readCatalogue() {
 describe('the migration of the orders database', () => {
   it('publishes the inserts into both tables, whose replica identity stays the default', async () => {
     expect(await migrateTestOrders(url)).toEqual({
-      applied: ['0001_orders', '0002_order_rules', '0003_pinned_functions'],
+      applied: ['0001_orders', '0002_order_rules', '0003_pinned_functions', '0004_traceparent'],
       publicationCreated: true,
     });
     const [publication, ...others] = await readCatalogue();
