@@ -121,6 +121,7 @@ function createBatchReporter(sink: SinkMetrics, lag: LagMetrics, logger: Logger)
         }
       }
       const place = { topic, partition, nextOffset: String(nextOffset) };
+      if (!logger.isLevelEnabled('debug')) return;
       const traceIds = entries.flatMap((entry) => traceIdOf(entry) ?? []).slice(0, MOST_TRACE_IDS);
       logger.debug(
         { event: SINK_APPLIED, ...place, orders, duplicates, changed, parked, traceIds },

@@ -29,6 +29,8 @@ const TYPES: Readonly<Record<string, string>> = {
   'console.html': 'text/html; charset=utf-8',
   'console.css': 'text/css; charset=utf-8',
   'console.js': 'text/javascript; charset=utf-8',
+  'panels.js': 'text/javascript; charset=utf-8',
+  'elements.js': 'text/javascript; charset=utf-8',
   'charts.js': 'text/javascript; charset=utf-8',
 };
 
@@ -134,6 +136,7 @@ export function createConsole(options: ConsoleOptions): Console {
   const endViewers = (): void => {
     for (const viewer of viewers) viewer.end();
     viewers.clear();
+    isNew.clear();
   };
   return {
     addRoutes,

@@ -1,15 +1,15 @@
-// Reads the services of a pipeline again and again, for whoever shows them. Guarantees: a round takes no longer than its deadline,
-// whatever is away; rounds never overlap; 15 minutes of them are kept, thinned out where nobody looks; since when a service has
-// not answered is kept. What the rounds mean is overview.ts's.
-import { setTimeout as delay } from 'node:timers/promises';
+// Reads the services of a pipeline, for whoever shows them. Guarantees: a round takes no longer than its deadline, whatever is away;
+// no more rounds are kept than rates, latency and a stall are told by (a round holds every metric of every service); since when a
+// service has not answered is kept. How often, and never two at a time, is the caller's; what rounds mean is overview.ts's.
 import { describeRounds, type Overview } from './overview.ts';
 import { type ReadOptions, readService, type ServiceAddress, type ServiceReading } from './read-service.ts';
 import { atOf, type Round } from './rounds.ts';
 
-/** What the line of 15 minutes shows. */
-const KEPT_MS = 15 * 60_000;
-/** Rounds of the last minute are kept as they are: rates and latency come from them. Older ones at most one for so long. */
-const THINNED_MS = 15_000;
+/** The latency is that of the last minute; rounds that nobody watches are 15 s apart. */
+const KEPT_MS = 90_000;
+/** Rounds of the last seconds are kept as they are; of older ones at most one for so long. */
+const DENSE_MS = 20_000;
+const THINNED_MS = 5_000;
 
 export interface WatchOptions extends ReadOptions {
   readonly services: readonly ServiceAddress[];
@@ -42,20 +42,12 @@ export class PipelineWatch {
     return describeRounds(this.#rounds, this.#awaySince);
   }
 
-  /** Reads until `signal` is aborted: every `everyMs()` milliseconds, asked after each round. */
-  async run(everyMs: () => number, onOverview: (overview: Overview) => void, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      onOverview(await this.read());
-      await delay(everyMs(), undefined, { signal, ref: false }).catch(() => undefined); // stopped
-    }
-  }
-
   #thinOut(nowMs: number): void {
     const kept: Round[] = [];
     for (const round of this.#rounds) {
       const age = nowMs - atOf(round);
       const last = kept.at(-1);
-      const isDense = age > 70_000 && last !== undefined && atOf(round) - atOf(last) < THINNED_MS;
+      const isDense = age > DENSE_MS && last !== undefined && atOf(round) - atOf(last) < THINNED_MS;
       if (age <= KEPT_MS && !isDense) kept.push(round);
     }
     this.#rounds.splice(0, this.#rounds.length, ...kept);

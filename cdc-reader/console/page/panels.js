@@ -1,0 +1,233 @@
+// The panels of the console: what each shows of what the reader has sent. Nothing is kept here.
+// @ts-check
+import { lineChart } from './charts.js';
+import {
+  byId,
+  commandOf,
+  element,
+  formatBytes,
+  formatRate,
+  formatSeconds,
+  formatTime,
+  show,
+  table,
+} from './elements.js';
+
+/** Each panel, from what the reader has sent of it. */
+export const draw = {
+  /** @param {any} verdict */
+  verdict(verdict) {
+    byId('verdict').dataset.kind = verdict.kind;
+    const title = byId('verdict-title');
+    if (title.textContent !== verdict.title) title.textContent = verdict.title;
+    document.title = `${verdict.title} · Tillstream`;
+    show(
+      'verdict-body',
+      [verdict, ...verdict.others].flatMap((finding, index) => {
+        const since = finding.since ? `since ${formatTime(finding.since)}` : '';
+        const command = commandOf(finding.command);
+        return [
+          ...(index === 0 ? [] : [element('p', {}, [element('strong', { text: finding.title })])]),
+          ...(finding.detail ? [element('p', { text: finding.detail })] : []),
+          ...(since ? [element('p', { className: 'since', text: since })] : []),
+          ...(command ? [command] : []),
+        ];
+      }),
+    );
+  },
+  /** @param {any[]} ladder */
+  ladder(ladder) {
+    const rows = ladder.map(({ stage, lsn, gapBytes, gapRecords, gapSeconds }) => [
+      stage,
+      element('span', { className: 'lsn', text: lsn ?? 'not known' }),
+      formatBytes(gapBytes),
+      gapRecords === null ? null : String(gapRecords),
+      formatSeconds(gapSeconds),
+    ]);
+    const made = table(
+      'Each position, and how far it is behind the one before',
+      ['position', 'LSN', 'bytes', 'records', 'age'],
+      rows,
+      [2, 3, 4],
+    );
+    for (const [index, { isSlowest }] of ladder.entries()) {
+      if (isSlowest) /** @type {HTMLTableRowElement} */ (made.tBodies[0]?.rows[index]).className = 'slowest';
+    }
+    show('ladder', [made]);
+  },
+  /** @param {any} panels */
+  latency({ latency, rates, history = [] }) {
+    const quantiles = latency?.ofLastMinute;
+    const figures = [
+      ['p50', formatSeconds(quantiles?.p50)],
+      ['p99', formatSeconds(quantiles?.p99)],
+      ['at most', formatSeconds(quantiles?.max)],
+      ['read', formatRate(rates?.read)],
+      ['published', formatRate(rates?.published)],
+      ['applied', formatRate(rates?.applied)],
+    ];
+    const times = history.map((/** @type {any} */ point) => point.at);
+    const line = (/** @type {(point: any) => number | null} */ read) => history.map(read);
+    show('latency', [
+      element('p', {
+        className: 'muted',
+        text: 'Of the orders of the last minute; orders a second of the last seconds.',
+      }),
+      element(
+        'dl',
+        { className: 'figures' },
+        figures.map(([label, value]) =>
+          element('div', {}, [element('dt', { text: label ?? '' }), element('dd', { text: value ?? '–' })]),
+        ),
+      ),
+      lineChart(
+        [
+          { label: 'read', className: 'read', values: line((point) => point.rates.read) },
+          { label: 'published (dashed)', className: 'published', values: line((point) => point.rates.published) },
+          { label: 'applied (dotted)', className: 'applied', values: line((point) => point.rates.applied) },
+        ],
+        times,
+        { title: 'Orders a second, 15 minutes', format: (value) => formatRate(value) },
+      ),
+      lineChart(
+        [
+          { label: 'p50', className: 'read', values: line((point) => point.p50) },
+          { label: 'p99 (dashed)', className: 'published', values: line((point) => point.p99) },
+        ],
+        times,
+        { title: 'COMMIT to COMMIT, 15 minutes', format: (value) => formatSeconds(value) ?? '' },
+      ),
+    ]);
+  },
+  /** @param {any} safety */
+  safety({ slots, replayableFrom }) {
+    const rows = slots.map((/** @type {any} */ slot) => [
+      slot.slot,
+      element('span', { className: /lost|missing|unreserved/.test(slot.walStatus) ? 'bad' : '', text: slot.walStatus }),
+      formatBytes(slot.retainedBytes),
+      slot.safeBytes === null ? 'no limit' : formatBytes(slot.safeBytes),
+      slot.secondsLeft === null ? null : formatSeconds(slot.secondsLeft),
+      slot.catalogXminAge === null ? null : String(slot.catalogXminAge),
+    ]);
+    const sources = Object.entries(replayableFrom);
+    show('safety', [
+      slots.length === 0
+        ? element('p', { className: 'muted', text: 'The reader has not read its slots yet.' })
+        : table(
+            'If a slot went now, what it holds behind the acknowledgement would have to be replayed from the tables',
+            ['slot', 'state', 'WAL held', 'until the limit', 'time left', 'catalog_xmin age'],
+            rows,
+            [2, 3, 4, 5],
+          ),
+      element('p', {
+        text:
+          sources.length === 0
+            ? 'Nothing can be replayed from WAL or Kafka; the tables have every order.'
+            : `Replays reach back to ${sources.map(([source, lsn]) => `${lsn} from ${source}`).join(', ')}.`,
+      }),
+    ]);
+  },
+  /** @param {any} panels */
+  carts({ carts, cartsProblem }) {
+    drawProof(carts, cartsProblem);
+    drawAttention(carts, cartsProblem);
+  },
+  /** @param {any[]} services */
+  services(services) {
+    const rows = services.map((one) => [
+      one.kind,
+      one.url,
+      element('span', { className: one.isWell ? 'well' : 'bad', text: one.state ?? `away: ${one.problem}` }),
+      one.partitions === null ? null : String(one.partitions),
+      one.restarts === null ? null : String(one.restarts),
+      one.version,
+    ]);
+    show('services', [
+      table(
+        'As each answers on its operations address',
+        ['service', 'address', 'state', 'partitions', 'restarts', 'version'],
+        rows,
+        [3, 4],
+      ),
+    ]);
+  },
+};
+
+/** @param {any} carts @param {string | null} problem */
+function drawProof(carts, problem) {
+  if (!carts) return show('proof', [noCarts(problem)]);
+  const { lastAudit: audit, lastReplay: replay } = carts;
+  show('proof', [
+    audit
+      ? element('p', {
+          className: audit.verdict === 'agree' ? '' : 'bad',
+          text: `Audit of ${formatTime(audit.at)}: ${audit.orders} orders compared, ${audit.differences} differences.`,
+        })
+      : element('p', { text: 'No audit has been kept yet.' }),
+    ...(audit ? [] : [commandOf('npm run audit') ?? '']),
+    replay
+      ? element('p', {
+          text: `Replay ${replay.run}, ${formatTime(replay.at)}: ${replay.published} published; ${replay.applied} applied, ${replay.already} already there, ${replay.changed} changed, ${replay.parked} parked. Checksums ${replay.sourceChecksum} and ${replay.appliedChecksum}${replay.sourceChecksum === replay.appliedChecksum ? ' are the same.' : ' DIFFER.'}`,
+        })
+      : element('p', { className: 'muted', text: 'No replay has been proven yet.' }),
+  ]);
+}
+
+/** @param {string | null} problem */
+const noCarts = (problem) =>
+  element('p', {
+    className: 'muted',
+    text: `The carts' side is not here: ${problem ?? 'no sink is configured (CART_SINK_OPERATIONS_URLS)'}.`,
+  });
+
+/** @param {any} carts @param {string | null} problem */
+function drawAttention(carts, problem) {
+  if (!carts) return show('attention', [noCarts(problem)]);
+  const { haltedPartitions, parked, replayRuns } = carts;
+  const list = [
+    haltedPartitions.length === 0
+      ? element('p', { text: 'No partition is halted.' })
+      : table(
+          'Halted partitions',
+          ['partition', 'code', 'since', 'what to do'],
+          haltedPartitions.map((/** @type {any} */ one) => [
+            `${one.topic}[${one.partition}]@${one.offset}`,
+            one.code,
+            formatTime(one.since),
+            commandOf(one.command),
+          ]),
+        ),
+    parked.count === 0
+      ? element('p', { text: 'No event is parked.' })
+      : table(
+          `${parked.count} parked events, the newest first`,
+          ['id', 'place', 'reason', 'since', 'look at it'],
+          parked.newest.map((/** @type {any} */ one) => [
+            one.id,
+            `${one.topic}[${one.partition}]@${one.offset}`,
+            one.reason,
+            formatTime(one.parkedAt),
+            commandOf(one.command),
+          ]),
+        ),
+    replayRuns.length === 0
+      ? element('p', { text: 'Nothing was replayed yet.' })
+      : table(
+          'Replay runs, the newest first',
+          ['run', 'state', 'began', 'published', 'applied', 'already', 'changed', 'parked', 'go on'],
+          replayRuns.map((/** @type {any} */ one) => [
+            one.run,
+            one.state,
+            formatTime(one.startedAt),
+            one.published,
+            one.applied,
+            one.already,
+            one.changed,
+            one.parked,
+            commandOf(one.command),
+          ]),
+          [3, 4, 5, 6, 7],
+        ),
+  ];
+  show('attention', list);
+}
