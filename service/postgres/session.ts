@@ -180,8 +180,11 @@ function parseFound(text: unknown): Readonly<Record<string, string>> {
 
 const PROBE_LIMIT_MS = 3_000;
 
-/** A pooler that takes its server connections in turn shows another one within these. */
-const ROUNDS = 3;
+/**
+ * A pooler that takes its server connections in turn shows another one within these; and where somebody else's transaction takes
+ * the connection between two of our statements, the next round shows it.
+ */
+const ROUNDS = 5;
 
 /**
  * Whether `client` moves to other server connections, or another client's transaction runs on the one that it has just used:
@@ -196,10 +199,14 @@ async function sharesBackends(client: SessionClient, pid: number, connection: Da
   });
   other.on('error', () => undefined); // its query rejects
   try {
-    for (let round = 0; round < ROUNDS; round += 1) if ((await readPid(client)) !== pid) return true;
     await other.connect();
-    await other.query('BEGIN');
-    return (await readPid(other)) === pid || (await readPid(client)) !== pid;
+    for (let round = 0; round < ROUNDS; round += 1) {
+      if ((await readPid(client)) !== pid) return true;
+      await other.query('BEGIN');
+      if ((await readPid(other)) === pid || (await readPid(client)) !== pid) return true;
+      await other.query('ROLLBACK');
+    }
+    return false;
   } catch (error) {
     const { message } = error as Error;
     if (/statement pooling/i.test(message)) return true; // it refuses BEGIN

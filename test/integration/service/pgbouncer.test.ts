@@ -6,7 +6,9 @@ import { existsSync } from 'node:fs';
 import { chmod, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { sql } from '@databases/pg';
+import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it, type TestContext } from 'vitest';
 import { createDatabase } from '#service/database.ts';
 import { serverOf } from '#service/postgres/database-server.ts';
@@ -110,6 +112,27 @@ describe('a PgBouncer before a database', () => {
     await expect(openSession(url)).rejects.toMatchObject(unfit);
     await expect(migrateCarts({ postgres: serverOf(url), logger: silent })).rejects.toMatchObject(unfit);
     await expect(readIdentity({ postgres: serverOf(url), applicationName })).rejects.toMatchObject(unfit);
+  });
+
+  it('in transaction mode is refused each time while others are busy on its server connections', async ({ skip }) => {
+    const url = await startBouncer(skip, environment.env.CART_DATABASE_URL, 'pool_mode=transaction');
+    const others = Array.from({ length: 4 }, () => new pg.Client({ connectionString: url }));
+    let isBusy = true;
+    const work = others.map(async (other) => {
+      await other.connect();
+      // Now and then, so that what takes a connection is sometimes there between two of our statements.
+      while (isBusy) {
+        await other.query('SELECT 1');
+        await setTimeout(Math.random() * 4);
+      }
+      await other.end();
+    });
+    try {
+      for (let attempt = 0; attempt < 50; attempt += 1) await expect(openSession(url)).rejects.toMatchObject(unfit);
+    } finally {
+      isBusy = false;
+      await Promise.all(work);
+    }
   });
 
   it.for(['pool_mode=session', 'pool_mode=session\ndefault_pool_size=1'])(
