@@ -14,7 +14,7 @@ import { failpoint } from '#service/failpoint.ts';
 import { CommitUnansweredError, type Statements } from '#service/postgres/pipelined-transaction.ts';
 import { CommitOutcomeUnknownError, GenerationChangedError, PositionWentBackError } from '../errors.ts';
 import { CURRENT_RULE, type Rule } from '../rule/reduce-cart.ts';
-import { insertAppliedOrders } from '../sql/applied-orders.ts';
+import { type InsertedOrdersRow, insertAppliedOrders } from '../sql/applied-orders.ts';
 import { insertParkedEvents } from '../sql/parked-events.ts';
 import { addReplayResults } from '../sql/replay-runs.ts';
 import type { Batch } from './batch.ts';
@@ -154,9 +154,10 @@ export async function insertIntoLedger(
   if (orders.length === 0) return [];
   const distinct = new Map<string, OrderPlaced>();
   for (const order of orders) if (!distinct.has(order.orderId)) distinct.set(order.orderId, order);
-  const inserted: { orderId: string }[] = await tx.query(insertAppliedOrders(version, [...distinct.values()]));
-  if (inserted.length === orders.length) return orders.map(() => true);
-  const fresh = new Set(inserted.map(({ orderId }) => orderId));
+  const [inserted]: InsertedOrdersRow[] = await tx.query(insertAppliedOrders(version, [...distinct.values()]));
+  const { count, orderIds } = inserted!;
+  if (count === orders.length) return orders.map(() => true);
+  const fresh = new Set(count === distinct.size ? distinct.keys() : orderIds?.split(','));
   const isNew = orders.map(({ orderId }) => fresh.delete(orderId));
   // An id spelled otherwise than the database returns it would pass for a duplicate, and its order would be lost.
   if (fresh.size > 0) throw new Error(`${fresh.size} order ids are not in the form that the carts database returns`);

@@ -13,7 +13,9 @@ import type { Rule } from '../rule/reduce-cart.ts';
 import {
   claimCartLines,
   deleteCartLines,
+  type LockedLinesRow,
   lockCartLines,
+  parseLockedLines,
   readCartLines,
   reduceCartLines,
   type UserSku,
@@ -50,8 +52,7 @@ export interface LockedLines extends WantedLines {
 /** The live lines of the users and SKUs of orders that take goods, locked by line id. */
 export async function lockLiveLines(tx: Statements, orders: readonly OrderPlaced[]): Promise<LockedLines> {
   const { wanted, named } = listWantedLines(orders.filter(takesGoods));
-  const live: StoredLine[] = wanted.size === 0 ? [] : await tx.query(lockCartLines([...wanted.values()]));
-  return { wanted, named, live };
+  return { wanted, named, live: await lockWanted(tx, wanted) };
 }
 
 export interface WantedLines {
@@ -75,11 +76,17 @@ export function listWantedLines(orders: readonly OrderPlaced[]): WantedLines {
   return { wanted, named };
 }
 
+async function lockWanted(tx: Statements, wanted: WantedLines['wanted']): Promise<readonly StoredLine[]> {
+  if (wanted.size === 0) return [];
+  const pairs = [...wanted.values()];
+  const [row]: LockedLinesRow[] = await tx.query(lockCartLines(pairs));
+  return parseLockedLines(pairs, row!);
+}
+
 /** The live lines of the orders' users and SKUs, locked, and the other lines that items name, only read. */
 export async function lockLines(tx: Statements, orders: readonly OrderPlaced[]): Promise<readonly StoredLine[]> {
   const wantedLines = listWantedLines(orders);
-  if (wantedLines.wanted.size === 0) return [];
-  const locked: StoredLine[] = await tx.query(lockCartLines([...wantedLines.wanted.values()]));
+  const locked = await lockWanted(tx, wantedLines.wanted);
   return [...locked, ...(await readNamedLines(tx, wantedLines, locked))];
 }
 

@@ -22,24 +22,35 @@ export interface AppliedOrderRow {
 }
 
 /**
- * Inserts orders and returns the ids that were new. Waits for a transaction that is inserting one of them. Ids must be
+ * Inserts orders; one {@link InsertedOrdersRow} tells which were new. Waits for a transaction that is inserting one of them. Ids must be
  * distinct. Run it before the cart lines are read: the stored snapshot then never sees more than the order could.
  */
 export const insertAppliedOrders = (ruleVersion: number, rows: readonly LedgerRow[]) => sql`
-  INSERT INTO applied_orders (order_id, user_id, source, timeline, commit_lsn, ordinal, rule_version)
-  SELECT order_id, user_id, source, timeline, commit_lsn, ordinal, ${ruleVersion}
-  FROM unnest(
-    ${plainArray(rows.map((row) => row.orderId))}::uuid[],
-    ${textArray(rows.map((row) => row.userId))}::text[],
-    ${textArray(rows.map((row) => row.source))}::text[],
-    ${plainArray(rows.map((row) => row.timeline))}::int[],
-    ${plainArray(rows.map((row) => formatLsn(row.commitLsn)))}::pg_lsn[],
-    ${plainArray(rows.map((row) => row.ordinal))}::int[]
-  ) AS placed (order_id, user_id, source, timeline, commit_lsn, ordinal)
-  ORDER BY order_id
-  ON CONFLICT (order_id) DO NOTHING
-  RETURNING order_id AS "orderId"
+  WITH inserted AS (
+    INSERT INTO applied_orders (order_id, user_id, source, timeline, commit_lsn, ordinal, rule_version)
+    SELECT order_id, user_id, source, timeline, commit_lsn, ordinal, ${ruleVersion}
+    FROM unnest(
+      ${plainArray(rows.map((row) => row.orderId))}::uuid[],
+      ${textArray(rows.map((row) => row.userId))}::text[],
+      ${textArray(rows.map((row) => row.source))}::text[],
+      ${plainArray(rows.map((row) => row.timeline))}::int[],
+      ${plainArray(rows.map((row) => formatLsn(row.commitLsn)))}::pg_lsn[],
+      ${plainArray(rows.map((row) => row.ordinal))}::int[]
+    ) AS placed (order_id, user_id, source, timeline, commit_lsn, ordinal)
+    ORDER BY order_id
+    ON CONFLICT (order_id) DO NOTHING
+    RETURNING order_id
+  )
+  SELECT count(*)::int AS count, CASE WHEN count(*) < ${rows.length} THEN string_agg(order_id::text, ',') END AS "orderIds"
+  FROM inserted
 `;
+
+/** The orders that were new to the ledger. */
+export interface InsertedOrdersRow {
+  readonly count: number;
+  /** Divided by commas; null where all were new, or none. */
+  readonly orderIds: string | null;
+}
 
 /** Which of these orders were applied, with their snapshots. */
 export const readAppliedOrders = (orderIds: readonly string[]) => sql`

@@ -23,23 +23,61 @@ export interface UserSku {
   readonly sku: string;
 }
 
-/** The live lines of these users and SKUs, without a lock; rows as {@link StoredLine}. */
-export const readLiveLines = (wanted: readonly UserSku[]) => sql`
-  SELECT line.line_id AS "lineId", line.user_id AS "userId", line.sku, line.quantity, line.created_xid AS "createdXid"
+const joinWanted = (wanted: readonly UserSku[]) => sql`
   FROM unnest(
     (SELECT ${textArray(wanted.map(({ userId }) => userId))}::text[]),
     (SELECT ${textArray(wanted.map(({ sku }) => sku))}::text[])
-  ) AS wanted (user_id, sku)
+  ) WITH ORDINALITY AS wanted (user_id, sku, number)
   JOIN cart_lines AS line USING (user_id, sku)
+`;
+
+/** The live lines of these users and SKUs, without a lock; rows as {@link StoredLine}. */
+export const readLiveLines = (wanted: readonly UserSku[]) => sql`
+  SELECT line.line_id AS "lineId", line.user_id AS "userId", line.sku, line.quantity, line.created_xid AS "createdXid"
+  ${joinWanted(wanted)}
 `;
 
 /**
  * The same, locked, in their newest versions. A line that is deleted while this waits is left out; a line that is added
- * meanwhile comes after these orders.
+ * meanwhile comes after these orders. Returns one row of lists, for {@link parseLockedLines}: of a large batch, a row a line
+ * takes the client as long as everything else that it does.
  */
 export const lockCartLines = (wanted: readonly UserSku[]) => sql`
-  ${readLiveLines(wanted)} ORDER BY line.line_id FOR UPDATE OF line
+  WITH locked AS (
+    SELECT wanted.number, line.line_id, line.quantity, line.created_xid
+    ${joinWanted(wanted)} ORDER BY line.line_id FOR UPDATE OF line
+  )
+  SELECT string_agg(number::text, ',') AS numbers, string_agg(line_id::text, ',') AS "lineIds",
+    string_agg(quantity::text, ',') AS quantities, string_agg(created_xid::text, ',') AS "createdXids"
+  FROM locked
 `;
+
+/** Lists divided by commas, a line each; all null where there is no line. */
+export interface LockedLinesRow {
+  /** The place in what was wanted, from 1. */
+  readonly numbers: string | null;
+  readonly lineIds: string | null;
+  readonly quantities: string | null;
+  readonly createdXids: string | null;
+}
+
+/** The lines of a row of {@link lockCartLines} for `wanted`. */
+export function parseLockedLines(wanted: readonly UserSku[], row: LockedLinesRow): StoredLine[] {
+  if (row.numbers === null) return [];
+  const lineIds = row.lineIds!.split(',');
+  const quantities = row.quantities!.split(',');
+  const createdXids = row.createdXids!.split(',');
+  return row.numbers.split(',').map((number, index) => {
+    const { userId, sku } = wanted[Number(number) - 1]!;
+    return {
+      lineId: lineIds[index]!,
+      userId,
+      sku,
+      quantity: Number(quantities[index]),
+      createdXid: createdXids[index]!,
+    };
+  });
+}
 
 /** Lines by id, whoever owns them, without a lock; rows as {@link StoredLine}. */
 export const readCartLines = (lineIds: readonly string[]) => sql`

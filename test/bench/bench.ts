@@ -11,7 +11,7 @@ import { createOrderLoad, fillCarts } from '../support/load/order-load.ts';
 import { createOracle, formatVerdict, type Oracle } from '../support/oracle/oracle.ts';
 import { drainPgRecvlogical, drainReader, findPgRecvlogical, prepareReader } from './drain-reader.ts';
 import { drainSink } from './drain-sink.ts';
-import { measureLatency, warmUpOrders } from './latency.ts';
+import { measureLatency, warmUpSeconds } from './latency.ts';
 import { nowMs } from './measure.ts';
 import { measurePosts } from './post-orders.ts';
 import { measureReplay } from './replay-rate.ts';
@@ -177,11 +177,12 @@ async function measureLatencies(stack: BenchStack, { latencies }: Measured): Pro
   const env = runEnvironment(stack, 'latency', cartsUrl);
   await prepareReader(stack, env);
   const ranges = latencyRates.map((ordersPerSecond, index) => ({
-    first: orders + sum(latencyRates.slice(0, index)) * latencySeconds + index * warmUpOrders,
+    first: orders + sum(latencyRates.slice(0, index)) * (warmUpSeconds + latencySeconds),
     count: ordersPerSecond * latencySeconds,
     ordersPerSecond,
   }));
-  for (const { first, count } of ranges) await fillCarts({ cartsUrl, first, count: count + warmUpOrders });
+  for (const { first, count, ordersPerSecond } of ranges)
+    await fillCarts({ cartsUrl, first, count: count + warmUpSeconds * ordersPerSecond });
   await query(cartsUrl, 'VACUUM ANALYZE');
   const oracle = oracleOf(stack, env);
   await oracle.openCarts();

@@ -2,6 +2,7 @@
 // themselves: they give changes, which a commit puts in place and writes into the journal, so that the judge can go
 // through history again. A batch's place in the journal is the moment at which it locked the cart lines.
 import type { Removal } from '../../../cart-sink/rule/reduce-cart.ts';
+import type { LockedLinesRow, UserSku } from '../../../cart-sink/sql/cart-lines.ts';
 import type { OffsetStep, Ownership, TopicPartition } from '../../../cart-sink/sql/consumer-offsets.ts';
 import { uuid } from '../../support/examples/pgoutput-messages.ts';
 
@@ -55,6 +56,19 @@ interface Result {
 
 const offsetKey = ({ topic, partition }: TopicPartition): string => `offset ${topic}[${partition}]`;
 const NOTHING: Result = { rows: [], changes: [] };
+
+const joinList = (values: readonly (string | number)[]): string | null =>
+  values.length === 0 ? null : values.join(',');
+
+function formatLocked(wanted: readonly UserSku[], lines: readonly Line[]): LockedLinesRow {
+  const place = (line: Line) => wanted.findIndex(({ userId, sku }) => userId === line.userId && sku === line.sku) + 1;
+  return {
+    numbers: joinList(lines.map(place)),
+    lineIds: joinList(lines.map(({ lineId }) => lineId)),
+    quantities: joinList(lines.map(({ quantity }) => quantity)),
+    createdXids: joinList(lines.map(() => '0')),
+  };
+}
 
 /** Counts moments and line ids; shared by all copies, since a state that was lost must not lend out its ids again. */
 interface Counter {
@@ -136,14 +150,15 @@ export class CartTables {
       }
       case 'insertAppliedOrders': {
         const fresh = args[1].filter(({ orderId }: { orderId: string }) => !this.ledger.has(orderId));
+        const orderIds = fresh.map(({ orderId }: { orderId: string }) => orderId);
         return {
-          rows: fresh.map(({ orderId }: { orderId: string }) => ({ orderId })),
+          rows: [{ count: fresh.length, orderIds: fresh.length < args[1].length ? joinList(orderIds) : null }],
           changes: fresh.map(({ orderId }: { orderId: string }) => ({ kind: 'ledger', orderId })),
         };
       }
       case 'lockCartLines':
         return {
-          rows: this.#wantedLines(args[0]),
+          rows: [formatLocked(args[0], this.#wantedLines(args[0]))],
           changes: [{ kind: 'locked', at: ++this.#counter.value }],
         };
       case 'readCartLines':
