@@ -1,7 +1,8 @@
 import { problemResponse } from '#service/problem.ts';
+import { formatOrder, orderSchema } from '../order.ts';
 import { payOrder } from '../pay-order.ts';
 import { createOrderNotFound, type OrderRoutes } from './order-routes.ts';
-import { formatOrder, orderParameters, orderSchema } from './order-schemas.ts';
+import { orderParameters } from './order-schemas.ts';
 
 /** POST /orders/:orderId/payment */
 export function addPayOrder({ app, database, counters }: OrderRoutes): void {

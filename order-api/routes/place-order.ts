@@ -1,12 +1,14 @@
 // POST /orders over HTTP: validation of the request, and the response to each outcome. Placing the order exactly once is
 // left to place-order.ts.
+
 import { type Span, SpanKind, trace } from '@opentelemetry/api';
 import { ProblemError, problemResponse } from '#service/problem.ts';
 import { parseTraceParent, TRACEPARENT } from '#service/tracing/trace-context.ts';
 import { activeTracer, contextOf, inSpan, traceparentOf } from '#service/tracing/tracing.ts';
+import { formatOrder, newOrderSchema, orderSchema } from '../order.ts';
 import { placeOrder } from '../place-order.ts';
 import type { OrderRoutes } from './order-routes.ts';
-import { formatOrder, idempotencyHeaders, newOrderSchema, orderSchema } from './order-schemas.ts';
+import { idempotencyHeaders } from './order-schemas.ts';
 
 /** POST /orders */
 export function addPlaceOrder({ app, database, counters }: OrderRoutes): void {

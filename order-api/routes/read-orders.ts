@@ -1,16 +1,11 @@
 // GET of one order and of a user's orders over HTTP: parameters, pages and 404. Paging itself is left to read-orders.ts.
+
 import { mayAccess } from '#service/auth/ownership.ts';
 import { ProblemError, problemResponse } from '#service/problem.ts';
+import { formatOrder, orderSchema } from '../order.ts';
 import { readOrder, readUserOrders } from '../read-orders.ts';
 import { createOrderNotFound, type OrderRoutes } from './order-routes.ts';
-import {
-  formatOrder,
-  orderPageSchema,
-  orderParameters,
-  orderSchema,
-  pageQuery,
-  userParameters,
-} from './order-schemas.ts';
+import { orderPageSchema, orderParameters, pageQuery, userParameters } from './order-schemas.ts';
 
 /** GET /orders/:orderId and GET /users/:userId/orders */
 export function addReadOrders({ app, database }: OrderRoutes): void {
