@@ -25,14 +25,15 @@ const real = {
 
 /** Faults beyond those that every change is checked against, and what takes minutes for one promise. */
 const matrix = [
-  'test/fault/reader/{first-start,halts}.test.ts',
-  'test/fault/sink/{database-limits,outage,zombies}.test.ts',
+  'test/fault/reader/{first-start,halts,outages}.test.ts',
+  'test/fault/sink/{database-limits,outage,stopped,zombies}.test.ts',
   'test/fault/{disaster,halts,kafka,source,waiting}/*.test.ts',
   'test/integration/cdc-reader/replay-window.test.ts',
   'test/integration/kafka/leader-moves.test.ts',
   'test/integration/service/session-settings.test.ts',
   'test/integration/dev/demo.test.ts',
-  'test/integration/tools/{adopt,replay-property}.test.ts',
+  'test/integration/order-api/outage.test.ts',
+  'test/integration/tools/{adopt,replay-property,replay-sources}.test.ts',
 ];
 
 /** What can be done to the captured tables, in every situation: hundreds of cases, each with a reader of its own (class K). */

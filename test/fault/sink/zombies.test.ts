@@ -1,7 +1,7 @@
 // Sinks stopped (SIGSTOP) at exact points and woken after a successor has taken over, killed and stopped in the midst of a
 // rebalance, and readers and sinks of two versions side by side during a rolling deploy. A zombie changes nothing, and
 // with default times it is succeeded within 15 s (I3, I6, I8; faults B and F). Others stopped, idle or in the midst of a
-// statement: crash.test.ts.
+// statement: stopped.test.ts.
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Service } from '../../support/process/service-process.ts';
 import { createPipelineStage, type PipelineStage } from '../../support/stack/pipeline-stage.ts';
