@@ -1,4 +1,4 @@
-// npm run bench -- [reader|sink|latency|replay|api|all] [--orders 100000] [--runs 3] [--json FILE]: how fast the pipeline is
+// npm run bench -- [reader|sink|latency|replay|api|idle|all] [--orders 100000] [--runs 3] [--json FILE]: how fast the pipeline is
 // with exactly-once fully on, on servers of its own that are gone afterwards. A backlog of one-transaction orders with three
 // items each is drained by the reader and by pg_recvlogical in turns, then by the sink and by its SQL alone; then orders
 // come at 200 and 1,000 a second. The oracle has counted and compared every order before a figure is printed: a table for
@@ -11,6 +11,7 @@ import { createOrderLoad, fillCarts } from '../support/load/order-load.ts';
 import { createOracle, formatVerdict, type Oracle } from '../support/oracle/oracle.ts';
 import { drainPgRecvlogical, drainReader, findPgRecvlogical, prepareReader } from './drain-reader.ts';
 import { drainSink } from './drain-sink.ts';
+import { fillIdleCart, type Idle, measureIdle } from './idle.ts';
 import { measureLatency, warmUpSeconds } from './latency.ts';
 import { nowMs } from './measure.ts';
 import { measurePosts } from './post-orders.ts';
@@ -19,7 +20,7 @@ import { findFloors, type Measured, summarizeRates } from './report.ts';
 import { measureSqlAlone } from './sql-alone.ts';
 import { type BenchStack, query, runEnvironment, startStack } from './stack.ts';
 
-const stages = ['reader', 'sink', 'latency', 'replay', 'api'] as const;
+const stages = ['reader', 'sink', 'latency', 'replay', 'api', 'idle'] as const;
 type Stage = (typeof stages)[number];
 /** Each needs what the ones before it leave: events in Kafka, applied orders. */
 const needs: Readonly<Record<Stage, readonly Stage[]>> = {
@@ -28,6 +29,7 @@ const needs: Readonly<Record<Stage, readonly Stage[]>> = {
   latency: ['latency'],
   replay: ['reader', 'sink', 'replay'],
   api: ['api'],
+  idle: ['idle'],
 };
 const latencyRates = [200, 1_000];
 const postSeconds = 10;
@@ -86,6 +88,7 @@ async function bench(stack: BenchStack): Promise<void> {
     latencies: [],
     replays: [],
     posts: [],
+    idles: [],
   };
   const names = Array.from({ length: runs }, (_, index) => `run${index + 1}`);
   const environments = [];
@@ -108,6 +111,7 @@ async function bench(stack: BenchStack): Promise<void> {
       );
     }
   }
+  if (wanted.has('idle')) measured.idles.push(await measureIdleServices(stack));
   print(measured);
 }
 
@@ -192,6 +196,19 @@ async function measureLatencies(stack: BenchStack, { latencies }: Measured): Pro
     say(`${range.ordersPerSecond} orders/s: COMMIT to COMMIT p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)} ms`);
   }
   await requireClean(oracle, 'latency');
+}
+
+async function measureIdleServices(stack: BenchStack): Promise<Idle> {
+  const env = runEnvironment(stack, 'idle', await stack.createCarts('carts_idle'));
+  await prepareReader(stack, env);
+  await fillIdleCart(env.CART_DATABASE_URL!);
+  const oracle = oracleOf(stack, env);
+  await oracle.openCarts();
+  say('two minutes without an order');
+  const idle = await measureIdle(env);
+  say(`one order at a time: answer of POST to cart p50 ${idle.p50Ms.toFixed(1)} ms`);
+  await requireClean(oracle, 'idle');
+  return idle;
 }
 
 function sum(values: readonly number[]): number {

@@ -76,22 +76,29 @@ export async function measureLatency(
   }
 }
 
-async function isCaughtUp(env: Record<string, string>): Promise<boolean> {
+/** Whether the ledger holds as many orders as were placed. */
+export async function isCaughtUp(env: Record<string, string>): Promise<boolean> {
   const count = async (url: string, table: string) =>
     (await query<{ count: number }>(url, `SELECT count(*)::int AS count FROM ${table}`))[0]!.count;
   return (await count(env.CART_DATABASE_URL!, 'applied_orders')) >= (await count(env.ORDER_DATABASE_URL!, 'orders'));
 }
 
+/** When the transactions that inserted these orders committed, in µs since 1970 by the database's clock. */
+export async function readCommitTimes(
+  url: string,
+  table: 'orders' | 'applied_orders',
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, bigint>> {
+  const micros = '(extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint::text';
+  const sql = `SELECT order_id, ${micros} AS at FROM ${table} WHERE order_id = ANY($1)`;
+  return new Map(
+    (await query<{ order_id: string; at: string }>(url, sql, [ids])).map((row) => [row.order_id, BigInt(row.at)]),
+  );
+}
+
 async function readLatencies(env: Record<string, string>, ids: readonly string[]): Promise<number[] | false> {
-  const commits = async (url: string, table: string, xid: string) => {
-    const micros = `(extract(epoch FROM pg_xact_commit_timestamp(${xid})) * 1000000)::bigint::text`;
-    const sql = `SELECT order_id, ${micros} AS at FROM ${table} WHERE order_id = ANY($1)`;
-    return new Map(
-      (await query<{ order_id: string; at: string }>(url, sql, [ids])).map((r) => [r.order_id, BigInt(r.at)]),
-    );
-  };
-  const applied = await commits(env.CART_DATABASE_URL!, 'applied_orders', 'xmin');
+  const applied = await readCommitTimes(env.CART_DATABASE_URL!, 'applied_orders', ids);
   if (applied.size < ids.length) return false;
-  const ordered = await commits(env.ORDER_DATABASE_URL!, 'orders', 'xmin');
+  const ordered = await readCommitTimes(env.ORDER_DATABASE_URL!, 'orders', ids);
   return ids.map((id) => Number(applied.get(id)! - ordered.get(id)!) / 1_000);
 }

@@ -3,6 +3,7 @@
 
 import type { ReaderDrain } from './drain-reader.ts';
 import type { SinkDrain } from './drain-sink.ts';
+import type { Idle } from './idle.ts';
 import type { Latency } from './latency.ts';
 import { median, percentile } from './measure.ts';
 import type { PostRate } from './post-orders.ts';
@@ -21,6 +22,7 @@ export interface Measured {
   readonly latencies: Latency[];
   readonly replays: ReplayRate[];
   readonly posts: PostRate[];
+  readonly idles: Idle[];
 }
 
 export interface Floor {
@@ -42,7 +44,7 @@ const rates = (list: readonly { ordersPerSecond: number }[]): number[] =>
   list.map(({ ordersPerSecond }) => ordersPerSecond);
 
 export function findFloors(measured: Measured): Floor[] {
-  const { orders, readers, plain, sinks, sqlAlone, latencies, replays, posts } = measured;
+  const { orders, readers, plain, sinks, sqlAlone, latencies, replays, posts, idles } = measured;
   const per100k = 100_000 / orders;
   const compared = posts.filter((post) => post.pgbenchPerSecond !== null);
   const highest = (list: readonly { peakMemoryMb: number }[]) => Math.max(...list.map((one) => one.peakMemoryMb));
@@ -67,6 +69,10 @@ export function findFloors(measured: Measured): Floor[] {
     ...latencies.flatMap(({ wantedPerSecond, p50Ms, p99Ms }) => [
       atMost(`COMMIT to COMMIT at ${wantedPerSecond} orders/s, p50 in ms`, p50Ms, 8, 5),
       atMost(`COMMIT to COMMIT at ${wantedPerSecond} orders/s, p99 in ms`, p99Ms, 45, 25),
+    ]),
+    ...idles.flatMap(({ cpu, p50Ms }) => [
+      atMost('idle, highest share of a core in percent', 100 * Math.max(...Object.values(cpu)), 0.5, 0.5),
+      atMost('one order on an idle pipeline, answer of POST to cart, p50 in ms', p50Ms, 10, 5),
     ]),
     ...when(compared, () => [
       atLeast(
