@@ -15,7 +15,7 @@ interface Place {
   readonly partition: number;
 }
 
-const at = ({ topic, partition }: Place): string => `${topic}-${partition}`;
+const at = ({ topic, partition }: Place): string => `${topic}[${partition}]`;
 
 function details({ topic, partition }: Place, more: Readonly<Record<string, bigint | number | string>>) {
   const texts = Object.entries(more).map(([name, value]) => [name, String(value)]);
@@ -32,8 +32,8 @@ const ADOPT =
 
 /** What an operator can do about the one record at which a partition has halted. */
 const park = ({ topic, partition, offset }: Place & { offset: bigint }): string =>
-  `If none will ever be able to, park the record by \`npm run adopt -- sink --park '${topic}[${partition}]@${offset}'\`: its ` +
-  'bytes are kept, and the sinks go on behind it';
+  `If no version will ever apply it, park the record: \`npm run adopt -- sink --park '${topic}[${partition}]@${offset}'\` keeps its ` +
+  'bytes, and the sinks go on behind it';
 
 /** Retention, a person or the deletion of the topic removed records that were never applied. */
 export class RecordsLostError extends HaltError {
@@ -144,7 +144,7 @@ export class SinkDefectError extends HaltError {
     super(
       `Applying ${at(batch)} from offset ${batch.offset} failed, and a retry would fail again: ` +
         `${cause instanceof Error ? cause.message : String(cause)}. Deploy a version that can apply it, ` +
-        `then restart the sink. ${park(batch)}, if it is readable only with --readable-order`,
+        `then restart the sink. ${park(batch)}. If the record is a readable order, add --readable-order`,
       details(batch, { offset: batch.offset }),
       { cause },
     );
@@ -220,7 +220,7 @@ export class SessionEndedError extends Error {
   override readonly name = 'SessionEndedError';
 
   constructor(why: string) {
-    super(`The consumer-group session ended (${why}); the sink joins the group again`);
+    super(`The consumer-group session ended: ${why}. The sink joins the group again.`);
   }
 }
 

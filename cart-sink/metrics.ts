@@ -12,7 +12,7 @@ import { activeTracer } from '#service/tracing/tracing.ts';
 import type { AppliedCounts } from './apply/apply-batch.ts';
 import { recordApplySpans } from './apply/apply-spans.ts';
 import type { Batch, BatchEntry } from './apply/batch.ts';
-import type { SessionEnd } from './consume/group-session.ts';
+import { explainEnd, type SessionEnd } from './consume/group-session.ts';
 import type { PartitionLag } from './consume/lag-monitor.ts';
 import { explainHeld, type HeldRun } from './consume/replay-admission.ts';
 import { createLagMetrics } from './lag-metrics.ts';
@@ -56,7 +56,7 @@ function registerMetrics({ counter, gauge, histogram }: Metrics) {
     replayed: counter('tillstream_sink_replay_orders_total', 'Orders of replay runs, by outcome', ['outcome']),
     replayPaused: gauge(
       'tillstream_sink_replay_held',
-      '1 for a partition that is paused at a replay run with another version of the rule',
+      '1 for a partition that is paused at a replay run, which names another rule or is not known',
       place,
     ),
     batchRecords: histogram('tillstream_sink_batch_records', 'Records in one database transaction', [], BATCH_SIZES),
@@ -213,21 +213,4 @@ function createSessionReporter(sink: SinkMetrics, lag: LagMetrics, logger: Logge
       lag.lagLeft();
     },
   };
-}
-
-function explainEnd(end: SessionEnd): string {
-  switch (end.kind) {
-    case 'closed':
-      return 'the sink is stopping';
-    case 'halted':
-      return 'the sink has halted';
-    case 'stale-owner':
-      return `another sink owns ${end.topic}-${end.partition}`;
-    case 'out-of-step':
-      return `Kafka or the carts database no longer holds what was applied from ${end.topic}-${end.partition}`;
-    case 'topics-changed':
-      return 'the replay topic was created';
-    case 'failed':
-      return 'Kafka, its client or the carts database failed';
-  }
 }

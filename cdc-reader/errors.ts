@@ -207,7 +207,7 @@ export class ContentsDifferError extends HaltError {
   readonly code = 'CONTENTS_DIFFER';
   constructor(what: string, commitLsn: Lsn, throughLsn: Lsn) {
     super(
-      `The database does not hold what was published from it: ${what} (at ${formatLsn(commitLsn)}; published through ${formatLsn(throughLsn)}). It was restored from a copy of its files, or is a clone. ${ADOPT} If adopt finds nothing wrong, add --force: some differences show only in the stream.`,
+      `The database and the topic have different histories: ${what} (at ${formatLsn(commitLsn)}; published through ${formatLsn(throughLsn)}). The database was restored from a copy of its files, or is a clone. ${ADOPT} If adopt finds nothing wrong, add --force: some differences show only in the stream.`,
       lsns({ commitLsn, throughLsn }),
     );
   }

@@ -24,6 +24,24 @@ export type SessionEnd =
   | { readonly kind: 'out-of-step'; readonly topic: string; readonly partition: number }
   | { readonly kind: 'topics-changed' };
 
+/** As a part of a sentence. */
+export function explainEnd(end: SessionEnd): string {
+  switch (end.kind) {
+    case 'closed':
+      return 'the sink is stopping';
+    case 'halted':
+      return 'the sink has halted';
+    case 'stale-owner':
+      return `another sink owns ${end.topic}[${end.partition}]`;
+    case 'out-of-step':
+      return `Kafka or the carts database no longer holds what was applied from ${end.topic}[${end.partition}]`;
+    case 'topics-changed':
+      return 'the replay topic was created';
+    case 'failed':
+      return 'Kafka, its client or the carts database failed';
+  }
+}
+
 export interface SessionOptions extends TakeoverIo {
   readonly createConsumer: (handlers: GroupHandlers) => GroupConsumer;
   readonly createPartition: (

@@ -93,7 +93,7 @@ export function joinGroup(
     onTopicIdUnknown: ({ topic, topicId }) => {
       logger.warn(
         { event: 'sink.topic-id-learnt', topic, topicId },
-        'An earlier version has consumed this topic without its id. That it is still the same topic is assumed, this once.',
+        `The stored offsets of ${topic} have no Kafka topic id, since an older version wrote them. The sink records ${topicId}, assuming that the topic was not recreated in between; a topic recreated later is detected.`,
       );
     },
     createPartition,
@@ -104,7 +104,7 @@ export function joinGroup(
       database.pool.query(recordHalt(consumerGroup, ownership, error)).catch((cause) => {
         logger.warn(
           { event: 'sink.halt-not-stored', err: cause },
-          'Audit and replay can’t read why a partition has halted.',
+          `Writing the halt of ${ownership.topic}[${ownership.partition}] to consumer_offsets failed. The partition stays halted; audit and replay will not show why.`,
         );
       });
     },

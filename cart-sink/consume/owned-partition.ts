@@ -153,7 +153,7 @@ export class OwnedPartition {
     const { topic, partition } = this.ownership;
     if (firstOffset < position)
       throw new OffsetWentBackError({ topic, partition, expected: position, fetched: firstOffset });
-    throw new Error(`A fetch of ${topic}-${partition} from offset ${firstOffset} does not continue at ${position}`);
+    throw new Error(`A fetch of ${topic}[${partition}] from offset ${firstOffset} does not continue at ${position}`);
   }
 
   /** A log that has lost its end goes on under another leader epoch: then what lies before the position must be what was applied. */

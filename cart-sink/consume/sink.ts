@@ -11,7 +11,7 @@ import type { PipelineHealth } from '#service/pipeline-health.ts';
 import { type RetryReport, retryTransient } from '../apply/retry.ts';
 import { SessionEndedError } from '../errors.ts';
 import { RULE_VERSION } from '../rule/reduce-cart.ts';
-import type { SessionEnd } from './group-session.ts';
+import { explainEnd, type SessionEnd } from './group-session.ts';
 import type { SessionContext } from './join-group.ts';
 import { createReplayAdmission, readRun } from './replay-admission.ts';
 import { type OpenSession, runSession } from './run-session.ts';
@@ -142,6 +142,6 @@ function observe({ reporter, halt, health }: SinkOptions): SessionContext['repor
 /** Another owner and diverged offsets are transient: the next session reads where it stands. */
 function nextSessionInMs(end: SessionEnd, health: PipelineHealth): number {
   if (end.kind === 'topics-changed') return 0;
-  health.failed(end.kind === 'failed' ? end.error : new SessionEndedError(end.kind));
+  health.failed(end.kind === 'failed' ? end.error : new SessionEndedError(explainEnd(end)));
   return Math.round(health.delayMs(Math.random()));
 }

@@ -171,9 +171,11 @@ class WindowKeeper {
 }
 
 const STEP_MESSAGES: Readonly<Partial<Record<WindowStep['kind'], string>>> = {
-  create: 'The window slot was created: WAL is kept for replays from here on.',
-  recreate: 'The window slot was recreated: WAL before it can no longer be replayed.',
-  drop: 'The window slot was dropped, as REPLAY_WINDOW_BYTES is 0: no WAL is kept for replays.',
+  create:
+    'The replay-window slot was created: WAL is kept for replays from here on. It is not the slot that is streamed.',
+  recreate:
+    'The replay-window slot was recreated: orders before it can no longer be replayed from WAL. Publishing is not affected.',
+  drop: 'The replay-window slot was dropped, as REPLAY_WINDOW_BYTES is 0: no WAL is kept for replays.',
 };
 
 const LOST_REMEDIES: Readonly<Record<string, string>> = {

@@ -223,7 +223,7 @@ export class DropVerifier {
   dropped(commitLsn: Lsn, orderIds: () => Iterable<string>): void {
     const { lastPublished: last, throughLsn } = this.#checkpoint;
     if (last === null || commitLsn > last.commitLsn) {
-      throw new ContentsDifferError('it holds an order that was never published', commitLsn, throughLsn);
+      throw new ContentsDifferError('it has an order at a place published without it', commitLsn, throughLsn);
     }
     this.#hasDroppedOrders = true;
     if (commitLsn < last.commitLsn) return;

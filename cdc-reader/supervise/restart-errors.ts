@@ -59,7 +59,9 @@ export class GroupTooLargeError extends RestartError {
 export class FirstStartUnfinishedError extends RestartError {
   readonly code = 'FIRST_START_UNFINISHED';
   constructor() {
-    super('The initial snapshot was interrupted; it is taken again.');
+    super(
+      'The initial snapshot was interrupted: a new one is taken, and the orders that the topic lacks are published.',
+    );
   }
 }
 
@@ -110,7 +112,7 @@ export class LiveTopicTransactionOpenError extends RestartError {
   readonly code = 'LIVE_TOPIC_UNSETTLED';
   constructor(topic: string, partition: number, offset: bigint) {
     super(
-      `The last stable offset of ${topic}-${partition} is held at ${offset} by an open transaction of another producer, so what was published after it can't be read; retrying. If it stays, abort it (kafka-transactions.sh find-hanging, abort).`,
+      `The last stable offset of ${topic}[${partition}] is held at ${offset} by an open transaction of another producer, so what was published after it can't be read; retrying. If it stays, abort it (kafka-transactions.sh find-hanging, abort).`,
     );
   }
 }

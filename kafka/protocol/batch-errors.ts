@@ -16,7 +16,7 @@ const details = ({ topic, partition, baseOffset }: BatchPlace) => ({
   offset: String(baseOffset),
 });
 const at = ({ topic, partition, baseOffset }: BatchPlace): string =>
-  `The record batch at ${topic}-${partition} offset ${baseOffset}`;
+  `The record batch at ${topic}[${partition}] offset ${baseOffset}`;
 
 /** The way on past records that nothing can read: their orders are still in the orders database. */
 const giveUp = ({ topic, partition, baseOffset }: BatchPlace): string =>

@@ -38,6 +38,13 @@ export function readDaysLeft({ path }: TlsFile, nowMs: number, isAuthority: bool
   }
 }
 
+/** @param daysLeft negative: it has expired */
+export function formatExpiry(daysLeft: number): string {
+  const days = Math.floor(Math.abs(daysLeft));
+  const some = `${days} ${days === 1 ? 'day' : 'days'}`;
+  return daysLeft < 0 ? `expired ${some} ago` : `expires in ${some}`;
+}
+
 /** Watches for the life of the process. */
 export function watchCertificates(files: readonly TlsFile[], metrics: Metrics, logger: Logger): void {
   if (files.length === 0) return;
@@ -56,7 +63,7 @@ export function watchCertificates(files: readonly TlsFile[], metrics: Metrics, l
       warnedAtMs.set(file.name, nowMs);
       logger.warn(
         { event: CERTIFICATE_ENDS, variable: file.name, daysLeft: Math.floor(daysLeft) },
-        `The certificate that ${file.name} names ends in ${Math.floor(daysLeft)} days: renew the file; no restart is needed.`,
+        `The certificate that ${file.name} names ${formatExpiry(daysLeft)}: renew the file; no restart is needed.`,
       );
     }
   };

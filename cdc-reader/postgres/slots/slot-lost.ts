@@ -19,7 +19,7 @@ const WHY: Readonly<Record<string, string>> = {
     'ALTER SYSTEM SET idle_replication_slot_timeout = 0 and SELECT pg_reload_conf().',
   rows_removed: `catalogue rows that the slot needed were vacuumed away; only a standby does that, for its primary. ${ON_A_STANDBY}`,
   wal_level_insufficient: `the primary's wal_level was lowered below logical while this server was a standby. ${WAL_LEVEL}`,
-  'no position': 'it never got a position, because its creation did not end.',
+  'no position': 'its creation did not end, so it never got a position.',
   conflict: `it conflicted with recovery on a standby: rows were vacuumed, or wal_level was lowered. ${ON_A_STANDBY} ${WAL_LEVEL}`,
 };
 
@@ -36,7 +36,7 @@ export class SlotLostError extends HaltError {
     const reason = found.reason ?? 'wal_removed';
     const why = WHY[reason] ?? 'read what the server logged about it.';
     super(
-      `Postgres invalidated the slot ${slotName} (${reason}): ${why} WAL from ${formatLsn(throughLsn)} (everything before was ${what}) ` +
+      `${reason === 'no position' ? 'Nothing can be read through the slot' : 'Postgres invalidated the slot'} ${slotName} (${reason}): ${why} WAL from ${formatLsn(throughLsn)} (everything before was ${what}) ` +
         `to ${formatLsn(flushLsn)} can't be read through it; orders committed there may be unpublished. If the gap is accepted: run ` +
         '`npm run adopt -- reader`, which shows both positions, creates a new slot and checkpoint and prints the replay command ' +
         'that closes the gap; then start the reader again.',

@@ -136,7 +136,7 @@ describe('decoding record batches', () => {
       expect(() => decodeRecordBatches(bytes, { fromOffset: 0n })).toThrow(
         expect.objectContaining({ code: 'BATCH_UNREADABLE', message: expect.stringMatching(reason) }),
       );
-      expect(() => decodeRecordBatches(bytes, { fromOffset: 0n })).toThrow(/live-3 offset 0/);
+      expect(() => decodeRecordBatches(bytes, { fromOffset: 0n })).toThrow(/live\[3\] offset 0/);
     }
     const back = Buffer.concat([await encodeBatches(send(5, 1, 'abc')), good]);
     expect(() => decodeRecordBatches(back, { fromOffset: 5n })).toThrow(/begins before the end/);
