@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createMetrics } from '#service/metrics.ts';
-import { readDaysLeft, watchCertificates } from '#service/security/certificate-expiry.ts';
+import { formatExpiry, readDaysLeft, watchCertificates } from '#service/security/certificate-expiry.ts';
 import { createLogLines } from '../../../support/process/log-lines.ts';
 import { type Authority, createAuthority } from '../../../support/security/authority.ts';
 
@@ -40,4 +40,14 @@ describe('the certificates of a process', () => {
     const warnings = log.lines.filter(({ event }) => event === 'tls.certificate-ends');
     expect(warnings).toMatchObject([{ variable: 'KAFKA_SSL_CERTIFICATE_LOCATION', daysLeft: 4 }]);
   });
+});
+
+it.each([
+  [12.6, 'expires in 12 days'],
+  [1.2, 'expires in 1 day'],
+  [0.5, 'expires in 0 days'],
+  [-0.5, 'expired 0 days ago'],
+  [-3.2, 'expired 3 days ago'],
+])('a certificate with %d days left %s', (daysLeft, text) => {
+  expect(formatExpiry(daysLeft)).toBe(text);
 });
