@@ -18,7 +18,7 @@ import {
   parseLockedLines,
   readCartLines,
   reduceCartLines,
-  type UserSku,
+  type UserSkus,
 } from '../sql/cart-lines.ts';
 import { insertCartRemovals } from '../sql/cart-removals.ts';
 
@@ -56,31 +56,30 @@ export async function lockLiveLines(tx: Statements, orders: readonly OrderPlaced
 }
 
 export interface WantedLines {
-  /** Distinct users and SKUs, by their key. */
-  readonly wanted: ReadonlyMap<string, UserSku>;
+  /** As often as orders name them: a line that is locked twice is locked once, and to tell them apart takes longer. */
+  readonly wanted: UserSkus;
   /** Lines that items name. */
   readonly named: ReadonlySet<string>;
 }
 
 /** The lines that the rule may be shown for these orders. */
 export function listWantedLines(orders: readonly OrderPlaced[]): WantedLines {
-  const wanted = new Map<string, UserSku>();
+  const [userIds, skus]: [string[], string[]] = [[], []];
   const named = new Set<string>();
   for (const { userId, items } of orders) {
     for (const { sku, cartLineId } of items) {
-      const key = formatCartKey(userId, sku);
-      if (!wanted.has(key)) wanted.set(key, { userId, sku });
+      userIds.push(userId);
+      skus.push(sku);
       if (cartLineId !== null) named.add(cartLineId);
     }
   }
-  return { wanted, named };
+  return { wanted: { userIds, skus }, named };
 }
 
-async function lockWanted(tx: Statements, wanted: WantedLines['wanted']): Promise<readonly StoredLine[]> {
-  if (wanted.size === 0) return [];
-  const pairs = [...wanted.values()];
-  const [row]: LockedLinesRow[] = await tx.query(lockCartLines(pairs));
-  return parseLockedLines(pairs, row!);
+async function lockWanted(tx: Statements, wanted: UserSkus): Promise<readonly StoredLine[]> {
+  if (wanted.skus.length === 0) return [];
+  const [row]: LockedLinesRow[] = await tx.query(lockCartLines(wanted));
+  return parseLockedLines(wanted, row!);
 }
 
 /** The live lines of the orders' users and SKUs, locked, and the other lines that items name, only read. */
@@ -100,11 +99,12 @@ export async function readNamedLines(
   { wanted, named }: WantedLines,
   known: readonly StoredLine[],
 ): Promise<readonly StoredLine[]> {
-  const missing = new Set(named);
-  for (const { lineId } of known) missing.delete(lineId);
+  if (named.size === 0) return [];
+  const missing = named.difference(new Set(known.map(({ lineId }) => lineId)));
   if (missing.size === 0) return [];
   const others: StoredLine[] = await tx.query(readCartLines([...missing]));
-  return others.filter((line) => !wanted.has(formatCartKey(line.userId, line.sku)));
+  const keys = new Set(wanted.skus.map((sku, index) => formatCartKey(wanted.userIds[index]!, sku)));
+  return others.filter((line) => !keys.has(formatCartKey(line.userId, line.sku)));
 }
 
 /**

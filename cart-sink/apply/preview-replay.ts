@@ -45,13 +45,19 @@ export function createReplayPreview(tx: Queryable, mode: ReplayMode, rule: Rule 
 
   const readLines = async (orders: readonly OrderPlaced[]): Promise<readonly StoredLine[]> => {
     const all = listWantedLines(orders);
-    const missing = [...all.wanted].filter(([key]) => !carts.has(key));
-    if (missing.length > 0) {
-      const rows: StoredLine[] = await tx.query(readLiveLines(missing.map(([, wanted]) => wanted)));
-      for (const [key] of missing) carts.set(key, null);
-      for (const line of rows) carts.set(formatCartKey(line.userId, line.sku), line);
+    const { userIds, skus } = all.wanted;
+    const keys = new Set(skus.map((sku, index) => formatCartKey(userIds[index]!, sku)));
+    const unread = keys.difference(carts);
+    if (unread.size > 0) {
+      const rows: StoredLine[] = await tx.query(readLiveLines(all.wanted));
+      for (const key of unread) carts.set(key, null);
+      // What was read before stays as the orders so far have left it.
+      for (const line of rows) {
+        const key = formatCartKey(line.userId, line.sku);
+        if (unread.has(key)) carts.set(key, line);
+      }
     }
-    const lines = [...all.wanted.keys()].map((key) => carts.get(key) ?? null).filter((line) => line !== null);
+    const lines = [...keys].map((key) => carts.get(key) ?? null).filter((line) => line !== null);
     const named = await readNamedLines(tx, all, lines);
     // An order so far may have removed or changed the line: the overlay has its present state.
     const elsewhere = named.map((line) => {

@@ -38,48 +38,59 @@ export function formatCartKey(userId: string, sku: string): string {
 /** `lines` must be live. */
 export function createCartState(lines: readonly StoredLine[]) {
   // A line that reaches zero stays here, empty: taking it out of the maps would take longer.
-  const byKey = new Map<string, StoredLine>();
-  const byId = new Map<string, StoredLine>();
-  const changed = new Map<string, StoredLine>();
-  const put = (line: StoredLine): void => {
-    byKey.set(formatCartKey(line.userId, line.sku), line);
-    byId.set(line.lineId, line);
+  /** By user and SKU. */
+  const carts = new Map<string, Map<string, Present>>();
+  const byId = new Map<string, Present>();
+  const changed = new Set<Present>();
+  const put = (line: StoredLine): Present => {
+    const present = { line };
+    carts.getOrInsertComputed(line.userId, () => new Map()).set(line.sku, present);
+    byId.set(line.lineId, present);
+    return present;
   };
   for (const line of lines) put(line);
   return {
-    live: (userId: string, sku: string): StoredLine | undefined => unlessEmpty(byKey.get(formatCartKey(userId, sku))),
+    live: (userId: string, sku: string): StoredLine | undefined => unlessEmpty(carts.get(userId)?.get(sku)),
     /** Live lines only; undefined for null. */
     byId: (lineId: string | null): StoredLine | undefined =>
       lineId === null ? undefined : unlessEmpty(byId.get(lineId)),
     /** Stores a line's quantity; 0 removes it. */
     set: (line: StoredLine): void => {
-      changed.set(line.lineId, line);
-      put(line);
+      const present = byId.get(line.lineId);
+      // A line that is live has its key: only one that comes back takes it again.
+      if (present !== undefined && present.line.quantity > 0) present.line = line;
+      else if (present !== undefined) changed.delete(present);
+      changed.add(present?.line === line ? present : put(line));
     },
     /** The lines that were set, in their present state. */
-    changed: (): readonly StoredLine[] => [...changed.values()],
+    changed: (): readonly StoredLine[] => Array.from(changed, ({ line }) => line),
   };
 }
 
-function unlessEmpty(line: StoredLine | undefined): StoredLine | undefined {
-  return line === undefined || line.quantity === 0 ? undefined : line;
+/** A line in its present state. */
+interface Present {
+  line: StoredLine;
 }
 
-/** The live lines that an order may reduce: those of its user and SKUs, and those that its items name. */
-export function findLines(cart: CartState, { userId, items }: OrderPlaced): ReadonlySet<StoredLine> {
-  const lines = new Set<StoredLine>();
+function unlessEmpty(present: Present | undefined): StoredLine | undefined {
+  return present === undefined || present.line.quantity === 0 ? undefined : present.line;
+}
+
+/** The live lines that an order may reduce, some repeated: those of its user and SKUs, and those that its items name. */
+export function findLines(cart: CartState, { userId, items }: OrderPlaced): StoredLine[] {
+  const lines: StoredLine[] = [];
   for (const { sku, cartLineId } of items) {
     const live = cart.live(userId, sku);
     const named = cart.byId(cartLineId);
-    if (live !== undefined) lines.add(live);
-    if (named !== undefined) lines.add(named);
+    if (live !== undefined) lines.push(live);
+    if (named !== undefined && named !== live) lines.push(named);
   }
   return lines;
 }
 
 /** Applies an order that is new to the ledger; returns what it removed, one entry an item. */
 export function applyOrder(cart: CartState, order: OrderPlaced, reduce: Rule['reduce']): RemovalEntry[] {
-  const { changes, removals } = reduce([...findLines(cart, order)], order);
+  const { changes, removals } = reduce(findLines(cart, order), order);
   const entries = removals.map((row) => ({
     ...row,
     entry: 0,

@@ -98,7 +98,7 @@ function recallLines(
     const removed = line && pastOf.get(lineNo)!.byLine.get(line.lineId);
     if (line !== undefined) reduced.set(sku, { ...line, quantity: line.quantity + (removed ?? 0) });
   }
-  const seen = [...findLines(cart, order)].filter(
+  const seen = findLines(cart, order).filter(
     (line) =>
       !(line.userId === userId && reduced.has(line.sku)) && (snapshot === null || isVisible(line.createdXid, snapshot)),
   );

@@ -18,21 +18,22 @@ export interface CartLineView {
   readonly createdAt: Date;
 }
 
-export interface UserSku {
-  readonly userId: string;
-  readonly sku: string;
+/** Pairs by their place in both. */
+export interface UserSkus {
+  readonly userIds: readonly string[];
+  readonly skus: readonly string[];
 }
 
-const joinWanted = (wanted: readonly UserSku[]) => sql`
+const joinWanted = ({ userIds, skus }: UserSkus) => sql`
   FROM unnest(
-    (SELECT ${textArray(wanted.map(({ userId }) => userId))}::text[]),
-    (SELECT ${textArray(wanted.map(({ sku }) => sku))}::text[])
+    (SELECT ${textArray(userIds)}::text[]),
+    (SELECT ${textArray(skus)}::text[])
   ) WITH ORDINALITY AS wanted (user_id, sku, number)
   JOIN cart_lines AS line USING (user_id, sku)
 `;
 
 /** The live lines of these users and SKUs, without a lock; rows as {@link StoredLine}. */
-export const readLiveLines = (wanted: readonly UserSku[]) => sql`
+export const readLiveLines = (wanted: UserSkus) => sql`
   SELECT line.line_id AS "lineId", line.user_id AS "userId", line.sku, line.quantity, line.created_xid AS "createdXid"
   ${joinWanted(wanted)}
 `;
@@ -42,7 +43,7 @@ export const readLiveLines = (wanted: readonly UserSku[]) => sql`
  * meanwhile comes after these orders. Returns one row of lists, for {@link parseLockedLines}: of a large batch, a row a line
  * takes the client as long as everything else that it does.
  */
-export const lockCartLines = (wanted: readonly UserSku[]) => sql`
+export const lockCartLines = (wanted: UserSkus) => sql`
   WITH locked AS (
     SELECT wanted.number, line.line_id, line.quantity, line.created_xid
     ${joinWanted(wanted)} ORDER BY line.line_id FOR UPDATE OF line
@@ -62,13 +63,14 @@ export interface LockedLinesRow {
 }
 
 /** The lines of a row of {@link lockCartLines} for `wanted`. */
-export function parseLockedLines(wanted: readonly UserSku[], row: LockedLinesRow): StoredLine[] {
+export function parseLockedLines({ userIds, skus }: UserSkus, row: LockedLinesRow): StoredLine[] {
   if (row.numbers === null) return [];
   const lineIds = row.lineIds!.split(',');
   const quantities = row.quantities!.split(',');
   const createdXids = row.createdXids!.split(',');
   return row.numbers.split(',').map((number, index) => {
-    const { userId, sku } = wanted[Number(number) - 1]!;
+    const place = Number(number) - 1;
+    const [userId, sku] = [userIds[place]!, skus[place]!];
     return {
       lineId: lineIds[index]!,
       userId,
@@ -127,7 +129,9 @@ export const readCart = (userId: string) => sql`
   SELECT line_id AS "lineId", sku, quantity, created_at AS "createdAt" FROM cart_lines WHERE user_id = ${userId} ORDER BY line_id
 `;
 
-export interface AddedLine extends UserSku {
+export interface AddedLine {
+  readonly userId: string;
+  readonly sku: string;
   /** Of the line, if it is a new one. */
   readonly lineId: string;
   readonly quantity: number;

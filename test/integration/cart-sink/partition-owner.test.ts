@@ -69,7 +69,7 @@ it('a partition whose row does not come back is an error that names it, and none
   try {
     await expect(take(partitionsOf('live', [0, 1]))).rejects.toMatchObject({
       code: 'PARTITION_NOT_TAKEN',
-      message: expect.stringContaining('for live-1:'),
+      message: expect.stringContaining('for live[1]:'),
     });
     expect(await readRows()).toEqual(before);
   } finally {

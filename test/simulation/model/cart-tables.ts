@@ -2,7 +2,7 @@
 // themselves: they give changes, which a commit puts in place and writes into the journal, so that the judge can go
 // through history again. A batch's place in the journal is the moment at which it locked the cart lines.
 import type { Removal } from '../../../cart-sink/rule/reduce-cart.ts';
-import type { LockedLinesRow, UserSku } from '../../../cart-sink/sql/cart-lines.ts';
+import type { LockedLinesRow, UserSkus } from '../../../cart-sink/sql/cart-lines.ts';
 import type { OffsetStep, Ownership, TopicPartition } from '../../../cart-sink/sql/consumer-offsets.ts';
 import { uuid } from '../../support/examples/pgoutput-messages.ts';
 
@@ -60,8 +60,8 @@ const NOTHING: Result = { rows: [], changes: [] };
 const joinList = (values: readonly (string | number)[]): string | null =>
   values.length === 0 ? null : values.join(',');
 
-function formatLocked(wanted: readonly UserSku[], lines: readonly Line[]): LockedLinesRow {
-  const place = (line: Line) => wanted.findIndex(({ userId, sku }) => userId === line.userId && sku === line.sku) + 1;
+function formatLocked({ userIds, skus }: UserSkus, lines: readonly Line[]): LockedLinesRow {
+  const place = (line: Line) => skus.findIndex((sku, index) => sku === line.sku && userIds[index] === line.userId) + 1;
   return {
     numbers: joinList(lines.map(place)),
     lineIds: joinList(lines.map(({ lineId }) => lineId)),
@@ -197,8 +197,8 @@ export class CartTables {
     this.journal.push({ kind: 'batch', at: at ?? ++this.#counter.value, orderIds, removals, moved });
   }
 
-  #wantedLines(wanted: readonly { userId: string; sku: string }[]): Line[] {
-    return wanted.flatMap(({ userId, sku }) => this.findLine(userId, sku) ?? []);
+  #wantedLines({ userIds, skus }: UserSkus): Line[] {
+    return skus.flatMap((sku, index) => this.findLine(userIds[index]!, sku) ?? []);
   }
 
   #insertMissing(partitions: readonly TopicPartition[]): Result {
