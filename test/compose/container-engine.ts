@@ -43,10 +43,14 @@ export async function findContainerEngine(): Promise<ContainerEngine> {
   throw new NoContainerEngineError(tried);
 }
 
+/** Where this runs in a container itself, an engine may not set its own defaults (nofile 1,048,576), and starts nothing. */
+const ulimits = ['--ulimit', 'nofile=16384:16384', '--ulimit', 'nproc=16384:16384'];
+
 function createEngine(name: 'podman' | 'docker'): ContainerEngine {
-  const run: ContainerEngine['run'] = async (args, { deadlineMs = 120_000 } = {}) => {
+  const run: ContainerEngine['run'] = async ([command = '', ...rest], { deadlineMs = 120_000 } = {}) => {
+    const args = [command, ...(command === 'run' ? ulimits : []), ...rest];
     try {
-      const { stdout } = await execute(name, [...args], { timeout: deadlineMs, maxBuffer: 64 * 1024 * 1024 });
+      const { stdout } = await execute(name, args, { timeout: deadlineMs, maxBuffer: 64 * 1024 * 1024 });
       return stdout.trim();
     } catch (cause) {
       const { stdout = '', stderr = '' } = cause as { stdout?: string; stderr?: string };

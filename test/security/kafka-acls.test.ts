@@ -14,7 +14,7 @@ import type { Service } from '../support/process/service-process.ts';
 import { createTestDirectory, removeTestDirectory } from '../support/process/test-directory.ts';
 import { runTool } from '../support/process/tool-process.ts';
 import { createAuthority } from '../support/security/authority.ts';
-import { changeGrant, type Grant, grantAcls, listGrants, makeKafkaAcls } from '../support/security/kafka-acls.ts';
+import { changeGrant, type Grant, grantAcls, listGrants, makeKafkaCommand } from '../support/security/kafka-acls.ts';
 import { type SecureKafka, startSecureKafka } from '../support/security/secure-kafka.ts';
 import { createTestEnvironment, type TestEnvironment } from '../support/stack/environment.ts';
 import { createEnvironmentOracle } from '../support/stack/pipeline-stage.ts';
@@ -53,7 +53,7 @@ beforeAll(async () => {
     brokers: bootstrap,
     directBrokers: bootstrap,
   });
-  acls = { ...environment.env, KAFKA_ACLS: await makeKafkaAcls(directory) };
+  acls = { ...environment.env, KAFKA_ACLS: await makeKafkaCommand(directory, 'kafka-acls.sh') };
   await grantAcls(acls);
   oracle = createEnvironmentOracle(environment, { carts: true });
   await migrateTestOrders(environment.env.ORDER_DATABASE_URL, environment.env.PUBLICATION_NAME);

@@ -1,6 +1,6 @@
-// Kafka's own kafka-acls.sh without a distribution: the class that it starts is in a jar which no broker needs, fetched once from
-// Maven Central beside the broker's. Guarantees: ops/kafka/acls.sh is run as an administrator runs it. Grants are taken away
-// through kafkajs.
+// Kafka's own kafka-acls.sh and kafka-configs.sh without a distribution: the classes that they start are in a jar which no broker
+// needs, fetched once from Maven Central beside the broker's. Guarantees: the scripts of ops/kafka/ are run as an administrator
+// runs them. Grants are taken away through kafkajs.
 import { execFile } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -13,8 +13,10 @@ import { withKafkaAdmin } from '../kafka/admin.ts';
 const run = promisify(execFile);
 const script = join(import.meta.dirname, '..', '..', '..', 'ops', 'kafka', 'acls.sh');
 
-/** Writes a kafka-acls.sh into `directory`; returns its path. */
-export async function makeKafkaAcls(directory: string): Promise<string> {
+const commands = { 'kafka-acls.sh': 'AclCommand', 'kafka-configs.sh': 'ConfigCommand' } as const;
+
+/** Writes the command `name` into `directory`; returns its path. */
+export async function makeKafkaCommand(directory: string, name: keyof typeof commands): Promise<string> {
   const [java, jars] = [await requireJava(), await fetchKafka({})];
   const version = /^kafka-(.+)$/.exec(basename(jars))![1]!;
   const tools = `${jars}-tools`;
@@ -27,10 +29,11 @@ export async function makeKafkaAcls(directory: string): Promise<string> {
     });
   }
   mkdirSync(directory, { recursive: true });
-  const command = join(directory, 'kafka-acls.sh');
+  const command = join(directory, name);
   const quick = '-Xshare:auto -XX:TieredStopAtLevel=1 -XX:+UseSerialGC';
   const classes = `'${join(tools, '*')}:${join(jars, '*')}'`;
-  writeFileSync(command, `#!/bin/sh\nexec '${java}' ${quick} -cp ${classes} org.apache.kafka.tools.AclCommand "$@"\n`);
+  const start = `exec '${java}' ${quick} -cp ${classes} org.apache.kafka.tools.${commands[name]}`;
+  writeFileSync(command, `#!/bin/sh\n${start} "$@"\n`);
   chmodSync(command, 0o755);
   return command;
 }
