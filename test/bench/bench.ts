@@ -1,4 +1,4 @@
-// npm run bench -- [reader|sink|latency|replay|api|idle|all] [--orders 100000] [--runs 3] [--json FILE]: how fast the pipeline is
+// npm run bench -- [reader|sink|latency|replay|api|idle|all] [--orders 100000] [--runs 3] [--tls] [--json FILE]: how fast the pipeline is
 // with exactly-once fully on, on servers of its own that are gone afterwards. A backlog of one-transaction orders with three
 // items each is drained by the reader and by pg_recvlogical in turns, then by the sink and by its SQL alone; then orders
 // come at 200 and 1,000 a second. The oracle has counted and compared every order before a figure is printed: a table for
@@ -43,12 +43,14 @@ const program = new Command('bench')
   .option('--orders <count>', 'orders of the backlog', parseCount, 100_000)
   .option('--runs <count>', 'runs, in turns with what is compared', parseCount, 3)
   .option('--latency-seconds <count>', 'how long orders come at each rate', parseCount, 20)
+  .option('--tls', 'the services reach the databases over TLS, and Kafka over TLS with a login (SCRAM)', false)
   .option('--json <file>', 'writes the figures there too')
   .parse();
-const { orders, runs, latencySeconds, json } = program.opts<{
+const { orders, runs, latencySeconds, tls, json } = program.opts<{
   orders: number;
   runs: number;
   latencySeconds: number;
+  tls: boolean;
   json?: string;
 }>();
 const [named] = program.processedArgs as [string];
@@ -61,7 +63,7 @@ const say = (text: string) => console.error(`${((nowMs() - startedMs) / 1_000).t
 if (process.platform !== 'linux') throw new Error('The benchmark reads /proc and runs on Linux only.');
 const [loadBefore] = loadavg() as [number, number, number];
 if (loadBefore > 1) say(`this machine is busy (load ${loadBefore.toFixed(1)}): ratios may hold, absolutes will not`);
-const stack = await startStack();
+const stack = await startStack({ tls });
 // Ctrl-C ends the servers by way of their guards, and what was started here by way of an exception.
 let interrupted = false;
 process.once('SIGINT', () => {
@@ -98,13 +100,13 @@ async function bench(stack: BenchStack): Promise<void> {
   if (wanted.has('latency')) await measureLatencies(stack, measured);
   if (wanted.has('replay')) {
     for (const source of ['kafka', 'wal'] as const) {
-      measured.replays.push(await measureReplay(environments.at(-1)!, source));
+      measured.replays.push(await measureReplay(stack, environments.at(-1)!, source));
       say(`replay from ${source} ${Math.round(measured.replays.at(-1)!.ordersPerSecond)} orders/s`);
     }
   }
   if (wanted.has('api')) {
     for (let run = 1; run <= runs; run += 1) {
-      measured.posts.push(await measurePosts(environments[0]!, postSeconds));
+      measured.posts.push(await measurePosts(stack, environments[0]!, postSeconds));
       const { apiPerSecond, pgbenchPerSecond } = measured.posts.at(-1)!;
       say(
         `run ${run}: POST /orders ${Math.round(apiPerSecond)}/s, pgbench ${Math.round(pgbenchPerSecond ?? Number.NaN)}/s`,
@@ -137,7 +139,7 @@ async function drainReaders(
   for (const [index, env] of environments.entries()) {
     const turns = [
       async () => {
-        readers.push(await drainReader(env, orders));
+        readers.push(await drainReader(stack, env, orders));
         say(`run ${index + 1}: reader ${Math.round(readers.at(-1)!.ordersPerSecond)} orders/s`);
       },
       async () => {
@@ -163,7 +165,7 @@ async function drainSinks(
     await oracle.openCarts();
     const turns = [
       async () => {
-        sinks.push(await drainSink(env, orders));
+        sinks.push(await drainSink(stack, env, orders));
         say(`run ${index + 1}: sink ${Math.round(sinks.at(-1)!.ordersPerSecond)} orders/s`);
         await requireClean(oracle, `run ${index + 1}`);
       },
@@ -191,7 +193,7 @@ async function measureLatencies(stack: BenchStack, { latencies }: Measured): Pro
   const oracle = oracleOf(stack, env);
   await oracle.openCarts();
   for (const range of ranges) {
-    latencies.push(await measureLatency(env, range));
+    latencies.push(await measureLatency(stack, env, range));
     const { p50Ms, p99Ms } = latencies.at(-1)!;
     say(`${range.ordersPerSecond} orders/s: COMMIT to COMMIT p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)} ms`);
   }
@@ -205,7 +207,7 @@ async function measureIdleServices(stack: BenchStack): Promise<Idle> {
   const oracle = oracleOf(stack, env);
   await oracle.openCarts();
   say('two minutes without an order');
-  const idle = await measureIdle(env);
+  const idle = await measureIdle(stack, env);
   say(`one order at a time: answer of POST to cart p50 ${idle.p50Ms.toFixed(1)} ms`);
   await requireClean(oracle, 'idle');
   return idle;
@@ -236,7 +238,9 @@ async function requireClean(oracle: Oracle, what: string): Promise<void> {
 function print(measured: Measured): void {
   const floors = findFloors(measured);
   const rates = summarizeRates(measured);
-  console.log(`\n${orders} orders of three items, one transaction each; ${runs} runs; orders a second\n`);
+  console.log(
+    `\n${orders} orders of three items, one transaction each; ${runs} runs${tls ? ' over TLS' : ''}; orders a second\n`,
+  );
   console.table(rates);
   console.table(
     Object.fromEntries(floors.map(({ name, met, ...floor }) => [name, { ...floor, '': met ? 'met' : 'NOT met' }])),

@@ -8,7 +8,6 @@ import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { readEvent } from '../support/oracle/event.ts';
 import { readCommittedEnds, readTopic } from '../support/oracle/read-topic.ts';
-import { startService } from '../support/process/service-process.ts';
 import { cpuSeconds, loggedAtMs, nowMs, peakMemoryMb, writtenBytes } from './measure.ts';
 import { type BenchStack, query } from './stack.ts';
 
@@ -30,18 +29,22 @@ const deadlineMs = 300_000;
 /** Makes slot, topics and checkpoint while there are no orders yet: the backlog then lies behind them. */
 export async function prepareReader(stack: BenchStack, env: Record<string, string>): Promise<void> {
   await stack.createTopic(env.ORDERS_TOPIC!);
-  const reader = await startService('cdc-reader', env);
+  const reader = await stack.startService('cdc-reader', env);
   await reader.waitForLog('reader.streaming');
   await reader.waitForLog('reader.replay-window');
   await reader.stop();
 }
 
 /** Runs the reader until the topic holds `orders` events and no more come; throws when these are not `orders` different ones. */
-export async function drainReader(env: Record<string, string>, orders: number): Promise<ReaderDrain> {
+export async function drainReader(
+  stack: BenchStack,
+  env: Record<string, string>,
+  orders: number,
+): Promise<ReaderDrain> {
   const { ORDERS_TOPIC: topic, ORDER_DATABASE_URL: ordersUrl, SLOT_NAME: slot } = env as Record<string, string>;
   const brokers = env.KAFKA_BROKERS!.split(',');
   const startMs = nowMs();
-  const reader = await startService('cdc-reader', env);
+  const reader = await stack.startService('cdc-reader', env);
   try {
     const streamingMs = loggedAtMs(await reader.waitForLog('reader.streaming'));
     const cpuBefore = cpuSeconds(reader.pid);

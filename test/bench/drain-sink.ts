@@ -3,9 +3,8 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { readTopic } from '../support/oracle/read-topic.ts';
-import { startService } from '../support/process/service-process.ts';
 import { cpuSeconds, loggedAtMs, nowMs, peakMemoryMb } from './measure.ts';
-import { query } from './stack.ts';
+import { type BenchStack, query } from './stack.ts';
 
 export interface SinkDrain {
   readonly ordersPerSecond: number;
@@ -21,12 +20,12 @@ const deadlineMs = 300_000;
 const lookEveryMs = 500;
 
 /** Runs the sink until it has applied all of its topic; throws when the ledger then holds other than `orders` orders. */
-export async function drainSink(env: Record<string, string>, orders: number): Promise<SinkDrain> {
+export async function drainSink(stack: BenchStack, env: Record<string, string>, orders: number): Promise<SinkDrain> {
   const { CART_DATABASE_URL: cartsUrl, ORDERS_TOPIC: topic, CONSUMER_GROUP: group } = env as Record<string, string>;
   const logs = await readTopic({ brokers: env.KAFKA_BROKERS!.split(','), topic: topic!, deadlineMs: 60_000 });
   const ends = new Map(logs.map(({ partition, records }) => [partition, (records.at(-1)?.offset ?? -1n) + 1n]));
   const startMs = nowMs();
-  const sink = await startService('cart-sink', env);
+  const sink = await stack.startService('cart-sink', env);
   try {
     const assignedMs = loggedAtMs(await sink.waitForLog('sink.assigned'));
     const cpuBefore = cpuSeconds(sink.pid);

@@ -4,10 +4,9 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { waitFor } from '../../dev/process/wait-for.ts';
-import { startService } from '../support/process/service-process.ts';
 import { isCaughtUp, readCommitTimes } from './latency.ts';
 import { cpuSeconds, nowMs, percentile } from './measure.ts';
-import { query } from './stack.ts';
+import { type BenchStack, query } from './stack.ts';
 
 export interface Idle {
   /** Shares of one core, 0 to 1. */
@@ -33,8 +32,8 @@ export async function fillIdleCart(cartsUrl: string): Promise<void> {
 }
 
 /** Runs all three services for two minutes without an order, then places single ones. */
-export async function measureIdle(env: Record<string, string>): Promise<Idle> {
-  const running = await Promise.all(services.map((name) => startService(name, env)));
+export async function measureIdle(stack: BenchStack, env: Record<string, string>): Promise<Idle> {
+  const running = await Promise.all(services.map((name) => stack.startService(name, env)));
   try {
     await Promise.all(running.map((service) => service.waitReady({ deadlineMs: 60_000 })));
     await waitFor('the orders of before to be applied', () => isCaughtUp(env), { deadlineMs: 120_000 });

@@ -7,9 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { waitFor } from '../../dev/process/wait-for.ts';
 import { createOrderLoad, type OrderRange } from '../support/load/order-load.ts';
-import { startService } from '../support/process/service-process.ts';
 import { cpuSeconds, percentile } from './measure.ts';
-import { query } from './stack.ts';
+import { type BenchStack, query } from './stack.ts';
 
 export interface Latency {
   readonly wantedPerSecond: number;
@@ -33,11 +32,12 @@ const strangeMs = 1_000;
  * Numbers from `range.first` on are used, the warm-up's included.
  */
 export async function measureLatency(
+  stack: BenchStack,
   env: Record<string, string>,
   range: OrderRange & { readonly ordersPerSecond: number },
 ): Promise<Latency> {
-  const reader = await startService('cdc-reader', env);
-  const sink = await startService('cart-sink', env);
+  const reader = await stack.startService('cdc-reader', env);
+  const sink = await stack.startService('cart-sink', env);
   const load = await createOrderLoad({ ordersUrl: env.ORDER_DATABASE_URL! });
   try {
     await Promise.all([reader.waitForLog('reader.streaming'), sink.waitForLog('sink.assigned')]);

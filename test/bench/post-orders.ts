@@ -8,8 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Pool } from 'undici';
-import { startService } from '../support/process/service-process.ts';
-import { query } from './stack.ts';
+import { type BenchStack, query } from './stack.ts';
 
 export interface PostRate {
   readonly apiPerSecond: number;
@@ -34,9 +33,9 @@ SELECT placed_at, (SELECT count(*) FROM items) FROM placed;
 `;
 
 /** Both, in turns, for `seconds` each. */
-export async function measurePosts(env: Record<string, string>, seconds: number): Promise<PostRate> {
+export async function measurePosts(stack: BenchStack, env: Record<string, string>, seconds: number): Promise<PostRate> {
   const pgbenchPerSecond = await runPgbench(env.ORDER_DATABASE_URL!, seconds);
-  const api = await startService('order-api', env);
+  const api = await stack.startService('order-api', env);
   try {
     await api.waitReady();
     await post(api.url, warmUpMs);

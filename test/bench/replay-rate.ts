@@ -6,8 +6,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { fillCarts } from '../support/load/order-load.ts';
-import { startService } from '../support/process/service-process.ts';
-import { query } from './stack.ts';
+import { type BenchStack, query } from './stack.ts';
 
 export interface ReplayRate {
   readonly source: 'kafka' | 'wal';
@@ -18,7 +17,11 @@ const repository = join(import.meta.dirname, '..', '..');
 const deadlineMs = 300_000;
 
 /** Replays all orders that `env` has applied, from `source`; throws unless the tool's proof agrees and each was applied. */
-export async function measureReplay(env: Record<string, string>, source: ReplayRate['source']): Promise<ReplayRate> {
+export async function measureReplay(
+  stack: BenchStack,
+  env: Record<string, string>,
+  source: ReplayRate['source'],
+): Promise<ReplayRate> {
   const cartsUrl = env.CART_DATABASE_URL!;
   const [ledger] = await query<{ first_lsn: string; orders: number }>(
     cartsUrl,
@@ -28,7 +31,7 @@ export async function measureReplay(env: Record<string, string>, source: ReplayR
   await query(cartsUrl, 'TRUNCATE cart_lines, applied_orders, cart_removals');
   await fillCarts({ cartsUrl, first: 0, count: orders });
   await query(cartsUrl, 'VACUUM ANALYZE');
-  const sink = await startService('cart-sink', env);
+  const sink = await stack.startService('cart-sink', env);
   try {
     await sink.waitForLog('sink.assigned');
     const toolArguments = ['--from-lsn', firstLsn, '--source', source, '--yes'];

@@ -5,8 +5,10 @@
 import { createLocalKafka } from '../../dev/servers/local-kafka.ts';
 import type { LocalPostgres } from '../../dev/servers/local-postgres.ts';
 import { withKafkaAdmin } from '../support/kafka/admin.ts';
+import { startService } from '../support/process/service-process.ts';
 import { withServer } from '../support/stack/environment.ts';
 import { startOwnServers } from '../support/stack/own-servers.ts';
+import { offerTls, overTls, startTlsKafka, type TlsServers } from './tls.ts';
 
 export interface BenchStack {
   readonly ordersUrl: string;
@@ -16,6 +18,8 @@ export interface BenchStack {
   createCarts(name: string): Promise<string>;
   /** Makes a live topic whose records carry the broker's time. */
   createTopic(topic: string): Promise<void>;
+  /** Starts a service as the benchmark has it: with plain connections, or with TLS and logins. */
+  startService: typeof startService;
   close(): Promise<void>;
 }
 
@@ -28,17 +32,24 @@ const postgresSettings = {
   max_connections: '100',
 };
 
+const jvmOptions = ['-Xms512m', '-Xmx512m', '-XX:+UseG1GC'];
+
 /** Starts all three and migrates the orders database. */
-export async function startStack(): Promise<BenchStack> {
+export async function startStack({ tls: isTls }: { readonly tls: boolean }): Promise<BenchStack> {
+  let tls: TlsServers | undefined;
   const onNotice = (message: string) => console.error(message);
   const servers = await startOwnServers({
     settings: postgresSettings,
     publicationName,
     onNotice,
     async startKafka(directory) {
+      if (isTls) {
+        tls = await startTlsKafka(directory, jvmOptions);
+        return { bootstrap: tls.kafka.bootstrap('INTERNAL'), close: () => tls!.kafka.close() };
+      }
       const kafka = await createLocalKafka({
         directory,
-        jvmOptions: ['-Xms512m', '-Xmx512m', '-XX:+UseG1GC'],
+        jvmOptions,
         onNotice,
       });
       try {
@@ -51,6 +62,7 @@ export async function startStack(): Promise<BenchStack> {
     },
   });
   const { orders, ordersUrl, kafka, createCarts, close } = servers;
+  if (tls !== undefined) for (const postgres of [orders, servers.carts]) await offerTls(postgres, tls.authority);
   return {
     ordersUrl,
     brokers: kafka.bootstrap,
@@ -64,6 +76,8 @@ export async function startStack(): Promise<BenchStack> {
         ];
         await admin.createTopics({ topics: [{ topic, numPartitions: 6, replicationFactor: 1, configEntries }] });
       }),
+    startService: (name, env, options) =>
+      startService(name, tls === undefined ? { ...env } : overTls({ ...env }, tls), options),
     close,
   };
 }

@@ -40,8 +40,9 @@ export async function startSecureKafka(options: {
   sessionMs: number;
   /** Further users of SCRAM with the same password and no grant. */
   users?: readonly string[];
+  jvmOptions?: readonly string[];
 }): Promise<SecureKafka> {
-  const { directory, authority, certificate, password, sessionMs, users = [] } = options;
+  const { directory, authority, certificate, password, sessionMs, users = [], jvmOptions } = options;
   const names = Object.keys(listeners) as (keyof typeof listeners)[];
   const ports = new Map<string, number>();
   for (const name of names) ports.set(name, await freePort());
@@ -64,6 +65,7 @@ export async function startSecureKafka(options: {
   const plain = login('plain.PlainLoginModule', ` user_${kafkaUser}="${password}"`);
   const kafka = await createLocalKafka({
     directory: join(directory, 'kafka'),
+    ...(jvmOptions && { jvmOptions }),
     formatArguments: ['SCRAM-SHA-256', 'SCRAM-SHA-512'].flatMap((mechanism) =>
       [kafkaUser, kafkaGuest, ...users].map((user) => `--add-scram=${mechanism}=[name=${user},password=${password}]`),
     ),
