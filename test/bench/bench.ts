@@ -1,4 +1,4 @@
-// npm run bench -- [reader|sink|latency|replay|api|idle|all] [--orders 100000] [--runs 3] [--tls] [--json FILE]: how fast the pipeline is
+// npm run bench -- [reader|sink|latency|replay|api|idle|slow|all] [--orders 100000] [--runs 3] [--tls] [--json FILE]: how fast the pipeline is
 // with exactly-once fully on, on servers of its own that are gone afterwards. A backlog of one-transaction orders with three
 // items each is drained by the reader and by pg_recvlogical in turns, then by the sink and by its SQL alone; then orders
 // come at 200 and 1,000 a second. The oracle has counted and compared every order before a figure is printed: a table for
@@ -17,10 +17,11 @@ import { nowMs } from './measure.ts';
 import { measurePosts } from './post-orders.ts';
 import { measureReplay } from './replay-rate.ts';
 import { findFloors, type Measured, summarizeRates } from './report.ts';
+import { fillGreatestCart, sendSlowly } from './slow-clients.ts';
 import { measureSqlAlone } from './sql-alone.ts';
 import { type BenchStack, query, runEnvironment, startStack } from './stack.ts';
 
-const stages = ['reader', 'sink', 'latency', 'replay', 'api', 'idle'] as const;
+const stages = ['reader', 'sink', 'latency', 'replay', 'api', 'idle', 'slow'] as const;
 type Stage = (typeof stages)[number];
 /** Each needs what the ones before it leave: events in Kafka, applied orders. */
 const needs: Readonly<Record<Stage, readonly Stage[]>> = {
@@ -30,6 +31,7 @@ const needs: Readonly<Record<Stage, readonly Stage[]>> = {
   replay: ['reader', 'sink', 'replay'],
   api: ['api'],
   idle: ['idle'],
+  slow: ['slow'],
 };
 const latencyRates = [200, 1_000];
 const postSeconds = 10;
@@ -57,6 +59,8 @@ const [named] = program.processedArgs as [string];
 if (named !== 'all' && !stages.some((stage) => stage === named)) program.error(`There is no stage ${named}.`);
 const wanted: ReadonlySet<Stage> = new Set(named === 'all' ? stages : needs[named as Stage]);
 
+/** Of the next order that is placed beside those of the backlog. */
+let nextNumber = orders;
 const startedMs = nowMs();
 const say = (text: string) => console.error(`${((nowMs() - startedMs) / 1_000).toFixed(1).padStart(6)} s  ${text}`);
 
@@ -91,6 +95,7 @@ async function bench(stack: BenchStack): Promise<void> {
     replays: [],
     posts: [],
     idles: [],
+    besideSlow: [],
   };
   const names = Array.from({ length: runs }, (_, index) => `run${index + 1}`);
   const environments = [];
@@ -114,6 +119,7 @@ async function bench(stack: BenchStack): Promise<void> {
     }
   }
   if (wanted.has('idle')) measured.idles.push(await measureIdleServices(stack));
+  if (wanted.has('slow')) await measureBesideSlowClients(stack, measured);
   print(measured);
 }
 
@@ -178,19 +184,29 @@ async function drainSinks(
   }
 }
 
+async function measureBesideSlowClients(stack: BenchStack, { besideSlow }: Measured): Promise<void> {
+  const [ordersPerSecond] = latencyRates as [number];
+  const { env, ranges, oracle } = await prepareLatency(stack, 'slow', [ordersPerSecond, ordersPerSecond]);
+  await fillGreatestCart(env.CART_DATABASE_URL!);
+  await oracle.openCarts();
+  const without = await measureLatency(stack, env, ranges[0]!);
+  let pages = 0;
+  const beside = await measureLatency(stack, env, ranges[1]!, (url) => {
+    const end = sendSlowly(url);
+    return () => {
+      pages = end();
+    };
+  });
+  if (pages === 0) throw new Error('Beside the slow clients nobody got a page.');
+  besideSlow.push({ without, beside });
+  say(
+    `slow clients: p99 ${beside.p99Ms.toFixed(1)} ms beside them (${pages} pages), ${without.p99Ms.toFixed(1)} ms without`,
+  );
+  await requireClean(oracle, 'slow');
+}
+
 async function measureLatencies(stack: BenchStack, { latencies }: Measured): Promise<void> {
-  const cartsUrl = await stack.createCarts('carts_latency');
-  const env = runEnvironment(stack, 'latency', cartsUrl);
-  await prepareReader(stack, env);
-  const ranges = latencyRates.map((ordersPerSecond, index) => ({
-    first: orders + sum(latencyRates.slice(0, index)) * (warmUpSeconds + latencySeconds),
-    count: ordersPerSecond * latencySeconds,
-    ordersPerSecond,
-  }));
-  for (const { first, count, ordersPerSecond } of ranges)
-    await fillCarts({ cartsUrl, first, count: count + warmUpSeconds * ordersPerSecond });
-  await query(cartsUrl, 'VACUUM ANALYZE');
-  const oracle = oracleOf(stack, env);
+  const { env, ranges, oracle } = await prepareLatency(stack, 'latency', latencyRates);
   await oracle.openCarts();
   for (const range of ranges) {
     latencies.push(await measureLatency(stack, env, range));
@@ -198,6 +214,23 @@ async function measureLatencies(stack: BenchStack, { latencies }: Measured): Pro
     say(`${range.ordersPerSecond} orders/s: COMMIT to COMMIT p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)} ms`);
   }
   await requireClean(oracle, 'latency');
+}
+
+/** Fills carts for orders that come at these rates, one after the other; numbers above those of the other stages. */
+async function prepareLatency(stack: BenchStack, name: string, rates: readonly number[]) {
+  const cartsUrl = await stack.createCarts(`carts_${name}`);
+  const env = runEnvironment(stack, name, cartsUrl);
+  await prepareReader(stack, env);
+  const ranges = [];
+  for (const ordersPerSecond of rates) {
+    const count = ordersPerSecond * latencySeconds;
+    const withWarmUp = count + ordersPerSecond * warmUpSeconds;
+    ranges.push({ first: nextNumber, count, ordersPerSecond });
+    await fillCarts({ cartsUrl, first: nextNumber, count: withWarmUp });
+    nextNumber += withWarmUp;
+  }
+  await query(cartsUrl, 'VACUUM ANALYZE');
+  return { env, ranges, oracle: oracleOf(stack, env) };
 }
 
 async function measureIdleServices(stack: BenchStack): Promise<Idle> {
@@ -211,10 +244,6 @@ async function measureIdleServices(stack: BenchStack): Promise<Idle> {
   say(`one order at a time: answer of POST to cart p50 ${idle.p50Ms.toFixed(1)} ms`);
   await requireClean(oracle, 'idle');
   return idle;
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }
 
 function oracleOf(stack: BenchStack, env: Environment): Oracle {

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { waitFor } from '../../dev/process/wait-for.ts';
 import { createOrderLoad, type OrderRange } from '../support/load/order-load.ts';
-import { cpuSeconds, percentile } from './measure.ts';
+import { cpuSeconds, peakMemoryMb, percentile } from './measure.ts';
 import { type BenchStack, query } from './stack.ts';
 
 export interface Latency {
@@ -20,6 +20,7 @@ export interface Latency {
   /** Share of one core, 0 to 1. */
   readonly readerCpu: number;
   readonly sinkCpu: number;
+  readonly sinkPeakMemoryMb: number;
 }
 
 /** At the same pace, before what is measured: a broker compiles its hot paths in its first 20 s, and takes twice as long meanwhile. */
@@ -35,6 +36,8 @@ export async function measureLatency(
   stack: BenchStack,
   env: Record<string, string>,
   range: OrderRange & { readonly ordersPerSecond: number },
+  /** Begins what goes on meanwhile at the sink's address; the result ends it. */
+  beside: (sinkUrl: string) => () => unknown = () => () => undefined,
 ): Promise<Latency> {
   const reader = await stack.startService('cdc-reader', env);
   const sink = await stack.startService('cart-sink', env);
@@ -45,11 +48,13 @@ export async function measureLatency(
     await waitFor('the orders of before to be applied', () => isCaughtUp(env), { deadlineMs: 120_000 });
     const { first, count, ordersPerSecond } = range;
     const warmUpOrders = warmUpSeconds * ordersPerSecond;
+    const end = beside(sink.url);
     await load.pace({ first, count: warmUpOrders, ordersPerSecond });
     const cpuBefore = [cpuSeconds(reader.pid), cpuSeconds(sink.pid)];
     const startMs = performance.now();
     const placed = await load.pace({ first: first + warmUpOrders, count, ordersPerSecond });
     const seconds = (performance.now() - startMs) / 1_000;
+    end();
     const [readerCpu, sinkCpu] = [reader, sink].map(({ pid }, i) => (cpuSeconds(pid) - cpuBefore[i]!) / seconds);
     const ids = placed.map(({ orderId }) => orderId);
     const latencies = await waitFor('all orders to be applied', () => readLatencies(env, ids), { deadlineMs: 30_000 });
@@ -69,6 +74,7 @@ export async function measureLatency(
       maxMs: percentile(latencies, 1),
       readerCpu: readerCpu!,
       sinkCpu: sinkCpu!,
+      sinkPeakMemoryMb: peakMemoryMb(sink.pid),
     };
   } finally {
     await load.close();

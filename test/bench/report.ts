@@ -23,6 +23,8 @@ export interface Measured {
   readonly replays: ReplayRate[];
   readonly posts: PostRate[];
   readonly idles: Idle[];
+  /** At the first of the rates, without slow clients and beside them. */
+  readonly besideSlow: { readonly without: Latency; readonly beside: Latency }[];
 }
 
 export interface Floor {
@@ -44,7 +46,7 @@ const rates = (list: readonly { ordersPerSecond: number }[]): number[] =>
   list.map(({ ordersPerSecond }) => ordersPerSecond);
 
 export function findFloors(measured: Measured): Floor[] {
-  const { orders, readers, plain, sinks, sqlAlone, latencies, replays, posts, idles } = measured;
+  const { orders, readers, plain, sinks, sqlAlone, latencies, replays, posts, idles, besideSlow } = measured;
   const per100k = 100_000 / orders;
   const compared = posts.filter((post) => post.pgbenchPerSecond !== null);
   const highest = (list: readonly { peakMemoryMb: number }[]) => Math.max(...list.map((one) => one.peakMemoryMb));
@@ -73,6 +75,10 @@ export function findFloors(measured: Measured): Floor[] {
     ...idles.flatMap(({ cpu, p50Ms }) => [
       atMost('idle, highest share of a core in percent', 100 * Math.max(...Object.values(cpu)), 0.5, 0.5),
       atMost('one order on an idle pipeline, answer of POST to cart, p50 in ms', p50Ms, 10, 5),
+    ]),
+    ...besideSlow.flatMap(({ without, beside }) => [
+      atMost('p99 beside 500 slow clients against without, times', beside.p99Ms / without.p99Ms, 2, 1.2),
+      atMost('sink beside 500 slow clients, peak memory in MB', beside.sinkPeakMemoryMb, 256, 200),
     ]),
     ...when(compared, () => [
       atLeast(
