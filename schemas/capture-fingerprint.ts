@@ -17,6 +17,8 @@ export interface CatalogueRow {
   readonly xmin: string;
   readonly owner: number;
   readonly acl: string | null;
+  /** The same by the OIDs of the roles: a renamed role changes the text. Absent in checkpoints of earlier versions. */
+  readonly grants?: string | null;
 }
 
 /** An entry of pg_publication_rel or pg_publication_namespace; `of` is the table or schema that it publishes. */
@@ -27,6 +29,8 @@ interface PublicationMember {
 }
 
 export interface PublicationFingerprint extends CatalogueRow {
+  /** Absent in checkpoints of earlier versions, whose readers streamed only while it was true. */
+  readonly inserts?: boolean;
   readonly allTables: boolean;
   readonly tables: readonly PublicationMember[];
   readonly schemas: readonly PublicationMember[];
@@ -115,6 +119,7 @@ function comparePublications(
 ): void {
   compareRows('publication', 'publication', recorded, found, differ, warnings);
   if (recorded === null || found === null) return;
+  differ('publication', 'publication of inserts', recorded.inserts ?? true, found.inserts ?? true);
   differ('publication', 'publication all tables', recorded.allTables, found.allTables);
   differ('publication', 'publication tables', formatMembers(recorded.tables), formatMembers(found.tables));
   differ('publication', 'publication schemas', formatMembers(recorded.schemas), formatMembers(found.schemas));
@@ -131,7 +136,10 @@ function compareRows(
 ): void {
   differ(subject, `${what} oid`, recorded?.oid ?? 'none', found?.oid ?? 'none');
   if (recorded === null || found === null || recorded.oid !== found.oid) return;
-  const isExplained = recorded.owner !== found.owner || recorded.acl !== found.acl;
+  if (recorded.xmin === found.xmin) return;
+  const areGrantsKnown = recorded.grants !== undefined && found.grants !== undefined;
+  const isRegranted = areGrantsKnown ? recorded.grants !== found.grants : recorded.acl !== found.acl;
+  const isExplained = recorded.owner !== found.owner || isRegranted;
   if (isExplained) {
     warnings.push(
       `owner or privileges of the ${what} changed; a rename and back in the same moment can't be told from that`,
@@ -192,7 +200,7 @@ export function recordedOids(
 export interface CapturedTable {
   readonly oid: number;
   /** The contract's columns by attnum: the order in which the stream describes them. */
-  readonly columns: readonly string[];
+  readonly columns: readonly { readonly name: string; readonly attnum: number }[];
 }
 
 /** What the rows of the stream must belong to. @throws Error where the capture lacks a table, which no check lets pass */
@@ -201,7 +209,7 @@ export function requireCaptured({ tables }: CaptureFingerprint): Readonly<Record
   if (orders === null || order_items === null) throw new Error('A captured table is missing.');
   const capturedOf = ({ oid, columns }: TableFingerprint): CapturedTable => {
     const byAttnum = Object.entries(columns).toSorted(([, [one]], [, [other]]) => one - other);
-    return { oid, columns: byAttnum.map(([column]) => column) };
+    return { oid, columns: byAttnum.map(([name, [attnum]]) => ({ name, attnum })) };
   };
   return { orders: capturedOf(orders), order_items: capturedOf(order_items) };
 }

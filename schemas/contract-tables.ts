@@ -18,8 +18,9 @@ export type ContractTable = 'orders' | 'order_items';
 const TEXT: readonly ReadableType[] = [
   { name: 'text', oid: 25 },
   { name: 'character varying', oid: 1043 },
-  { name: 'character', oid: 1042 },
 ];
+/** char(n) pads with blanks, which are part of the row's text: of a code with a fixed length only it has none. */
+const CODE: readonly ReadableType[] = [...TEXT, { name: 'character', oid: 1042 }];
 const INTEGER: readonly ReadableType[] = [
   { name: 'bigint', oid: 20 },
   { name: 'integer', oid: 23 },
@@ -35,7 +36,7 @@ const columns = {
     order_id: UUID,
     user_id: TEXT,
     source: TEXT,
-    currency: TEXT,
+    currency: CODE,
     total_cents: INTEGER,
     placed_at: TIMESTAMP,
   },

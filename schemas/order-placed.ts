@@ -44,9 +44,9 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const LARGEST_INT = 2 ** 31 - 1;
 export const LARGEST_QUANTITY = 1_000_000;
 
-const UUID_FORM = 'a UUID';
-const IDENTIFIER_FORM = '1 to 64 characters of A-Z a-z 0-9 . _ : -';
-const TEXT_FORM = 'text, not empty, without NUL';
+export const UUID_FORM = 'a UUID';
+export const IDENTIFIER_FORM = '1 to 64 characters of A-Z a-z 0-9 . _ : -';
+export const TEXT_FORM = 'text, not empty, without NUL';
 
 /** The first problem that keeps `event` from being applied, undefined when there is none. UUIDs must be lower case. */
 export function findProblem(event: OrderPlaced): FieldProblem | undefined {

@@ -70,7 +70,7 @@ export function classifyRelation(relation: Relation, captured: CapturedTables): 
     at.push([column, index]);
   }
   // Two columns of one type whose names were swapped hold each other's values.
-  const known = captured[table].columns;
+  const known = captured[table].columns.map(({ name: column }) => column);
   const found = at
     .toSorted(([, one], [, other]) => one - other)
     .flatMap(([column]) => (known.includes(column) ? column : []));
@@ -80,6 +80,9 @@ export function classifyRelation(relation: Relation, captured: CapturedTables): 
       `a row of ${schema}.${table} with its columns in the order ${found.join(', ')}, captured as ${recorded.join(', ')}`,
     );
   }
+  // Columns only leave: one that stands behind its own place has its name from a column there.
+  const moved = captured[table].columns.find(({ name: column, attnum }) => new Map(at).get(column)! > attnum - 1);
+  if (moved !== undefined) return refuse(`a row of ${schema}.${table} whose ${moved.name} is another column`);
   const indices = at.map(([, index]) => index);
   const traceparent = table === 'orders' ? findTraceparent(relation) : undefined;
   const wanted = relation.columns.map((_, index) => indices.includes(index) || index === traceparent);

@@ -10,6 +10,7 @@ import { partitionOf } from '#schemas/partition.ts';
 import { TRACEPARENT, TRACEPARENT_BYTES } from '#service/tracing/trace-context.ts';
 import { decodeUtf8 } from '../postgres/pgoutput.ts';
 import { AvroWriter } from './avro-writer.ts';
+import { requireIdentifier, requirePrice, requireQuantity, requireText, requireUuid } from './check-values.ts';
 import { readInteger, readTimestampMicros } from './read-numbers.ts';
 import type { OrderRows, RowBuffer } from './row-buffer.ts';
 import { ItemWithoutOrderError, OrderWithoutItemsError, RowNotPublishableError } from './unpublishable-errors.ts';
@@ -133,7 +134,7 @@ function writeOrder(context: EventContext, ordinal: number, rows: RowBuffer, row
   writer.long(context.committedAt ?? placedAtMicros);
   place.orderBytes = writeText(rows, row, ORDER.order_id, 'orders.order_id');
   place.orderEnd = writer.position;
-  place.userBytes = writeText(rows, row, ORDER.user_id, 'orders.user_id');
+  place.userBytes = writeIdentifier(rows, row, ORDER.user_id, 'orders.user_id');
   place.userEnd = writer.position;
   writeText(rows, row, ORDER.source, 'orders.source');
   writeText(rows, row, ORDER.currency, 'orders.currency');
@@ -142,25 +143,46 @@ function writeOrder(context: EventContext, ordinal: number, rows: RowBuffer, row
 }
 
 function writeItem(rows: RowBuffer, row: number): void {
-  writer.long(readInt(rows, row, ITEM.line_no, 'order_items.line_no'));
-  writeText(rows, row, ITEM.sku, 'order_items.sku');
-  writer.long(readInt(rows, row, ITEM.quantity, 'order_items.quantity'));
-  writer.long(readLong(rows, row, ITEM.unit_price_cents, 'order_items.unit_price_cents'));
-  const isNull = rows.spans[rows.span(row, ITEM.cart_line_id)]! < 0;
+  writer.long(readInt(rows, row, ITEM.line_no, LINE_NO));
+  writeIdentifier(rows, row, ITEM.sku, 'order_items.sku');
+  const [quantity, price] = ['order_items.quantity', 'order_items.unit_price_cents'] as const;
+  writer.long(requireQuantity(readInt(rows, row, ITEM.quantity, quantity), quantity));
+  writer.long(requirePrice(readLong(rows, row, ITEM.unit_price_cents, price), price));
+  const { bytes, spans } = rows;
+  const span = rows.span(row, ITEM.cart_line_id);
+  const isNull = spans[span]! < 0;
   writer.long(isNull ? 0 : 1);
-  if (!isNull) writeText(rows, row, ITEM.cart_line_id, 'order_items.cart_line_id');
+  if (isNull) return;
+  requireUuid(bytes, spans[span]!, spans[span + 1]!, 'order_items.cart_line_id');
+  writeText(rows, row, ITEM.cart_line_id, 'order_items.cart_line_id');
 }
 
-/** The items as they are where they come in order, as they mostly do. */
+const LINE_NO = 'order_items.line_no';
+
+/** The items as they are where they come in order, as they mostly do. Two of one number can't be told apart in the ledger. */
 function byLineNo(rows: RowBuffer, items: readonly number[]): readonly number[] {
-  const lineNoOf = (row: number) => Number(readLong(rows, row, ITEM.line_no, 'order_items.line_no'));
+  const lineNoOf = (row: number) => Number(readLong(rows, row, ITEM.line_no, LINE_NO));
   let last = -Infinity;
   for (const row of items) {
     const lineNo = lineNoOf(row);
-    if (lineNo < last) return items.toSorted((one, other) => lineNoOf(one) - lineNoOf(other));
+    if (lineNo === last) throw new RowNotPublishableError(LINE_NO, 'is that of another item of the order');
+    if (lineNo < last)
+      return byLineNo(
+        rows,
+        items.toSorted((one, other) => lineNoOf(one) - lineNoOf(other)),
+      );
     last = lineNo;
   }
   return items;
+}
+
+/** @returns its bytes. */
+function writeIdentifier(rows: RowBuffer, row: number, column: number, name: string): number {
+  const { bytes, spans } = rows;
+  const span = rows.span(row, column);
+  const start = spans[span]!;
+  if (start >= 0) requireIdentifier(bytes, start, spans[span + 1]!, name);
+  return writeText(rows, row, column, name);
 }
 
 /** @returns its bytes. */
@@ -170,6 +192,7 @@ function writeText(rows: RowBuffer, row: number, column: number, name: string): 
   const start = spans[span]!;
   const end = spans[span + 1]!;
   if (start < 0) throw new RowNotPublishableError(name, 'is NULL');
+  requireText(start, end, name);
   if (!writer.text(bytes, start, end)) decodeUtf8(bytes, start, end);
   return end - start;
 }

@@ -6,7 +6,7 @@ import { isBatchError } from '#kafka/protocol/batch-errors.ts';
 import type { KafkaLog, LogRecord } from '#kafka/reading/log.ts';
 import { findNewestRecord } from '#kafka/reading/newest-record.ts';
 import type { Checkpoint } from '#schemas/checkpoint.ts';
-import { decodeOrderPlaced } from '#schemas/codec.ts';
+import { parseOrderPlaced } from '#schemas/codec.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { LiveTopicChangedError } from '../errors.ts';
 import { findOldestCovered, type KafkaCoverage, type PartitionHead } from '../replay-window/kafka-coverage.ts';
@@ -21,7 +21,8 @@ const READ_ID_DEADLINE_MS = 10_000;
 export function readEvent(topic: string, partition: number, { offset, value }: LogRecord): OrderPlaced {
   try {
     if (value === null) throw new Error('it has no value');
-    return decodeOrderPlaced(value);
+    // What breaks the rules of findProblem may be from a reader that did not check them.
+    return parseOrderPlaced(value);
   } catch (cause) {
     const why = `${topic}[${partition}] holds a record that no reader wrote (${(cause as Error).message})`;
     throw new LiveTopicChangedError(why, { partition, offset });

@@ -132,7 +132,9 @@ function* findPublicationProblems(facts: PreflightFacts, { publicationName }: Na
     yield {
       code: 'PUBLICATION_WITHOUT_INSERTS',
       problem: `The publication ${publicationName} does not publish inserts.`,
-      remedy: `Run ALTER PUBLICATION "${publicationName}" SET (publish = 'insert').`,
+      remedy:
+        `Run ALTER PUBLICATION "${publicationName}" SET (publish = 'insert'). Orders placed meanwhile are not in the stream: ` +
+        'run npm run audit once the reader streams; it lists them, and prints the replay that publishes them.',
     };
   }
   const { publication: recorded, schema, tables } = facts.capture.fingerprint;

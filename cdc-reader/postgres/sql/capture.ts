@@ -22,6 +22,12 @@ const publicationSchemas = sql`
   )
 `;
 
+/** An ACL with roles by OID. */
+const grantsOf = (acl: SQLQuery) => sql`(
+  SELECT string_agg(concat_ws(' ', grantee, privilege_type, is_grantable, grantor), ', ' ORDER BY grantee, privilege_type, grantor)
+  FROM aclexplode(${acl})
+)`;
+
 /**
  * One row: `publication`, `schema` and `tables` as a CaptureFingerprint has them, `visibility` as a CaptureVisibility.
  * `serverVersion` as `server_version_num`.
@@ -34,6 +40,7 @@ export function readCapture(publicationName: string, serverVersion: number): SQL
           'xmin', publication.xmin::text,
           'owner', publication.pubowner::bigint,
           'acl', NULL,
+          'inserts', publication.pubinsert,
           'allTables', publication.puballtables,
           'tables', (
             SELECT coalesce(
@@ -50,7 +57,7 @@ export function readCapture(publicationName: string, serverVersion: number): SQL
       ) AS publication,
       jsonb_build_object(
         'oid', namespace.oid::bigint, 'xmin', namespace.xmin::text, 'owner', namespace.nspowner::bigint,
-        'acl', namespace.nspacl::text
+        'acl', namespace.nspacl::text, 'grants', ${grantsOf(sql`namespace.nspacl`)}
       ) AS schema,
       has_schema_privilege(namespace.oid, 'USAGE') AS may_use_schema,
       captured.tables,
@@ -73,7 +80,8 @@ export function readCapture(publicationName: string, serverVersion: number): SQL
           ),
           'columns', attributes.columns,
           'rowType', jsonb_build_object(
-            'oid', type.oid::bigint, 'xmin', type.xmin::text, 'owner', type.typowner::bigint, 'acl', type.typacl::text
+            'oid', type.oid::bigint, 'xmin', type.xmin::text, 'owner', type.typowner::bigint, 'acl', type.typacl::text,
+            'grants', ${grantsOf(sql`type.typacl`)}
           ),
           'relfilenode', class.relfilenode::bigint
         )) AS tables,

@@ -179,6 +179,14 @@ describe('a reader that can not prove continuity', () => {
       () => sql(`ALTER PUBLICATION ${publication()} DROP TABLE order_items`),
     ],
     [
+      'the publication publishes no inserts any more, and has another owner',
+      'PUBLICATION_CHANGED',
+      () =>
+        sql(
+          `ALTER PUBLICATION ${publication()} SET (publish = 'update'); ALTER PUBLICATION ${publication()} OWNER TO pg_monitor`,
+        ),
+    ],
+    [
       'the live topic is deleted and created again under it',
       'LIVE_TOPIC_CHANGED',
       async () => {

@@ -59,6 +59,19 @@ const badTransactions: readonly BadTransaction[] = [
     statements: `${order('bad')}; ${item('bad', '3000000000')}`,
   },
   {
+    name: 'a quantity of nothing',
+    code: 'ROW_NOT_PUBLISHABLE',
+    allow: 'ALTER TABLE order_items DROP CONSTRAINT order_items_quantity_in_range',
+    statements: `${order('bad')}; ${item('bad', '0')}`,
+  },
+  {
+    name: 'a cart line that is no UUID',
+    code: 'ROW_NOT_PUBLISHABLE',
+    allow: 'ALTER TABLE order_items ALTER cart_line_id TYPE text',
+    statements: `${order('bad')};
+      INSERT INTO order_items (order_id, line_no, sku, quantity, unit_price_cents, cart_line_id) VALUES (md5('bad')::uuid, 1, 'SKU-1', 1, 600, 'line-7')`,
+  },
+  {
     name: 'a column without a value',
     code: 'ROW_NOT_PUBLISHABLE',
     allow: 'ALTER TABLE order_items ALTER sku DROP NOT NULL',

@@ -378,6 +378,21 @@ describe('the session', () => {
     await limited.close();
   });
 
+  it('takes a role that was renamed for no other privilege, and for no reason why a schema was rewritten', async () => {
+    const role = `granted_${randomBytes(4).toString('hex')}`;
+    const readCapture = async () => (await session.readCapture(publicationName)).fingerprint;
+    await client.query(`CREATE ROLE ${role}; GRANT USAGE ON SCHEMA public TO ${role}`);
+    const before = await readCapture();
+    await client.query(`ALTER ROLE ${role} RENAME TO ${role}_2`);
+    const renamed = await readCapture();
+    expect(renamed.schema?.acl).not.toBe(before.schema?.acl);
+    expect(compareCapture(before, renamed)).toEqual({ differences: [], warnings: [] });
+    await client.query('ALTER SCHEMA public RENAME TO shop; ALTER SCHEMA shop RENAME TO public');
+    const { differences } = compareCapture(before, await readCapture());
+    expect(differences.map(({ field }) => field)).toEqual(['schema public xmin']);
+    await client.query(`DROP OWNED BY ${role}_2; DROP ROLE ${role}_2`);
+  });
+
   it('keeps to its own time limits, whatever the role brings along', async () => {
     const role = `hasty_${randomBytes(4).toString('hex')}`;
     await client.query(`CREATE ROLE ${role} LOGIN; GRANT SELECT ON orders TO ${role}`);

@@ -102,18 +102,19 @@ export function createStage(
   const commit = (commitLsn: number, endLsn: number): void => {
     bring({ kind: 'commit', commitLsn: at(commitLsn), endLsn: at(endLsn), committedAt: 5n });
   };
-  const orderRow = (id: string, placedAt = '2026-11-20 10:00:00+00'): void => {
-    const row = [id, 'ada', 'placed', 'cart', 'USD', '5', placedAt];
+  const orderRow = (id: string, placedAt = '2026-11-20 10:00:00+00', currency = 'USD'): void => {
+    const row = [id, 'ada', 'placed', 'cart', currency, '5', placedAt];
     bring(insertOf(exampleOids.orders, orderTuple(row)));
   };
   const itemRow = (id: string, sku = 'tea'): void => {
     const row = [id, '1', sku, '1', '5', null];
     bring(insertOf(exampleOids.order_items, itemTuple(row)));
   };
-  const order = (sku = 'tea'): void => {
+  /** `currency` makes it as large as one likes. */
+  const order = (currency?: string): void => {
     const id = uuid(nextOrder++);
-    orderRow(id);
-    itemRow(id, sku);
+    orderRow(id, undefined, currency);
+    itemRow(id);
   };
   const created = Object.assign(stage, {
     config,

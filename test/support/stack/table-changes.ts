@@ -27,6 +27,9 @@ const withRenamedUser = (n: number) => `
   INSERT INTO orders (order_id, buyer, total_cents) VALUES (md5('kid ${n}')::uuid, 'user-1', 600);
   ${items(n, '', '')}`;
 
+const swapNames = (one: string, other: string) =>
+  `ALTER TABLE orders RENAME ${one} TO swapped; ALTER TABLE orders RENAME ${other} TO ${one}; ALTER TABLE orders RENAME swapped TO ${other}`;
+
 export const captureChanges: readonly CaptureChange[] = [
   {
     name: 'both tables are swapped for new ones by LIKE',
@@ -170,6 +173,23 @@ export const captureChanges: readonly CaptureChange[] = [
     back: ['ALTER TABLE orders RENAME buyer TO user_id'],
     says: /user_id/,
     place: withRenamedUser,
+    isToldByRows: true,
+  },
+  {
+    name: 'the names of user_id and status are swapped',
+    there: [swapNames('user_id', 'status')],
+    back: [swapNames('user_id', 'status')],
+    says: /user_id/,
+    place: (n) => `
+      INSERT INTO orders (order_id, user_id, status, total_cents) VALUES (md5('kid ${n}')::uuid, 'placed', 'user-1', 600);
+      ${items(n, '', '')}`,
+    isToldByRows: true,
+  },
+  {
+    name: 'source becomes a text with blanks behind it',
+    there: ['ALTER TABLE orders ALTER source TYPE char(10)'],
+    back: ['ALTER TABLE orders ALTER source TYPE text'],
+    says: /source/,
     isToldByRows: true,
   },
   {

@@ -45,6 +45,27 @@ describe('comparing captured tables', () => {
     ['a dropped publication', recorded, exampleCapture({ publication: null }), 'publication oid', 'publication'],
     ['a recreated publication', recorded, withPublication({ oid: 17000 }), 'publication oid', 'publication'],
     ['an altered publication', recorded, withPublication({ xmin: '900' }), 'publication xmin', 'publication'],
+    [
+      'a publication without inserts',
+      recorded,
+      withPublication({ inserts: false }),
+      'publication of inserts',
+      'publication',
+    ],
+    [
+      'a publication without inserts behind an owner',
+      withPublication({ inserts: true }),
+      withPublication({ inserts: false, owner: 11, xmin: '910' }),
+      'publication of inserts',
+      'publication',
+    ],
+    [
+      'a schema renamed and back behind a role that was renamed',
+      withSchema({ grants: '11 USAGE' }),
+      withSchema({ grants: '11 USAGE', acl: '{renamed=U/renamed}', xmin: '903' }),
+      'schema public xmin',
+      'table',
+    ],
     ['all tables', recorded, withPublication({ allTables: true }), 'publication all tables', 'publication'],
     [
       'a table that left the publication',
@@ -168,6 +189,9 @@ describe('comparing captured tables', () => {
 
   it.each<Row>([
     ['nothing', recorded, exampleCapture()],
+    ['a publication of inserts, of a version that did not record it', recorded, withPublication({ inserts: true })],
+    ['grants of a version that did not record their roles', recorded, withSchema({ grants: '11 USAGE' })],
+    ['a role that was renamed', recorded, withSchema({ acl: '{renamed=U/renamed}' })],
     ['a rewrite of tables that the publication lists by name', recorded, orders({ relfilenode: 5 })],
     [
       'an integer that became a bigint',
@@ -322,7 +346,12 @@ describe('where the captured tables are now', () => {
   it('needs both OIDs before rows are compared with them', () => {
     const { orders, order_items } = requireCaptured(recorded);
     expect([orders.oid, order_items.oid]).toEqual([exampleOids.orders, exampleOids.order_items]);
-    expect(order_items.columns).toEqual(['order_id', 'line_no', 'sku', 'quantity', 'unit_price_cents', 'cart_line_id']);
+    expect(order_items.columns).toEqual(
+      ['order_id', 'line_no', 'sku', 'quantity', 'unit_price_cents', 'cart_line_id'].map((name, index) => ({
+        name,
+        attnum: 21 + index,
+      })),
+    );
     expect(() => requireCaptured(exampleCapture({ tables: { ...recorded.tables, orders: null } }))).toThrow('missing');
   });
 });

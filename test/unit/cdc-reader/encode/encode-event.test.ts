@@ -2,13 +2,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { recordBytes } from '#kafka/protocol/record.ts';
+import { decodeOrderPlaced, parseOrderPlaced } from '#schemas/codec.ts';
 import { type ContractRow, type ContractTable, contractTables } from '#schemas/contract-tables.ts';
 import { toLsn } from '#schemas/lsn.ts';
+import { findProblem } from '#schemas/order-placed.ts';
 import { orderPartition } from '#schemas/partition.ts';
 import { plainRelation } from '../../../../cdc-reader/encode/contract-relation.ts';
 import { type EventContext, encodeEvent } from '../../../../cdc-reader/encode/encode-event.ts';
 import { groupByOrder, RowBuffer } from '../../../../cdc-reader/encode/row-buffer.ts';
 import { formatTuple } from '../../../../cdc-reader/encode/tuple.ts';
+import { RowNotPublishableError } from '../../../../cdc-reader/encode/unpublishable-errors.ts';
 import { encodeOrderPlaced } from '../../../support/examples/encode-order-placed.ts';
 
 const context: EventContext = {
@@ -73,22 +76,23 @@ function encodeByAvsc(orderRow: typeof order, items: readonly Item[], ordinal: n
 }
 
 const text = fc.oneof(fc.string({ unit: 'grapheme', maxLength: 80 }), fc.string({ unit: 'binary', maxLength: 300 }));
-const wellFormed = text.filter((one) => one.isWellFormed());
+const wellFormed = text.filter((one) => one.isWellFormed() && !one.includes('\0') && one !== '');
+const identifier = fc.stringMatching(/^[A-Za-z0-9._:-]{1,64}$/);
 const long = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map(String);
 const int = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }).map(String);
 const placedMs = fc.integer({ min: Date.UTC(1000, 0, 1), max: Date.UTC(9999, 11, 31) });
 
 describe('encoding an event', () => {
   it('gives the bytes that avsc gives, for any values', () => {
-    const orderRows = fc.record({ user_id: wellFormed, source: wellFormed, currency: wellFormed, total_cents: long });
+    const orderRows = fc.record({ user_id: identifier, source: wellFormed, currency: wellFormed, total_cents: long });
     const itemRow = fc.record({
       line_no: int,
-      sku: wellFormed,
-      quantity: int,
-      unit_price_cents: long,
+      sku: identifier,
+      quantity: fc.integer({ min: 1, max: 1_000_000 }).map(String),
+      unit_price_cents: fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }).map(String),
       cart_line_id: fc.option(fc.uuid()),
     });
-    const itemRows = fc.array(itemRow, { minLength: 1, maxLength: 12 });
+    const itemRows = fc.uniqueArray(itemRow, { minLength: 1, maxLength: 12, selector: ({ line_no }) => line_no });
     fc.assert(
       fc.property(orderRows, itemRows, placedMs, fc.nat(2 ** 31 - 1), (values, items, ms, ordinal) => {
         const placed_at = new Date(ms).toISOString().replace('T', ' ').replace('Z', '789+00');
@@ -101,6 +105,56 @@ describe('encoding an event', () => {
         expect(record).toMatchObject({ key: values.user_id, partition, orderId: order.order_id, ordinal });
       }),
     );
+  });
+
+  it('refuses exactly what the sink would park', () => {
+    const odd = fc.oneof(wellFormed, identifier, fc.constantFrom('', 'a'.repeat(65), 'ada\n', 'größe'));
+    const uuid = fc.oneof(
+      fc.uuid(),
+      fc.uuid().map((id) => id.toUpperCase()),
+      odd,
+      fc.constant(`${'0'.repeat(36)}`),
+    );
+    const orderRows = fc.record({ user_id: odd, source: odd, currency: odd, total_cents: long });
+    const itemRow = fc.record({
+      line_no: fc.integer({ min: 1, max: 4 }).map(String),
+      sku: odd,
+      quantity: fc.oneof(fc.integer({ min: -1, max: 2 }), fc.integer({ min: 999_999, max: 1_000_001 })).map(String),
+      unit_price_cents: fc.integer({ min: -1, max: 1 }).map(String),
+      cart_line_id: fc.option(uuid),
+    });
+    // Mostly right, so that every single fault comes alone too.
+    const right = { sku: 'tea', quantity: '1', unit_price_cents: '0', cart_line_id: null };
+    const itemRows = fc.array(fc.record({ values: itemRow, keep: fc.subarray(Object.keys(right)) }), {
+      minLength: 1,
+      maxLength: 3,
+    });
+    const kept = fc.subarray(['user_id', 'source', 'currency']);
+    let [refused, published] = [0, 0];
+    fc.assert(
+      fc.property(orderRows, kept, itemRows, (values, keep, items) => {
+        const orderRow = {
+          ...order,
+          ...values,
+          ...Object.fromEntries(keep.map((name) => [name, order[name as 'source']])),
+        };
+        const rows = items.map(({ values: one, keep: names }) => ({
+          ...item('1'),
+          ...one,
+          ...Object.fromEntries(names.map((name) => [name, right[name as keyof typeof right]])),
+        }));
+        const isParked = findProblem(parseOrderPlaced(encodeByAvsc(orderRow, rows, 0, 0n))) !== undefined;
+        if (isParked) {
+          refused += 1;
+          expect(() => encode(orderRow, rows)).toThrow(RowNotPublishableError);
+        } else {
+          published += 1;
+          expect(findProblem(decodeOrderPlaced(encode(orderRow, rows).value))).toBeUndefined();
+        }
+      }),
+      { numRuns: 2_000 },
+    );
+    expect(Math.min(refused, published)).toBeGreaterThan(20);
   });
 
   it('gives orders of a snapshot, which has no time of commit, that of the order', () => {
