@@ -6,6 +6,7 @@ import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
 import { createAccess } from '#service/auth/access.ts';
 import { checkConfig } from '#service/command-line/check-config.ts';
 import { createHaltState } from '#service/halt.ts';
+import { createRecentEvents } from '#service/http/recent-events.ts';
 import { createHttpServer } from '#service/http-server.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
@@ -39,7 +40,8 @@ await runService({
   start: async () => {
     const config = readCdcReaderConfig(process.env);
     limitExpandedBatches(config.maxExpandedBatchBytes);
-    const logger = createLogger(SERVICE, config.logLevel);
+    const events = createRecentEvents();
+    const logger = createLogger(SERVICE, config.logLevel, events.note);
     warnOfUndecidedTls(config.orderDatabaseUrl, logger);
     const metrics = createMetrics(SERVICE, config.commit);
     watchCertificates([...certificatesOfServer(config.orderDatabase), ...config.kafka.certificates], metrics, logger);
@@ -60,6 +62,7 @@ await runService({
       token: operationsToken && (() => operationsToken.read()),
       metrics,
       pipeline: reader.pipeline,
+      events: events.read,
       logger,
     });
     const server = await createHttpServer({
@@ -69,6 +72,7 @@ await runService({
       port: config.port,
       logger,
       metrics,
+      events,
       shutdownDelayMs: config.shutdownDelayMs,
       readiness: reader.readiness,
       pipeline: reader.pipeline,

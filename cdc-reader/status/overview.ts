@@ -5,8 +5,10 @@
 
 import type { CartsStatus } from '#schemas/carts-status.ts';
 import { formatLsn, toLsn } from '#schemas/lsn.ts';
+import type { PipelineEvent } from './events.ts';
 import { buildLadder, type Rung } from './ladder.ts';
 import { findQuantiles, type Quantiles, readBuckets } from './latency.ts';
+import { describeOwned, type OwnedPartitions } from './owners.ts';
 import { findValue, type Samples, sumValues } from './prometheus-text.ts';
 import type { ServiceKind, ServiceReading } from './read-service.ts';
 import { atOf, metricsOf, type Round, rateOf, readerOf, sumOf } from './rounds.ts';
@@ -20,6 +22,10 @@ interface ServiceLine {
   readonly isWell: boolean;
   readonly version: string | null;
   readonly partitions: number | null;
+  readonly owned: readonly OwnedPartitions[];
+  /** ISO 8601: when the process began. */
+  readonly startedAt: string | null;
+  /** Of its consumer group session, or of the reader, since then. */
   readonly restarts: number | null;
   readonly problem: string | null;
 }
@@ -49,6 +55,8 @@ export interface Overview {
     readonly replayableFrom: Readonly<Record<string, string>>;
   };
   readonly services: readonly ServiceLine[];
+  /** Of the last day, the newest first. */
+  readonly events: readonly PipelineEvent[];
   /** Null: no sink has answered, and `cartsProblem` says why. */
   readonly carts: CartsStatus | null;
   readonly cartsProblem: string | null;
@@ -61,7 +69,10 @@ const STALLED_MS = 15_000;
  * @param rounds oldest first, the last one is shown; those of the last minute and before give rates and latency
  * @param awaySince since when a service has not answered, in milliseconds since 1970, by its URL
  */
-export function describeRounds(rounds: readonly Round[], awaySince: ReadonlyMap<string, number>): Overview {
+export function describeRounds(
+  rounds: readonly Round[],
+  awaySince: ReadonlyMap<string, number>,
+): Omit<Overview, 'events'> {
   const round = rounds.at(-1)!;
   const minuteAgo = rounds.findLast((one) => atOf(one) <= atOf(round) - 60_000) ?? rounds[0]!;
   const shortlyBefore = rounds.findLast((one) => atOf(one) <= atOf(round) - 5_000) ?? rounds[0]!;
@@ -71,6 +82,7 @@ export function describeRounds(rounds: readonly Round[], awaySince: ReadonlyMap<
     applied: rateOf('tillstream_sink_orders_applied_total', shortlyBefore, round),
   };
   const progress = measureProgress(rounds, rates);
+  const carts = round.find((one) => one.carts !== undefined)?.carts;
   const latencyName = 'tillstream_sink_commit_to_commit_seconds';
   return {
     at: new Date(atOf(round)).toISOString(),
@@ -84,8 +96,8 @@ export function describeRounds(rounds: readonly Round[], awaySince: ReadonlyMap<
     },
     rates,
     safety: { slots: listSlots(minuteAgo, round), replayableFrom: listReplayable(round) },
-    services: round.map(describeService),
-    carts: round.find(({ carts }) => carts !== undefined)?.carts ?? null,
+    services: round.map((reading) => describeService(reading, carts)),
+    carts: carts ?? null,
     cartsProblem: round.find(({ cartsProblem }) => cartsProblem !== undefined)?.cartsProblem ?? null,
   };
 }
@@ -156,7 +168,10 @@ function listReplayable(round: Round): Record<string, string> {
   );
 }
 
-function describeService({ kind, url, answer, problem }: ServiceReading): ServiceLine {
+function describeService(
+  { kind, url, answer, recent, problem }: ServiceReading,
+  carts: CartsStatus | undefined,
+): ServiceLine {
   const metrics = answer?.metrics;
   const restarts = kind === 'cdc-reader' ? 'tillstream_reader_restarts_total' : 'tillstream_sink_restarts_total';
   return {
@@ -166,6 +181,8 @@ function describeService({ kind, url, answer, problem }: ServiceReading): Servic
     isWell: answer?.isWell ?? false,
     version: metrics?.get('tillstream_build_info')?.[0]?.labels.version ?? null,
     partitions: (metrics && findValue(metrics, 'tillstream_sink_assigned_partitions')) ?? null,
+    owned: kind === 'cart-sink' && metrics !== undefined ? describeOwned(metrics, carts) : [],
+    startedAt: recent?.startedAt ?? null,
     restarts: kind === 'order-api' || metrics === undefined ? null : (sumValues(metrics, restarts) ?? 0),
     problem: problem ?? null,
   };

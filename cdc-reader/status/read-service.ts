@@ -1,7 +1,8 @@
-// What one service says of itself on its operations address: health, metrics, and of a sink the carts' side. Guarantees: each
+// What one service says of itself on its operations address: health, metrics, its events, and of a sink the carts' side. Guarantees: each
 // answer has a deadline, and a service that does not answer is a reading too, with what came instead; nothing here throws. What
 // the figures of several services mean together is overview.ts's.
 import { type CartsStatus, cartsStatus } from '#schemas/carts-status.ts';
+import { type RecentEvents, recentEvents } from '#service/http/recent-events.ts';
 import { parsePrometheusText, type Samples } from './prometheus-text.ts';
 
 export type ServiceKind = 'order-api' | 'cdc-reader' | 'cart-sink';
@@ -20,6 +21,8 @@ export interface ServiceReading extends ServiceAddress {
   /** Undefined: it does not answer, and `problem` says how that showed. */
   readonly answer: { readonly isWell: boolean; readonly pipeline: PipelineBody; readonly metrics: Samples } | undefined;
   readonly problem: string | undefined;
+  /** Undefined where it did not come, as from an older version. */
+  readonly recent: ReturnType<RecentEvents['read']> | undefined;
   /** Of a sink; undefined where it was not asked for or did not come, and then `cartsProblem` says why. */
   readonly carts: CartsStatus | undefined;
   readonly cartsProblem: string | undefined;
@@ -42,13 +45,14 @@ export async function readService(
       redirect: 'error',
       headers: token === undefined ? {} : { authorization: `Bearer ${token()}` },
     });
-  const [answer, carts] = await Promise.all([
+  const [answer, recent, carts] = await Promise.all([
     attempt(async () => {
       const [health, metrics] = await Promise.all([get('/health/pipeline'), get('/metrics')]);
       if (!metrics.ok) throw new Error(`GET /metrics answered ${metrics.status}`);
       const pipeline = (await health.json()) as PipelineBody;
       return { isWell: health.ok, pipeline, metrics: parsePrometheusText(await metrics.text()) };
     }),
+    attempt(async () => recentEvents.parse(await (await get('/operations/events')).json())),
     kind === 'cart-sink'
       ? attempt(async () => readCarts(await get('/operations/carts')))
       : ({ value: undefined } as Attempt<CartsStatus>),
@@ -59,6 +63,7 @@ export async function readService(
     atMs: Date.now(),
     answer: answer.value,
     problem: answer.problem,
+    recent: recent.value,
     carts: carts.value,
     cartsProblem: carts.problem,
   };

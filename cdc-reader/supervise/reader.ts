@@ -171,9 +171,10 @@ class SupervisedReader implements Reader {
     metrics.streams(true);
     const { generation } = checkpoint;
     const { timeline } = stream.identity;
+    const throughLsn = formatLsn(checkpoint.throughLsn);
     logger.info(
-      { event: READER_STREAMING, throughLsn: formatLsn(checkpoint.throughLsn), timeline, generation },
-      'The reader holds the slot and publishes.',
+      { event: READER_STREAMING, throughLsn, timeline, generation },
+      `The reader holds the slot and publishes from ${throughLsn} on (timeline ${timeline}, generation ${generation}).`,
     );
   }
 

@@ -27,7 +27,7 @@ export function formatOverview({
   services,
   carts,
   cartsProblem,
-}: Overview): string {
+}: Omit<Overview, 'events'>): string {
   const quantiles = latency.ofLastMinute;
   const lines = [
     ...[verdict, ...verdict.others].flatMap(formatFinding),

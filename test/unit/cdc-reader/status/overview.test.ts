@@ -54,7 +54,8 @@ function reading(
 ): ServiceReading {
   const isWell = ['working', 'streaming', 'standby'].includes(pipeline.state ?? '');
   const answer = { isWell, pipeline, metrics: parsePrometheusText(text) };
-  return { kind, url: `http://${kind}`, atMs, answer, problem: undefined, carts: undefined, cartsProblem: undefined };
+  const others = { recent: undefined, carts: undefined, cartsProblem: undefined };
+  return { kind, url: `http://${kind}`, atMs, answer, problem: undefined, ...others };
 }
 
 const away = (kind: ServiceKind, atMs: number): ServiceReading => ({
