@@ -23,6 +23,7 @@ import { createReaderMetrics } from './metrics.ts';
 import { classifyReaderFailure } from './supervise/classify-failure.ts';
 import { createReader } from './supervise/reader.ts';
 import { startSlotSampler } from './supervise/slot-sampler.ts';
+import { startTransactionSampler } from './supervise/transaction-sampler.ts';
 
 const SERVICE = 'cdc-reader';
 
@@ -50,6 +51,7 @@ await runService({
     const readerMetrics = createReaderMetrics(metrics);
     const reader = createReader({ config, logger, metrics: readerMetrics, halts, health });
     const slotSampler = startSlotSampler({ config, logger, metrics: readerMetrics });
+    const transactionSampler = startTransactionSampler({ config, logger, metrics: readerMetrics });
     const { tokenRules, authNoneIsFine } = config;
     const access = tokenRules && createAccess(tokenRules, { logger, metrics });
     const finder = createOrderFinder(config, { host: config.host, access, isOpen: authNoneIsFine === 'yes' }, logger);
@@ -89,7 +91,7 @@ await runService({
         slotSampler.close();
         operatorsConsole.close();
         // Side by side: a standby gets the slot at once, however long HTTP goes on.
-        await Promise.all([reader.close(), server.close().then(finder.close)]);
+        await Promise.all([reader.close(), transactionSampler.close(), server.close().then(finder.close)]);
       },
     };
   },

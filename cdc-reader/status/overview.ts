@@ -4,7 +4,6 @@
 // the caller's; it keeps the readings of before for rates.
 
 import type { CartsStatus } from '#schemas/carts-status.ts';
-import { formatLsn, toLsn } from '#schemas/lsn.ts';
 import type { PipelineEvent } from './events.ts';
 import { buildLadder, type Rung } from './ladder.ts';
 import { findQuantiles, type Quantiles, readBuckets } from './latency.ts';
@@ -12,6 +11,7 @@ import { describeOwned, type OwnedPartitions } from './owners.ts';
 import { findValue, type Samples, sumValues } from './prometheus-text.ts';
 import type { ServiceKind, ServiceReading } from './read-service.ts';
 import { atOf, metricsOf, type Round, rateOf, readerOf, sumOf } from './rounds.ts';
+import { describeSafety, type Safety } from './safety.ts';
 import { findVerdict, type Progress, type Verdict } from './verdict.ts';
 
 interface ServiceLine {
@@ -30,17 +30,6 @@ interface ServiceLine {
   readonly problem: string | null;
 }
 
-interface SlotLine {
-  readonly slot: string;
-  readonly walStatus: string;
-  readonly retainedBytes: number | null;
-  /** WAL that can be written before the limit endangers the slot; null: no limit. */
-  readonly safeBytes: number | null;
-  /** At the rate of the last minute; null: no limit, or nothing is written. */
-  readonly secondsLeft: number | null;
-  readonly catalogXminAge: number | null;
-}
-
 export interface Overview {
   /** ISO 8601. */
   readonly at: string;
@@ -49,11 +38,7 @@ export interface Overview {
   readonly latency: { readonly ofLastMinute: Quantiles | null };
   /** Orders a second. */
   readonly rates: Readonly<Record<'read' | 'published' | 'applied', number | null>>;
-  readonly safety: {
-    readonly slots: readonly SlotLine[];
-    /** By source, the oldest position from which everything can be replayed. */
-    readonly replayableFrom: Readonly<Record<string, string>>;
-  };
+  readonly safety: Safety;
   readonly services: readonly ServiceLine[];
   /** Of the last day, the newest first. */
   readonly events: readonly PipelineEvent[];
@@ -95,7 +80,7 @@ export function describeRounds(
       ),
     },
     rates,
-    safety: { slots: listSlots(minuteAgo, round), replayableFrom: listReplayable(round) },
+    safety: describeSafety(minuteAgo, round),
     services: round.map((reading) => describeService(reading, carts)),
     carts: carts ?? null,
     cartsProblem: round.find(({ cartsProblem }) => cartsProblem !== undefined)?.cartsProblem ?? null,
@@ -135,37 +120,6 @@ function findStall(rounds: readonly Round[]): number | null {
   const moved = rounds.findLastIndex((one) => applied(one) !== now || !isPending(one));
   const since = atOf(rounds[moved + 1] ?? round);
   return atOf(round) - since >= STALLED_MS ? since : null;
-}
-
-function listSlots(minuteAgo: Round, round: Round): SlotLine[] {
-  const reader = readerOf(round);
-  if (reader === undefined) return [];
-  const before = readerOf(minuteAgo);
-  const written = (samples: Samples | undefined) =>
-    samples && findValue(samples, 'tillstream_reader_position_lsn', { stage: 'written' });
-  const [first, last] = [written(before), written(reader)];
-  const seconds = (atOf(round) - atOf(minuteAgo)) / 1_000;
-  const perSecond = first === undefined || last === undefined || seconds <= 0 ? 0 : (last - first) / seconds;
-  return (reader.get('tillstream_reader_slot_wal_status') ?? []).map(({ labels }) => {
-    const { slot = '', wal_status: walStatus = '' } = labels;
-    const read = (name: string) => findValue(reader, `tillstream_reader_slot_${name}`, { slot }) ?? null;
-    const safeBytes = read('safe_wal_bytes');
-    return {
-      slot,
-      walStatus,
-      retainedBytes: read('retained_bytes'),
-      safeBytes,
-      secondsLeft: safeBytes === null || perSecond <= 0 ? null : Math.max(0, safeBytes / perSecond),
-      catalogXminAge: read('catalog_xmin_age'),
-    };
-  });
-}
-
-function listReplayable(round: Round): Record<string, string> {
-  const oldest = readerOf(round)?.get('tillstream_reader_replay_oldest_lsn') ?? [];
-  return Object.fromEntries(
-    oldest.map(({ labels, value }) => [labels.source ?? '', formatLsn(toLsn(BigInt(Math.round(value))))]),
-  );
 }
 
 function describeService(

@@ -54,6 +54,10 @@ export function formatOverview({
         `slot ${slot}`.padEnd(21) +
         `${walStatus}, holds ${retainedBytes ?? '?'} bytes of WAL, ${safeBytes === null ? 'no limit' : `${safeBytes} bytes until the limit`}`,
     ),
+    ...safety.openTransactions.map(
+      ({ partition, producerId, isThisReader, seconds }) =>
+        `open transaction     in partition ${partition}, of producer ${producerId}${isThisReader ? ' (the reader)' : ''}, for ${seconds.toFixed(1)} s`,
+    ),
     ...services.map(({ kind, url, state, problem }) => `${kind.padEnd(21)}${state ?? `away (${problem})`}  ${url}`),
     carts === null
       ? `carts                not known: ${cartsProblem ?? 'no sink has answered'}`

@@ -101,7 +101,7 @@ export const draw = {
     ]);
   },
   /** @param {any} safety */
-  safety({ slots, replayableFrom }) {
+  safety({ slots, replayableFrom, heldPartitions, openTransactions }) {
     const rows = slots.map((/** @type {any} */ slot) => [
       slot.slot,
       element('span', { className: /lost|missing|unreserved/.test(slot.walStatus) ? 'bad' : '', text: slot.walStatus }),
@@ -126,6 +126,7 @@ export const draw = {
             ? 'Nothing can be replayed from WAL or Kafka; the tables have every order.'
             : `Replays reach back to ${sources.map(([source, lsn]) => `${lsn} from ${source}`).join(', ')}.`,
       }),
+      ...describeOpenTransactions(heldPartitions, openTransactions),
     ]);
   },
   /** @param {any} panels */
@@ -163,6 +164,28 @@ export const draw = {
 };
 
 const MOST_ABOUT_RUNNING = 10;
+
+/** @param {number | null} held @param {any[]} open */
+function describeOpenTransactions(held, open) {
+  if (held === null)
+    return [element('p', { className: 'muted', text: 'Open Kafka transactions: Kafka does not tell.' })];
+  if (held === 0) return [element('p', { text: 'No open Kafka transaction holds up the consumers.' })];
+  const rows = open.map((one) => [
+    String(one.partition),
+    one.isThisReader ? `${one.producerId}, this reader` : `${one.producerId}, not this reader`,
+    one.producerEpoch,
+    one.startOffset === null ? null : String(one.startOffset),
+    formatSeconds(one.seconds),
+  ]);
+  return [
+    table(
+      `${held} partitions of the live topic end for consumers where an open Kafka transaction begins; the oldest first`,
+      ['partition', 'producer', 'epoch', 'begins at offset', 'open for'],
+      rows,
+      [0, 2, 3, 4],
+    ),
+  ];
+}
 
 /** @param {any} service */
 function ownedOf({ owned, partitions }) {
