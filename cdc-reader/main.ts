@@ -49,8 +49,9 @@ await runService({
     const halts = createHaltState(metrics, logger);
     const health = createPipelineHealth({ metrics, logger, classify: classifyReaderFailure });
     const readerMetrics = createReaderMetrics(metrics);
-    const reader = createReader({ config, logger, metrics: readerMetrics, halts, health });
     const slotSampler = startSlotSampler({ config, logger, metrics: readerMetrics });
+    const { streamingBegan: onStreaming } = slotSampler;
+    const reader = createReader({ config, logger, metrics: readerMetrics, halts, health, onStreaming });
     const transactionSampler = startTransactionSampler({ config, logger, metrics: readerMetrics });
     const { tokenRules, authNoneIsFine } = config;
     const access = tokenRules && createAccess(tokenRules, { logger, metrics });

@@ -52,6 +52,10 @@ export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date
     restarts: metrics.counter('tillstream_reader_restarts_total', 'Restarts after a failure, by reason', ['reason']),
     ...createPublishMetrics(metrics),
     ...lag,
+    streams: (isStreaming: boolean): void => {
+      lag.streams(isStreaming);
+      if (isStreaming) slots.streamingBegan();
+    },
     ...createReplayMetrics(metrics),
     ...createFirstStartMetrics(metrics),
     ...createTransactionMetrics(metrics, nowMs),

@@ -49,7 +49,8 @@ export function describeSafety(minuteAgo: Round, round: Round): Safety {
 
 function listSlots(minuteAgo: Round, round: Round): SlotLine[] {
   const reader = readerOf(round);
-  if (reader === undefined) return [];
+  // Before its first start a reader has no slot, and that is no loss.
+  if (reader === undefined || isStarting(round)) return [];
   const before = readerOf(minuteAgo);
   const written = (samples: Samples | undefined) =>
     samples && findValue(samples, 'tillstream_reader_position_lsn', { stage: 'written' });
@@ -69,6 +70,14 @@ function listSlots(minuteAgo: Round, round: Round): SlotLine[] {
       catalogXminAge: read('catalog_xmin_age'),
     };
   });
+}
+
+function isStarting(round: Round): boolean {
+  const reader = readerOf(round);
+  const reading = round.find(({ answer }) => answer?.metrics === reader);
+  const statuses = reader?.get('tillstream_reader_slot_wal_status') ?? [];
+  const isMissing = statuses.some(({ labels }) => labels.slot === 'live' && labels.wal_status === 'missing');
+  return isMissing && reading?.answer?.pipeline.state === 'starting';
 }
 
 function listReplayable(round: Round): Record<string, string> {

@@ -49,6 +49,7 @@ interface ReaderOptions {
   readonly metrics: ReaderMetrics;
   readonly halts: HaltState;
   readonly health: PipelineHealth;
+  readonly onStreaming?: () => void;
   readonly closeLimitMs?: number;
 }
 
@@ -169,6 +170,7 @@ class SupervisedReader implements Reader {
     this.#options.health.resumed();
     this.#streamingSinceMs = performance.now();
     metrics.streams(true);
+    this.#options.onStreaming?.();
     const { generation } = checkpoint;
     const { timeline } = stream.identity;
     const throughLsn = formatLsn(checkpoint.throughLsn);

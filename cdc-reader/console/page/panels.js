@@ -113,7 +113,7 @@ export const draw = {
     const sources = Object.entries(replayableFrom);
     show('safety', [
       slots.length === 0
-        ? element('p', { className: 'muted', text: 'The reader has not read its slots yet.' })
+        ? element('p', { className: 'muted', text: 'The slots: not read yet.' })
         : table(
             'If a slot went now, what it holds behind the acknowledgement would have to be replayed from the tables',
             ['slot', 'state', 'WAL held', 'until the limit', 'time left', 'catalog_xmin age'],

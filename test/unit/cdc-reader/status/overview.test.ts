@@ -222,6 +222,18 @@ describe('the figures', () => {
     expect(after.latency.ofLastMinute).toBeNull();
   });
 
+  it('of the slots are not there before the first start has made them, and missing later is missing', () => {
+    const text = readerText({}).replace('wal_status="reserved"', 'wal_status="missing"');
+    const slotsIn = (state: string) =>
+      describeRounds(
+        [round({}, { 'cdc-reader': reading('cdc-reader', text, START_MS, { state }) })],
+        new Map(),
+      ).safety.slots.map(({ walStatus }) => walStatus);
+    expect(slotsIn('starting')).toEqual([]);
+    expect(slotsIn('halted')).toEqual(['missing']);
+    expect(slotsIn('streaming')).toEqual(['missing']);
+  });
+
   it('of open transactions are those of the reader, the oldest first', () => {
     const labels = (partition: number, owner: string) =>
       `{partition="${partition}",producer="9",epoch="2",owner="${owner}"}`;
