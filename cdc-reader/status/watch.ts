@@ -1,9 +1,10 @@
 // Reads the services of a pipeline, for whoever shows them. Guarantees: a round takes no longer than its deadline, whatever is away;
 // no more rounds are kept than rates, latency and a stall are told by (a round holds every metric of every service); since when a
 // service has not answered is kept, and what changed within the last day. How often, and never two at a time, is the caller's; what rounds mean is overview.ts's.
+import type { AskOptions } from './ask-service.ts';
 import { collectEvents, findChanges, type PipelineEvent } from './events.ts';
 import { describeRounds, type Overview } from './overview.ts';
-import { type ReadOptions, readService, type ServiceAddress, type ServiceReading } from './read-service.ts';
+import { readService, type ServiceAddress, type ServiceReading } from './read-service.ts';
 import { atOf, type Round } from './rounds.ts';
 
 /** The latency is that of the last minute; rounds that nobody watches are 15 s apart. */
@@ -14,7 +15,7 @@ const THINNED_MS = 5_000;
 const NOTED_MS = 24 * 3_600_000;
 const MOST_NOTED = 100;
 
-export interface WatchOptions extends ReadOptions {
+export interface WatchOptions extends AskOptions {
   readonly services: readonly ServiceAddress[];
   /** Instead of asking over HTTP, for the process itself. */
   readonly own?: (() => Promise<ServiceReading>) | undefined;

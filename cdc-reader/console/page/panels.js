@@ -168,7 +168,9 @@ const MOST_ABOUT_RUNNING = 10;
 /** @param {number | null} held @param {any[]} open */
 function describeOpenTransactions(held, open) {
   if (held === null)
-    return [element('p', { className: 'muted', text: 'Open Kafka transactions: Kafka does not tell.' })];
+    return [
+      element('p', { className: 'muted', text: 'Open Kafka transactions: not read yet, or Kafka does not answer.' }),
+    ];
   if (held === 0) return [element('p', { text: 'No open Kafka transaction holds up the consumers.' })];
   const rows = open.map((one) => [
     String(one.partition),
