@@ -46,6 +46,8 @@ export interface ConsoleOptions {
   /** What it has logged of itself. */
   readonly events: RecentEvents['read'];
   readonly logger: Logger;
+  /** {@link WATCHED_EVERY_MS} by default. */
+  readonly everyMs?: number;
 }
 
 /** A point of the lines of 15 minutes. */
@@ -62,7 +64,7 @@ export interface Console {
 }
 
 export function createConsole(options: ConsoleOptions): Console {
-  const { services, token, logger } = options;
+  const { services, token, logger, everyMs = WATCHED_EVERY_MS } = options;
   const closing = new AbortController();
   const viewers = new Set<ServerResponse>();
   /** They get everything with the next reading, which is made for them: the last one may be of some time ago. */
@@ -93,7 +95,7 @@ export function createConsole(options: ConsoleOptions): Console {
       onOverview(await watch.read());
       const { promise, resolve } = Promise.withResolvers<void>();
       wake = resolve;
-      const timer = setTimeout(resolve, viewers.size > 0 ? WATCHED_EVERY_MS : UNWATCHED_EVERY_MS);
+      const timer = setTimeout(resolve, viewers.size > 0 ? everyMs : UNWATCHED_EVERY_MS);
       timer.unref();
       await promise;
       clearTimeout(timer);

@@ -42,8 +42,10 @@ export interface Overview {
   readonly services: readonly ServiceLine[];
   /** Of the last day, the newest first. */
   readonly events: readonly PipelineEvent[];
-  /** Null: no sink has answered, and `cartsProblem` says why. */
+  /** Null: no sink has ever answered, and `cartsProblem` says why. */
   readonly carts: CartsStatus | null;
+  /** When it was read, where no sink answers now: ISO 8601. */
+  readonly cartsAt: string | null;
   readonly cartsProblem: string | null;
 }
 
@@ -83,6 +85,7 @@ export function describeRounds(
     safety: describeSafety(minuteAgo, round),
     services: round.map((reading) => describeService(reading, carts)),
     carts: carts ?? null,
+    cartsAt: null,
     cartsProblem: round.find(({ cartsProblem }) => cartsProblem !== undefined)?.cartsProblem ?? null,
   };
 }

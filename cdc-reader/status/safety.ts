@@ -27,6 +27,8 @@ interface OpenTransactionLine {
 }
 
 export interface Safety {
+  /** When the slots were read: ISO 8601. */
+  readonly slotsAt: string | null;
   readonly slots: readonly SlotLine[];
   /** By source, the oldest position from which everything can be replayed. */
   readonly replayableFrom: Readonly<Record<string, string>>;
@@ -40,10 +42,13 @@ const MOST_TRANSACTIONS = 5;
 
 /** @param minuteAgo for the rate at which WAL is written */
 export function describeSafety(minuteAgo: Round, round: Round): Safety {
+  const reader = readerOf(round);
+  const slotsAtSeconds = reader && findValue(reader, 'tillstream_reader_slot_sampled_at_seconds');
   return {
+    slotsAt: slotsAtSeconds === undefined ? null : new Date(slotsAtSeconds * 1_000).toISOString(),
     slots: listSlots(minuteAgo, round),
     replayableFrom: listReplayable(round),
-    ...listOpenTransactions(readerOf(round)),
+    ...listOpenTransactions(reader),
   };
 }
 

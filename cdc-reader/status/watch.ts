@@ -1,6 +1,6 @@
 // Reads the services of a pipeline, for whoever shows them. Guarantees: a round takes no longer than its deadline, whatever is away;
 // no more rounds are kept than rates, latency and a stall are told by (a round holds every metric of every service); since when a
-// service has not answered is kept, and what changed within the last day. How often, and never two at a time, is the caller's; what rounds mean is overview.ts's.
+// service has not answered is kept, what changed within the last day, and the last that is known of the carts. How often, and never two at a time, is the caller's; what rounds mean is overview.ts's.
 import type { AskOptions } from './ask-service.ts';
 import { collectEvents, findChanges, type PipelineEvent } from './events.ts';
 import { describeRounds, type Overview } from './overview.ts';
@@ -27,6 +27,8 @@ export class PipelineWatch {
   readonly #awaySince = new Map<string, number>();
   #noted: readonly PipelineEvent[] = [];
   #last: ReturnType<typeof describeRounds> | undefined;
+  /** What a sink has answered last: shown with its time while none answers. */
+  #carts: Pick<Overview, 'carts' | 'cartsAt'> = { carts: null, cartsAt: null };
 
   constructor(options: WatchOptions) {
     this.#options = options;
@@ -50,7 +52,9 @@ export class PipelineWatch {
     const noted = [...this.#noted, ...findChanges(this.#last, described)];
     this.#noted = noted.filter(isFresh).slice(-MOST_NOTED);
     this.#last = described;
-    return { ...described, events: collectEvents(round, this.#noted) };
+    if (described.carts !== null) this.#carts = { carts: described.carts, cartsAt: described.at };
+    const carts = described.carts === null ? this.#carts : {};
+    return { ...described, ...carts, events: collectEvents(round, this.#noted) };
   }
 
   #thinOut(nowMs: number): void {

@@ -2,11 +2,12 @@
 // @ts-check
 import { commandOf, element, formatTime, show, table } from './elements.js';
 
-/** @param {any} carts @param {string | null} problem */
-export function drawProof(carts, problem) {
+/** @param {any} carts @param {string | null} at @param {string | null} problem */
+export function drawProof(carts, at, problem) {
   if (!carts) return show('proof', [noCarts(problem)]);
   const { lastAudit: audit, lastReplay: replay } = carts;
   show('proof', [
+    ...ageOf(at, problem),
     audit
       ? element('p', {
           className: audit.verdict === 'agree' ? '' : 'bad',
@@ -29,11 +30,18 @@ const noCarts = (problem) =>
     text: `The carts' side is not here: ${problem ?? 'no sink is configured (CART_SINK_OPERATIONS_URLS)'}.`,
   });
 
-/** @param {any} carts @param {string | null} problem */
-export function drawAttention(carts, problem) {
+/** Where no sink answers now: what is shown is of before. @param {string | null} at @param {string | null} problem */
+const ageOf = (at, problem) =>
+  at === null
+    ? []
+    : [element('p', { className: 'muted', text: `As of ${formatTime(at)}: ${problem ?? 'no sink answers'}.` })];
+
+/** @param {any} carts @param {string | null} at @param {string | null} problem */
+export function drawAttention(carts, at, problem) {
   if (!carts) return show('attention', [noCarts(problem)]);
   const { haltedPartitions, parked, replayRuns } = carts;
   const list = [
+    ...ageOf(at, problem),
     haltedPartitions.length === 0
       ? element('p', { text: 'No partition is halted.' })
       : table(

@@ -21,7 +21,7 @@ function take(changes) {
   if (names.some((name) => ['services', 'events'].includes(name))) draw.services(panels);
   if ('events' in changes) draw.events(panels.events);
   if (names.some((name) => ['latency', 'rates', 'history'].includes(name))) draw.latency(panels);
-  if (names.some((name) => ['carts', 'cartsProblem'].includes(name))) draw.carts(panels);
+  if (names.some((name) => ['carts', 'cartsAt', 'cartsProblem'].includes(name))) draw.carts(panels);
   showAge();
 }
 

@@ -101,7 +101,7 @@ export const draw = {
     ]);
   },
   /** @param {any} safety */
-  safety({ slots, replayableFrom, heldPartitions, openTransactions }) {
+  safety({ slots, slotsAt, replayableFrom, heldPartitions, openTransactions }) {
     const rows = slots.map((/** @type {any} */ slot) => [
       slot.slot,
       element('span', { className: /lost|missing|unreserved/.test(slot.walStatus) ? 'bad' : '', text: slot.walStatus }),
@@ -115,7 +115,7 @@ export const draw = {
       slots.length === 0
         ? element('p', { className: 'muted', text: 'The slots: not read yet.' })
         : table(
-            'If a slot went now, what it holds behind the acknowledgement would have to be replayed from the tables',
+            `If a slot went now, what it holds behind the acknowledgement would have to be replayed from the tables. As of ${formatTime(slotsAt)}`,
             ['slot', 'state', 'WAL held', 'until the limit', 'time left', 'catalog_xmin age'],
             rows,
             [2, 3, 4, 5],
@@ -130,9 +130,9 @@ export const draw = {
     ]);
   },
   /** @param {any} panels */
-  carts({ carts, cartsProblem }) {
-    drawProof(carts, cartsProblem);
-    drawAttention(carts, cartsProblem);
+  carts({ carts, cartsAt, cartsProblem }) {
+    drawProof(carts, cartsAt, cartsProblem);
+    drawAttention(carts, cartsAt, cartsProblem);
   },
   /** @param {any} panels */
   services({ services, events = [] }) {

@@ -194,7 +194,13 @@ describe('the figures', () => {
     expect(ladder.flatMap(({ lsn, gapBytes }) => [lsn, gapBytes])).toEqual(Array(12).fill(null));
     expect(rates).toEqual({ read: null, published: null, applied: null });
     expect([latency.ofLastMinute, carts]).toEqual([null, null]);
-    expect(safety).toEqual({ slots: [], replayableFrom: {}, heldPartitions: null, openTransactions: [] });
+    expect(safety).toEqual({
+      slotsAt: null,
+      slots: [],
+      replayableFrom: {},
+      heldPartitions: null,
+      openTransactions: [],
+    });
   });
 
   it('mark where most is missing', () => {
