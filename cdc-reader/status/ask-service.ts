@@ -1,5 +1,5 @@
 // Asks another service on its operations address. Guarantees: each answer within a deadline, with the token if there is one, and
-// JSON checked against its schema; what went wrong names the host and, for a refusal, the remedy. What is asked is the caller's.
+// JSON checked against its schema; what went wrong with that names the host and, for a refusal, the remedy. What is asked is the caller's.
 import type { z } from 'zod';
 import { type CartsStatus, cartsStatus } from '#schemas/carts-status.ts';
 
@@ -9,19 +9,21 @@ export interface AskOptions {
   readonly token?: (() => string) | undefined;
 }
 
-/** @throws an Error whose message is for people, if there is no answer in time */
+/** @throws an Error whose message is why there is no answer, if there is none in time */
 export async function askService(url: URL, { deadlineMs, token }: AskOptions): Promise<Response> {
   const headers = token === undefined ? {} : { authorization: `Bearer ${token()}` };
   try {
     return await fetch(url, { headers, redirect: 'error', signal: AbortSignal.timeout(deadlineMs) });
   } catch (cause) {
-    throw explainNoAnswer(url, deadlineMs, cause as NoAnswer);
+    throw explainNoAnswer(cause as NoAnswer);
   }
 }
 
-/** @throws an Error whose message is for people */
+/** @throws an Error whose message tells what is wrong with which host */
 export async function askJson<S extends z.ZodType>(url: URL, schema: S, options: AskOptions): Promise<z.infer<S>> {
-  const answer = await askService(url, options);
+  const answer = await askService(url, options).catch((cause: Error) => {
+    throw new Error(`${url.host} did not answer: ${cause.message}`, { cause });
+  });
   if (answer.status === 401 || answer.status === 403) {
     throw new Error(
       `${url.host} refuses the request (${answer.status}): OPERATIONS_TOKEN must have the scope operator`,
@@ -31,7 +33,9 @@ export async function askJson<S extends z.ZodType>(url: URL, schema: S, options:
   try {
     return schema.parse(await answer.json());
   } catch (cause) {
-    if ((cause as Error).name === 'TimeoutError') throw explainNoAnswer(url, options.deadlineMs, cause as NoAnswer);
+    if ((cause as Error).name === 'TimeoutError') {
+      throw new Error(`${url.host} did not answer: ${explainNoAnswer(cause as NoAnswer).message}`, { cause });
+    }
     throw new Error(`${url.host} answered GET ${url.pathname} in a form that is not known: is it of another version?`, {
       cause,
     });
@@ -44,8 +48,8 @@ export const askCarts = (sink: string | URL, options: AskOptions): Promise<Carts
 
 type NoAnswer = Error & { readonly cause?: { readonly code?: string; readonly message?: string } };
 
-function explainNoAnswer({ host }: URL, deadlineMs: number, error: NoAnswer): Error {
+function explainNoAnswer(error: NoAnswer): Error {
   const { name, message, cause } = error;
-  if (name === 'TimeoutError') return new Error(`${host}: no answer in time (${deadlineMs} ms)`, { cause: error });
-  return new Error(`${host}: ${cause?.code ?? cause?.message ?? message}`, { cause: error });
+  const why = name === 'TimeoutError' ? 'no answer in time' : (cause?.code ?? cause?.message ?? message);
+  return new Error(why, { cause: error });
 }
