@@ -14,6 +14,7 @@ import { type Access, createAccess } from '#service/auth/access.ts';
 import { checkConfig } from '#service/command-line/check-config.ts';
 import type { Database } from '#service/database.ts';
 import { createHaltState } from '#service/halt.ts';
+import { createRecentEvents } from '#service/http/recent-events.ts';
 import { createHttpServer, type ZodFastifyInstance } from '#service/http-server.ts';
 import { createLogger, type Logger } from '#service/logger.ts';
 import { createMetrics, type Metrics } from '#service/metrics.ts';
@@ -53,7 +54,8 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
   const parts = readParts(process.argv);
   const config = readCartSinkConfig(process.env, parts);
   limitExpandedBatches(config.maxExpandedBatchBytes);
-  const logger = createLogger(SERVICE, config.logLevel);
+  const events = createRecentEvents();
+  const logger = createLogger(SERVICE, config.logLevel, events.note);
   warnOfUndecidedTls(config.cartDatabaseUrl, logger);
   const metrics = createMetrics(SERVICE, config.commit);
   watchCertificates([...certificatesOfServer(config.cartDatabase), ...config.kafka.certificates], metrics, logger);
@@ -85,6 +87,7 @@ async function start(stopping: AbortSignal): Promise<RunningService> {
     shutdownDelayMs: config.shutdownDelayMs,
     logger,
     metrics,
+    events,
     pipeline: () => formatPipeline(condition(), health),
     // The role of the cart API alone may not read what these show.
     addOperations: parts.consumer ? createSinkOperations(config, databases.status, access, logger, metrics) : undefined,

@@ -5,6 +5,7 @@ import type { Checkpoint } from '#schemas/checkpoint.ts';
 import { LSN_ZERO, type Lsn, maxLsn } from '#schemas/lsn.ts';
 import type { Metrics } from '#service/metrics.ts';
 import type { Queue } from './pipeline/queue.ts';
+import { addWalSample, findBehindSince, type WalHistory } from './wal-history.ts';
 
 /** Four samples of the slots (slot-sampler.ts), which go on whatever the reader does. */
 export const STALE_MS = 60_000;
@@ -55,11 +56,15 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number) {
   });
   register(
     'lag_seconds',
-    'Age of the oldest received commit that is not published, or time since it last streamed; else 0',
+    'Age of the oldest commit received and not published, or WAL not received, or since it streamed; else 0',
     () => {
       if (role.kind === 'standby') return undefined;
-      if (oldestCommitAt !== undefined) return Math.max(0, nowMs() - Number(oldestCommitAt / 1000n)) / 1000;
-      return role.kind === 'streaming' ? 0 : (nowMs() - role.sinceMs) / 1000;
+      const since = [
+        oldestCommitAt === undefined ? undefined : Number(oldestCommitAt / 1000n),
+        positions.behindSinceMs(throughLsn),
+        oldestCommitAt === undefined && role.kind === 'down' ? role.sinceMs : undefined,
+      ].filter((one) => one !== undefined);
+      return Math.max(0, ...since.map((atMs) => nowMs() - atMs)) / 1000;
     },
   );
   register('through_lsn', 'WAL position before which everything is published', () =>
@@ -101,7 +106,7 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number) {
       serverAtMs = nowMs();
       throughLsn = maxLsn(throughLsn, slot?.confirmedFlushLsn ?? LSN_ZERO);
       retainedBytes = slot?.retainedBytes ?? 0n;
-      positions.sampled(flushLsn, slot);
+      positions.sampled(flushLsn, slot, { atMs: serverAtMs, throughLsn });
     },
     /** The server has sent all before `walEnd`. */
     receivedLsn(walEnd: Lsn): void {
@@ -119,6 +124,9 @@ function createPositionMetrics(
 ) {
   let sampled: Readonly<Record<'written' | 'sent' | 'acknowledged', Lsn | null>> | undefined;
   let received: Lsn | null = null;
+  let history: WalHistory = [];
+  /** What lies before it was received: what is published was, and a keepalive tells of what is not for us. */
+  const reachedLsn = (throughLsn: Lsn): Lsn => maxLsn(throughLsn, received ?? LSN_ZERO);
   metrics.state(
     'tillstream_reader_position_lsn',
     'WAL positions: written by the server, sent, received by the reader, acknowledged',
@@ -130,9 +138,16 @@ function createPositionMetrics(
     },
   );
   return {
-    sampled(flushLsn: Lsn, slot: SampledSlot | null): void {
+    /** Since when WAL is written that was not received. */
+    behindSinceMs: (throughLsn: Lsn): number | undefined => findBehindSince(history, reachedLsn(throughLsn)),
+    sampled(
+      flushLsn: Lsn,
+      slot: SampledSlot | null,
+      { atMs, throughLsn }: { readonly atMs: number; readonly throughLsn: Lsn },
+    ): void {
       const { sentLsn = null, confirmedFlushLsn: acknowledged = null } = slot ?? {};
       sampled = { written: flushLsn, sent: sentLsn, acknowledged };
+      history = addWalSample(history, { atMs, walEnd: flushLsn }, reachedLsn(throughLsn));
     },
     received(walEnd: Lsn): void {
       received = walEnd;

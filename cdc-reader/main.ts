@@ -6,6 +6,7 @@ import { limitExpandedBatches } from '#kafka/protocol/record-batch.ts';
 import { createAccess } from '#service/auth/access.ts';
 import { checkConfig } from '#service/command-line/check-config.ts';
 import { createHaltState } from '#service/halt.ts';
+import { createRecentEvents } from '#service/http/recent-events.ts';
 import { createHttpServer } from '#service/http-server.ts';
 import { createLogger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
@@ -22,6 +23,7 @@ import { createReaderMetrics } from './metrics.ts';
 import { classifyReaderFailure } from './supervise/classify-failure.ts';
 import { createReader } from './supervise/reader.ts';
 import { startSlotSampler } from './supervise/slot-sampler.ts';
+import { startTransactionSampler } from './supervise/transaction-sampler.ts';
 
 const SERVICE = 'cdc-reader';
 
@@ -39,15 +41,18 @@ await runService({
   start: async () => {
     const config = readCdcReaderConfig(process.env);
     limitExpandedBatches(config.maxExpandedBatchBytes);
-    const logger = createLogger(SERVICE, config.logLevel);
+    const events = createRecentEvents();
+    const logger = createLogger(SERVICE, config.logLevel, events.note);
     warnOfUndecidedTls(config.orderDatabaseUrl, logger);
     const metrics = createMetrics(SERVICE, config.commit);
     watchCertificates([...certificatesOfServer(config.orderDatabase), ...config.kafka.certificates], metrics, logger);
     const halts = createHaltState(metrics, logger);
     const health = createPipelineHealth({ metrics, logger, classify: classifyReaderFailure });
     const readerMetrics = createReaderMetrics(metrics);
-    const reader = createReader({ config, logger, metrics: readerMetrics, halts, health });
     const slotSampler = startSlotSampler({ config, logger, metrics: readerMetrics });
+    const { streamingBegan: onStreaming } = slotSampler;
+    const reader = createReader({ config, logger, metrics: readerMetrics, halts, health, onStreaming });
+    const transactionSampler = startTransactionSampler({ config, logger, metrics: readerMetrics });
     const { tokenRules, authNoneIsFine } = config;
     const access = tokenRules && createAccess(tokenRules, { logger, metrics });
     const finder = createOrderFinder(config, { host: config.host, access, isOpen: authNoneIsFine === 'yes' }, logger);
@@ -60,6 +65,7 @@ await runService({
       token: operationsToken && (() => operationsToken.read()),
       metrics,
       pipeline: reader.pipeline,
+      events: events.read,
       logger,
     });
     const server = await createHttpServer({
@@ -69,6 +75,7 @@ await runService({
       port: config.port,
       logger,
       metrics,
+      events,
       shutdownDelayMs: config.shutdownDelayMs,
       readiness: reader.readiness,
       pipeline: reader.pipeline,
@@ -85,7 +92,7 @@ await runService({
         slotSampler.close();
         operatorsConsole.close();
         // Side by side: a standby gets the slot at once, however long HTTP goes on.
-        await Promise.all([reader.close(), server.close().then(finder.close)]);
+        await Promise.all([reader.close(), transactionSampler.close(), server.close().then(finder.close)]);
       },
     };
   },

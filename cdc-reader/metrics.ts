@@ -1,11 +1,13 @@
 // What the reader reports: the constant names of its log events, and its metrics. LSN distances are bytes of WAL. The lag is in
-// lag-metrics.ts, the slots in slot-metrics.ts, a first start in first-start-metrics.ts.
+// lag-metrics.ts, the slots in slot-metrics.ts, a first start in first-start-metrics.ts, Kafka's open transactions in
+// transaction-metrics.ts.
 import type { Lsn } from '#schemas/lsn.ts';
 import type { Metrics } from '#service/metrics.ts';
 import { createFirstStartMetrics } from './first-start-metrics.ts';
 import { createLagMetrics } from './lag-metrics.ts';
 import type { Group } from './pipeline/queue.ts';
 import { createSlotMetrics } from './slot-metrics.ts';
+import { createTransactionMetrics } from './transaction-metrics.ts';
 
 export const READER_STREAMING = 'reader.streaming';
 export const READER_STANDBY = 'reader.standby';
@@ -50,8 +52,13 @@ export function createReaderMetrics(metrics: Metrics, nowMs: () => number = Date
     restarts: metrics.counter('tillstream_reader_restarts_total', 'Restarts after a failure, by reason', ['reason']),
     ...createPublishMetrics(metrics),
     ...lag,
+    streams: (isStreaming: boolean): void => {
+      lag.streams(isStreaming);
+      if (isStreaming) slots.streamingBegan();
+    },
     ...createReplayMetrics(metrics),
     ...createFirstStartMetrics(metrics),
+    ...createTransactionMetrics(metrics, nowMs),
   };
 }
 

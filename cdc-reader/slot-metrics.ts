@@ -11,6 +11,7 @@ interface SlotNames {
 }
 
 export function createSlotMetrics(metrics: Metrics, nowMs: () => number) {
+  let sampledAtMs: number | undefined;
   let last: { readonly health: SlotsHealth; readonly names: SlotNames; readonly atMs: number } | undefined;
   const fresh = () => (last !== undefined && nowMs() - last.atMs <= STALE_MS ? last : undefined);
   const bySlot = (): [slot: string, health: SlotHealth | undefined][] => {
@@ -64,11 +65,16 @@ export function createSlotMetrics(metrics: Metrics, nowMs: () => number) {
     (health) => health.idleTimeoutSeconds ?? 0,
   );
   metrics.state('tillstream_reader_slot_sampled_at_seconds', 'When these figures were read, since 1970', [], () =>
-    last === undefined ? [] : [[{}, last.atMs / 1000]],
+    sampledAtMs === undefined ? [] : [[{}, sampledAtMs / 1000]],
   );
   return {
+    /** The live slot exists: a sample that lacks it is of before. */
+    streamingBegan(): void {
+      if (last !== undefined && !last.health.slots.has(last.names.slotName)) last = undefined;
+    },
     slotsSampled(health: SlotsHealth, names: SlotNames): void {
-      last = { health, names, atMs: nowMs() };
+      sampledAtMs = nowMs();
+      last = { health, names, atMs: sampledAtMs };
     },
   };
 }

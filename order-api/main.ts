@@ -1,6 +1,7 @@
 import process from 'node:process';
 import { checkConfig } from '#service/command-line/check-config.ts';
 import { classifyFailure } from '#service/failure.ts';
+import { createRecentEvents } from '#service/http/recent-events.ts';
 import { createLogger } from '#service/logger.ts';
 import { checkPostgres } from '#service/postgres/describe-server.ts';
 import { runService } from '#service/shutdown.ts';
@@ -17,6 +18,7 @@ await runService({
   },
   start: async (signal) => {
     const config = readOrderApiConfig(process.env);
-    return startOrderApi(config, createLogger('order-api', config.logLevel), signal);
+    const events = createRecentEvents();
+    return startOrderApi(config, createLogger('order-api', config.logLevel, events.note), signal, events);
   },
 });

@@ -9,6 +9,7 @@ import { guardRoutes } from '#service/auth/ownership.ts';
 import { createDatabase } from '#service/database.ts';
 import { classifyFailure } from '#service/failure.ts';
 import { createRateLimit } from '#service/http/rate-limit.ts';
+import type { RecentEvents } from '#service/http/recent-events.ts';
 import { createHttpServer, type Readiness } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import { createMetrics } from '#service/metrics.ts';
@@ -47,7 +48,12 @@ const DOCS = {
  * Resolves when the server listens and the migrations have run (with MIGRATE=off, when it listens).
  * @throws what ended the start, with everything closed; an AbortError if `signal` was aborted
  */
-export async function startOrderApi(config: OrderApiConfig, logger: Logger, signal: AbortSignal): Promise<OrderApi> {
+export async function startOrderApi(
+  config: OrderApiConfig,
+  logger: Logger,
+  signal: AbortSignal,
+  events?: RecentEvents,
+): Promise<OrderApi> {
   warnOfUndecidedTls(config.orderDatabaseUrl, logger);
   const metrics = createMetrics('order-api', config.commit);
   watchCertificates(certificatesOfServer(config.orderDatabase), metrics, logger);
@@ -91,6 +97,7 @@ export async function startOrderApi(config: OrderApiConfig, logger: Logger, sign
     trustedProxies: config.trustedProxies,
     logger,
     metrics,
+    events,
     readiness,
     docs: DOCS,
     bodyLimitBytes: BODY_LIMIT_BYTES,

@@ -7,6 +7,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { createApp, createHttpMeters } from './http/app.ts';
+import { addEventsRoute, type RecentEvents } from './http/recent-events.ts';
 import {
   addOpenApi,
   addOpenApiPages,
@@ -44,6 +45,8 @@ export interface HttpServerOptions extends Address {
   readonly pipeline?: () => Promise<Readiness> | Readiness;
   /** Where health, metrics and the OpenAPI description are, and nothing else; by default among the service's routes. */
   readonly operations?: Address | undefined;
+  /** With them, GET /operations/events is where health and metrics are. */
+  readonly events?: RecentEvents | undefined;
   /** Adds what this service alone has for operators, where health and metrics are. */
   readonly addOperations?: ((app: ZodFastifyInstance) => void) | undefined;
   /** With it, the OpenAPI description is served at /docs and /docs/json. */
@@ -96,6 +99,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   }
   const { readiness, pipeline = readiness } = options;
   addOperationsRoutes(aside ?? app, { metrics, readiness: () => (isStopping ? STOPPING : readiness()), pipeline });
+  if (options.events !== undefined) addEventsRoute(aside ?? app, options.events);
   options.addOperations?.(aside ?? app);
 
   return {

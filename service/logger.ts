@@ -43,10 +43,36 @@ function formatChain(error: unknown, depth: number): Record<string, unknown> {
   return formatted;
 }
 
-/** The format of the log, for any destination. */
-export function loggerOptions(service: string, level: string): LoggerOptions {
+/** A line as the code gave it, at `info` or above. */
+export interface LoggedLine {
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly text: string;
+}
+
+/**
+ * The format of the log, for any destination.
+ * @param note gets each line at `info` or above, also those that `level` keeps out of the log
+ */
+export function loggerOptions(service: string, level: string, note?: (line: LoggedLine) => void): LoggerOptions {
+  const { values } = pino.levels;
+  const least = values[level] ?? Number.POSITIVE_INFINITY;
+  const noting: LoggerOptions =
+    (note && {
+      level: least > values.info! ? 'info' : level,
+      hooks: {
+        logMethod(args, method, of) {
+          const [fields, text] = args as [unknown, unknown?];
+          if (of >= values.info! && typeof fields === 'object' && fields !== null) {
+            note({ fields: fields as LoggedLine['fields'], text: String(text ?? '') });
+          }
+          if (of >= least) method.apply(this, args);
+        },
+      },
+    }) ||
+    {};
   return {
     level,
+    ...noting,
     base: { service },
     timestamp: stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }) },
@@ -56,8 +82,8 @@ export function loggerOptions(service: string, level: string): LoggerOptions {
 
 /**
  * A logger to standard output; `level` is one of pino's. Pass errors as `err`. A line is written when the call returns:
- * the last lines before an exit or a crash matter most.
+ * the last lines before an exit or a crash matter most. `note`: see {@link loggerOptions}.
  */
-export function createLogger(service: string, level: string): Logger {
-  return pino(loggerOptions(service, level), destination({ fd: STANDARD_OUTPUT, sync: true }));
+export function createLogger(service: string, level: string, note?: (line: LoggedLine) => void): Logger {
+  return pino(loggerOptions(service, level, note), destination({ fd: STANDARD_OUTPUT, sync: true }));
 }

@@ -21,6 +21,7 @@ export interface CartServerOptions {
   readonly port: number;
   readonly allowedHosts?: readonly string[] | undefined;
   readonly operations?: HttpServerOptions['operations'];
+  readonly events?: HttpServerOptions['events'];
   readonly addOperations?: HttpServerOptions['addOperations'];
   readonly shutdownDelayMs?: number;
   readonly trustedProxies?: readonly string[];

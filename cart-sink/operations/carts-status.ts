@@ -21,7 +21,8 @@ import { type PartitionStateRow, readPartitionStates } from '../sql/consumer-off
 import { countPendingParked, type PendingParkedRow, readPendingParked } from '../sql/parked-events.ts';
 import { type ReplayRunRow, readReplayRuns } from '../sql/replay-runs.ts';
 import { readVerdicts, type VerdictRow } from '../sql/verdicts.ts';
-import { formatHaltCommand, formatParkedCommand, formatRunCommand } from './repair-commands.ts';
+import { formatParked } from './parked.ts';
+import { formatHaltCommand, formatRunCommand } from './repair-commands.ts';
 
 /** Logged once: the verdicts of audit and replay can't be read. */
 const VERDICTS_UNREADABLE = 'sink.verdicts-unreadable';
@@ -84,7 +85,7 @@ async function readStatus(
   return {
     partitions: states.map(formatPartition),
     haltedPartitions: states.flatMap(formatHalted),
-    parked: { count, newest: pending.map(formatPending) },
+    parked: { count, newest: pending.map(formatParked) },
     replayRuns: runs.map(formatRun),
     ...(await readKept()),
   };
@@ -145,19 +146,6 @@ function formatHalted(row: PartitionStateRow): CartsStatus['haltedPartitions'] {
       command: formatHaltCommand(code, row, next_offset),
     },
   ];
-}
-
-function formatPending({ parked_id, topic, partition, offset, reason, parked_at }: PendingParkedRow) {
-  const command = formatParkedCommand(parked_id);
-  return {
-    id: String(parked_id),
-    topic,
-    partition,
-    offset: String(offset),
-    reason,
-    parkedAt: parked_at.toISOString(),
-    command,
-  };
 }
 
 function formatRun({ run_id, state, created_at, ...tally }: ReplayRunRow): CartsStatus['replayRuns'][number] {

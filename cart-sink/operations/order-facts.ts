@@ -10,7 +10,7 @@ import type { Database } from '#service/database.ts';
 import { type LedgerFactsRow, readLedgerFacts } from '../sql/applied-orders.ts';
 import { type RemovalFactsRow, readRemovalFacts } from '../sql/cart-removals.ts';
 import { type ParkedOfOrderRow, readParkedOfOrder } from '../sql/parked-events.ts';
-import { formatParkedCommand } from './repair-commands.ts';
+import { formatParked } from './parked.ts';
 
 /** @throws the database's error */
 export async function readCartsOrder({ pool }: Pick<Database, 'pool'>, orderId: string): Promise<CartsOrder> {
@@ -20,16 +20,7 @@ export async function readCartsOrder({ pool }: Pick<Database, 'pool'>, orderId: 
   return {
     orderId,
     applied: ledger === undefined ? null : { ...formatLedger(ledger), removals },
-    parked: parked.map(({ parked_id, topic, partition, offset, reason, parked_at, outcome }) => ({
-      id: String(parked_id),
-      topic,
-      partition,
-      offset: String(offset),
-      reason,
-      parkedAt: parked_at.toISOString(),
-      outcome,
-      command: formatParkedCommand(parked_id),
-    })),
+    parked: parked.map(({ outcome, ...row }) => ({ ...formatParked(row), outcome })),
   };
 }
 

@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import type { RecentEvents } from '#service/http/recent-events.ts';
 import type { ZodFastifyInstance } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
 import type { Metrics } from '#service/metrics.ts';
@@ -29,6 +30,7 @@ const TYPES: Readonly<Record<string, string>> = {
   'console.html': 'text/html; charset=utf-8',
   'console.css': 'text/css; charset=utf-8',
   'console.js': 'text/javascript; charset=utf-8',
+  'carts-panels.js': 'text/javascript; charset=utf-8',
   'panels.js': 'text/javascript; charset=utf-8',
   'elements.js': 'text/javascript; charset=utf-8',
   'charts.js': 'text/javascript; charset=utf-8',
@@ -41,7 +43,11 @@ export interface ConsoleOptions {
   readonly metrics: Metrics;
   /** Of this reader. */
   readonly pipeline: () => { readonly ready: boolean; readonly body: Record<string, unknown> };
+  /** What it has logged of itself. */
+  readonly events: RecentEvents['read'];
   readonly logger: Logger;
+  /** {@link WATCHED_EVERY_MS} by default. */
+  readonly everyMs?: number;
 }
 
 /** A point of the lines of 15 minutes. */
@@ -58,7 +64,7 @@ export interface Console {
 }
 
 export function createConsole(options: ConsoleOptions): Console {
-  const { services, token, logger } = options;
+  const { services, token, logger, everyMs = WATCHED_EVERY_MS } = options;
   const closing = new AbortController();
   const viewers = new Set<ServerResponse>();
   /** They get everything with the next reading, which is made for them: the last one may be of some time ago. */
@@ -89,7 +95,7 @@ export function createConsole(options: ConsoleOptions): Console {
       onOverview(await watch.read());
       const { promise, resolve } = Promise.withResolvers<void>();
       wake = resolve;
-      const timer = setTimeout(resolve, viewers.size > 0 ? WATCHED_EVERY_MS : UNWATCHED_EVERY_MS);
+      const timer = setTimeout(resolve, viewers.size > 0 ? everyMs : UNWATCHED_EVERY_MS);
       timer.unref();
       await promise;
       clearTimeout(timer);
@@ -149,15 +155,15 @@ export function createConsole(options: ConsoleOptions): Console {
 }
 
 /** What this process says of itself, as if it had been asked. */
-async function readSelf({ metrics, pipeline }: ConsoleOptions): Promise<ServiceReading> {
+async function readSelf({ metrics, pipeline, events }: ConsoleOptions): Promise<ServiceReading> {
   const { ready, body } = pipeline();
   const answer = {
     isWell: ready,
     pipeline: body as PipelineBody,
     metrics: parsePrometheusText(await metrics.render()),
   };
-  const none = { problem: undefined, carts: undefined, cartsProblem: undefined };
-  return { kind: 'cdc-reader', url: 'this reader', atMs: Date.now(), answer, ...none };
+  const others = { problem: undefined, recent: events(), carts: undefined, cartsProblem: undefined };
+  return { kind: 'cdc-reader', url: 'this reader', atMs: Date.now(), answer, ...others };
 }
 
 function addPoint(points: Point[], { at, rates, latency }: Overview): void {

@@ -51,6 +51,7 @@ export async function runInitialSnapshot(context: StartContext, source: SourceSe
     () => fence(config, logger),
     (open) => open.close(),
   );
+  context.metrics.fenced(producer);
   const fenced = await readUnfinished(config, kafka, source, identity, 'high_watermark');
   if (fenced.kind === 'finished') return;
 

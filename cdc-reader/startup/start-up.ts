@@ -202,7 +202,7 @@ async function retryHoldingSlot<T>(
 }
 
 async function connectKafka(
-  { config, scope, logger }: StartContext,
+  { config, scope, logger, metrics }: StartContext,
   source: SourceSession,
   stream: ReplicationStream,
   attempt: AsyncDisposableStack,
@@ -220,6 +220,7 @@ async function connectKafka(
     () => fence(config, logger),
     (open) => open.close(),
   );
+  metrics.fenced(producer);
   await failpoint('reader.fenced');
 
   // Nobody else writes from here on. Read before the check: a topic that is recreated after it begins below these offsets.

@@ -4,12 +4,14 @@
 // the caller's; it keeps the readings of before for rates.
 
 import type { CartsStatus } from '#schemas/carts-status.ts';
-import { formatLsn, toLsn } from '#schemas/lsn.ts';
+import type { PipelineEvent } from './events.ts';
 import { buildLadder, type Rung } from './ladder.ts';
 import { findQuantiles, type Quantiles, readBuckets } from './latency.ts';
+import { describeOwned, type OwnedPartitions } from './owners.ts';
 import { findValue, type Samples, sumValues } from './prometheus-text.ts';
 import type { ServiceKind, ServiceReading } from './read-service.ts';
 import { atOf, metricsOf, type Round, rateOf, readerOf, sumOf } from './rounds.ts';
+import { describeSafety, type Safety } from './safety.ts';
 import { findVerdict, type Progress, type Verdict } from './verdict.ts';
 
 interface ServiceLine {
@@ -20,19 +22,12 @@ interface ServiceLine {
   readonly isWell: boolean;
   readonly version: string | null;
   readonly partitions: number | null;
+  readonly owned: readonly OwnedPartitions[];
+  /** ISO 8601: when the process began. */
+  readonly startedAt: string | null;
+  /** Of its consumer group session, or of the reader, since then. */
   readonly restarts: number | null;
   readonly problem: string | null;
-}
-
-interface SlotLine {
-  readonly slot: string;
-  readonly walStatus: string;
-  readonly retainedBytes: number | null;
-  /** WAL that can be written before the limit endangers the slot; null: no limit. */
-  readonly safeBytes: number | null;
-  /** At the rate of the last minute; null: no limit, or nothing is written. */
-  readonly secondsLeft: number | null;
-  readonly catalogXminAge: number | null;
 }
 
 export interface Overview {
@@ -43,14 +38,14 @@ export interface Overview {
   readonly latency: { readonly ofLastMinute: Quantiles | null };
   /** Orders a second. */
   readonly rates: Readonly<Record<'read' | 'published' | 'applied', number | null>>;
-  readonly safety: {
-    readonly slots: readonly SlotLine[];
-    /** By source, the oldest position from which everything can be replayed. */
-    readonly replayableFrom: Readonly<Record<string, string>>;
-  };
+  readonly safety: Safety;
   readonly services: readonly ServiceLine[];
-  /** Null: no sink has answered, and `cartsProblem` says why. */
+  /** Of the last day, the newest first. */
+  readonly events: readonly PipelineEvent[];
+  /** Null: no sink has ever answered, and `cartsProblem` says why. */
   readonly carts: CartsStatus | null;
+  /** When it was read, where no sink answers now: ISO 8601. */
+  readonly cartsAt: string | null;
   readonly cartsProblem: string | null;
 }
 
@@ -61,7 +56,10 @@ const STALLED_MS = 15_000;
  * @param rounds oldest first, the last one is shown; those of the last minute and before give rates and latency
  * @param awaySince since when a service has not answered, in milliseconds since 1970, by its URL
  */
-export function describeRounds(rounds: readonly Round[], awaySince: ReadonlyMap<string, number>): Overview {
+export function describeRounds(
+  rounds: readonly Round[],
+  awaySince: ReadonlyMap<string, number>,
+): Omit<Overview, 'events'> {
   const round = rounds.at(-1)!;
   const minuteAgo = rounds.findLast((one) => atOf(one) <= atOf(round) - 60_000) ?? rounds[0]!;
   const shortlyBefore = rounds.findLast((one) => atOf(one) <= atOf(round) - 5_000) ?? rounds[0]!;
@@ -71,6 +69,7 @@ export function describeRounds(rounds: readonly Round[], awaySince: ReadonlyMap<
     applied: rateOf('tillstream_sink_orders_applied_total', shortlyBefore, round),
   };
   const progress = measureProgress(rounds, rates);
+  const carts = round.find((one) => one.carts !== undefined)?.carts;
   const latencyName = 'tillstream_sink_commit_to_commit_seconds';
   return {
     at: new Date(atOf(round)).toISOString(),
@@ -83,9 +82,10 @@ export function describeRounds(rounds: readonly Round[], awaySince: ReadonlyMap<
       ),
     },
     rates,
-    safety: { slots: listSlots(minuteAgo, round), replayableFrom: listReplayable(round) },
-    services: round.map(describeService),
-    carts: round.find(({ carts }) => carts !== undefined)?.carts ?? null,
+    safety: describeSafety(minuteAgo, round),
+    services: round.map((reading) => describeService(reading, carts)),
+    carts: carts ?? null,
+    cartsAt: null,
     cartsProblem: round.find(({ cartsProblem }) => cartsProblem !== undefined)?.cartsProblem ?? null,
   };
 }
@@ -125,38 +125,10 @@ function findStall(rounds: readonly Round[]): number | null {
   return atOf(round) - since >= STALLED_MS ? since : null;
 }
 
-function listSlots(minuteAgo: Round, round: Round): SlotLine[] {
-  const reader = readerOf(round);
-  if (reader === undefined) return [];
-  const before = readerOf(minuteAgo);
-  const written = (samples: Samples | undefined) =>
-    samples && findValue(samples, 'tillstream_reader_position_lsn', { stage: 'written' });
-  const [first, last] = [written(before), written(reader)];
-  const seconds = (atOf(round) - atOf(minuteAgo)) / 1_000;
-  const perSecond = first === undefined || last === undefined || seconds <= 0 ? 0 : (last - first) / seconds;
-  return (reader.get('tillstream_reader_slot_wal_status') ?? []).map(({ labels }) => {
-    const { slot = '', wal_status: walStatus = '' } = labels;
-    const read = (name: string) => findValue(reader, `tillstream_reader_slot_${name}`, { slot }) ?? null;
-    const safeBytes = read('safe_wal_bytes');
-    return {
-      slot,
-      walStatus,
-      retainedBytes: read('retained_bytes'),
-      safeBytes,
-      secondsLeft: safeBytes === null || perSecond <= 0 ? null : Math.max(0, safeBytes / perSecond),
-      catalogXminAge: read('catalog_xmin_age'),
-    };
-  });
-}
-
-function listReplayable(round: Round): Record<string, string> {
-  const oldest = readerOf(round)?.get('tillstream_reader_replay_oldest_lsn') ?? [];
-  return Object.fromEntries(
-    oldest.map(({ labels, value }) => [labels.source ?? '', formatLsn(toLsn(BigInt(Math.round(value))))]),
-  );
-}
-
-function describeService({ kind, url, answer, problem }: ServiceReading): ServiceLine {
+function describeService(
+  { kind, url, answer, recent, problem }: ServiceReading,
+  carts: CartsStatus | undefined,
+): ServiceLine {
   const metrics = answer?.metrics;
   const restarts = kind === 'cdc-reader' ? 'tillstream_reader_restarts_total' : 'tillstream_sink_restarts_total';
   return {
@@ -166,6 +138,8 @@ function describeService({ kind, url, answer, problem }: ServiceReading): Servic
     isWell: answer?.isWell ?? false,
     version: metrics?.get('tillstream_build_info')?.[0]?.labels.version ?? null,
     partitions: (metrics && findValue(metrics, 'tillstream_sink_assigned_partitions')) ?? null,
+    owned: kind === 'cart-sink' && metrics !== undefined ? describeOwned(metrics, carts) : [],
+    startedAt: recent?.startedAt ?? null,
     restarts: kind === 'order-api' || metrics === undefined ? null : (sumValues(metrics, restarts) ?? 0),
     problem: problem ?? null,
   };

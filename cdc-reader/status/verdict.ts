@@ -119,7 +119,7 @@ function findLag(readings: readonly ServiceReading[], progress: Progress): Findi
   if (isBehind) {
     const left =
       appliedPerSecond && pendingRecords ? ` (about ${Math.ceil(pendingRecords / appliedPerSecond)} s left)` : '';
-    const detail = `The newest order in the carts is ${Math.round(lagSeconds!)} s old.`;
+    const detail = `What was committed ${Math.round(lagSeconds!)} s ago is not in the carts yet.`;
     return [{ kind: 'catching-up', title: `catching up${left}`, detail, command: null, since: null }];
   }
   const isIdle = publishedPerSecond === 0 && appliedPerSecond === 0;

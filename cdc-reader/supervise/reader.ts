@@ -49,6 +49,7 @@ interface ReaderOptions {
   readonly metrics: ReaderMetrics;
   readonly halts: HaltState;
   readonly health: PipelineHealth;
+  readonly onStreaming?: () => void;
   readonly closeLimitMs?: number;
 }
 
@@ -169,11 +170,13 @@ class SupervisedReader implements Reader {
     this.#options.health.resumed();
     this.#streamingSinceMs = performance.now();
     metrics.streams(true);
+    this.#options.onStreaming?.();
     const { generation } = checkpoint;
     const { timeline } = stream.identity;
+    const throughLsn = formatLsn(checkpoint.throughLsn);
     logger.info(
-      { event: READER_STREAMING, throughLsn: formatLsn(checkpoint.throughLsn), timeline, generation },
-      'The reader holds the slot and publishes.',
+      { event: READER_STREAMING, throughLsn, timeline, generation },
+      `The reader holds the slot and publishes from ${throughLsn} on (timeline ${timeline}, generation ${generation}).`,
     );
   }
 

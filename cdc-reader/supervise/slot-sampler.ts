@@ -11,6 +11,14 @@ import { findSlotRisks } from './slot-risks.ts';
 
 /** As often as Prometheus scrapes by default; each sample costs a connection. */
 const SAMPLE_EVERY_MS = 15_000;
+/** After the beginning of streaming, then twice as long each time: the window slot is made shortly after. */
+const SOON_MS = 1_000;
+
+interface SlotSampler {
+  /** Streaming has begun: whatever was sampled before may be of slots that were not made yet. */
+  streamingBegan(): void;
+  close(): void;
+}
 
 /** Samples at once and then until it is closed, which waits for nothing. */
 export function startSlotSampler(options: {
@@ -19,12 +27,14 @@ export function startSlotSampler(options: {
   logger: Pick<Logger, 'warn' | 'debug'>;
   read?: typeof readSlotsHealth;
   everyMs?: number;
-}): { close(): void } {
+}): SlotSampler {
   const { config, metrics, logger, read = readSlotsHealth, everyMs = SAMPLE_EVERY_MS } = options;
   const { orderDatabase: postgres, applicationName, slotName } = config;
   const names = { slotName, windowSlotName: windowSlotName(slotName) };
   const closed = new AbortController();
   let known: ReadonlySet<string> = new Set();
+  let delayMs = everyMs;
+  let sampleNow = new AbortController();
 
   const report = (health: SlotsHealth): void => {
     metrics.slotsSampled(health, names);
@@ -34,6 +44,7 @@ export function startSlotSampler(options: {
   };
   const run = async (): Promise<void> => {
     while (!closed.signal.aborted) {
+      sampleNow = new AbortController();
       try {
         const health = await read({ postgres, applicationName, slotNames: Object.values(names) });
         if (closed.signal.aborted) return;
@@ -42,9 +53,14 @@ export function startSlotSampler(options: {
         if (closed.signal.aborted) return;
         logger.debug({ err: error }, 'The health of the slots could not be read; it is read again.');
       }
-      await delay(everyMs, undefined, { signal: closed.signal, ref: false }).catch(() => undefined); // closed
+      const signal = AbortSignal.any([closed.signal, sampleNow.signal]);
+      await delay(delayMs, undefined, { signal, ref: false }).catch(() => undefined); // closed, or at once
+      delayMs = sampleNow.signal.aborted ? Math.min(everyMs, SOON_MS) : Math.min(everyMs, 2 * delayMs);
     }
   };
   void run();
-  return { close: () => closed.abort() };
+  return {
+    streamingBegan: () => sampleNow.abort(),
+    close: () => closed.abort(),
+  };
 }

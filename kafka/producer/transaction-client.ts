@@ -51,13 +51,14 @@ export class TransactionClient {
     this.#cluster = options.cluster;
   }
 
-  /** Fences earlier owners of the transactional id; Kafka aborts their open transaction. */
-  async initProducer(): Promise<void> {
+  /** Fences earlier owners of the transactional id; Kafka aborts their open transaction. Resolves to Kafka's id of the producer. */
+  async initProducer(): Promise<bigint> {
     const { transactionalId, transactionTimeoutMs: transactionTimeout } = this.#options;
     const { producerId, producerEpoch } = await this.#askCoordinatorWithRetry((broker) =>
       broker.initProducerId({ transactionalId, transactionTimeout }),
     );
     this.#identity = { transactionalId, producerId: BigInt(producerId), producerEpoch };
+    return this.#identity.producerId;
   }
 
   /** Stores every batch at its partition's leader; resolves to the base offset of each. */

@@ -30,6 +30,8 @@ export interface SentTo {
 }
 
 export interface TransactionalProducer {
+  /** By which Kafka's tools name it; the same for every owner of the transactional id, unless Kafka has forgotten that. */
+  readonly producerId: bigint;
   /** Begins a transaction; the previous one must have ended. Costs no round trip. */
   begin(): Promise<KafkaTransaction>;
   /** Cuts the connections at once; an open transaction is aborted when the next owner fences it, or by its timeout. */
@@ -109,8 +111,9 @@ export async function createTransactionalProducer(options: {
     await cluster.close();
   };
 
-  await run('ready', 'ready', 'initialisation', () => client.initProducer());
+  const producerId = await run('ready', 'ready', 'initialisation', () => client.initProducer());
   return {
+    producerId,
     close,
     begin: () =>
       run('ready', 'open', 'begin', async () => ({

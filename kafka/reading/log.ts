@@ -10,8 +10,8 @@ import {
   LogReadDeadlineError,
   TopicMissingError,
 } from '#kafka/errors.ts';
-import { type FirstUnit, findFirstUnit } from '#kafka/protocol/first-unit.ts';
 import type { LogRecord } from '#kafka/protocol/record.ts';
+import { type FirstUnit, findFirstUnit } from '#kafka/reading/first-unit.ts';
 import type { KafkaServers } from '#kafka/servers.ts';
 import { withDeadline } from '#service/deadline.ts';
 import type { Logger } from '#service/logger.ts';

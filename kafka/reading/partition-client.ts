@@ -1,9 +1,14 @@
-// ListOffsets, Fetch and the id of a topic, sent straight to the leader of a partition: kafkajs's admin client returns only the last stable
+// ListOffsets, Fetch, the id of a topic and its producers, sent straight to the leader of a partition: kafkajs's admin client returns only the last stable
 // offset, and its consumer can't read without a group. One attempt per call: a failure (a leader that moved, a broker that
 // is down) throws what kafkajs throws; retries are left to log.ts, decoding record batches to protocol/record-batch.ts.
 
 import { createKafkaError, OffsetOutOfRangeError } from '#kafka/errors.ts';
 import { createKafkaCluster, type KafkaCluster } from '#kafka/protocol/cluster.ts';
+import {
+  type ActiveProducer,
+  createDescribeProducersExchange,
+  DESCRIBE_PRODUCERS_API_KEY,
+} from '#kafka/protocol/describe-producers-request.ts';
 import { createFetchExchange, ISOLATION_LEVELS } from '#kafka/protocol/fetch-request.ts';
 import type { FetchedPartition } from '#kafka/protocol/fetch-response.ts';
 import type { LogRecord } from '#kafka/protocol/record.ts';
@@ -27,6 +32,8 @@ export interface FetchPosition {
 export interface PartitionClient extends Pick<KafkaCluster, 'forgetLeaders' | 'reconnect' | 'close'> {
   /** Null where the broker gives topics no ids. */
   readTopicId(topic: string): Promise<string | null>;
+  /** Who writes to these partitions; nobody where the brokers can't tell (before Kafka 2.8). */
+  describeProducers(topic: string, partitions: readonly number[]): Promise<readonly ActiveProducer[]>;
   /** The offset of that kind of every partition. */
   listOffsets(topic: string, kind: OffsetKind): Promise<Map<number, bigint>>;
   /**
@@ -97,6 +104,19 @@ export async function createPartitionClient(options: {
       const broker = await cluster.findBroker(leader);
       if ((broker.versions?.[METADATA_API_KEY]?.maxVersion ?? 0) < TOPIC_ID_VERSION) return null;
       return broker.connectionPool.send(createTopicIdExchange(topic, createKafkaError));
+    },
+    async describeProducers(topic, partitions) {
+      const leaders = await cluster.findLeaders(topic);
+      const byLeader = Map.groupBy(partitions, (partition) => leaders.get(partition));
+      const found: ActiveProducer[] = [];
+      for (const [leader, led] of byLeader) {
+        if (leader === undefined) throw createKafkaError(UNKNOWN_TOPIC_OR_PARTITION);
+        const broker = await cluster.findBroker(leader);
+        if (broker.versions?.[DESCRIBE_PRODUCERS_API_KEY] === undefined) return [];
+        const exchange = createDescribeProducersExchange(topic, led, createKafkaError);
+        found.push(...(await broker.connectionPool.send(exchange)));
+      }
+      return found;
     },
     fetchBatches,
     async fetch(at) {

@@ -1,74 +1,31 @@
 // The console in a real browser, over real services: what it says under load, at rest, and above all when something is away or
 // halted; that its figures are those of the databases; and that it can be used by keyboard, on a phone and by a screen reader.
-import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
-import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createOrderLoad, fillCarts, type OrderLoad } from '../support/load/order-load.ts';
+import type { OrderLoad } from '../support/load/order-load.ts';
 import { createTcpProxy } from '../support/network/tcp-proxy.ts';
-import type { Service } from '../support/process/service-process.ts';
-import { createTestEnvironment, type TestEnvironment, withServer } from '../support/stack/environment.ts';
-import { waitFor } from '../support/wait.ts';
-import { openConsole, startBrowser, type Viewer } from './browser.ts';
+import { type TestEnvironment, withServer } from '../support/stack/environment.ts';
+import { startBrowser } from './browser.ts';
+import { type ConsoleStage, createConsoleStage, read, shoot, textOf, widthsOf } from './stage.ts';
 
-const shots = process.env.SCREENSHOTS;
 let browser: Browser;
+let stage: ConsoleStage;
 let environment: TestEnvironment;
 let load: OrderLoad;
-let services: Record<'api' | 'sink' | 'reader', Service>;
-let viewers: Viewer[];
+let services: ConsoleStage['services'];
+let open: ConsoleStage['open'];
 
 beforeAll(async () => {
   browser = await startBrowser();
-  if (shots !== undefined) mkdirSync(shots, { recursive: true });
 });
 afterAll(() => browser?.close());
 
 beforeEach(async () => {
-  viewers = [];
-  environment = await createTestEnvironment('console');
-  const api = await environment.startService('order-api');
-  const sink = await environment.startService('cart-sink');
-  await api.waitReady();
-  await sink.waitReady();
-  const addresses = { ORDER_API_OPERATIONS_URL: api.url, CART_SINK_OPERATIONS_URLS: sink.url };
-  const reader = await environment.startService('cdc-reader', addresses);
-  await reader.waitForLog('reader.streaming');
-  services = { api, sink, reader };
-  load = await createOrderLoad({ ordersUrl: environment.env.ORDER_DATABASE_URL });
-  await fillCarts({ first: 0, count: 400, cartsUrl: environment.env.CART_DATABASE_URL });
+  stage = await createConsoleStage(browser);
+  ({ environment, load, services, open } = stage);
 });
-afterEach(async () => {
-  for (const viewer of viewers) await viewer.close();
-  await load.close();
-  await environment.cleanUp();
-});
-
-async function open(options: Parameters<typeof openConsole>[2] = {}): Promise<Viewer> {
-  const viewer = await openConsole(browser, services.reader.url, options);
-  viewers.push(viewer);
-  return viewer;
-}
-
-const textOf = ({ page }: Viewer, selector: string): Promise<string> => page.locator(selector).innerText();
-
-/** Waits until that part of the page reads as wanted. */
-async function read(viewer: Viewer, selector: string, wanted: RegExp, deadlineMs = 30_000): Promise<string> {
-  return waitFor(
-    `${selector} to say ${wanted}`,
-    async () => {
-      const text = await textOf(viewer, selector);
-      if (!wanted.test(text)) throw new Error(`it says: ${text}`);
-      return text;
-    },
-    { deadlineMs },
-  );
-}
-
-async function shoot({ page }: Viewer, name: string): Promise<void> {
-  if (shots !== undefined) await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
-}
+afterEach(() => stage.cleanUp());
 
 describe('the console', () => {
   it('says under load and at rest that all is in step, with the figures of the databases, and breaks no rule of a browser', async () => {
@@ -108,6 +65,7 @@ describe('the console', () => {
     services.sink.pause();
     await read(viewer, '#verdict-title', /cart-sink is away/);
     expect(await textOf(viewer, '#verdict-body')).toMatch(/no answer in time[\s\S]*since/);
+    expect(await textOf(viewer, '#attention')).toMatch(/As of .*no answer in time[\s\S]*No event is parked/);
     expect(await textOf(viewer, '#ladder')).toMatch(/written\s+[0-9A-F]+\/[0-9A-F]+/);
     expect(ladder).toMatch(/written/);
     await shoot(viewer, 'sink-away');
@@ -192,8 +150,8 @@ describe('the console', () => {
     await page.keyboard.type(order!.id);
     await page.keyboard.press('Enter');
     await read(viewer, '#found', new RegExp(order!.id));
-    const widths = (await page.evaluate('[document.documentElement.scrollWidth, innerWidth]')) as [number, number];
-    expect(widths[0]).toBeLessThanOrEqual(widths[1]);
+    const [content, window] = await widthsOf(viewer);
+    expect(content).toBeLessThanOrEqual(window);
     await shoot(viewer, 'phone-dark');
     expect(await viewer.findBarriers()).toEqual([]);
     expect(viewer.complaints).toEqual([]);

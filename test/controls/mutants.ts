@@ -421,10 +421,10 @@ const sink: readonly Mutant[] = [
   {
     name: 'batch-passed-to-its-stated-end',
     breaks: 'I1: an operator who parks a damaged batch passes good records too, as its header states',
-    file: 'kafka/protocol/first-unit.ts',
+    file: 'kafka/reading/first-unit.ts',
     find: 'if (follows === undefined ? endOffset !== stableOffset : endOffset !== follows) {',
     replace: 'if (batchBytes < 0) {',
-    tests: ['test/unit/kafka/protocol/first-unit.test.ts'],
+    tests: ['test/unit/kafka/reading/first-unit.test.ts'],
   },
   {
     name: 'readable-batch-parked-by-its-first-record',

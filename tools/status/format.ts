@@ -27,7 +27,7 @@ export function formatOverview({
   services,
   carts,
   cartsProblem,
-}: Overview): string {
+}: Omit<Overview, 'events'>): string {
   const quantiles = latency.ofLastMinute;
   const lines = [
     ...[verdict, ...verdict.others].flatMap(formatFinding),
@@ -53,6 +53,10 @@ export function formatOverview({
       ({ slot, walStatus, retainedBytes, safeBytes }) =>
         `slot ${slot}`.padEnd(21) +
         `${walStatus}, holds ${retainedBytes ?? '?'} bytes of WAL, ${safeBytes === null ? 'no limit' : `${safeBytes} bytes until the limit`}`,
+    ),
+    ...safety.openTransactions.map(
+      ({ partition, producerId, isThisReader, seconds }) =>
+        `open transaction     in partition ${partition}, of producer ${producerId}${isThisReader ? ' (the reader)' : ''}, for ${seconds.toFixed(1)} s`,
     ),
     ...services.map(({ kind, url, state, problem }) => `${kind.padEnd(21)}${state ?? `away (${problem})`}  ${url}`),
     carts === null

@@ -6,44 +6,10 @@ import { draw } from './panels.js';
 
 /** @type {Record<string, any>} */
 const panels = {};
-/** @type {{at: string, text: string}[]} */
-const events = [];
 let lastHeardMs = 0;
-
-/** What has changed since the last message, in words. @param {Record<string, any>} before @param {Record<string, any>} after */
-function noteEvents(before, after) {
-  const note = (/** @type {string} */ text) => events.unshift({ at: after.at ?? new Date().toISOString(), text });
-  if (before.verdict?.title !== after.verdict?.title) note(after.verdict.title);
-  const known = new Map((before.services ?? []).map((/** @type {any} */ one) => [one.url, one]));
-  for (const one of before.services ? (after.services ?? []) : []) {
-    const was = known.get(one.url);
-    if (was && was.state !== one.state)
-      note(`${one.kind} (${one.url}): ${was.state ?? 'away'} → ${one.state ?? 'away'}`);
-    if (was && was.restarts !== null && one.restarts > was.restarts)
-      note(`${one.kind} (${one.url}) began again after a failure`);
-    if (was && was.partitions !== null && one.partitions !== null && was.partitions !== one.partitions)
-      note(`${one.kind} (${one.url}): ${was.partitions} → ${one.partitions} partitions`);
-  }
-  const slots = new Map((before.safety?.slots ?? []).map((/** @type {any} */ slot) => [slot.slot, slot.walStatus]));
-  for (const { slot, walStatus } of after.safety?.slots ?? []) {
-    if (slots.has(slot) && slots.get(slot) !== walStatus) note(`slot ${slot}: ${slots.get(slot)} → ${walStatus}`);
-  }
-  events.splice(100);
-  show(
-    'events',
-    events.length === 0
-      ? [element('li', { className: 'muted', text: 'Nothing has changed since this page was opened.' })]
-      : events.map(({ at, text }) => {
-          const time = element('time', { text: new Date(at).toLocaleTimeString() });
-          time.setAttribute('datetime', at);
-          return element('li', {}, [time, text]);
-        }),
-  );
-}
 
 /** @param {Record<string, any>} changes */
 function take(changes) {
-  const before = { ...panels };
   Object.assign(panels, changes);
   lastHeardMs = Date.now();
   byId('main').setAttribute('aria-busy', 'false');
@@ -52,10 +18,10 @@ function take(changes) {
   if ('verdict' in changes) draw.verdict(panels.verdict);
   if ('ladder' in changes) draw.ladder(panels.ladder);
   if ('safety' in changes) draw.safety(panels.safety);
-  if ('services' in changes) draw.services(panels.services);
+  if (names.some((name) => ['services', 'events'].includes(name))) draw.services(panels);
+  if ('events' in changes) draw.events(panels.events);
   if (names.some((name) => ['latency', 'rates', 'history'].includes(name))) draw.latency(panels);
-  if (names.some((name) => ['carts', 'cartsProblem'].includes(name))) draw.carts(panels);
-  noteEvents(before, panels);
+  if (names.some((name) => ['carts', 'cartsAt', 'cartsProblem'].includes(name))) draw.carts(panels);
   showAge();
 }
 

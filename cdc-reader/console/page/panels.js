@@ -1,5 +1,6 @@
 // The panels of the console: what each shows of what the reader has sent. Nothing is kept here.
 // @ts-check
+import { drawAttention, drawProof } from './carts-panels.js';
 import { lineChart } from './charts.js';
 import {
   byId,
@@ -100,7 +101,7 @@ export const draw = {
     ]);
   },
   /** @param {any} safety */
-  safety({ slots, replayableFrom }) {
+  safety({ slots, slotsAt, replayableFrom, heldPartitions, openTransactions }) {
     const rows = slots.map((/** @type {any} */ slot) => [
       slot.slot,
       element('span', { className: /lost|missing|unreserved/.test(slot.walStatus) ? 'bad' : '', text: slot.walStatus }),
@@ -112,9 +113,9 @@ export const draw = {
     const sources = Object.entries(replayableFrom);
     show('safety', [
       slots.length === 0
-        ? element('p', { className: 'muted', text: 'The reader has not read its slots yet.' })
+        ? element('p', { className: 'muted', text: 'The slots: not read yet.' })
         : table(
-            'If a slot went now, what it holds behind the acknowledgement would have to be replayed from the tables',
+            `If a slot went now, what it holds behind the acknowledgement would have to be replayed from the tables. As of ${formatTime(slotsAt)}`,
             ['slot', 'state', 'WAL held', 'until the limit', 'time left', 'catalog_xmin age'],
             rows,
             [2, 3, 4, 5],
@@ -125,109 +126,95 @@ export const draw = {
             ? 'Nothing can be replayed from WAL or Kafka; the tables have every order.'
             : `Replays reach back to ${sources.map(([source, lsn]) => `${lsn} from ${source}`).join(', ')}.`,
       }),
+      ...describeOpenTransactions(heldPartitions, openTransactions),
     ]);
   },
   /** @param {any} panels */
-  carts({ carts, cartsProblem }) {
-    drawProof(carts, cartsProblem);
-    drawAttention(carts, cartsProblem);
+  carts({ carts, cartsAt, cartsProblem }) {
+    drawProof(carts, cartsAt, cartsProblem);
+    drawAttention(carts, cartsAt, cartsProblem);
   },
-  /** @param {any[]} services */
-  services(services) {
-    const rows = services.map((one) => [
+  /** @param {any} panels */
+  services({ services, events = [] }) {
+    const rows = services.map((/** @type {any} */ one) => [
       one.kind,
       one.url,
       element('span', { className: one.isWell ? 'well' : 'bad', text: one.state ?? `away: ${one.problem}` }),
-      one.partitions === null ? null : String(one.partitions),
+      ownedOf(one),
+      formatTime(one.startedAt),
       one.restarts === null ? null : String(one.restarts),
       one.version,
     ]);
+    const about = events.filter((/** @type {any} */ event) => event.isAboutRunning).slice(0, MOST_ABOUT_RUNNING);
     show('services', [
       table(
-        'As each answers on its operations address',
-        ['service', 'address', 'state', 'partitions', 'restarts', 'version'],
+        'As each answers on its operations address; restarts are those within the process',
+        ['service', 'address', 'state', 'partitions', 'runs since', 'restarts', 'version'],
         rows,
-        [3, 4],
+        [5],
       ),
+      element('h3', { text: 'Starts, restarts and takeovers of the last day' }),
+      eventList(about, 'None is known; a service that restarts forgets those of before.'),
     ]);
+  },
+  /** @param {any[]} events */
+  events(events) {
+    show('events', [eventList(events, 'Nothing has happened in the last day, as far as the services remember.')]);
   },
 };
 
-/** @param {any} carts @param {string | null} problem */
-function drawProof(carts, problem) {
-  if (!carts) return show('proof', [noCarts(problem)]);
-  const { lastAudit: audit, lastReplay: replay } = carts;
-  show('proof', [
-    audit
-      ? element('p', {
-          className: audit.verdict === 'agree' ? '' : 'bad',
-          text: `Audit of ${formatTime(audit.at)}: ${audit.orders} orders compared, ${audit.differences} differences.`,
-        })
-      : element('p', { text: 'No audit has been kept yet.' }),
-    ...(audit ? [] : [commandOf('npm run audit') ?? '']),
-    replay
-      ? element('p', {
-          text: `Replay ${replay.run}, ${formatTime(replay.at)}: ${replay.published} published; ${replay.applied} applied, ${replay.already} already there, ${replay.changed} changed, ${replay.parked} parked. Checksums ${replay.sourceChecksum} and ${replay.appliedChecksum}${replay.sourceChecksum === replay.appliedChecksum ? ' are the same.' : ' DIFFER.'}`,
-        })
-      : element('p', { className: 'muted', text: 'No replay has been proven yet.' }),
+const MOST_ABOUT_RUNNING = 10;
+
+/** @param {number | null} held @param {any[]} open */
+function describeOpenTransactions(held, open) {
+  if (held === null)
+    return [
+      element('p', { className: 'muted', text: 'Open Kafka transactions: not read yet, or Kafka does not answer.' }),
+    ];
+  if (held === 0) return [element('p', { text: 'No open Kafka transaction holds up the consumers.' })];
+  const rows = open.map((one) => [
+    String(one.partition),
+    one.isThisReader ? `${one.producerId}, this reader` : `${one.producerId}, not this reader`,
+    one.producerEpoch,
+    one.startOffset === null ? null : String(one.startOffset),
+    formatSeconds(one.seconds),
   ]);
+  return [
+    table(
+      `${held} partitions of the live topic end for consumers where an open Kafka transaction begins; the oldest first`,
+      ['partition', 'producer', 'epoch', 'begins at offset', 'open for'],
+      rows,
+      [0, 2, 3, 4],
+    ),
+  ];
 }
 
-/** @param {string | null} problem */
-const noCarts = (problem) =>
-  element('p', {
-    className: 'muted',
-    text: `The carts' side is not here: ${problem ?? 'no sink is configured (CART_SINK_OPERATIONS_URLS)'}.`,
-  });
+/** @param {any} service */
+function ownedOf({ owned, partitions }) {
+  if (owned.length === 0) return partitions === null ? null : String(partitions);
+  return element(
+    'span',
+    {},
+    owned.map((/** @type {any} */ one) =>
+      element('div', {
+        text: `${one.topic} ${one.partitions}${one.ownerEpochs === null ? '' : ` · epoch ${one.ownerEpochs}`}`,
+      }),
+    ),
+  );
+}
 
-/** @param {any} carts @param {string | null} problem */
-function drawAttention(carts, problem) {
-  if (!carts) return show('attention', [noCarts(problem)]);
-  const { haltedPartitions, parked, replayRuns } = carts;
-  const list = [
-    haltedPartitions.length === 0
-      ? element('p', { text: 'No partition is halted.' })
-      : table(
-          'Halted partitions',
-          ['partition', 'code', 'since', 'what to do'],
-          haltedPartitions.map((/** @type {any} */ one) => [
-            `${one.topic}[${one.partition}]@${one.offset}`,
-            one.code,
-            formatTime(one.since),
-            commandOf(one.command),
-          ]),
-        ),
-    parked.count === 0
-      ? element('p', { text: 'No event is parked.' })
-      : table(
-          `${parked.count} parked events, the newest first`,
-          ['id', 'place', 'reason', 'since', 'look at it'],
-          parked.newest.map((/** @type {any} */ one) => [
-            one.id,
-            `${one.topic}[${one.partition}]@${one.offset}`,
-            one.reason,
-            formatTime(one.parkedAt),
-            commandOf(one.command),
-          ]),
-        ),
-    replayRuns.length === 0
-      ? element('p', { text: 'Nothing was replayed yet.' })
-      : table(
-          'Replay runs, the newest first',
-          ['run', 'state', 'began', 'published', 'applied', 'already', 'changed', 'parked', 'go on'],
-          replayRuns.map((/** @type {any} */ one) => [
-            one.run,
-            one.state,
-            formatTime(one.startedAt),
-            one.published,
-            one.applied,
-            one.already,
-            one.changed,
-            one.parked,
-            commandOf(one.command),
-          ]),
-          [3, 4, 5, 6, 7],
-        ),
-  ];
-  show('attention', list);
+/** @param {any[]} events @param {string} none */
+function eventList(events, none) {
+  if (events.length === 0) return element('p', { className: 'muted', text: none });
+  return element(
+    'ol',
+    { className: 'events' },
+    events.map(({ at, of, url, text, why }) => {
+      const time = element('time', { text: formatTime(at) ?? '' });
+      time.setAttribute('datetime', at);
+      const who = of === 'pipeline' ? '' : `${of}${url === 'this reader' ? '' : ` ${url}`}: `;
+      const reason = why === null || text.includes(why) ? '' : ` (${why})`;
+      return element('li', {}, [time, `${who}${text}${reason}`]);
+    }),
+  );
 }

@@ -121,6 +121,7 @@ export async function openProducer(world: World, kafka: ModelKafka): Promise<Tra
   };
   const epoch = await run('fences', () => kafka.initialise());
   return {
+    producerId: 1n,
     close: async () => {
       isUsable = false;
     },

@@ -14,6 +14,7 @@ export function createRecordingKafka(options: { slowSendMs?: number; maxValueByt
   const nameOf = ({ topic, partition }: OutgoingRecord) => `${topic}:${partition}`;
 
   const producer: TransactionalProducer = {
+    producerId: 1n,
     close: async () => {},
     begin: async () => {
       const sent: OutgoingRecord[] = [];

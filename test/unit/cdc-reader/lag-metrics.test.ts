@@ -40,6 +40,28 @@ it('is 0 seconds while nothing is pending, and the age of the oldest commit whil
   expect(await series()).toMatchObject({ lag_seconds: 0, lag_bytes: 0, through_lsn: 150 });
 });
 
+it('is the age of the WAL that was written and not received, and 0 once a keepalive has told of it', async () => {
+  lag.streams(true);
+  lag.sampled(toLsn(100n), slot);
+  nowMs += 60_000;
+  expect((await series()).lag_seconds).toBe(0); // idle
+  lag.sampled(toLsn(300n), slot);
+  nowMs += 2_000;
+  lag.sampled(toLsn(400n), slot);
+  nowMs += 2_000;
+  expect((await series()).lag_seconds).toBe(4);
+  lag.receivedLsn(toLsn(300n));
+  expect((await series()).lag_seconds).toBe(2);
+  lag.receivedLsn(toLsn(400n));
+  expect((await series()).lag_seconds).toBe(0);
+  // Until the first keepalive of the next start nothing else is known.
+  lag.streams(false);
+  lag.streams(true);
+  lag.sampled(toLsn(400n), slot);
+  nowMs += 5_000;
+  expect((await series()).lag_seconds).toBe(0);
+});
+
 it('goes on growing after a halt, from the oldest commit or from the end of streaming', async () => {
   lag.streams(true);
   nowMs += 10_000;

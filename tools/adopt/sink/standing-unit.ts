@@ -1,7 +1,7 @@
 // What stands at the offset of a halted partition and can be parked: a record, or a whole batch that can't be read. Reads and
 // describes; guarantees that nothing behind it is passed over, and that a batch of any size is kept or described. Asking and
 // parking: park-record.ts.
-import type { WholeBatch } from '#kafka/protocol/first-unit.ts';
+import type { WholeBatch } from '#kafka/reading/first-unit.ts';
 import type { KafkaLog, LogRecord, UnitReader } from '#kafka/reading/log.ts';
 import { addToTally, EMPTY_TALLY, parseReplayHeaders } from '#schemas/replay/records.ts';
 import type { HaltedRecord } from '../../../cart-sink/apply/decide-parked.ts';

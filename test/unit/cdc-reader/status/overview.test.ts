@@ -54,7 +54,8 @@ function reading(
 ): ServiceReading {
   const isWell = ['working', 'streaming', 'standby'].includes(pipeline.state ?? '');
   const answer = { isWell, pipeline, metrics: parsePrometheusText(text) };
-  return { kind, url: `http://${kind}`, atMs, answer, problem: undefined, carts: undefined, cartsProblem: undefined };
+  const others = { recent: undefined, carts: undefined, cartsProblem: undefined };
+  return { kind, url: `http://${kind}`, atMs, answer, problem: undefined, ...others };
 }
 
 const away = (kind: ServiceKind, atMs: number): ServiceReading => ({
@@ -193,7 +194,13 @@ describe('the figures', () => {
     expect(ladder.flatMap(({ lsn, gapBytes }) => [lsn, gapBytes])).toEqual(Array(12).fill(null));
     expect(rates).toEqual({ read: null, published: null, applied: null });
     expect([latency.ofLastMinute, carts]).toEqual([null, null]);
-    expect(safety).toEqual({ slots: [], replayableFrom: {} });
+    expect(safety).toEqual({
+      slotsAt: null,
+      slots: [],
+      replayableFrom: {},
+      heldPartitions: null,
+      openTransactions: [],
+    });
   });
 
   it('mark where most is missing', () => {
@@ -219,6 +226,37 @@ describe('the figures', () => {
     const after = describeRounds([later, restarted], new Map());
     expect(after.rates).toEqual({ read: null, published: null, applied: null });
     expect(after.latency.ofLastMinute).toBeNull();
+  });
+
+  it('of the slots are not there before the first start has made them, and missing later is missing', () => {
+    const text = readerText({}).replace('wal_status="reserved"', 'wal_status="missing"');
+    const slotsIn = (state: string) =>
+      describeRounds(
+        [round({}, { 'cdc-reader': reading('cdc-reader', text, START_MS, { state }) })],
+        new Map(),
+      ).safety.slots.map(({ walStatus }) => walStatus);
+    expect(slotsIn('starting')).toEqual([]);
+    expect(slotsIn('halted')).toEqual(['missing']);
+    expect(slotsIn('streaming')).toEqual(['missing']);
+  });
+
+  it('of open transactions are those of the reader, the oldest first', () => {
+    const labels = (partition: number, owner: string) =>
+      `{partition="${partition}",producer="9",epoch="2",owner="${owner}"}`;
+    const text = `${readerText({})}
+tillstream_reader_open_transactions 2
+tillstream_reader_open_transaction_seconds${labels(0, 'this-reader')} 0.2
+tillstream_reader_open_transaction_seconds${labels(4, 'other')} 61
+tillstream_reader_open_transaction_start_offset${labels(4, 'other')} 17`;
+    const rounds = [round({}, { 'cdc-reader': reading('cdc-reader', text, START_MS) })];
+    const overview = describeRounds(rounds, new Map());
+    const common = { producerId: '9', producerEpoch: '2' };
+    expect(overview.safety.heldPartitions).toBe(2);
+    expect(overview.safety.openTransactions).toEqual([
+      { ...common, partition: 4, isThisReader: false, seconds: 61, startOffset: 17 },
+      { ...common, partition: 0, isThisReader: true, seconds: 0.2, startOffset: null },
+    ]);
+    expect(formatOverview(overview)).toMatch(/open transaction +in partition 4, of producer 9, for 61\.0 s/);
   });
 
   it('of a slot have the time that is left at the rate of the last minute', () => {

@@ -80,6 +80,41 @@ describe('the sampler of the slots', () => {
     expect(text).not.toContain('safe_wal_bytes{slot="live"}');
   });
 
+  it('samples at once when streaming begins, and drops what was sampled of a slot that was not made yet', async () => {
+    const metrics = createMetrics('cdc-reader');
+    const readerMetrics = createReaderMetrics(metrics, () => 1_000);
+    const asked: (() => void)[] = [];
+    const nextSample = () => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      asked.push(resolve);
+      return promise;
+    };
+    const answers = [health([]), health([['live', slot({})]])];
+    const [first, second] = [nextSample(), nextSample()];
+    const sampler = startSlotSampler({
+      config,
+      metrics: {
+        slotsSampled: (...sampled) => {
+          readerMetrics.slotsSampled(...sampled);
+          asked.shift()?.();
+        },
+      },
+      logger: { warn: vi.fn(), debug: vi.fn() },
+      everyMs: 3_600_000,
+      read: async () => answers.shift() ?? health([]),
+    });
+    await first;
+    expect(await metrics.render()).toContain('slot_wal_status{slot="live",wal_status="missing"} 1');
+    readerMetrics.streams(true);
+    const between = await metrics.render();
+    expect(between).not.toContain('slot_wal_status{');
+    expect(between).toContain('tillstream_reader_slot_sampled_at_seconds 1\n');
+    sampler.streamingBegan();
+    await second;
+    expect(await metrics.render()).toContain('slot_wal_status{slot="live",wal_status="reserved"} 1');
+    sampler.close();
+  });
+
   it('goes on after a failed sample, and warns once of each risk until it comes back', async () => {
     const atRisk = health([['live_window', slot({ walStatus: 'unreserved' })]]);
     const well = health([['live_window', slot({})]]);

@@ -1,7 +1,7 @@
 // What of a whole batch is kept; with a broker: test/fault/halts/every-halt.test.ts.
 import { describe, expect, it } from 'vitest';
 import { BatchUnreadableError } from '#kafka/protocol/batch-errors.ts';
-import type { FirstUnit } from '#kafka/protocol/first-unit.ts';
+import type { FirstUnit } from '#kafka/reading/first-unit.ts';
 import { describeBatch, KEPT_BATCH_BYTES, readStandingUnit } from '../../../../../tools/adopt/sink/standing-unit.ts';
 
 const halted = { halted_code: 'BATCH_UNREADABLE', next_offset: 5n };

@@ -73,6 +73,7 @@ function createTopic() {
   const producer = (failAt?: 'send' | 'commit' | 'answer', nth = 1): TransactionalProducer => {
     let commits = 0;
     return {
+      producerId: 1n,
       async begin() {
         const sent: OutgoingRecord[] = [];
         return {

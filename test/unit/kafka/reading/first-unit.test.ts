@@ -1,6 +1,6 @@
 // What stands first in a partition's bytes: above all that no good record is passed over with a batch that can't be read.
 import { describe, expect, it } from 'vitest';
-import { findFirstUnit } from '#kafka/protocol/first-unit.ts';
+import { findFirstUnit } from '#kafka/reading/first-unit.ts';
 import { encodeBatches, end, seal, send } from '../../../support/examples/record-batches.ts';
 
 const find = (bytes: Buffer, fromOffset: bigint, stableOffset: bigint) =>

@@ -2,9 +2,9 @@
 // Guarantees: a record before the batch comes first; a batch is named with its end only where its header and what follows it
 // in the log agree, since a damaged header may state any end, and going past good records would lose them. Pure.
 import { type BatchTooLargeError, type BatchUnreadableError, isBatchError } from '#kafka/protocol/batch-errors.ts';
-import { crc32c } from './crc32c.ts';
-import type { LogRecord } from './record.ts';
-import { type BatchSource, readBatches } from './record-batch.ts';
+import { crc32c } from '#kafka/protocol/crc32c.ts';
+import type { LogRecord } from '#kafka/protocol/record.ts';
+import { type BatchSource, readBatches } from '#kafka/protocol/record-batch.ts';
 
 /** A batch as the broker has it. */
 export interface WholeBatch {
