@@ -138,12 +138,17 @@ export class TablesChangedError extends HaltError {
   /** `moved`: where those captured tables are now that are not under their name. */
   constructor(differences: readonly CaptureDifference[], moved: readonly string[], throughLsn: Lsn, flushLsn: Lsn) {
     const where = moved.map((sentence) => ` ${sentence}`).join('');
+    const keep =
+      moved.length === 0
+        ? ''
+        : ' To keep the tables that have the names now instead, as after a restore or a migration that replaced them: run ' +
+          `ALTER PUBLICATION … SET TABLE public.orders, public.order_items, then adopt, which names what only the old tables hold.`;
     const isTraceOnly = differences.every(({ field }) => field.endsWith(' xmin'));
     const harmless = isTraceOnly
       ? ' A GRANT of what was granted already, or an owner or privilege that was changed and changed back, leaves the same trace: if that was all, nothing has to be put back or copied.'
       : '';
     super(
-      `The captured tables are not what they were at the last check (${formatDifferences(differences)}): they were renamed, replaced, moved or altered, and orders inserted meanwhile may be missing from the stream.${where}${harmless} Everything before ${formatLsn(throughLsn)} was published; the server is at ${formatLsn(flushLsn)}. ${UNDO_CHANGE}`,
+      `The captured tables are not what they were at the last check (${formatDifferences(differences)}): they were renamed, replaced, moved or altered, and orders inserted meanwhile may be missing from the stream.${where}${harmless} Everything before ${formatLsn(throughLsn)} was published; the server is at ${formatLsn(flushLsn)}. ${UNDO_CHANGE}${keep}`,
       { ...lsns({ throughLsn, flushLsn }), ...differenceDetails(differences) },
     );
   }
@@ -207,7 +212,7 @@ export class ContentsDifferError extends HaltError {
   readonly code = 'CONTENTS_DIFFER';
   constructor(what: string, commitLsn: Lsn, throughLsn: Lsn) {
     super(
-      `The database and the topic have different histories: ${what} (at ${formatLsn(commitLsn)}; published through ${formatLsn(throughLsn)}). The database was restored from a copy of its files, or is a clone. ${ADOPT} If adopt finds nothing wrong, add --force: some differences show only in the stream.`,
+      `The database and the topic have different histories: ${what} (at ${formatLsn(commitLsn)}; published through ${formatLsn(throughLsn)}). The database was restored from a copy of its files, or is a clone, or published orders were deleted past the triggers (then put them back). ${ADOPT} If adopt finds nothing wrong, add --force: some differences show only in the stream.`,
       lsns({ commitLsn, throughLsn }),
     );
   }

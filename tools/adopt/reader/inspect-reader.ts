@@ -72,13 +72,13 @@ export async function inspectReader(
       flushLsn,
     );
   if (problems.length > 0) {
-    // For replaced tables the remedy is to put the captured ones back, not to mend the new ones.
+    const first = `correct this first: ${problems.map(({ problem, remedy }) => `${problem} ${remedy}`).join(' ')}`;
+    // For replaced tables the remedy is to put the captured ones back; to mend the new ones is the other one.
     if (checkpoint !== null && differences.some(({ subject }) => subject === 'table')) {
-      throw new TablesReplacedRefusal(changed(checkpoint).message, { checkpoint, capture, tableNames });
+      const message = `${changed(checkpoint).message} For the tables of today, ${first}`;
+      throw new TablesReplacedRefusal(message, { checkpoint, capture, tableNames });
     }
-    throw new ToolRefusal(
-      `correct this first: ${problems.map(({ problem, remedy }) => `${problem} ${remedy}`).join(' ')}`,
-    );
+    throw new ToolRefusal(first);
   }
 
   const live = await readLive(config, kafka, print);

@@ -2,6 +2,8 @@
 // databases. Guarantees: every element comes out once, alone or with its partner; a stream that is not strictly
 // increasing is an error, never a wrong answer. Ids compare as lower-case hex text, which is Postgres's order of uuids.
 
+import { ToolRefusal } from '../../run-tool.ts';
+
 export interface Keyed {
   readonly orderId: string;
 }
@@ -62,7 +64,13 @@ async function* gather<C extends Keyed>(children: AsyncIterable<C>): AsyncGenera
 async function* requireSorted<T extends Keyed>(stream: AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
   let last = '';
   for await (const element of stream) {
-    if (element.orderId <= last)
+    if (element.orderId === last) {
+      throw new ToolRefusal(
+        `there are two orders ${last}, which no audit can tell apart: the primary key of public.orders is missing. Delete the one that the ` +
+          'ledger does not have, create the key again as in order-api/migrations/0001_orders.sql, and run the audit again.',
+      );
+    }
+    if (element.orderId < last)
       throw new Error(`${element.orderId} came after ${last}: the stream is not sorted by id.`);
     last = element.orderId;
     yield element;

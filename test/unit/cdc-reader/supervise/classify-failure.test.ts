@@ -58,6 +58,10 @@ describe('a failure of the reader', () => {
     ['TRANSACTION_TIMEOUT', new KafkaUnavailableError('x', { cause: createKafkaError(50) })],
     ['TIMESTAMP_REFUSED', new KafkaUnavailableError('x', { cause: createKafkaError(32) })],
     ['DISK_FULL', withCode('ENOSPC')],
+    [
+      'VALUE_TOO_LARGE',
+      new Error('The stream ended', { cause: new Error('invalid memory alloc request size 1120000003') }),
+    ],
     ['DATABASE_AUTHENTICATION', withCode('28P01')],
   ])('waits: %s', (name, error) => {
     expect(classifyReaderFailure(error)).toMatchObject({ kind: 'waiting', name });
