@@ -30,7 +30,7 @@ const matrix = [
   'test/fault/{disaster,halts,kafka,source,waiting}/*.test.ts',
   'test/integration/cdc-reader/replay-window.test.ts',
   'test/integration/kafka/leader-moves.test.ts',
-  'test/integration/service/session-settings.test.ts',
+  'test/integration/service/{rolling-restart,session-settings,unknown-outcomes}.test.ts',
   'test/integration/dev/demo.test.ts',
   'test/integration/order-api/outage.test.ts',
   'test/integration/tools/{adopt,replay-property,replay-sources}.test.ts',

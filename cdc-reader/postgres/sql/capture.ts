@@ -55,14 +55,15 @@ export function readCapture(publicationName: string, serverVersion: number): SQL
         FROM pg_publication AS publication
         WHERE publication.pubname = ${publicationName}
       ) AS publication,
-      jsonb_build_object(
+      CASE WHEN namespace.oid IS NOT NULL THEN jsonb_build_object(
         'oid', namespace.oid::bigint, 'xmin', namespace.xmin::text, 'owner', namespace.nspowner::bigint,
         'acl', namespace.nspacl::text, 'grants', ${grantsOf(sql`namespace.nspacl`)}
-      ) AS schema,
+      ) END AS schema,
       has_schema_privilege(namespace.oid, 'USAGE') AS may_use_schema,
       captured.tables,
       captured.visibility
-    FROM pg_namespace AS namespace,
+    FROM (SELECT ${contractSchema}::name AS name) AS contract
+    LEFT JOIN pg_namespace AS namespace ON namespace.nspname = contract.name,
     LATERAL (
       SELECT jsonb_object_agg(class.relname, jsonb_build_object(
           'oid', class.oid::bigint,
@@ -99,7 +100,6 @@ export function readCapture(publicationName: string, serverVersion: number): SQL
       ) AS attributes
       WHERE class.relnamespace = namespace.oid AND class.relname = ANY(${tables}::name[])
     ) AS captured
-    WHERE namespace.nspname = ${contractSchema}
   `;
 }
 
