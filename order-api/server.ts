@@ -83,8 +83,11 @@ export async function startOrderApi(
       await database.pool.query(checkTables);
       return { ready: true, body: { database: 'reachable' } };
     } catch (error) {
-      logger.warn({ event: 'orders.not-ready', err: error }, 'The orders database is unavailable or lacks its tables.');
-      return { ready: false, body: { database: 'unreachable, or without the tables of this service' } };
+      logger.warn(
+        { event: 'orders.not-ready', err: error },
+        'The orders database is unavailable, or lacks a table or column of order-api/migrations: one that was dropped must be added again by hand.',
+      );
+      return { ready: false, body: { database: 'unreachable, or without a table or column of this service' } };
     }
   };
   const http = await createHttpServer({
