@@ -176,7 +176,7 @@ export const captureChanges: readonly CaptureChange[] = [
     isToldByRows: true,
   },
   {
-    name: 'the names of user_id and status are swapped',
+    name: 'user_id and status have the names of each other',
     there: [swapNames('user_id', 'status')],
     back: [swapNames('user_id', 'status')],
     says: /user_id/,
