@@ -5,7 +5,7 @@
  * recorded, all or nothing; with one fenced owner among them nothing changes. The statements are separate and in a fixed
  * order, each with a snapshot of its own, though sent together: one combined statement would read by a snapshot older than
  * the locks it waited for. Locks are taken in one order everywhere (offsets by partition, order ids, line ids), so sinks don't
- * deadlock. Leaves to retry.ts and common-transaction.ts: a failure, and a COMMIT without an answer.
+ * deadlock. Leaves to retry.ts: a failure, and a COMMIT without an answer.
  */
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import type { ReplayStamp } from '#schemas/replay/records.ts';
@@ -19,8 +19,7 @@ import { insertParkedEvents } from '../sql/parked-events.ts';
 import { addReplayResults } from '../sql/replay-runs.ts';
 import type { Batch } from './batch.ts';
 import { lockLiveLines, reduceCarts } from './change-carts.ts';
-import { type BatchPart, FencedError, moveOffsets } from './move-offsets.ts';
-import { type AppliedPosition, checkPositions } from './positions.ts';
+import { type AppliedPosition, type BatchPart, checkPositions, FencedError, moveOffsets } from './move-offsets.ts';
 import { recomputeCarts } from './recompute-carts.ts';
 
 /** What one transaction did, in records. */
@@ -34,22 +33,11 @@ export interface AppliedCounts {
   readonly parked: number;
 }
 
-export type BatchResult =
-  | ({ readonly kind: 'applied' } & AppliedCounts)
-  /** Fenced: the partition has another owner, or its offset is another. Nothing was changed. */
-  | { readonly kind: 'stale-owner' };
-
 export type TogetherResult =
   /** One count for each batch. */
   | { readonly kind: 'applied'; readonly counts: readonly AppliedCounts[] }
   /** These have another owner, or another offset. Nothing was changed for any. */
   | { readonly kind: 'fenced'; readonly lost: readonly Batch[] };
-
-/** {@link applyTogether} for one batch. */
-export async function applyBatch(database: Database, batch: Batch, rule: Rule = CURRENT_RULE): Promise<BatchResult> {
-  const result = await applyTogether(database, [batch], rule);
-  return result.kind === 'applied' ? { kind: 'applied', ...result.counts[0]! } : { kind: 'stale-owner' };
-}
 
 /**
  * Applies `batches` under `rule`: of one topic and one replay run or none, each of another partition. Whatever this throws was

@@ -4,22 +4,14 @@
  *
  * Guarantees: a transaction holds batches of one topic and of one replay run or none, within the limits of records and bytes;
  * partitions take turns; a batch that failed in common is tried by itself, over connections of which the common transactions
- * need none, and its partition stays apart until one of its batches has passed so. Leaves to common-transaction.ts and retry.ts:
- * the tries themselves.
+ * need none, and its partition stays apart until one of its batches has passed so. Leaves to retry.ts: the tries themselves.
  */
-import type { StoredOffset, TopicPartition } from '../sql/consumer-offsets.ts';
-import type { BatchResult } from './apply-batch.ts';
+import type { TopicPartition } from '../sql/consumer-offsets.ts';
 import type { Batch } from './batch.ts';
-import { applyInCommon, type CommonIo } from './common-transaction.ts';
-import { applyWithRetry, type RetriedResult, type RetryReport } from './retry.ts';
-
-interface JoinedIo extends CommonIo {
-  readonly apply: (batch: Batch) => Promise<BatchResult>;
-  readonly readStored: (partition: TopicPartition) => Promise<StoredOffset | undefined>;
-}
+import { type ApplyIo, applyAlone, applyInCommon, type RetriedResult, type RetryReport } from './retry.ts';
 
 export interface JoinOptions {
-  readonly io: JoinedIo;
+  readonly io: ApplyIo;
   readonly report: RetryReport;
   /** Of one transaction. */
   readonly limits: { readonly maxRecords: number; readonly maxBytes: number };
@@ -61,10 +53,10 @@ export function createBatchJoiner({ io, report, limits, concurrency }: JoinOptio
     return group;
   };
 
+  const ioApart: ApplyIo = { ...io, applyTogether: (batches) => oneByOne(() => io.applyTogether(batches)) };
   const applyApart: ApplyBatch = async (batch, signal) => {
-    const one = { apply: () => oneByOne(() => io.apply(batch)), readStored: () => io.readStored(batch) };
     try {
-      const result = await applyWithRetry(batch, one, report, signal);
+      const result = await applyAlone(batch, ioApart, report, signal);
       // What is too large is cut smaller, and comes again.
       if (result.kind !== 'too-large') apart.delete(keyOf(batch));
       return result;
@@ -76,12 +68,8 @@ export function createBatchJoiner({ io, report, limits, concurrency }: JoinOptio
 
   const applyGroup = async (group: readonly Offered[]): Promise<void> => {
     const { signal } = group[0]!;
-    const results = await applyInCommon(
-      group.map(({ batch }) => batch),
-      io,
-      report,
-      signal,
-    );
+    const batches = group.map(({ batch }) => batch);
+    const results = await applyInCommon(batches, io, report, signal);
     for (const { batch, settle } of group) {
       const result = results.get(batch)!;
       if (result.kind === 'apart') {

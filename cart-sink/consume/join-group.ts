@@ -9,7 +9,7 @@ import { createGroupConsumer } from '#kafka/reading/group-consumer.ts';
 import type { KafkaLog } from '#kafka/reading/log.ts';
 import type { Database } from '#service/database.ts';
 import type { Logger } from '#service/logger.ts';
-import { applyBatch, applyTogether } from '../apply/apply-batch.ts';
+import { applyTogether } from '../apply/apply-batch.ts';
 import { createBatchJoiner } from '../apply/join-batches.ts';
 import { readStored, recordTopicIds, takeOwnership } from '../apply/ownership.ts';
 import { type RetryReport, retryTransient } from '../apply/retry.ts';
@@ -49,7 +49,6 @@ export function joinGroup(
   const apply = createBatchJoiner({
     io: {
       applyTogether: (batches) => reporter.timed(batches, () => applyTogether(database, batches)),
-      apply: (batch) => reporter.timed([batch], () => applyBatch(database, batch)),
       readStored: stored,
     },
     report: retries,

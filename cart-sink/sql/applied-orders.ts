@@ -7,7 +7,7 @@
 import { sql } from '@databases/pg';
 import { formatLsn } from '#schemas/lsn.ts';
 import type { Position } from '#schemas/position.ts';
-import { plainArray, textArray } from './array-literals.ts';
+import { plainArray, textArray } from '#service/postgres/array-literals.ts';
 
 export interface LedgerRow extends Position {
   readonly orderId: string;

@@ -7,8 +7,8 @@
  * for a batch of 2,000 orders, while an index lookup a line is faster at every size.
  */
 import { type SQLQuery, sql } from '@databases/pg';
+import { plainArray, textArray } from '#service/postgres/array-literals.ts';
 import type { StoredLine } from '../rule/cart-state.ts';
-import { plainArray, textArray } from './array-literals.ts';
 
 /** A line as the cart API shows it. */
 export interface CartLineView {

@@ -4,8 +4,8 @@
  * The sum of an item's entries is its effect. Rows are only inserted, never changed.
  */
 import { sql } from '@databases/pg';
+import { plainArray, textArray } from '#service/postgres/array-literals.ts';
 import type { RemovalEntry } from '../rule/cart-state.ts';
-import { plainArray, textArray } from './array-literals.ts';
 
 export type CartRemovalRow = Pick<
   RemovalEntry,

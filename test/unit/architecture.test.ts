@@ -280,7 +280,7 @@ describe('the tools', () => {
     'cart-sink/apply/decide-parked.ts': 'adopt and parked decide about a record by the transactions of the sink',
     'cart-sink/consume/parse-records.ts': 'adopt and parked read a record as the sink does',
     'cart-sink/sql/check-tables.ts': 'whether the carts database is migrated: one statement for everyone who asks',
-    'cart-sink/apply/positions.ts': 'adopt finds a halt by the check of the sink',
+    'cart-sink/apply/move-offsets.ts': 'adopt finds a halt by the check of the sink',
     'cart-sink/consume/offset-checks.ts': 'adopt finds a halt by the check of the sink',
     'cart-sink/sql/applied-orders.ts': 'whether an order is in the ledger or was parked: the check of the sink',
     'cart-sink/sql/consumer-offsets.ts': 'how far the sinks are: one statement for everyone who asks',

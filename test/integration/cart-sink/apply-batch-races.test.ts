@@ -4,9 +4,10 @@
 import { randomInt } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { openAccess } from '#service/auth/access.ts';
-import { applyBatch } from '../../../cart-sink/apply/apply-batch.ts';
+import { applyTogether } from '../../../cart-sink/apply/apply-batch.ts';
+import type { Batch } from '../../../cart-sink/apply/batch.ts';
 import { readStored } from '../../../cart-sink/apply/ownership.ts';
-import { applyWithRetry } from '../../../cart-sink/apply/retry.ts';
+import { applyAlone } from '../../../cart-sink/apply/retry.ts';
 import { createCartServer } from '../../../cart-sink/cart-api/server.ts';
 import { CURRENT_RULE, type Rule, reduceCart } from '../../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../../schemas/order-placed.ts';
@@ -14,7 +15,13 @@ import { setFailpointHandler } from '../../../service/failpoint.ts';
 import type { HttpServer } from '../../../service/http-server.ts';
 import { createMetrics } from '../../../service/metrics.ts';
 import { createEvent, createPositions, createStamp } from '../../support/examples/sink-events.ts';
-import { type CartDatabase, createCartDatabase, silent, TEST_GROUP } from '../../support/postgres/cart-database.ts';
+import {
+  applyBatch,
+  type CartDatabase,
+  createCartDatabase,
+  silent,
+  TEST_GROUP,
+} from '../../support/postgres/cart-database.ts';
 import { waitFor } from '../../support/wait.ts';
 
 let carts: CartDatabase;
@@ -150,11 +157,11 @@ it('goods are neither lost nor made while replays under changing rules give back
       const start = randomInt(placed.length + 1);
       const batch = partition.batch(placed.slice(start, start + 12), createStamp({ mode: 'reapply' }));
       const io = {
-        apply: () => applyBatch(carts.database, batch, pick(rules)),
+        applyTogether: (batches: readonly Batch[]) => applyTogether(carts.database, batches, pick(rules)),
         readStored: () => readStored(carts.database.pool, TEST_GROUP, batch),
       };
       const report = { onRetry: () => undefined, onRecovered: () => undefined };
-      const result = await applyWithRetry(batch, io, report, new AbortController().signal);
+      const result = await applyAlone(batch, io, report, new AbortController().signal);
       expect(result).toMatchObject({ kind: 'applied' });
       changed += (result as { changed: number }).changed;
     }

@@ -3,7 +3,6 @@
 import { IsolationLevel, sql } from '@databases/pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { addTallies } from '#schemas/replay/records.ts';
-import { applyBatch } from '../../../cart-sink/apply/apply-batch.ts';
 import { createReplayPreview, readUnknownOrders } from '../../../cart-sink/apply/preview-replay.ts';
 import { CURRENT_RULE, type Rule, reduceCart } from '../../../cart-sink/rule/reduce-cart.ts';
 import { isVisible } from '../../../cart-sink/rule/snapshot-visibility.ts';
@@ -12,6 +11,7 @@ import type { OrderPlaced } from '../../../schemas/order-placed.ts';
 import { setFailpointHandler } from '../../../service/failpoint.ts';
 import { createEvent, createPositions, createStamp, tallyEvents } from '../../support/examples/sink-events.ts';
 import {
+  applyBatch,
   type CartDatabase,
   createCartDatabase,
   type OwnedPartition,

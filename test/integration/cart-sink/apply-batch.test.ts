@@ -1,6 +1,5 @@
 import { sql } from '@databases/pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { applyBatch } from '../../../cart-sink/apply/apply-batch.ts';
 import { readStored, takeOwnership } from '../../../cart-sink/apply/ownership.ts';
 import { CommitOutcomeUnknownError, GenerationChangedError, PositionWentBackError } from '../../../cart-sink/errors.ts';
 import { RULE_VERSION } from '../../../cart-sink/rule/reduce-cart.ts';
@@ -10,7 +9,7 @@ import type { OrderPlaced } from '../../../schemas/order-placed.ts';
 import { setFailpointHandler } from '../../../service/failpoint.ts';
 import { createEvent, createPositions } from '../../support/examples/sink-events.ts';
 import { createTcpProxy } from '../../support/network/tcp-proxy.ts';
-import { type CartDatabase, createCartDatabase, TEST_GROUP } from '../../support/postgres/cart-database.ts';
+import { applyBatch, type CartDatabase, createCartDatabase, TEST_GROUP } from '../../support/postgres/cart-database.ts';
 import { waitFor } from '../../support/wait.ts';
 
 let carts: CartDatabase;

@@ -1,7 +1,7 @@
 // Several partitions in one transaction: all or nothing, locked in one order, and the fault of one is not the others' (I3, I6).
 import { type SQLQuery, sql } from '@databases/pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { applyBatch, applyTogether } from '../../../cart-sink/apply/apply-batch.ts';
+import { applyTogether } from '../../../cart-sink/apply/apply-batch.ts';
 import type { Batch } from '../../../cart-sink/apply/batch.ts';
 import { createBatchJoiner } from '../../../cart-sink/apply/join-batches.ts';
 import { readStored, takeOwnership } from '../../../cart-sink/apply/ownership.ts';
@@ -9,7 +9,13 @@ import { createDatabase, type Database } from '../../../service/database.ts';
 import { setFailpointHandler } from '../../../service/failpoint.ts';
 import { serverOf } from '../../../service/postgres/database-server.ts';
 import { createEvent, createPositions } from '../../support/examples/sink-events.ts';
-import { type CartDatabase, createCartDatabase, silent, TEST_GROUP } from '../../support/postgres/cart-database.ts';
+import {
+  applyBatch,
+  type CartDatabase,
+  createCartDatabase,
+  silent,
+  TEST_GROUP,
+} from '../../support/postgres/cart-database.ts';
 import { waitFor } from '../../support/wait.ts';
 
 let carts: CartDatabase;
@@ -80,7 +86,6 @@ function createJoiner(database: Database = carts.database) {
   return createBatchJoiner({
     io: {
       applyTogether: (batches) => applyTogether(database, batches),
-      apply: (batch) => applyBatch(database, batch),
       readStored: stored,
     },
     report: { onRetry: () => undefined, onRecovered: () => undefined },

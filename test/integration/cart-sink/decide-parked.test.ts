@@ -1,11 +1,10 @@
 // An operator's decisions about records, as transactions: once, under the lock of the partition, and only where it stands.
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { applyBatch } from '../../../cart-sink/apply/apply-batch.ts';
 import { discardParkedEvent, parkHaltedRecord, retryParkedOrder } from '../../../cart-sink/apply/decide-parked.ts';
 import { recordHalt } from '../../../cart-sink/sql/consumer-offsets.ts';
 import { createEvent } from '../../support/examples/sink-events.ts';
-import { type CartDatabase, createCartDatabase, TEST_GROUP } from '../../support/postgres/cart-database.ts';
+import { applyBatch, type CartDatabase, createCartDatabase, TEST_GROUP } from '../../support/postgres/cart-database.ts';
 import { waitFor } from '../../support/wait.ts';
 
 let carts: CartDatabase;

@@ -4,9 +4,11 @@
 import pg from 'pg';
 import { EMPTY_TALLY, type ReplayStamp } from '#schemas/replay/records.ts';
 import { serverOf } from '#service/postgres/database-server.ts';
+import { type AppliedCounts, applyTogether } from '../../../cart-sink/apply/apply-batch.ts';
 import type { Batch, BatchEntry } from '../../../cart-sink/apply/batch.ts';
 import { takeOwnership } from '../../../cart-sink/apply/ownership.ts';
 import { migrateCarts } from '../../../cart-sink/migrate-carts.ts';
+import { CURRENT_RULE, type Rule } from '../../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../../schemas/order-placed.ts';
 import { createDatabase, type Database } from '../../../service/database.ts';
 import { createLogger } from '../../../service/logger.ts';
@@ -39,6 +41,16 @@ export interface OwnedPartition {
 }
 
 type DistributiveOmit<T, K extends keyof T> = T extends T ? Omit<T, K> : never;
+
+/** A batch in a transaction of its own. */
+export async function applyBatch(
+  database: Database,
+  batch: Batch,
+  rule: Rule = CURRENT_RULE,
+): Promise<({ readonly kind: 'applied' } & AppliedCounts) | { readonly kind: 'stale-owner' }> {
+  const result = await applyTogether(database, [batch], rule);
+  return result.kind === 'applied' ? { kind: 'applied', ...result.counts[0]! } : { kind: 'stale-owner' };
+}
 
 export const TEST_GROUP = 'cart-sink';
 

@@ -2,7 +2,7 @@
 // close the gap. Pure: offsets and a scan in, moves out.
 import { formatLsn } from '#schemas/lsn.ts';
 import { comparePositions, type Position } from '#schemas/position.ts';
-import type { AppliedPosition } from '../../../cart-sink/apply/positions.ts';
+import type { AppliedPosition } from '../../../cart-sink/apply/move-offsets.ts';
 import { checkStart, isOtherTopic } from '../../../cart-sink/consume/offset-checks.ts';
 import { REPLAY_TABLES } from '../../repairs.ts';
 import type { ScanResult } from './position-scan.ts';

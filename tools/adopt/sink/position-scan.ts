@@ -2,7 +2,7 @@
 // which offset on they continue one another. Pure: events are added in Kafka's order.
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { comparePositions, type Position } from '#schemas/position.ts';
-import { type AppliedPosition, checkPositions } from '../../../cart-sink/apply/positions.ts';
+import { type AppliedPosition, checkPositions } from '../../../cart-sink/apply/move-offsets.ts';
 
 interface ScannedEvent {
   readonly offset: bigint;

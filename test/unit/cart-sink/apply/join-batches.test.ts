@@ -1,7 +1,7 @@
 // Which batches share a transaction, and which are tried apart: the others don't wait for those (I8).
 import { describe, expect, it } from 'vitest';
 import { EMPTY_TALLY, type ReplayStamp } from '#schemas/replay/records.ts';
-import type { BatchResult, TogetherResult } from '../../../../cart-sink/apply/apply-batch.ts';
+import type { TogetherResult } from '../../../../cart-sink/apply/apply-batch.ts';
 import type { Batch } from '../../../../cart-sink/apply/batch.ts';
 import { createBatchJoiner } from '../../../../cart-sink/apply/join-batches.ts';
 import { createEvent, createStamp } from '../../../support/examples/sink-events.ts';
@@ -9,7 +9,7 @@ import { waitFor } from '../../../support/wait.ts';
 
 const { signal } = new AbortController();
 const counts = { orders: 1, duplicates: 0, changed: 0, parked: 0 };
-const applied: BatchResult = { kind: 'applied', ...counts };
+const applied = { kind: 'applied', ...counts } as const;
 const locked = () => Object.assign(new Error('lock timeout'), { code: '55P03' });
 
 function createBatch(
@@ -39,13 +39,9 @@ function createBatch(
   };
 }
 
-/** `inCommon` and `alone` answer by the partitions; an error is thrown. */
+/** `answer` is that of a transaction of these partitions; an error is thrown. */
 function createStage(
-  options: {
-    concurrency?: number;
-    inCommon?: (partitions: string) => Error | undefined | Promise<undefined>;
-    alone?: (partition: number) => Promise<BatchResult>;
-  } = {},
+  options: { concurrency?: number; answer?: (partitions: string) => Error | undefined | Promise<undefined> } = {},
 ) {
   const calls: string[] = [];
   const apply = createBatchJoiner({
@@ -53,13 +49,9 @@ function createStage(
       applyTogether: async (batches): Promise<TogetherResult> => {
         const partitions = batches.map(({ partition }) => partition).join();
         calls.push(partitions);
-        const error = await options.inCommon?.(partitions);
+        const error = await options.answer?.(partitions);
         if (error !== undefined) throw error;
         return { kind: 'applied', counts: batches.map(() => counts) };
-      },
-      apply: async ({ partition }) => {
-        calls.push(`alone ${partition}`);
-        return (await options.alone?.(partition)) ?? applied;
       },
       readStored: async () => undefined,
     },
@@ -82,7 +74,7 @@ describe('batches that are offered together', () => {
     const first = Promise.withResolvers<undefined>();
     const { apply, applyAll, calls } = createStage({
       concurrency: 1,
-      inCommon: (partitions) => (partitions === '0' ? first.promise : undefined),
+      answer: (partitions) => (partitions === '0' ? first.promise : undefined),
     });
     const one = apply(createBatch(0), signal);
     await waitFor('the first transaction', () => calls.length === 1);
@@ -114,15 +106,11 @@ describe('a common transaction that fails', () => {
   it('is followed by each batch alone, and the guilty partition stays apart until one has passed', async () => {
     let isLocked = true;
     const { applyAll, apply, calls } = createStage({
-      inCommon: (partitions) => (isLocked && partitions.includes('1') ? locked() : undefined),
-      alone: async (partition) => {
-        if (isLocked && partition === 1) throw locked();
-        return applied;
-      },
+      answer: (partitions) => (isLocked && partitions.includes('1') ? locked() : undefined),
     });
     const [zero, one, two] = [createBatch(0), createBatch(1), createBatch(2)].map((batch) => apply(batch, signal));
     expect(await Promise.all([zero, two])).toEqual([applied, applied]);
-    expect(calls.slice(0, 4)).toEqual(['0,1,2', 'alone 0', 'alone 1', 'alone 2']);
+    expect(calls.slice(0, 4)).toEqual(['0,1,2', '0', '1', '2']);
     // The others are together again meanwhile.
     await applyAll(createBatch(0), createBatch(2));
     expect(calls.at(-1)).toBe('0,2');
@@ -134,28 +122,25 @@ describe('a common transaction that fails', () => {
 
   it('tries a smaller batch of the guilty partition apart as well', async () => {
     const isDefect = () => Object.assign(new Error('syntax'), { code: '42601' });
-    const { apply, calls } = createStage({
-      inCommon: () => isDefect(),
-      alone: async () => {
-        throw isDefect();
-      },
-    });
+    const { apply, calls } = createStage({ answer: isDefect });
     expect(await apply(createBatch(0, { records: 2 }), signal)).toEqual({ kind: 'too-large' });
     await expect(apply(createBatch(0), signal)).rejects.toMatchObject({ code: 'SINK_DEFECT' });
-    expect(calls).toEqual(['0', 'alone 0', 'alone 0']);
+    expect(calls).toEqual(['0', '0', '0']); // in common, and each alone
   });
 
   it('lets no try alone keep the common transactions from their connections', async () => {
-    const stuck = Promise.withResolvers<BatchResult>();
+    const stuck = Promise.withResolvers<undefined>();
     const { apply, applyAll, calls } = createStage({
-      inCommon: (partitions) => (partitions.includes('9') ? locked() : undefined),
-      alone: () => stuck.promise,
+      answer: (partitions) => {
+        if (partitions.includes('9,')) return locked();
+        return /^[789]$/.test(partitions) ? stuck.promise : undefined;
+      },
     });
     const guilty = [createBatch(9), createBatch(8), createBatch(7)].map((batch) => apply(batch, signal));
-    await waitFor('the tries', () => calls.filter((call) => call.startsWith('alone')).length === 2);
+    await waitFor('the tries', () => calls.length === 3);
     expect(await applyAll(createBatch(0), createBatch(1))).toEqual([applied, applied]);
-    stuck.resolve(applied);
+    stuck.resolve(undefined);
     await Promise.all(guilty);
-    expect(calls.filter((call) => call.startsWith('alone'))).toHaveLength(3);
+    expect(calls).toEqual(['9,8,7', '9', '8', '0,1', '7']);
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkPositions, findFurthest } from '../../../../cart-sink/apply/positions.ts';
+import { checkPositions, findFurthest } from '../../../../cart-sink/apply/move-offsets.ts';
 import { toLsn } from '../../../../schemas/lsn.ts';
 import { createEvent } from '../../../support/examples/sink-events.ts';
 

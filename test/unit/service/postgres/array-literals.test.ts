@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
-import { plainArray, textArray } from '../../../../cart-sink/sql/array-literals.ts';
+import { plainArray, textArray } from '#service/postgres/array-literals.ts';
 
 const parse = pg.types.getTypeParser(1009 as never) as (text: string) => (string | null)[]; // text[]
 
