@@ -28,14 +28,16 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number) {
     'tillstream_reader_kafka_transactions_total',
     'Kafka transactions committed, those without events included',
   );
-  const pendingBytes = metrics.gauge('tillstream_reader_in_flight_bytes', 'Event bytes received and not yet published');
+  const inFlight = createInFlightMetrics(metrics);
   let throughLsn: Lsn = LSN_ZERO;
   let serverLsn: Lsn = LSN_ZERO;
   let serverAtMs = Number.NEGATIVE_INFINITY;
   let retainedBytes: bigint | undefined;
   const positions = createPositionMetrics(metrics, () => ({
+    nowMs: nowMs(),
     isFresh: isFresh(),
     isStreaming: role.kind === 'streaming',
+    throughLsn,
   }));
   let oldestCommitAt: bigint | undefined;
   let role: Role = { kind: 'down', sinceMs: nowMs() };
@@ -61,7 +63,7 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number) {
       if (role.kind === 'standby') return undefined;
       const since = [
         oldestCommitAt === undefined ? undefined : Number(oldestCommitAt / 1000n),
-        positions.behindSinceMs(throughLsn),
+        positions.behindSinceMs(),
         oldestCommitAt === undefined && role.kind === 'down' ? role.sinceMs : undefined,
       ].filter((one) => one !== undefined);
       return Math.max(0, ...since.map((atMs) => nowMs() - atMs)) / 1000;
@@ -80,7 +82,7 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number) {
     /** Another reader streams: what is pending is its to report. */
     standsBy(): void {
       role = { kind: 'standby', sinceMs: nowMs() };
-      pendingBytes.set(0);
+      inFlight({ bytes: 0, orders: 0 });
       oldestCommitAt = undefined;
     },
     /** The resume position: nothing is committed by that. */
@@ -92,13 +94,13 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number) {
       throughLsn = checkpoint.throughLsn;
     },
     /** What has been received and is not published. */
-    pending({ bytes, oldest }: Pick<Queue, 'bytes' | 'oldest'>): void {
-      pendingBytes.set(bytes);
-      oldestCommitAt = oldest?.committedAt;
+    pending(queue: Pick<Queue, 'bytes' | 'orders' | 'oldest'>): void {
+      inFlight(queue);
+      oldestCommitAt = queue.oldest?.committedAt;
     },
     /** What was received will be received again: it is not held any more, and is pending all the same. */
     pendingDropped(): void {
-      pendingBytes.set(0);
+      inFlight({ bytes: 0, orders: 0 });
     },
     /** The end of the server's WAL, and its slot. What the slot has confirmed was published before. */
     sampled(flushLsn: Lsn, slot: SampledSlot | null): void {
@@ -106,7 +108,7 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number) {
       serverAtMs = nowMs();
       throughLsn = maxLsn(throughLsn, slot?.confirmedFlushLsn ?? LSN_ZERO);
       retainedBytes = slot?.retainedBytes ?? 0n;
-      positions.sampled(flushLsn, slot, { atMs: serverAtMs, throughLsn });
+      positions.sampled(flushLsn, slot);
     },
     /** The server has sent all before `walEnd`. */
     receivedLsn(walEnd: Lsn): void {
@@ -117,37 +119,62 @@ export function createLagMetrics(metrics: Metrics, nowMs: () => number) {
   };
 }
 
-/** The stages of the way to the reader: none is shown that is too old to be true. */
+function createInFlightMetrics(metrics: Metrics): (held: Pick<Queue, 'bytes' | 'orders'>) => void {
+  const inBytes = metrics.gauge('tillstream_reader_in_flight_bytes', 'Event bytes received and not yet published');
+  const inOrders = metrics.gauge('tillstream_reader_in_flight_orders', 'Orders received and not yet published');
+  return ({ bytes, orders }) => {
+    inBytes.set(bytes);
+    inOrders.set(orders);
+  };
+}
+
+type Stage = 'written' | 'sent' | 'received' | 'committed' | 'acknowledged';
+
+/** The stages of the way through the reader: none is shown that is too old to be true. */
 function createPositionMetrics(
   metrics: Metrics,
-  state: () => { readonly isFresh: boolean; readonly isStreaming: boolean },
+  state: () => {
+    readonly nowMs: number;
+    readonly isFresh: boolean;
+    readonly isStreaming: boolean;
+    readonly throughLsn: Lsn;
+  },
 ) {
   let sampled: Readonly<Record<'written' | 'sent' | 'acknowledged', Lsn | null>> | undefined;
   let received: Lsn | null = null;
   let history: WalHistory = [];
   /** What lies before it was received: what is published was, and a keepalive tells of what is not for us. */
-  const reachedLsn = (throughLsn: Lsn): Lsn => maxLsn(throughLsn, received ?? LSN_ZERO);
+  const reachedLsn = (): Lsn => maxLsn(state().throughLsn, received ?? LSN_ZERO);
+  const listPositions = (): [Stage, Lsn][] => {
+    const { isFresh, isStreaming, throughLsn } = state();
+    const committed = isStreaming && throughLsn > LSN_ZERO ? throughLsn : null;
+    const all = { ...(isFresh && sampled), received: isStreaming ? received : null, committed };
+    return Object.entries(all).flatMap(([stage, lsn]) => (lsn === null ? [] : [[stage as Stage, lsn]]));
+  };
   metrics.state(
     'tillstream_reader_position_lsn',
-    'WAL positions: written by the server, sent, received by the reader, acknowledged',
+    'WAL positions: written by the server, sent, received, committed in Kafka, acknowledged',
     ['stage'],
-    () => {
-      const { isFresh, isStreaming } = state();
-      const all = { ...(isFresh && sampled), received: isStreaming ? received : null };
-      return Object.entries(all).flatMap(([stage, lsn]) => (lsn === null ? [] : [[{ stage }, Number(lsn)] as const]));
-    },
+    () => listPositions().map(([stage, lsn]) => [{ stage }, Number(lsn)]),
+  );
+  metrics.state(
+    'tillstream_reader_position_age_seconds',
+    'Time since WAL was written that lies behind the position; 0 where none does',
+    ['stage'],
+    () =>
+      listPositions().map(([stage, lsn]) => {
+        const since = findBehindSince(history, lsn);
+        return [{ stage }, since === undefined ? 0 : Math.max(0, state().nowMs - since) / 1000];
+      }),
   );
   return {
     /** Since when WAL is written that was not received. */
-    behindSinceMs: (throughLsn: Lsn): number | undefined => findBehindSince(history, reachedLsn(throughLsn)),
-    sampled(
-      flushLsn: Lsn,
-      slot: SampledSlot | null,
-      { atMs, throughLsn }: { readonly atMs: number; readonly throughLsn: Lsn },
-    ): void {
+    behindSinceMs: (): number | undefined => findBehindSince(history, reachedLsn()),
+    sampled(flushLsn: Lsn, slot: SampledSlot | null): void {
       const { sentLsn = null, confirmedFlushLsn: acknowledged = null } = slot ?? {};
       sampled = { written: flushLsn, sent: sentLsn, acknowledged };
-      history = addWalSample(history, { atMs, walEnd: flushLsn }, reachedLsn(throughLsn));
+      const least = listPositions().reduce((min, [, lsn]) => (lsn < min ? lsn : min), reachedLsn());
+      history = addWalSample(history, { atMs: state().nowMs, walEnd: flushLsn }, least);
     },
     received(walEnd: Lsn): void {
       received = walEnd;

@@ -1,4 +1,4 @@
-// When the end of the server's WAL passed a position: the lag in seconds of a reader that has not received what was written. Pure.
+// When the end of the server's WAL passed a position: the lag in seconds of a reader, or of a stage of it. Pure.
 // Guarantees: 0 on an idle source, since nothing was written; no clock but ours; never more than the truth, and less by what lies
 // between two samples at most.
 import type { Lsn } from '#schemas/lsn.ts';
@@ -14,7 +14,7 @@ export type WalHistory = readonly WalSample[];
 /** Half an hour of samples every 2 s; those of a longer lag are further apart, by a five-hundredth of it at most. */
 const MOST_SAMPLES = 1_000;
 
-/** @param reachedLsn what lies before it is received, and needs no history */
+/** @param reachedLsn every position that will be asked about lies behind it */
 export function addWalSample(history: WalHistory, sample: WalSample, reachedLsn: Lsn): WalHistory {
   // One that ended further was of another server: a failover, or a restored one.
   const kept = history.filter(({ walEnd }) => walEnd > reachedLsn && walEnd <= sample.walEnd);

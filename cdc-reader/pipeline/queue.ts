@@ -141,6 +141,13 @@ export class Queue {
     return this.#bytes + (this.#inFlight?.bytes ?? 0);
   }
 
+  /** Of the group in flight too. */
+  get orders(): number {
+    let sum = this.#inFlight?.orders ?? 0;
+    for (const { orders } of this.#groups) sum += orders;
+    return sum;
+  }
+
   get oldest(): Group['first'] | undefined {
     return (this.#inFlight ?? this.#groups[0])?.first;
   }

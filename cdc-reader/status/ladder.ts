@@ -11,46 +11,66 @@ export interface Rung {
   readonly lsn: string | null;
   /** Behind the rung before, in bytes of WAL. */
   readonly gapBytes: number | null;
+  /** Orders; of the carts records, parked ones too. Null where the WAL is not decoded yet: nobody knows. */
   readonly gapRecords: number | null;
+  /** Null where there is no gap, but of the carts. */
   readonly gapSeconds: number | null;
   /** The one that most is missing at. */
   readonly isSlowest: boolean;
 }
 
-/** Positions are read a second or two apart: what is less than that is no gap. */
+interface Position {
+  readonly stage: Rung['stage'];
+  readonly position: number | undefined;
+  /** How long ago WAL was written that lies behind it, in seconds. */
+  readonly age: number | undefined;
+}
+
+/** Positions are read a second or two apart, and of what is not for us only keepalives tell: what is less than that is no gap. */
 const LEAST_GAP_BYTES = 1024 * 1024;
 
 export function buildLadder(round: Round, progress: Progress): Rung[] {
   const reader = readerOf(round);
   const at = (stage: string) => reader && findValue(reader, 'tillstream_reader_position_lsn', { stage });
+  const age = (stage: string) => reader && findValue(reader, 'tillstream_reader_position_age_seconds', { stage });
   const through = reader && findValue(reader, 'tillstream_reader_through_lsn');
   const carts = round.find((one) => one.carts !== undefined)?.carts;
   // They are read at different moments: what has come further on had come this far as well.
   const committed = through || undefined;
   const received = furthest(at('received'), committed);
   const sent = furthest(at('sent'), received);
-  const positions: [Rung['stage'], number | undefined][] = [
-    ['written', furthest(at('written'), sent)],
-    ['sent', sent],
-    ['received', received],
-    ['committed in Kafka', committed],
-    ['acknowledged', at('acknowledged')],
-    ['applied in carts', appliedPosition(carts, progress, through)],
+  const stages: Position[] = [
+    { stage: 'written', position: furthest(at('written'), sent), age: 0 },
+    { stage: 'sent', position: sent, age: age('sent') },
+    { stage: 'received', position: received, age: age('received') },
+    { stage: 'committed in Kafka', position: committed, age: age('committed') },
+    { stage: 'acknowledged', position: at('acknowledged'), age: age('acknowledged') },
+    { stage: 'applied in carts', position: appliedPosition(carts, progress, through), age: undefined },
   ];
-  let before: number | undefined;
-  const rungs = positions.map(([stage, position]): Omit<Rung, 'isSlowest'> => {
+  const inFlight = (reader && findValue(reader, 'tillstream_reader_in_flight_orders')) ?? null;
+  const rungs = stages.map(({ stage, position, age }, index): Omit<Rung, 'isSlowest'> => {
+    const lsn = position === undefined ? null : formatLsn(toLsn(BigInt(Math.round(position))));
     // Acknowledging is behind the carts at times: it waits for Kafka only, and is no rung that the carts depend on.
-    const from = stage === 'applied in carts' ? through : before;
-    before = position ?? before;
+    const isLast = stage === 'applied in carts';
+    const known = stages.slice(0, index);
+    const from = isLast ? through : known.findLast((one) => one.position !== undefined)?.position;
     const gapBytes = position === undefined || from === undefined ? null : Math.max(0, from - position);
-    return {
-      stage,
-      lsn: position === undefined ? null : formatLsn(toLsn(BigInt(Math.round(position)))),
-      gapBytes,
-      gapRecords: stage === 'applied in carts' ? progress.pendingRecords : null,
+    if (isLast) {
       // Without the number of pending records an age says nothing.
-      gapSeconds: stage === 'applied in carts' && progress.pendingRecords !== null ? progress.lagSeconds : null,
-    };
+      const { pendingRecords, lagSeconds } = progress;
+      return {
+        stage,
+        lsn,
+        gapBytes,
+        gapRecords: pendingRecords,
+        gapSeconds: pendingRecords === null ? null : lagSeconds,
+      };
+    }
+    const gapRecords = stage === 'committed in Kafka' ? inFlight : null;
+    const ageBefore = known.findLast((one) => one.age !== undefined)?.age;
+    const isGap = (gapBytes ?? 0) >= LEAST_GAP_BYTES || (gapRecords ?? 0) > 0;
+    const gapSeconds = isGap && age !== undefined && ageBefore !== undefined ? Math.max(0, age - ageBefore) : null;
+    return { stage, lsn, gapBytes, gapRecords, gapSeconds };
   });
   const largest = Math.max(LEAST_GAP_BYTES, ...rungs.map(({ gapBytes }) => gapBytes ?? 0));
   return rungs.map((rung) => ({ ...rung, isSlowest: rung.gapBytes === largest }));

@@ -1,9 +1,10 @@
 // What an operator wants to know first: is it well, and if not, what is wrong, since when, and which command repairs it. Pure.
-// Guarantees: the worst comes first (halted, waiting, cannot tell, stalled, catching up, idle, in step), and a service that does
-// not answer never counts as well.
+// Guarantees: the worst comes first (halted, waiting, cannot tell, stalled, what somebody must decide about, catching up, idle, in
+// step), and a service that does not answer never counts as well.
+import type { CartsStatus } from '#schemas/carts-status.ts';
 import type { ServiceReading } from './read-service.ts';
 
-type VerdictKind = 'halted' | 'waiting' | 'cannot-tell' | 'stalled' | 'catching-up' | 'idle' | 'in-step';
+type VerdictKind = 'halted' | 'waiting' | 'cannot-tell' | 'stalled' | 'to-decide' | 'catching-up' | 'idle' | 'in-step';
 
 export interface Finding {
   readonly kind: VerdictKind;
@@ -41,6 +42,7 @@ const WORST_FIRST: readonly VerdictKind[] = [
   'waiting',
   'cannot-tell',
   'stalled',
+  'to-decide',
   'catching-up',
   'idle',
   'in-step',
@@ -56,6 +58,7 @@ export function findVerdict(
 ): Verdict {
   const found = [
     ...readings.flatMap((reading) => findTroubles(reading, awaySince.get(reading.url))),
+    ...findUndecided(readings.find(({ carts }) => carts !== undefined)?.carts),
     ...findLag(readings, progress),
   ];
   const sorted = found.toSorted((a, b) => WORST_FIRST.indexOf(a.kind) - WORST_FIRST.indexOf(b.kind));
@@ -96,6 +99,26 @@ function listHaltedPartitions({ answer, carts }: ServiceReading): Finding[] {
       since: stored?.since ?? null,
     };
   });
+}
+
+/** What goes on as it is, and leaves orders and carts that disagree. */
+function findUndecided(carts: CartsStatus | undefined): Finding[] {
+  if (carts === undefined) return [];
+  const { parked, lastAudit } = carts;
+  const found: Finding[] = [];
+  const newest = parked.newest[0];
+  if (newest !== undefined) {
+    const title = parked.count === 1 ? 'an event is parked' : `${parked.count} events are parked`;
+    const place = `${newest.topic}[${newest.partition}] offset ${newest.offset}`;
+    const detail = `Not applied to any cart until somebody decides. The newest: ${place}, ${newest.reason}.`;
+    found.push({ kind: 'to-decide', title, detail, command: newest.command, since: newest.parkedAt });
+  }
+  if (lastAudit?.verdict === 'differ') {
+    const title = `the last audit found ${lastAudit.differences} differences`;
+    const detail = 'It printed each with its remedy. After that, audit again.';
+    found.push({ kind: 'to-decide', title, detail, command: 'npm run audit', since: lastAudit.at });
+  }
+  return found;
 }
 
 /** Messages name their remedy; a command in one can be copied, and nothing of the sentence around it. */

@@ -15,7 +15,7 @@ const BETWEEN_READINGS_MS = 1_500;
 const DESCRIPTION =
   'Reads health and metrics of the services and prints what they mean together: the verdict, with the command that repairs what is ' +
   'wrong, and the position of each stage from the write-ahead log to the carts. Changes nothing.\n\nExit codes: 0 in step, idle or ' +
-  'catching up, 1 a person is needed (halted, waiting, stalled), 3 it can not be told, 64 bad arguments, 78 bad configuration.';
+  'catching up, 1 a person is needed (halted, waiting, stalled, parked events, an audit with differences), 3 it can not be told, 64 bad arguments, 78 bad configuration.';
 
 await runTool('status', process, EXIT_UNAVAILABLE, async () => {
   const command = createCommand('status', DESCRIPTION)

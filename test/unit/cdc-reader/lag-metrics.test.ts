@@ -32,10 +32,10 @@ it('is 0 seconds while nothing is pending, and the age of the oldest commit whil
     lag_bytes: 50,
     retained_wal_bytes: 7,
   });
-  lag.pending({ bytes: 9, oldest: { committedAt: BigInt(START_MS) * 1_000n } as never });
+  lag.pending({ bytes: 9, orders: 2, oldest: { committedAt: BigInt(START_MS) * 1_000n } as never });
   nowMs += 4_000;
-  expect((await series()).lag_seconds).toBe(4);
-  lag.pending({ bytes: 0, oldest: undefined });
+  expect(await series()).toMatchObject({ lag_seconds: 4, in_flight_orders: 2 });
+  lag.pending({ bytes: 0, orders: 0, oldest: undefined });
   publish(150n);
   expect(await series()).toMatchObject({ lag_seconds: 0, lag_bytes: 0, through_lsn: 150 });
 });
@@ -70,10 +70,10 @@ it('goes on growing after a halt, from the oldest commit or from the end of stre
   nowMs += 30_000;
   lag.sampled(toLsn(500n), slot);
   expect(await series()).toMatchObject({ streaming: 0, lag_seconds: 30, lag_bytes: 400 });
-  lag.pending({ bytes: 9, oldest: { committedAt: BigInt(START_MS) * 1_000n } as never });
+  lag.pending({ bytes: 9, orders: 2, oldest: { committedAt: BigInt(START_MS) * 1_000n } as never });
   lag.pendingDropped();
   nowMs += 10_000;
-  expect(await series()).toMatchObject({ lag_seconds: 50, in_flight_bytes: 0 });
+  expect(await series()).toMatchObject({ lag_seconds: 50, in_flight_bytes: 0, in_flight_orders: 0 });
 });
 
 it('is left to the other reader while this one stands by, and absent where it is too old to be true', async () => {
@@ -84,4 +84,33 @@ it('is left to the other reader while this one stands by, and absent where it is
   nowMs += 61_000;
   expect(await series()).not.toHaveProperty('lag_bytes');
   expect(await series()).not.toHaveProperty('retained_wal_bytes');
+});
+
+it('tells for each stage how long ago WAL was written that it has not reached', async () => {
+  const ages = async () => {
+    const found = (await metrics.render()).matchAll(
+      /^tillstream_reader_position_age_seconds\{stage="(\w+)"\} (\S+)$/gm,
+    );
+    return Object.fromEntries([...found].map(([, stage, value]) => [stage, Number(value)]));
+  };
+  lag.streams(true);
+  const at = (flushed: bigint, sent: bigint, confirmed: bigint) =>
+    lag.sampled(toLsn(flushed), { ...slot, sentLsn: toLsn(sent), confirmedFlushLsn: toLsn(confirmed) });
+  at(100n, 100n, 100n);
+  nowMs += 60_000;
+  at(200n, 200n, 100n);
+  nowMs += 2_000;
+  at(300n, 200n, 100n);
+  lag.receivedLsn(toLsn(150n));
+  nowMs += 2_000;
+  at(400n, 300n, 100n);
+  expect(await ages()).toEqual({ written: 0, sent: 0, received: 4, committed: 4, acknowledged: 4 });
+  nowMs += 1_000;
+  publish(200n);
+  lag.receivedLsn(toLsn(300n));
+  expect(await ages()).toEqual({ written: 0, sent: 1, received: 1, committed: 3, acknowledged: 5 });
+  at(400n, 400n, 400n);
+  lag.receivedLsn(toLsn(400n));
+  publish(400n);
+  expect(await ages()).toEqual({ written: 0, sent: 0, received: 0, committed: 0, acknowledged: 0 });
 });

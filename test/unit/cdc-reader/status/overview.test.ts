@@ -175,6 +175,33 @@ describe('the verdict', () => {
     expect(describeRounds(rounds, since).verdict.since).toBe('2026-11-28T11:59:00.000Z');
   });
 
+  it.each<[what: string, carts: object, title: string, command: string]>([
+    [
+      'a parked event',
+      { parked: { count: 1, newest: [{ topic: 't', partition: 3, offset: '7', reason: 'no value', command: 'C' }] } },
+      'an event is parked',
+      'C',
+    ],
+    [
+      'several, the newest first',
+      { parked: { count: 2, newest: [{ command: 'C 2' }, { command: 'C 1' }] } },
+      '2 events are parked',
+      'C 2',
+    ],
+    [
+      'an audit with differences',
+      { lastAudit: { at: '2026-11-28T11:00:00.000Z', orders: '9', differences: '3', verdict: 'differ' } },
+      'the last audit found 3 differences',
+      'npm run audit',
+    ],
+  ])('is not well while somebody must decide about %s', (_what, carts, title, command) => {
+    const nothing = { haltedPartitions: [], partitions: [], parked: { count: 0, newest: [] }, lastAudit: null };
+    const sink = { ...reading('cart-sink', sinkText({}), START_MS), carts: { ...nothing, ...carts } as never };
+    const overview = describeRounds([round({}, { 'cart-sink': sink })], new Map());
+    expect(overview.verdict).toMatchObject({ kind: 'to-decide', title, command });
+    expect(exitCodeOf(overview)).toBe(1);
+  });
+
   it('names a halted partition with the command that the sink keeps for it', () => {
     const halted = {
       state: 'halted',
@@ -212,6 +239,27 @@ describe('the figures', () => {
       ['committed in Kafka', 0, false],
       ['acknowledged', 0, false],
       ['applied in carts', 0, false],
+    ]);
+  });
+
+  it('tell what waits in front of Kafka in orders, and each gap in seconds; what is no gap has none', () => {
+    const text = `${readerText({ written: 9_000_000, through: 8_000_000 })}
+tillstream_reader_in_flight_orders 40
+tillstream_reader_position_age_seconds{stage="sent"} 3
+tillstream_reader_position_age_seconds{stage="received"} 4
+tillstream_reader_position_age_seconds{stage="committed"} 30
+tillstream_reader_position_age_seconds{stage="acknowledged"} 31`.replace(
+      'stage="sent"} 9000000',
+      'stage="sent"} 5000000',
+    );
+    const { ladder } = describeRounds([round({}, { 'cdc-reader': reading('cdc-reader', text, START_MS) })], new Map());
+    expect(ladder.map(({ stage, gapRecords, gapSeconds }) => [stage, gapRecords, gapSeconds])).toEqual([
+      ['written', null, null],
+      ['sent', null, null], // what was received was sent
+      ['received', null, null],
+      ['committed in Kafka', 40, 26],
+      ['acknowledged', null, null],
+      ['applied in carts', 0, 0],
     ]);
   });
 
