@@ -12,11 +12,11 @@ import {
   optional,
   port,
   readEnvironment,
-  secret,
   text,
   topic,
   topicVariables,
 } from '#service/environment.ts';
+import { operationsAccessOf, operationsVariables } from '#service/http/operations-access.ts';
 import { httpUrls } from '#service/http/variables.ts';
 import { orderDatabaseOf, orderTlsVariables, postgresUrl } from '#service/postgres/variables.ts';
 import { tracingVariables } from '#service/tracing/variables.ts';
@@ -142,12 +142,7 @@ export const cdcReaderVariables = {
       'Where sinks have their health and metrics, to find what the carts have of an order',
     ),
   ),
-  operationsToken: optional(
-    secret(
-      'OPERATIONS_TOKEN',
-      'The bearer token for them, with the scope operator; not needed where they are on loopback',
-    ),
-  ),
+  ...operationsVariables,
   ...authVariables,
 };
 
@@ -164,6 +159,7 @@ export function readCdcReaderConfig(env: Readonly<Record<string, string | undefi
     ...rest,
     orderDatabase: orderDatabaseOf(values),
     kafka: kafkaOf(values),
+    operationsAccess: operationsAccessOf(values),
     /** Of operators; undefined with AUTH=none. */
     tokenRules,
     /** Of the window slot; 0 bytes: there is none. */

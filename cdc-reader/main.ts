@@ -45,7 +45,13 @@ await runService({
     const logger = createLogger(SERVICE, config.logLevel, events.note);
     warnOfUndecidedTls(config.orderDatabaseUrl, logger);
     const metrics = createMetrics(SERVICE, config.commit);
-    watchCertificates([...certificatesOfServer(config.orderDatabase), ...config.kafka.certificates], metrics, logger);
+    const { orderDatabase, kafka, operationsAccess } = config;
+    const certificates = [
+      ...certificatesOfServer(orderDatabase),
+      ...kafka.certificates,
+      ...operationsAccess.certificates,
+    ];
+    watchCertificates(certificates, metrics, logger);
     const halts = createHaltState(metrics, logger);
     const health = createPipelineHealth({ metrics, logger, classify: classifyReaderFailure });
     const readerMetrics = createReaderMetrics(metrics);
@@ -56,13 +62,13 @@ await runService({
     const { tokenRules, authNoneIsFine } = config;
     const access = tokenRules && createAccess(tokenRules, { logger, metrics });
     const finder = createOrderFinder(config, { host: config.host, access, isOpen: authNoneIsFine === 'yes' }, logger);
-    const { orderApiOperationsUrl, cartSinkOperationsUrls = [], operationsToken } = config;
+    const { orderApiOperationsUrl, cartSinkOperationsUrls = [] } = config;
     const operatorsConsole = createConsole({
       services: [
         ...(orderApiOperationsUrl ?? []).map(({ href }) => ({ kind: 'order-api' as const, url: href })),
         ...cartSinkOperationsUrls.map(({ href }) => ({ kind: 'cart-sink' as const, url: href })),
       ],
-      token: operationsToken && (() => operationsToken.read()),
+      access: operationsAccess,
       metrics,
       pipeline: reader.pipeline,
       events: events.read,

@@ -3,6 +3,7 @@
 import { kafkaOf, kafkaVariables } from '#kafka/variables.ts';
 import { checkpointTopicName } from '#schemas/resource-names.ts';
 import { ConfigurationError, logLevel, optional, readEnvironment } from '#service/environment.ts';
+import { operationsAccessOf, operationsVariables } from '#service/http/operations-access.ts';
 import { httpUrls } from '#service/http/variables.ts';
 import {
   type CartDatabaseValues,
@@ -121,15 +122,13 @@ const statusVariables = {
     ...httpUrls('CART_SINK_OPERATIONS_URLS', 'Where the sinks have theirs'),
     fallback: 'http://127.0.0.1:3003',
   },
-  operationsToken: cdcReaderVariables.operationsToken,
+  ...operationsVariables,
 };
 
 /** Which services `npm run status` asks. @throws ConfigurationError listing all problems */
 export function readStatusConfig(env: Env) {
-  const { cdcReaderOperationsUrls, orderApiOperationsUrl, cartSinkOperationsUrls, operationsToken } = readEnvironment(
-    statusVariables,
-    env,
-  );
+  const values = readEnvironment(statusVariables, env);
+  const { cdcReaderOperationsUrls, orderApiOperationsUrl, cartSinkOperationsUrls } = values;
   const services = (kind: ServiceKind, urls: readonly URL[]) =>
     urls.map(({ href }): ServiceAddress => ({ kind, url: href }));
   return {
@@ -138,6 +137,6 @@ export function readStatusConfig(env: Env) {
       ...services('order-api', orderApiOperationsUrl),
       ...services('cart-sink', cartSinkOperationsUrls),
     ],
-    token: operationsToken && (() => operationsToken.read()),
+    access: operationsAccessOf(values),
   };
 }

@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import type { OperationsAccess } from '#service/http/operations-access.ts';
 import type { RecentEvents } from '#service/http/recent-events.ts';
 import type { ZodFastifyInstance } from '#service/http-server.ts';
 import type { Logger } from '#service/logger.ts';
@@ -39,7 +40,7 @@ const TYPES: Readonly<Record<string, string>> = {
 export interface ConsoleOptions {
   /** The other services. */
   readonly services: readonly ServiceAddress[];
-  readonly token: (() => string) | undefined;
+  readonly access: OperationsAccess;
   readonly metrics: Metrics;
   /** Of this reader. */
   readonly pipeline: () => { readonly ready: boolean; readonly body: Record<string, unknown> };
@@ -64,13 +65,13 @@ export interface Console {
 }
 
 export function createConsole(options: ConsoleOptions): Console {
-  const { services, token, logger, everyMs = WATCHED_EVERY_MS } = options;
+  const { services, access, logger, everyMs = WATCHED_EVERY_MS } = options;
   const closing = new AbortController();
   const viewers = new Set<ServerResponse>();
   /** They get everything with the next reading, which is made for them: the last one may be of some time ago. */
   const isNew = new Set<ServerResponse>();
   const points: Point[] = [];
-  const watch = new PipelineWatch({ services, token, deadlineMs: READ_DEADLINE_MS, own: () => readSelf(options) });
+  const watch = new PipelineWatch({ services, access, deadlineMs: READ_DEADLINE_MS, own: () => readSelf(options) });
   let wake = (): void => undefined;
   let panels: Readonly<Record<string, string>> = {};
 

@@ -59,7 +59,7 @@ export function createOrderFinder(config: CdcReaderConfig, port: OperatorPort, l
     orders,
     openLog: () =>
       createKafkaLog({ kafka, clientId: `${applicationName}-find`, logger, requestTimeoutMs: KAFKA_TIMEOUT_MS }),
-    carts: createSinkFacts({ urls: config.cartSinkOperationsUrls ?? [], token: config.operationsToken }),
+    carts: createSinkFacts({ urls: config.cartSinkOperationsUrls ?? [], access: config.operationsAccess }),
     names: { slotName, ordersTopic, checkpointTopic },
     deadlineMs: PART_DEADLINE_MS,
   };

@@ -2,16 +2,17 @@
 // JSON checked against its schema; what went wrong with that names the host and, for a refusal, the remedy. What is asked is the caller's.
 import type { z } from 'zod';
 import { type CartsStatus, cartsStatus } from '#schemas/carts-status.ts';
+import type { OperationsAccess } from '#service/http/operations-access.ts';
 
 export interface AskOptions {
   readonly deadlineMs: number;
-  /** A bearer token, read at each use. */
-  readonly token?: (() => string) | undefined;
+  readonly access: Pick<OperationsAccess, 'token' | 'fetch'>;
 }
 
 /** @throws an Error whose message is why there is no answer, if there is none in time */
-export async function askService(url: URL, { deadlineMs, token }: AskOptions): Promise<Response> {
-  const headers = token === undefined ? {} : { authorization: `Bearer ${token()}` };
+export async function askService(url: URL, { deadlineMs, access }: AskOptions): Promise<Response> {
+  const { token, fetch } = access;
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token.read()}` };
   try {
     return await fetch(url, { headers, redirect: 'error', signal: AbortSignal.timeout(deadlineMs) });
   } catch (cause) {

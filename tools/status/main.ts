@@ -23,8 +23,8 @@ await runTool('status', process, EXIT_UNAVAILABLE, async () => {
     .allowExcessArguments(false)
     .parse(process.argv.slice(2), { from: 'user' });
   const { json } = command.opts<{ json?: true }>();
-  const { services, token } = readStatusConfig(process.env);
-  const watch = new PipelineWatch({ services, token, deadlineMs: READ_DEADLINE_MS });
+  const { services, access } = readStatusConfig(process.env);
+  const watch = new PipelineWatch({ services, access, deadlineMs: READ_DEADLINE_MS });
   await watch.read();
   await delay(BETWEEN_READINGS_MS);
   const overview = await watch.read();

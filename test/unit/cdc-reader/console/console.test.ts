@@ -25,7 +25,7 @@ beforeEach(async () => {
   let reading = 0;
   served = createConsole({
     services: [],
-    token: undefined,
+    access: { token: undefined, fetch, certificates: [] },
     metrics,
     pipeline: () => ({ ready: true, body: { state: 'streaming' } }),
     // Some 50 kB that are others with each reading.

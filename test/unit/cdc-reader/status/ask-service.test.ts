@@ -3,6 +3,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import type { Secret } from '#service/security/secret.ts';
 import { createSinkFacts } from '../../../../cdc-reader/find/ask-sinks.ts';
 import { askJson } from '../../../../cdc-reader/status/ask-service.ts';
 import { readService } from '../../../../cdc-reader/status/read-service.ts';
@@ -27,7 +28,9 @@ const answer =
     response.writeHead(status).end(body);
 const silent: RequestListener = () => undefined;
 const slowBody: RequestListener = (_request, response) => void response.writeHead(200).write('{');
-const ask = (url: URL, deadlineMs = 5_000) => askJson(new URL('/x', url), z.object({ n: z.int() }), { deadlineMs });
+const access = { token: undefined, fetch, certificates: [] };
+const ask = (url: URL, deadlineMs = 5_000) =>
+  askJson(new URL('/x', url), z.object({ n: z.int() }), { deadlineMs, access });
 
 describe('asking a service', () => {
   it('brings what it answers, checked, with the token of now', async () => {
@@ -38,7 +41,7 @@ describe('asking a service', () => {
     });
     expect(await ask(url)).toEqual({ n: 1 });
     let token = 'a';
-    const options = { deadlineMs: 5_000, token: () => token };
+    const options = { deadlineMs: 5_000, access: { ...access, token: { read: () => token } as Secret } };
     await askJson(url, z.object({}), options);
     token = 'b';
     await askJson(url, z.object({}), options);
@@ -65,7 +68,7 @@ describe('asking a service', () => {
     const url = await serve(silent);
     await new Promise((resolve) => servers.pop()!.close(resolve));
     await expect(ask(url)).rejects.toThrow(`${url.host} did not answer: ECONNREFUSED`);
-    const reading = await readService({ kind: 'cart-sink', url: url.href }, { deadlineMs: 5_000 });
+    const reading = await readService({ kind: 'cart-sink', url: url.href }, { deadlineMs: 5_000, access });
     expect(reading).toMatchObject({ answer: undefined, carts: undefined, recent: undefined });
     expect(reading.problem).toBe('ECONNREFUSED');
     expect(reading.cartsProblem).toBe(`${url.host} did not answer: ECONNREFUSED`);
@@ -84,14 +87,12 @@ describe('asking the sinks', () => {
 
   it('takes the first answer, whichever are away', async () => {
     const urls = [await serve(answer(500)), await serve(answer(200, JSON.stringify(status)))];
-    expect(await createSinkFacts({ urls, token: undefined }).readStatus()).toEqual(status);
+    expect(await createSinkFacts({ urls, access }).readStatus()).toEqual(status);
   });
 
   it('says what is wrong when none answers, and what to set when none is known', async () => {
     const urls = [await serve(answer(500)), await serve(answer(403))];
-    await expect(createSinkFacts({ urls, token: undefined }).readStatus()).rejects.toThrow('500');
-    await expect(createSinkFacts({ urls: [], token: undefined }).readStatus()).rejects.toThrow(
-      'set CART_SINK_OPERATIONS_URLS',
-    );
+    await expect(createSinkFacts({ urls, access }).readStatus()).rejects.toThrow('500');
+    await expect(createSinkFacts({ urls: [], access }).readStatus()).rejects.toThrow('set CART_SINK_OPERATIONS_URLS');
   });
 });
