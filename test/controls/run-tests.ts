@@ -87,7 +87,7 @@ export async function runTests(options: {
     ],
     {
       cwd: folder,
-      env: { SIMULATION_RUNS: simulationRuns, ...process.env, CI: 'true' },
+      env: { SIMULATION_RUNS: simulationRuns, THOROUGH: 'yes', ...process.env, CI: 'true' },
       stdio: ['ignore', 'pipe', 'pipe'],
       lastSignal: 'SIGTERM',
     },

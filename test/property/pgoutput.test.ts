@@ -11,6 +11,7 @@ import {
   encodeTuple,
   type TupleValue,
 } from '../support/examples/pgoutput-bytes.ts';
+import { thorough } from '../support/thorough.ts';
 
 const uint32 = fc.integer({ min: 0, max: 0xffff_ffff });
 const uint64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
@@ -85,7 +86,7 @@ describe('parsing pgoutput', () => {
           values.map((value) => value ?? null),
         );
       }),
-      { numRuns: 1_000 },
+      { numRuns: thorough(1_000) },
     );
   });
 
@@ -106,7 +107,7 @@ describe('parsing pgoutput', () => {
         const torn = bytes.subarray(0, Math.floor(bytes.length * at));
         expect(() => readAll(torn)).toThrow(PgoutputFormatError);
       }),
-      { numRuns: 2_000 },
+      { numRuns: thorough(2_000) },
     );
   });
 
@@ -129,7 +130,7 @@ describe('parsing pgoutput', () => {
           expect(error).toBeInstanceOf(PgoutputFormatError);
         }
       }),
-      { numRuns: 5_000 },
+      { numRuns: thorough(5_000) },
     );
   });
 
@@ -144,7 +145,7 @@ describe('parsing pgoutput', () => {
           expect(error).toBeInstanceOf(PgoutputFormatError);
         }
       }),
-      { numRuns: 2_000 },
+      { numRuns: thorough(2_000) },
     );
   });
 });

@@ -6,6 +6,7 @@ import { decodeByAvsc, decodeOrderPlaced } from '#schemas/codec.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { encodeOrderPlaced } from '../support/examples/encode-order-placed.ts';
 import { anyEvent, createEvent, createItem } from '../support/examples/order-placed-events.ts';
+import { thorough } from '../support/thorough.ts';
 
 const HEADER_BYTES = 10;
 
@@ -161,7 +162,7 @@ test('any event, with some bytes changed or not, has the outcome of avsc', () =>
       for (const { at, to } of changes) bytes[at % bytes.length] = to;
       expectSameOutcome(bytes);
     }),
-    { numRuns: 3_000 },
+    { numRuns: thorough(3_000) },
   );
 });
 
@@ -172,6 +173,6 @@ test('a random body has the outcome of avsc', () => {
     fc.property(fc.oneof(fc.uint8Array({ maxLength: 200 }), fc.array(small, { maxLength: 200 })), (body) => {
       expectSameOutcome(Buffer.concat([header, Buffer.from(body)]));
     }),
-    { numRuns: 3_000 },
+    { numRuns: thorough(3_000) },
   );
 });

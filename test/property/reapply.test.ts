@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { type CartLine, type Rule, reduceCart } from '../../cart-sink/rule/reduce-cart.ts';
 import type { OrderPlaced } from '../../schemas/order-placed.ts';
 import { createEvent } from '../support/examples/sink-events.ts';
+import { thorough } from '../support/thorough.ts';
 import { createWorld, type World } from './reapply-model.ts';
 
 type Reduce = Rule['reduce'];
@@ -111,7 +112,7 @@ describe('a reapply under an unchanged rule', () => {
         }
         expect(sumOfLines(world) + sumOfRemovals(world)).toBe(world.broughtIn());
       }),
-      { numRuns: 3_000 },
+      { numRuns: thorough(3_000) },
     );
   });
 
@@ -134,7 +135,7 @@ describe('a reapply under an unchanged rule', () => {
           expect((other.state() as { lines: unknown }).lines).toEqual((one.state() as { lines: unknown }).lines);
         },
       ),
-      { numRuns: 1_000 },
+      { numRuns: thorough(1_000) },
     );
   });
 });
@@ -251,7 +252,7 @@ describe('a reapply under another rule', () => {
         }
         expect(sumOfLines(world) + sumOfRemovals(world)).toBe(world.broughtIn());
       }),
-      { numRuns: 400 },
+      { numRuns: thorough(400) },
     );
   });
 
@@ -276,7 +277,7 @@ describe('a reapply under another rule', () => {
           }
         },
       ),
-      { numRuns: 400 },
+      { numRuns: thorough(400) },
     );
   });
 });

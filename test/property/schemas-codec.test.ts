@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { decodeOrderPlaced, MalformedEventError, UnknownSchemaError } from '#schemas/codec.ts';
 import { encodeOrderPlaced } from '../support/examples/encode-order-placed.ts';
 import { anyEvent, createEvent } from '../support/examples/order-placed-events.ts';
+import { thorough } from '../support/thorough.ts';
 
 /** Fails on any error but the two that a consumer knows what to do with. */
 function decodeOrRefuse(bytes: Buffer): 'decoded' | 'malformed' | 'unknown schema' {
@@ -47,7 +48,7 @@ test('random bytes are refused by one of the two errors, never by another', () =
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       expect(decodeOrRefuse(Buffer.from(bytes))).not.toBe('decoded');
     }),
-    { numRuns: 2_000 },
+    { numRuns: thorough(2_000) },
   );
 });
 
@@ -67,7 +68,7 @@ test('a random body behind a good header is decoded or malformed, and never take
       // Of this thread's own time, so that a busy machine does not count.
       expect(process.threadCpuUsage(before).user).toBeLessThan(1_000_000);
     }),
-    { numRuns: 5_000 },
+    { numRuns: thorough(5_000) },
   );
 });
 
@@ -82,6 +83,6 @@ test('an event with bytes changed is decoded, malformed or of an unknown schema,
       const decoded = decodeOrderPlaced(bytes);
       expect(decodeOrderPlaced(encodeOrderPlaced(decoded))).toEqual(decoded);
     }),
-    { numRuns: 5_000 },
+    { numRuns: thorough(5_000) },
   );
 });

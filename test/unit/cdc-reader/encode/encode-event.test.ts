@@ -13,6 +13,7 @@ import { groupByOrder, RowBuffer } from '../../../../cdc-reader/encode/row-buffe
 import { formatTuple } from '../../../../cdc-reader/encode/tuple.ts';
 import { RowNotPublishableError } from '../../../../cdc-reader/encode/unpublishable-errors.ts';
 import { encodeOrderPlaced } from '../../../support/examples/encode-order-placed.ts';
+import { thorough } from '../../../support/thorough.ts';
 
 const context: EventContext = {
   topic: 'orders.placed',
@@ -152,7 +153,7 @@ describe('encoding an event', () => {
           expect(findProblem(decodeOrderPlaced(encode(orderRow, rows).value))).toBeUndefined();
         }
       }),
-      { numRuns: 2_000 },
+      { numRuns: thorough(2_000) },
     );
     expect(Math.min(refused, published)).toBeGreaterThan(20);
   });
