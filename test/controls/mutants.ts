@@ -5,6 +5,7 @@
 
 import { captureMutants } from './capture-mutants.ts';
 import { httpMutants } from './http-mutants.ts';
+import { roleMutants } from './role-mutants.ts';
 
 export interface Mutant {
   readonly name: string;
@@ -653,7 +654,7 @@ const sink: readonly Mutant[] = [
   },
 ];
 
-export const mutants: readonly Mutant[] = [...reader, ...captureMutants, ...sink, ...httpMutants];
+export const mutants: readonly Mutant[] = [...reader, ...captureMutants, ...sink, ...httpMutants, ...roleMutants];
 
 export class StaleMutantError extends Error {
   readonly code = 'STALE_MUTANT';
