@@ -133,6 +133,12 @@ export const cdcReaderVariables = {
     fallback: '4194304',
   }),
   spillDirectory: text('SPILL_DIRECTORY', 'Where that file is made', tmpdir()),
+  cdcReaderOperationsUrls: optional(
+    httpUrls(
+      'CDC_READER_OPERATIONS_URLS',
+      'Where the other readers have theirs: whether one stands by, for the console',
+    ),
+  ),
   orderApiOperationsUrl: optional(
     httpUrls('ORDER_API_OPERATIONS_URL', 'Where the order-apis have their health and metrics, for the console'),
   ),

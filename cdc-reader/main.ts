@@ -20,6 +20,7 @@ import { readCdcReaderConfig } from './config.ts';
 import { createConsole } from './console/console.ts';
 import { createOrderFinder } from './find/route.ts';
 import { createReaderMetrics } from './metrics.ts';
+import { listServices } from './status/read-service.ts';
 import { classifyReaderFailure } from './supervise/classify-failure.ts';
 import { createReader } from './supervise/reader.ts';
 import { startSlotSampler } from './supervise/slot-sampler.ts';
@@ -62,12 +63,8 @@ await runService({
     const { tokenRules, authNoneIsFine } = config;
     const access = tokenRules && createAccess(tokenRules, { logger, metrics });
     const finder = createOrderFinder(config, { host: config.host, access, isOpen: authNoneIsFine === 'yes' }, logger);
-    const { orderApiOperationsUrl, cartSinkOperationsUrls = [] } = config;
     const operatorsConsole = createConsole({
-      services: [
-        ...(orderApiOperationsUrl ?? []).map(({ href }) => ({ kind: 'order-api' as const, url: href })),
-        ...cartSinkOperationsUrls.map(({ href }) => ({ kind: 'cart-sink' as const, url: href })),
-      ],
+      services: listServices(config),
       access: operationsAccess,
       metrics,
       pipeline: reader.pipeline,

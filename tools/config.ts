@@ -16,7 +16,7 @@ import {
 } from '#service/postgres/variables.ts';
 import { cartSinkVariables } from '../cart-sink/config.ts';
 import { cdcReaderVariables } from '../cdc-reader/config.ts';
-import type { ServiceAddress, ServiceKind } from '../cdc-reader/status/read-service.ts';
+import { listServices } from '../cdc-reader/status/read-service.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
@@ -128,15 +128,8 @@ const statusVariables = {
 /** Which services `npm run status` asks. @throws ConfigurationError listing all problems */
 export function readStatusConfig(env: Env) {
   const values = readEnvironment(statusVariables, env);
-  const { cdcReaderOperationsUrls, orderApiOperationsUrl, cartSinkOperationsUrls } = values;
-  const services = (kind: ServiceKind, urls: readonly URL[]) =>
-    urls.map(({ href }): ServiceAddress => ({ kind, url: href }));
   return {
-    services: [
-      ...services('cdc-reader', cdcReaderOperationsUrls),
-      ...services('order-api', orderApiOperationsUrl),
-      ...services('cart-sink', cartSinkOperationsUrls),
-    ],
+    services: listServices(values),
     access: operationsAccessOf(values),
   };
 }

@@ -13,6 +13,22 @@ export interface ServiceAddress {
   readonly url: string;
 }
 
+/** In the order of the path. */
+export function listServices(addresses: {
+  readonly cdcReaderOperationsUrls: readonly URL[] | undefined;
+  readonly orderApiOperationsUrl: readonly URL[] | undefined;
+  readonly cartSinkOperationsUrls: readonly URL[] | undefined;
+}): ServiceAddress[] {
+  const of = (kind: ServiceKind, urls: readonly URL[] = []) =>
+    urls.map(({ href }): ServiceAddress => ({ kind, url: href }));
+  const { cdcReaderOperationsUrls, orderApiOperationsUrl, cartSinkOperationsUrls } = addresses;
+  return [
+    ...of('order-api', orderApiOperationsUrl),
+    ...of('cdc-reader', cdcReaderOperationsUrls),
+    ...of('cart-sink', cartSinkOperationsUrls),
+  ];
+}
+
 /** The body of GET /health/pipeline. */
 export type PipelineBody = Readonly<Record<string, unknown>> & { readonly state?: string };
 

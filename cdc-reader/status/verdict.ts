@@ -56,8 +56,9 @@ export function findVerdict(
   progress: Progress,
   awaySince: ReadonlyMap<string, number>,
 ): Verdict {
+  const isRead = readings.some(({ kind, answer }) => kind === 'cdc-reader' && answer?.pipeline.state === 'streaming');
   const found = [
-    ...readings.flatMap((reading) => findTroubles(reading, awaySince.get(reading.url))),
+    ...readings.flatMap((reading) => findTroubles(reading, awaySince.get(reading.url), isRead)),
     ...findUndecided(readings.find(({ carts }) => carts !== undefined)?.carts),
     ...findLag(readings, progress),
   ];
@@ -66,11 +67,17 @@ export function findVerdict(
   return { ...worst!, others: others.filter(({ kind }) => kind !== 'idle' && kind !== 'in-step') };
 }
 
-function findTroubles(reading: ServiceReading, awaySinceMs: number | undefined): Finding[] {
+/** @param isRead whether some reader streams */
+function findTroubles(reading: ServiceReading, awaySinceMs: number | undefined, isRead: boolean): Finding[] {
   const { kind, url, answer, problem } = reading;
   if (answer === undefined) {
     const since = awaySinceMs === undefined ? null : new Date(awaySinceMs).toISOString();
     const detail = `${url} does not answer: ${problem}. Is it running, and is this its operations address?`;
+    const isStandby = kind === 'cdc-reader' && isRead;
+    if (isStandby) {
+      const title = 'no standby: a cdc-reader is away';
+      return [{ kind: 'to-decide', title, detail, command: 'npm run cdc-reader', since }];
+    }
     return [{ kind: 'cannot-tell', title: `${kind} is away`, detail, command: null, since }];
   }
   const { isWell, pipeline } = answer;
@@ -129,8 +136,9 @@ function findCommand(message: string | undefined): string | null {
 }
 
 function findLag(readings: readonly ServiceReading[], progress: Progress): Finding[] {
-  const isKnown = readings.every(({ kind, answer }) => kind === 'order-api' || answer !== undefined);
-  if (!isKnown) return [];
+  const isKnown = (wanted: ServiceReading['kind']) =>
+    readings.some(({ kind, answer }) => kind === wanted && answer !== undefined);
+  if (!isKnown('cdc-reader') || !isKnown('cart-sink')) return [];
   const { pendingRecords, lagSeconds, appliedPerSecond, publishedPerSecond, stalledSinceMs } = progress;
   if (stalledSinceMs !== null) {
     const detail = `${pendingRecords ?? 'Some'} records are published and not applied, and none was for a while.`;

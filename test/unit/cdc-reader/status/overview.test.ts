@@ -169,6 +169,15 @@ describe('the verdict', () => {
     expect(verdict.others.map(({ title }) => title)).toEqual(['order-api is away']);
   });
 
+  it('is a missing standby when another reader streams than the one that is away', () => {
+    const other = { ...away('cdc-reader', START_MS), url: 'http://other' };
+    const streaming = reading('cdc-reader', readerText({}), START_MS, { state: 'streaming' });
+    const verdict = verdictOf([...round({}, { 'cdc-reader': streaming }), other]);
+    expect(verdict).toMatchObject({ kind: 'to-decide', title: 'no standby: a cdc-reader is away' });
+    const standby = reading('cdc-reader', readerText({}), START_MS, { state: 'standby' });
+    expect(verdictOf([...round({}, { 'cdc-reader': standby }), other]).title).toBe('cdc-reader is away');
+  });
+
   it('says since when a service is away', () => {
     const rounds = [round({}, { 'cart-sink': away('cart-sink', START_MS) })];
     const since = new Map([['http://cart-sink', START_MS - 60_000]]);

@@ -18,7 +18,6 @@ import { formatWalCursor, parseWalCursor, walCoverage } from '../../../../../too
 import type { WalBatch } from '../../../../../tools/replay/sources/wal-transactions.ts';
 import { encodeOrderPlaced } from '../../../../support/examples/encode-order-placed.ts';
 import { createEvent } from '../../../../support/examples/sink-events.ts';
-import { thorough } from '../../../../support/thorough.ts';
 
 describe('a time on the command line', () => {
   const micros = (iso: string) => BigInt(Date.parse(iso)) * 1000n;
@@ -149,7 +148,7 @@ describe('a time in the live topic', () => {
         const { live } = liveTopic(all);
         expect(await resolveInLog({ at, toleranceMicros: TOLERANCE }, live)).toEqual(firstFrom(all, at));
       }),
-      { numRuns: thorough(300) },
+      { numRuns: 300 },
     );
   });
 
@@ -164,7 +163,7 @@ describe('a time in the live topic', () => {
         else expect(resolved).toEqual(firstFrom(all, at));
         if (resolved.kind === 'found') found += 1;
       }),
-      { numRuns: thorough(300) },
+      { numRuns: 300 },
     );
     expect(Math.min(found, notHeld)).toBeGreaterThan(10);
   });
@@ -220,7 +219,7 @@ describe('a time in the window of WAL', () => {
         expect(resolved).toEqual(firstFrom(all, at));
         if (resolved.kind === 'found') found += 1;
       }),
-      { numRuns: thorough(300) },
+      { numRuns: 300 },
     );
     expect(found).toBeGreaterThan(10);
   });
