@@ -1,4 +1,4 @@
-// npm run bench -- [reader|sink|latency|replay|api|idle|slow|all] [--orders 100000] [--runs 3] [--tls] [--json FILE]: how fast the pipeline is
+// npm run bench -- [reader|sink|latency|replay|api|idle|slow|shapes|all] [--orders 100000] [--runs 3] [--tls] [--json FILE]: how fast the pipeline is
 // with exactly-once fully on, on servers of its own that are gone afterwards. A backlog of one-transaction orders with three
 // items each is drained by the reader and by pg_recvlogical in turns, then by the sink and by its SQL alone; then orders
 // come at 200 and 1,000 a second. The oracle has counted and compared every order before a figure is printed: a table for
@@ -14,14 +14,16 @@ import { drainSink } from './drain-sink.ts';
 import { fillIdleCart, type Idle, measureIdle } from './idle.ts';
 import { measureLatency, warmUpSeconds } from './latency.ts';
 import { nowMs } from './measure.ts';
+import { plotFigures } from './plot.ts';
 import { measurePosts } from './post-orders.ts';
 import { measureReplay } from './replay-rate.ts';
-import { findFloors, type Measured, summarizeRates } from './report.ts';
+import { findFloors, type Measured, summarizeRates, summarizeShapes } from './report.ts';
+import { shapes as allShapes, measureShape } from './shapes.ts';
 import { fillGreatestCart, sendSlowly } from './slow-clients.ts';
 import { measureSqlAlone } from './sql-alone.ts';
 import { type BenchStack, query, runEnvironment, startStack } from './stack.ts';
 
-const stages = ['reader', 'sink', 'latency', 'replay', 'api', 'idle', 'slow'] as const;
+const stages = ['reader', 'sink', 'latency', 'replay', 'api', 'idle', 'slow', 'shapes'] as const;
 type Stage = (typeof stages)[number];
 /** Each needs what the ones before it leave: events in Kafka, applied orders. */
 const needs: Readonly<Record<Stage, readonly Stage[]>> = {
@@ -32,9 +34,11 @@ const needs: Readonly<Record<Stage, readonly Stage[]>> = {
   api: ['api'],
   idle: ['idle'],
   slow: ['slow'],
+  shapes: ['shapes'],
 };
 const latencyRates = [200, 1_000];
 const postSeconds = 10;
+const shapeItems = 90_000;
 
 const parseCount = (text: string): number => {
   if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('Expected a positive number.');
@@ -46,7 +50,7 @@ const program = new Command('bench')
   .option('--runs <count>', 'runs, in turns with what is compared', parseCount, 3)
   .option('--latency-seconds <count>', 'how long orders come at each rate', parseCount, 20)
   .option('--tls', 'the services reach the databases over TLS, and Kafka over TLS with a login (SCRAM)', false)
-  .option('--json <file>', 'writes the figures there too')
+  .option('--json <file>', 'writes the figures there too, and a picture of them beside it (.svg)')
   .parse();
 const { orders, runs, latencySeconds, tls, json } = program.opts<{
   orders: number;
@@ -96,6 +100,7 @@ async function bench(stack: BenchStack): Promise<void> {
     posts: [],
     idles: [],
     besideSlow: [],
+    shapes: [],
   };
   const names = Array.from({ length: runs }, (_, index) => `run${index + 1}`);
   const environments = [];
@@ -120,6 +125,7 @@ async function bench(stack: BenchStack): Promise<void> {
   }
   if (wanted.has('idle')) measured.idles.push(await measureIdleServices(stack));
   if (wanted.has('slow')) await measureBesideSlowClients(stack, measured);
+  if (wanted.has('shapes')) await measureShapes(stack, measured);
   print(measured);
 }
 
@@ -246,9 +252,20 @@ async function measureIdleServices(stack: BenchStack): Promise<Idle> {
   return idle;
 }
 
+async function measureShapes(stack: BenchStack, measured: Measured): Promise<void> {
+  for (const name of Object.keys(allShapes)) {
+    const cost = await measureShape(stack, name, shapeItems, async (env) => {
+      const oracle = oracleOf(stack, env);
+      return { openCarts: oracle.openCarts, requireClean: () => requireClean(oracle, name) };
+    });
+    measured.shapes.push(cost);
+    say(`${name}: reader ${cost.readerMicros.toFixed(1)} µs of CPU an item, sink ${cost.sinkMicros.toFixed(1)} µs`);
+  }
+}
+
 function oracleOf(stack: BenchStack, env: Environment): Oracle {
   return createOracle({
-    ordersUrl: stack.ordersUrl,
+    ordersUrl: env.ORDER_DATABASE_URL!,
     cartsUrl: env.CART_DATABASE_URL!,
     brokers: stack.brokers.split(','),
     ordersTopic: env.ORDERS_TOPIC!,
@@ -267,14 +284,19 @@ async function requireClean(oracle: Oracle, what: string): Promise<void> {
 function print(measured: Measured): void {
   const floors = findFloors(measured);
   const rates = summarizeRates(measured);
+  const shapes = summarizeShapes(measured.shapes);
   console.log(
     `\n${orders} orders of three items, one transaction each; ${runs} runs${tls ? ' over TLS' : ''}; orders a second\n`,
   );
   console.table(rates);
+  if (measured.shapes.length > 0) console.table(shapes);
   console.table(
     Object.fromEntries(floors.map(({ name, met, ...floor }) => [name, { ...floor, '': met ? 'met' : 'NOT met' }])),
   );
-  const result = JSON.stringify({ ...measured, rates, floors });
-  if (json !== undefined) writeFileSync(json, `${result}\n`);
+  const result = JSON.stringify({ ...measured, rates, floors, shapes });
+  if (json !== undefined) {
+    writeFileSync(json, `${result}\n`);
+    writeFileSync(`${json.replace(/\.json$/, '')}.svg`, plotFigures({ floors, shapes }));
+  }
   console.log(result);
 }

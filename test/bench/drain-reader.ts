@@ -27,8 +27,12 @@ const lookEveryMs = 500;
 const deadlineMs = 300_000;
 
 /** Makes slot, topics and checkpoint while there are no orders yet: the backlog then lies behind them. */
-export async function prepareReader(stack: BenchStack, env: Record<string, string>): Promise<void> {
-  await stack.createTopic(env.ORDERS_TOPIC!);
+export async function prepareReader(
+  stack: BenchStack,
+  env: Record<string, string>,
+  partitions?: number,
+): Promise<void> {
+  await stack.createTopic(env.ORDERS_TOPIC!, partitions);
   const reader = await stack.startService('cdc-reader', env);
   await reader.waitForLog('reader.streaming');
   await reader.waitForLog('reader.replay-window');

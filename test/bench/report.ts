@@ -8,6 +8,7 @@ import type { Latency } from './latency.ts';
 import { median, percentile } from './measure.ts';
 import type { PostRate } from './post-orders.ts';
 import type { ReplayRate } from './replay-rate.ts';
+import type { ShapeCost } from './shapes.ts';
 
 /** What was measured; lists are runs in turns, so that one index is one moment of the machine. */
 export interface Measured {
@@ -25,6 +26,8 @@ export interface Measured {
   readonly idles: Idle[];
   /** At the first of the rates, without slow clients and beside them. */
   readonly besideSlow: { readonly without: Latency; readonly beside: Latency }[];
+  /** The first is the measure of the others. */
+  readonly shapes: ShapeCost[];
 }
 
 export interface Floor {
@@ -46,7 +49,7 @@ const rates = (list: readonly { ordersPerSecond: number }[]): number[] =>
   list.map(({ ordersPerSecond }) => ordersPerSecond);
 
 export function findFloors(measured: Measured): Floor[] {
-  const { orders, readers, plain, sinks, sqlAlone, latencies, replays, posts, idles, besideSlow } = measured;
+  const { orders, readers, plain, sinks, sqlAlone, latencies, replays, posts, idles, besideSlow, shapes } = measured;
   const per100k = 100_000 / orders;
   const compared = posts.filter((post) => post.pgbenchPerSecond !== null);
   const highest = (list: readonly { peakMemoryMb: number }[]) => Math.max(...list.map((one) => one.peakMemoryMb));
@@ -80,6 +83,9 @@ export function findFloors(measured: Measured): Floor[] {
       atMost('p99 beside 500 slow clients against without, times', beside.p99Ms / without.p99Ms, 2, 1.2),
       atMost('sink beside 500 slow clients, peak memory in MB', beside.sinkPeakMemoryMb, 256, 200),
     ]),
+    ...Object.entries(summarizeShapes(shapes)).map(([name, { reader, sink }]) =>
+      atMost(`CPU an item: ${name}, reader or sink against 3 items, times`, Math.max(reader, sink), 1.25, 1),
+    ),
     ...when(compared, () => [
       atLeast(
         'POST /orders against pgbench, times',
@@ -134,5 +140,28 @@ export function summarizeRates({ readers, plain, sinks, sqlAlone, replays, posts
           most: Math.round(percentile(list, 1)),
         },
       ]),
+  );
+}
+
+export interface ShapeRow {
+  /** Times the CPU for an item of the first shape. */
+  readonly reader: number;
+  readonly sink: number;
+  readonly readerMicros: number;
+  readonly sinkMicros: number;
+}
+
+export function summarizeShapes(shapes: readonly ShapeCost[]): Record<string, ShapeRow> {
+  const [first] = shapes;
+  return Object.fromEntries(
+    shapes.map(({ name, readerMicros, sinkMicros }) => [
+      name,
+      {
+        reader: round(readerMicros / first!.readerMicros),
+        sink: round(sinkMicros / first!.sinkMicros),
+        readerMicros: round(readerMicros),
+        sinkMicros: round(sinkMicros),
+      },
+    ]),
   );
 }

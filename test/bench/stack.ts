@@ -14,10 +14,11 @@ export interface BenchStack {
   readonly ordersUrl: string;
   readonly brokers: string;
   readonly orders: LocalPostgres;
-  /** Makes and migrates a carts database; returns its URL. */
+  /** Each makes and migrates a database; returns its URL. */
+  createOrders(name: string): Promise<string>;
   createCarts(name: string): Promise<string>;
-  /** Makes a live topic whose records carry the broker's time. */
-  createTopic(topic: string): Promise<void>;
+  /** Makes a live topic, of six partitions if no number is given, whose records carry the broker's time. */
+  createTopic(topic: string, partitions?: number): Promise<void>;
   /** Starts a service as the benchmark has it: with plain connections, or with TLS and logins. */
   startService: typeof startService;
   close(): Promise<void>;
@@ -30,6 +31,7 @@ const postgresSettings = {
   shared_buffers: '512MB',
   max_wal_size: '8GB',
   max_connections: '100',
+  max_replication_slots: '60', // two a reader that ran
 };
 
 const jvmOptions = ['-Xms512m', '-Xmx512m', '-XX:+UseG1GC'];
@@ -61,20 +63,21 @@ export async function startStack({ tls: isTls }: { readonly tls: boolean }): Pro
       return { bootstrap: kafka.bootstrap, close: () => kafka.kill() };
     },
   });
-  const { orders, ordersUrl, kafka, createCarts, close } = servers;
+  const { orders, ordersUrl, kafka, createOrders, createCarts, close } = servers;
   if (tls !== undefined) for (const postgres of [orders, servers.carts]) await offerTls(postgres, tls.authority);
   return {
     ordersUrl,
     brokers: kafka.bootstrap,
     orders,
+    createOrders,
     createCarts,
-    createTopic: (topic) =>
+    createTopic: (topic, numPartitions = 6) =>
       withKafkaAdmin(kafka.bootstrap, async (admin) => {
         const configEntries = [
           { name: 'message.timestamp.type', value: 'LogAppendTime' },
           { name: 'retention.ms', value: '-1' },
         ];
-        await admin.createTopics({ topics: [{ topic, numPartitions: 6, replicationFactor: 1, configEntries }] });
+        await admin.createTopics({ topics: [{ topic, numPartitions, replicationFactor: 1, configEntries }] });
       }),
     startService: (name, env, options) =>
       startService(name, tls === undefined ? { ...env } : overTls({ ...env }, tls), options),

@@ -19,7 +19,8 @@ export interface OwnServers<Kafka> {
   readonly kafka: Kafka;
   /** Of the database `orders`, as a superuser. */
   readonly ordersUrl: string;
-  /** Makes and migrates a carts database; returns its URL. */
+  /** Each makes and migrates a database; returns its URL. */
+  createOrders(name: string): Promise<string>;
   createCarts(name: string): Promise<string>;
   close(): Promise<void>;
 }
@@ -51,15 +52,18 @@ export async function startOwnServers<Kafka extends { close(): Promise<unknown> 
     const [orders, carts] = [await startPostgres('orders'), await startPostgres('carts')];
     const kafka = await startKafka(join(root, 'kafka'));
     closing.push(() => kafka.close());
-    await orders.createDatabase('orders');
-    const ordersUrl = orders.url('orders');
-    await migrateOrders({ postgres: serverOf(ordersUrl), publicationName, logger });
+    const createOrders = async (name: string): Promise<string> => {
+      await orders.createDatabase(name);
+      await migrateOrders({ postgres: serverOf(orders.url(name)), publicationName, logger });
+      return orders.url(name);
+    };
     return {
       root,
       orders,
       carts,
       kafka,
-      ordersUrl,
+      ordersUrl: await createOrders('orders'),
+      createOrders,
       async createCarts(name) {
         await carts.createDatabase(name);
         await migrateCarts({ postgres: serverOf(carts.url(name)), logger });
