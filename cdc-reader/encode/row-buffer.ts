@@ -12,9 +12,9 @@ const INITIAL_SPANS = 4 * 1024;
 
 /** Rows by number, from 0, in the order in which they were added; row n lies from `starts[n]` to `ends[n]`. */
 export class RowBuffer {
-  bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+  bytes: Buffer;
   /** Where the values of all rows lie in `bytes`, two numbers each: see {@link span}. */
-  spans = new Int32Array(INITIAL_SPANS);
+  spans: Int32Array;
   /** A row keeps the relation that its table had when it was written: one transaction may hold an ALTER TABLE. */
   readonly relations: ContractRelation[] = [];
   readonly starts: number[] = [];
@@ -24,6 +24,25 @@ export class RowBuffer {
   readonly #firstSpans: number[] = [];
   #used = 0;
   #spansUsed = 0;
+
+  constructor(bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES), spans = new Int32Array(INITIAL_SPANS)) {
+    this.bytes = bytes;
+    this.spans = spans;
+  }
+
+  /** A copy with the memory that its rows take: for one that is kept while others come. Nothing is to be added to it. */
+  compact(): RowBuffer {
+    const { count } = this;
+    const copy = new RowBuffer(Buffer.from(this.bytes.subarray(0, this.#used)), this.spans.slice(0, this.#spansUsed));
+    for (let row = 0; row < count; row += 1) {
+      copy.relations.push(this.relations[row]!);
+      copy.starts.push(this.starts[row]!);
+      copy.ends.push(this.ends[row]!);
+      copy.#firstSpans.push(this.#firstSpans[row]!);
+    }
+    copy.count = count;
+    return copy;
+  }
 
   /** Adds the row that lies in `source` from `start` to `end`. @throws PgoutputFormatError */
   add(relation: ContractRelation, source: Buffer, start = 0, end = source.length): void {

@@ -37,6 +37,8 @@ export interface CommittedTransaction {
   orderIds(): Iterable<string>;
   /** Its events by ordinal. @throws as encodeEvent does */
   events(stamp: EventStamp): Iterable<EventRecord>;
+  /** For who keeps it while others come: from here on it takes the memory of its rows, and no more. */
+  hold(): void;
   /** Releases the rows' memory and the temporary file, if there is one. May be called again. */
   close(): void;
 }
@@ -157,10 +159,12 @@ class AssembledTransaction implements CommittedTransaction {
   readonly committedAt: bigint;
   readonly rowBytes: number;
   readonly orderCount: number;
-  readonly #rows: RowBuffer;
+  #rows: RowBuffer;
   readonly #spilled: SpilledRows | undefined;
   readonly #held: readonly OrderRows[] | undefined;
   readonly #reuse: (rows: RowBuffer) => void;
+  /** Its memory is not taken back yet. */
+  #isLent = true;
   #isClosed = false;
 
   /** @param reuse takes the memory of its rows back. */
@@ -204,6 +208,18 @@ class AssembledTransaction implements CommittedTransaction {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#spilled?.close();
-    this.#reuse(this.#rows);
+    this.#giveBack();
+  }
+
+  hold(): void {
+    if (!this.#isLent) return;
+    const kept = this.#rows.compact();
+    this.#giveBack();
+    this.#rows = kept;
+  }
+
+  #giveBack(): void {
+    if (this.#isLent) this.#reuse(this.#rows);
+    this.#isLent = false;
   }
 }

@@ -5,6 +5,9 @@ import { decodeOrderPlaced, MalformedEventError } from '#schemas/codec.ts';
 import type { OrderPlaced } from '#schemas/order-placed.ts';
 import { READ_DEADLINE_MS } from '../../read-checkpoint.ts';
 
+/** Mostly the first record is the wanted one, and a search asks dozens of times: large answers would be decoded for nothing. */
+const PROBE_BYTES = 16 * 1024;
+
 export interface FoundEvent {
   readonly offset: bigint;
   readonly event: OrderPlaced;
@@ -27,7 +30,7 @@ export async function findFirstEvent(
   at: { topic: string; partition: number; fromOffset: bigint; untilOffset: bigint },
   isWanted: (event: OrderPlaced) => boolean = () => true,
 ): Promise<FoundEvent | null> {
-  const read = { ...at, isolation: 'read_committed', deadlineMs: READ_DEADLINE_MS } as const;
+  const read = { ...at, isolation: 'read_committed', deadlineMs: READ_DEADLINE_MS, maxBytes: PROBE_BYTES } as const;
   for await (const records of log.readRecords(read)) {
     for (const record of records) {
       const event = readEvent(record);

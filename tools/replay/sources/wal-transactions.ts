@@ -69,6 +69,7 @@ export async function* readWalTransactions(
     if (orderCount === 0 || commitLsn < fromLsn || commitLsn >= toLsn) {
       transaction.close();
     } else {
+      transaction.hold();
       pending.push(transaction);
       pendingOrders += orderCount;
       pendingBytes += rowBytes;

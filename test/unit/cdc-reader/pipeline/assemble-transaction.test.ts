@@ -88,6 +88,32 @@ describe('assembling a transaction', () => {
       });
     });
 
+    it(`keeps what is held although others come and go, ${how}`, () => {
+      const assembler = createTransactionAssembler({
+        spillBytes,
+        spillDirectory,
+        captured: exampleCaptured,
+        onIgnored: () => undefined,
+      });
+      const held: CommittedTransaction[] = [];
+      for (const message of [ordersRelation, itemsRelation]) assembler.accept(message);
+      for (let n = 1; n <= 20; n += 1) {
+        const rows = Array.from({ length: n }, (_, lineNo) => item(n, lineNo + 1));
+        const [transaction] = [begin, order(n), ...rows, commit].flatMap((message) => assembler.accept(message) ?? []);
+        if (n % 3 === 0) transaction!.close();
+        else {
+          transaction!.hold();
+          held.push(transaction!);
+        }
+      }
+      const found = held.map((transaction) =>
+        eventsOf(transaction).map(({ orderId, items }) => [orderId, items.length]),
+      );
+      const kept = Array.from({ length: 20 }, (_, index) => index + 1).filter((n) => n % 3 !== 0);
+      expect(found).toEqual(kept.map((n) => [[uuid(n), n]]));
+      assembler.close();
+    });
+
     it(`takes items that come before their order, as one statement may write them, ${how}`, () => {
       const [transaction] = assemble(
         [begin, item(2, 1), item(1, 1), order(1), order(2), item(1, 2), commit],
