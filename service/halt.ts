@@ -18,6 +18,8 @@ export interface Halt {
   readonly message: string;
   /** The positions and names that an operator needs. */
   readonly details: Readonly<Record<string, string>>;
+  /** ISO 8601. */
+  readonly since: string;
 }
 
 /** A reason for halting. Subclasses carry a literal `code`; the message holds the remedy. */
@@ -54,7 +56,8 @@ export function createHaltState(metrics: Metrics, logger: Logger): HaltState {
   return {
     halt: (error) => {
       if (current !== undefined) return;
-      current = Object.freeze({ code: error.code, message: error.message, details: error.details });
+      const since = new Date().toISOString();
+      current = Object.freeze({ code: error.code, message: error.message, details: error.details, since });
       report(error);
     },
     haltPartition: report,

@@ -112,7 +112,7 @@ function toTrouble(failure: Failure, error: unknown, isPersistent: boolean): Tro
     return {
       kind: 'waiting',
       name: failure.name,
-      message: failure.remedy === '' ? what : `${what}: ${failure.remedy}`,
+      message: failure.remedy === '' ? what : `${what.replace(/[.:]$/, '')}: ${failure.remedy}`,
     };
   }
   if (!isPersistent) return { kind: 'transient', name, message: what };

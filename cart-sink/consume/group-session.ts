@@ -34,7 +34,7 @@ export function explainEnd(end: SessionEnd): string {
     case 'stale-owner':
       return `another sink owns ${end.topic}[${end.partition}]`;
     case 'out-of-step':
-      return `Kafka or the carts database no longer holds what was applied from ${end.topic}[${end.partition}]`;
+      return `${end.topic}[${end.partition}] does not stand where it was applied to: an operator has moved it, or Kafka or the database lost records`;
     case 'topics-changed':
       return 'the replay topic was created';
     case 'failed':

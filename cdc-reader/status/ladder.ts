@@ -47,7 +47,9 @@ export function buildLadder(round: Round, progress: Progress): Rung[] {
     { stage: 'acknowledged', position: at('acknowledged'), age: age('acknowledged') },
     { stage: 'applied in carts', position: appliedPosition(carts, progress, through), age: undefined },
   ];
-  const inFlight = (reader && findValue(reader, 'tillstream_reader_in_flight_orders')) ?? null;
+  // While no reader streams, pending orders are in the write-ahead log, undecoded.
+  const decoding = progress.isStreaming ? reader : undefined;
+  const inFlight = (decoding && findValue(decoding, 'tillstream_reader_in_flight_orders')) ?? null;
   const rungs = stages.map(({ stage, position, age }, index): Omit<Rung, 'isSlowest'> => {
     const lsn = position === undefined ? null : formatLsn(toLsn(BigInt(Math.round(position))));
     // Acknowledging is behind the carts at times: it waits for Kafka only, and is no rung that the carts depend on.

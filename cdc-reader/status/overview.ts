@@ -8,9 +8,9 @@ import type { PipelineEvent } from './events.ts';
 import { buildLadder, type Rung } from './ladder.ts';
 import { findQuantiles, type Quantiles, readBuckets } from './latency.ts';
 import { describeOwned, type OwnedPartitions } from './owners.ts';
-import { findValue, type Samples, sumValues } from './prometheus-text.ts';
+import { findValue, sumValues } from './prometheus-text.ts';
 import type { ServiceKind, ServiceReading } from './read-service.ts';
-import { atOf, metricsOf, type Round, rateOf, readerOf, sumOf } from './rounds.ts';
+import { atOf, metricsOf, type Round, rateOf, streamingReaderOf, sumOf } from './rounds.ts';
 import { describeSafety, type Safety } from './safety.ts';
 import { findVerdict, type Progress, type Verdict } from './verdict.ts';
 
@@ -92,17 +92,15 @@ export function describeRounds(
 
 function measureProgress(rounds: readonly Round[], rates: Overview['rates']): Progress {
   const round = rounds.at(-1)!;
-  const reader = readerOf(round);
-  const sinks = metricsOf(round, 'cart-sink');
-  const pendingRecords = sumOf('tillstream_sink_lag_records', round);
-  const pendingBytes = (reader && findValue(reader, 'tillstream_reader_lag_bytes')) ?? null;
+  const reader = streamingReaderOf(round);
   const ages = [
-    ...sinks.flatMap((samples) => samples.get('tillstream_sink_lag_seconds')?.map(({ value }) => value) ?? []),
-    ...((reader && samplesOf(reader, 'tillstream_reader_lag_seconds')) ?? []),
+    ...listLags('tillstream_sink_lag_seconds', round),
+    ...(reader?.get('tillstream_reader_lag_seconds') ?? []).map(({ value }) => value),
   ];
   return {
-    pendingRecords,
-    pendingBytes,
+    isStreaming: reader !== undefined,
+    pendingRecords: countPending(round),
+    pendingBytes: (reader && findValue(reader, 'tillstream_reader_lag_bytes')) ?? null,
     lagSeconds: ages.length === 0 ? null : Math.max(...ages),
     publishedPerSecond: rates.published,
     appliedPerSecond: rates.applied,
@@ -110,14 +108,27 @@ function measureProgress(rounds: readonly Round[], rates: Overview['rates']): Pr
   };
 }
 
-const samplesOf = (samples: Samples, name: string): readonly number[] =>
-  samples.get(name)?.map(({ value }) => value) ?? [];
+/** By partition, but for those that are halted: they are not catching up. */
+function listLags(name: string, round: Round): readonly number[] {
+  return metricsOf(round, 'cart-sink').flatMap((samples) => {
+    const halted = samples.get('tillstream_halted_partitions') ?? [];
+    const isHalted = ({ topic, partition }: Record<string, string>) =>
+      halted.some(({ labels, value }) => value === 1 && labels.topic === topic && labels.partition === partition);
+    return (samples.get(name) ?? []).filter(({ labels }) => !isHalted(labels)).map(({ value }) => value);
+  });
+}
+
+/** Null where no sink tells. */
+function countPending(round: Round): number | null {
+  const lags = listLags('tillstream_sink_lag_records', round);
+  return lags.length === 0 ? null : lags.reduce((sum, value) => sum + value, 0);
+}
 
 /** Since when records are pending and none was applied. */
 function findStall(rounds: readonly Round[]): number | null {
   const round = rounds.at(-1)!;
   const applied = (one: Round) => sumOf('tillstream_sink_orders_applied_total', one);
-  const isPending = (one: Round) => (sumOf('tillstream_sink_lag_records', one) ?? 0) > 0;
+  const isPending = (one: Round) => (countPending(one) ?? 0) > 0;
   if (!isPending(round)) return null;
   const now = applied(round);
   const moved = rounds.findLastIndex((one) => applied(one) !== now || !isPending(one));

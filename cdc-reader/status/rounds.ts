@@ -22,8 +22,10 @@ export function rateOf(name: string, before: Round, after: Round): number | null
   return (last - first) / seconds;
 }
 
-/** The reader that streams; else one that answers. */
-export function readerOf(round: Round): Samples | undefined {
-  const readers = metricsOf(round, 'cdc-reader');
-  return readers.find((samples) => findValue(samples, 'tillstream_reader_streaming') === 1) ?? readers[0];
+export function streamingReaderOf(round: Round): Samples | undefined {
+  return metricsOf(round, 'cdc-reader').find((samples) => findValue(samples, 'tillstream_reader_streaming') === 1);
 }
+
+/** The reader that streams; else one that answers. */
+export const readerOf = (round: Round): Samples | undefined =>
+  streamingReaderOf(round) ?? metricsOf(round, 'cdc-reader')[0];

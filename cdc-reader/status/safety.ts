@@ -2,7 +2,7 @@
 // Kafka transactions that consumers wait behind. Pure. A figure that the reader did not give is null.
 import { formatLsn, toLsn } from '#schemas/lsn.ts';
 import { findValue, type Samples } from './prometheus-text.ts';
-import { atOf, type Round, readerOf } from './rounds.ts';
+import { atOf, type Round, readerOf, streamingReaderOf } from './rounds.ts';
 
 interface SlotLine {
   readonly slot: string;
@@ -30,8 +30,8 @@ export interface Safety {
   /** When the slots were read: ISO 8601. */
   readonly slotsAt: string | null;
   readonly slots: readonly SlotLine[];
-  /** By source, the oldest position from which everything can be replayed. */
-  readonly replayableFrom: Readonly<Record<string, string>>;
+  /** By source, the oldest position from which everything can be replayed; null: only a reader that streams knows. */
+  readonly replayableFrom: Readonly<Record<string, string>> | null;
   /** Partitions that are held up; null: Kafka does not tell. */
   readonly heldPartitions: number | null;
   /** The oldest first. */
@@ -85,8 +85,10 @@ function isStarting(round: Round): boolean {
   return isMissing && reading?.answer?.pipeline.state === 'starting';
 }
 
-function listReplayable(round: Round): Record<string, string> {
-  const oldest = readerOf(round)?.get('tillstream_reader_replay_oldest_lsn') ?? [];
+function listReplayable(round: Round): Record<string, string> | null {
+  const reader = streamingReaderOf(round);
+  if (reader === undefined) return null;
+  const oldest = reader.get('tillstream_reader_replay_oldest_lsn') ?? [];
   return Object.fromEntries(
     oldest.map(({ labels, value }) => [labels.source ?? '', formatLsn(toLsn(BigInt(Math.round(value))))]),
   );

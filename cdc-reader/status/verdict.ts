@@ -2,7 +2,8 @@
 // Guarantees: the worst comes first (halted, waiting, cannot tell, stalled, what somebody must decide about, catching up, idle, in
 // step), and a service that does not answer never counts as well.
 import type { CartsStatus } from '#schemas/carts-status.ts';
-import type { ServiceReading } from './read-service.ts';
+import { findValue } from './prometheus-text.ts';
+import type { ServiceKind, ServiceReading } from './read-service.ts';
 
 type VerdictKind = 'halted' | 'waiting' | 'cannot-tell' | 'stalled' | 'to-decide' | 'catching-up' | 'idle' | 'in-step';
 
@@ -25,6 +26,8 @@ export interface Verdict extends Finding {
 
 /** What the positions and rates of both sides show. */
 export interface Progress {
+  /** Whether some reader streams; what the others say of lag and positions is of before. */
+  readonly isStreaming: boolean;
   /** Published and not applied, in records; null: not known. */
   readonly pendingRecords: number | null;
   /** WAL that is written and not published, in bytes; null: not known. */
@@ -56,29 +59,54 @@ export function findVerdict(
   progress: Progress,
   awaySince: ReadonlyMap<string, number>,
 ): Verdict {
-  const isRead = readings.some(({ kind, answer }) => kind === 'cdc-reader' && answer?.pipeline.state === 'streaming');
+  const troubles = readings.flatMap((reading) =>
+    findTroubles(
+      reading,
+      awaySince.get(reading.url),
+      readings.some((other) => other !== reading && streams(other)),
+    ),
+  );
   const found = [
-    ...readings.flatMap((reading) => findTroubles(reading, awaySince.get(reading.url), isRead)),
+    ...troubles.map(({ finding }) => finding),
     ...findUndecided(readings.find(({ carts }) => carts !== undefined)?.carts),
-    ...findLag(readings, progress),
+    ...findLag(
+      readings,
+      progress,
+      troubles.map(({ kind }) => kind),
+    ),
   ];
   const sorted = found.toSorted((a, b) => WORST_FIRST.indexOf(a.kind) - WORST_FIRST.indexOf(b.kind));
-  const [worst, ...others] = sorted;
-  return { ...worst!, others: others.filter(({ kind }) => kind !== 'idle' && kind !== 'in-step') };
+  const [worst = NOTHING_KNOWN, ...others] = sorted;
+  return { ...worst, others: others.filter(({ kind }) => kind !== 'idle' && kind !== 'in-step') };
 }
 
-/** @param isRead whether some reader streams */
-function findTroubles(reading: ServiceReading, awaySinceMs: number | undefined, isRead: boolean): Finding[] {
+const NOTHING_KNOWN: Finding = {
+  kind: 'cannot-tell',
+  title: 'cannot tell: no sink is known',
+  detail:
+    'Set CART_SINK_OPERATIONS_URLS to the operations addresses of the sinks: whether orders leave the carts is theirs to say.',
+  command: null,
+  since: null,
+};
+
+interface Trouble {
+  readonly kind: ServiceKind;
+  readonly finding: Finding;
+}
+
+const streams = ({ kind, answer }: ServiceReading): boolean =>
+  kind === 'cdc-reader' && answer !== undefined && findValue(answer.metrics, 'tillstream_reader_streaming') === 1;
+
+/** @param isSpare whether another reader streams: then this one is a standby, whatever is wrong with it */
+function findTroubles(reading: ServiceReading, awaySinceMs: number | undefined, isSpare: boolean): Trouble[] {
   const { kind, url, answer, problem } = reading;
+  const make = (finding: Finding): Trouble => ({ kind, finding });
+  const isStandby = kind === 'cdc-reader' && isSpare;
   if (answer === undefined) {
     const since = awaySinceMs === undefined ? null : new Date(awaySinceMs).toISOString();
-    const detail = `${url} does not answer: ${problem}. Is it running, and is this its operations address?`;
-    const isStandby = kind === 'cdc-reader' && isRead;
-    if (isStandby) {
-      const title = 'no standby: a cdc-reader is away';
-      return [{ kind: 'to-decide', title, detail, command: 'npm run cdc-reader', since }];
-    }
-    return [{ kind: 'cannot-tell', title: `${kind} is away`, detail, command: null, since }];
+    const detail = `${url} does not answer: ${problem}. Does it run, is its machine well, and is this its operations address?`;
+    const title = isStandby ? 'no standby: a cdc-reader is away' : `${kind} is away`;
+    return [make({ kind: isStandby ? 'to-decide' : 'cannot-tell', title, detail, command: null, since })];
   }
   const { isWell, pipeline } = answer;
   const partitions = listHaltedPartitions(reading);
@@ -86,13 +114,33 @@ function findTroubles(reading: ServiceReading, awaySinceMs: number | undefined, 
   const { state, message, name, code } = pipeline as Record<string, string | undefined>;
   const since = typeof pipeline.since === 'string' ? pipeline.since : null;
   const whole = { detail: message ?? null, command: findCommand(message), since };
+  if (isStandby) {
+    const title = `no standby: the cdc-reader at ${new URL(url).host} ${state === 'halted' ? `is halted: ${code}` : `does not stand by: ${name ?? state}`}`;
+    const detail = `Another reader streams. If what this one names is mended by now, end its process and start it again. It says: ${message}`;
+    return [make({ kind: 'to-decide', title, detail, command: null, since })];
+  }
   if (state === 'halted' && code !== undefined)
-    return [{ kind: 'halted', title: `${kind} is halted: ${code}`, ...whole }];
-  if (partitions.length > 0) return partitions;
-  if (state === 'waiting') return [{ kind: 'waiting', title: `${kind} waits: ${name}`, ...whole }];
-  if (state === 'transient') return [{ kind: 'stalled', title: `${kind} tries again: ${name}`, ...whole }];
-  return [{ kind: 'stalled', title: `${kind} is not working: ${state}`, ...whole }];
+    return [make({ kind: 'halted', title: `${kind} is halted: ${code}`, ...whole })];
+  if (partitions.length > 0) return partitions.map(make);
+  if (state === 'waiting') return [make({ kind: 'waiting', title: `${kind} waits: ${name}`, ...whole })];
+  if (state === 'transient') {
+    const detail =
+      name === 'database-away' ? `${DATABASE_OF[kind]} can't be reached, or does not answer: ${message}` : whole.detail;
+    return [make({ kind: 'stalled', title: `${kind} tries again: ${name}`, ...whole, detail })];
+  }
+  const what =
+    state ??
+    Object.entries(pipeline)
+      .map(([part, text]) => `${part} ${text}`)
+      .join(', ');
+  return [make({ kind: 'stalled', title: `${kind} is not working: ${what}`, ...whole })];
 }
+
+const DATABASE_OF: Readonly<Record<ServiceKind, string>> = {
+  'order-api': 'The orders database (ORDER_DATABASE_URL)',
+  'cdc-reader': 'The orders database (ORDER_DATABASE_URL)',
+  'cart-sink': 'The carts database (CART_DATABASE_URL)',
+};
 
 function listHaltedPartitions({ answer, carts }: ServiceReading): Finding[] {
   const own = (answer?.pipeline.haltedPartitions ?? []) as readonly Record<string, unknown>[];
@@ -117,7 +165,9 @@ function findUndecided(carts: CartsStatus | undefined): Finding[] {
   if (newest !== undefined) {
     const title = parked.count === 1 ? 'an event is parked' : `${parked.count} events are parked`;
     const place = `${newest.topic}[${newest.partition}] offset ${newest.offset}`;
-    const detail = `Not applied to any cart until somebody decides. The newest: ${place}, ${newest.reason}.`;
+    const detail =
+      `Not applied to any cart until somebody decides. The newest: ${place}, ${newest.reason}. Show it, then apply it after all ` +
+      `(npm run parked -- retry ${newest.id}) or give it up (npm run parked -- discard ${newest.id} --reason '…').`;
     found.push({ kind: 'to-decide', title, detail, command: newest.command, since: newest.parkedAt });
   }
   if (lastAudit?.verdict === 'differ') {
@@ -135,13 +185,19 @@ function findCommand(message: string | undefined): string | null {
   return quoted ?? plain ?? null;
 }
 
-function findLag(readings: readonly ServiceReading[], progress: Progress): Finding[] {
+/** @param troubled what has a finding of its own already */
+function findLag(readings: readonly ServiceReading[], progress: Progress, troubled: readonly ServiceKind[]): Finding[] {
   const isKnown = (wanted: ServiceReading['kind']) =>
     readings.some(({ kind, answer }) => kind === wanted && answer !== undefined);
   if (!isKnown('cdc-reader') || !isKnown('cart-sink')) return [];
-  const { pendingRecords, lagSeconds, appliedPerSecond, publishedPerSecond, stalledSinceMs } = progress;
+  const { isStreaming, pendingRecords, lagSeconds, appliedPerSecond, publishedPerSecond, stalledSinceMs } = progress;
+  if (!isStreaming) {
+    const detail = 'Orders stay in the write-ahead log until one does: within seconds after a start or a takeover.';
+    const finding = { kind: 'stalled', title: 'no reader streams', detail, command: null, since: null } as const;
+    return troubled.includes('cdc-reader') ? [] : [finding];
+  }
   if (stalledSinceMs !== null) {
-    const detail = `${pendingRecords ?? 'Some'} records are published and not applied, and none was for a while.`;
+    const detail = `Up to ${pendingRecords} records are published and not applied, and none was for a while.`;
     return [
       { kind: 'stalled', title: 'stalled', detail, command: null, since: new Date(stalledSinceMs).toISOString() },
     ];

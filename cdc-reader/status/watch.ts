@@ -27,6 +27,9 @@ export class PipelineWatch {
   readonly #awaySince = new Map<string, number>();
   #noted: readonly PipelineEvent[] = [];
   #last: ReturnType<typeof describeRounds> | undefined;
+  /** What each service has told last of itself: shown while it is away, beside the state "away". */
+  readonly #lastLines = new Map<string, Overview['services'][number]>();
+  readonly #lastRecent = new Map<string, ServiceReading['recent']>();
   /** What a sink has answered last: shown with its time while none answers. */
   #carts: Pick<Overview, 'carts' | 'cartsAt'> = { carts: null, cartsAt: null };
 
@@ -54,7 +57,20 @@ export class PipelineWatch {
     this.#last = described;
     if (described.carts !== null) this.#carts = { carts: described.carts, cartsAt: described.at };
     const carts = described.carts === null ? this.#carts : {};
-    return { ...described, ...carts, events: collectEvents(round, this.#noted) };
+    const events = collectEvents(this.#withRecent(round), this.#noted);
+    return { ...described, ...carts, services: described.services.map((line) => this.#complete(line)), events };
+  }
+
+  #complete(line: Overview['services'][number]): Overview['services'][number] {
+    const { url, state, isWell, problem } = line;
+    if (state !== null) this.#lastLines.set(url, line);
+    const last = this.#lastLines.get(url);
+    return state !== null || last === undefined ? line : { ...last, state, isWell, problem };
+  }
+
+  #withRecent(round: Round): Round {
+    for (const { url, recent } of round) if (recent !== undefined) this.#lastRecent.set(url, recent);
+    return round.map((one) => ({ ...one, recent: this.#lastRecent.get(one.url) }));
   }
 
   #thinOut(nowMs: number): void {

@@ -65,6 +65,10 @@ export async function showParked(context: ParkedContext, parkedId: bigint) {
   const reading = read(row);
   context.conversation.print(formatParkedEvent(row));
   for (const line of formatRecord(row, reading)) context.conversation.print(line);
+  if (row.outcome === null) {
+    context.conversation.print(`To apply it after all: npm run parked -- retry ${parkedId}`);
+    context.conversation.print(`To give it up: npm run parked -- discard ${parkedId} --reason '…'`);
+  }
   const hex = (bytes: Buffer | null) => bytes?.toString('hex') ?? null;
   const found =
     reading.kind === 'order' ? { orderId: reading.order.orderId } : { why: 'why' in reading ? reading.why : null };

@@ -57,7 +57,7 @@ export function drawAttention(carts, at, problem) {
     parked.count === 0
       ? element('p', { text: 'No event is parked.' })
       : table(
-          `${parked.count} parked events, the newest first`,
+          parked.count === 1 ? 'One parked event' : `${parked.count} parked events, the newest first`,
           ['id', 'place', 'reason', 'since', 'look at it'],
           parked.newest.map((/** @type {any} */ one) => [
             one.id,

@@ -92,10 +92,10 @@ export function commandOf(command) {
   return element('div', { className: 'command' }, [element('code', { text: command }), button]);
 }
 
-/** Whatever the answer holds, as nested lists. @param {any} value */
-export function describeFound(value) {
+/** Whatever the answer holds, as nested lists. @param {any} value @param {string} none for an empty list */
+export function describeFound(value, none = 'There is no such order.') {
   if (Array.isArray(value))
-    return value.length === 0 ? [element('p', { text: 'There is no such order.' })] : value.flatMap(describeFound);
+    return value.length === 0 ? [element('p', { text: none })] : value.flatMap((one) => describeFound(one));
   if (value === null || typeof value !== 'object') return [String(value)];
   const entries = Object.entries(value).filter(([, one]) => one !== null);
   return [
@@ -105,7 +105,7 @@ export function describeFound(value) {
       entries.map(([name, one]) => {
         const head = element('th', { text: name.replace(/([A-Z])/g, ' $1').toLowerCase() });
         head.setAttribute('scope', 'row');
-        return element('tr', {}, [head, element('td', { className: 'wide' }, describeFound(one))]);
+        return element('tr', {}, [head, element('td', { className: 'wide' }, describeFound(one, 'none'))]);
       }),
     ),
   ];

@@ -110,7 +110,8 @@ export const draw = {
       slot.secondsLeft === null ? null : formatSeconds(slot.secondsLeft),
       slot.catalogXminAge === null ? null : String(slot.catalogXminAge),
     ]);
-    const sources = Object.entries(replayableFrom);
+    const from = (/** @type {string} */ lsn) => (lsn === '0/0' ? 'the beginning' : lsn);
+    const sources = Object.entries(replayableFrom ?? {});
     show('safety', [
       slots.length === 0
         ? element('p', { className: 'muted', text: 'The slots: not read yet.' })
@@ -122,9 +123,11 @@ export const draw = {
           ),
       element('p', {
         text:
-          sources.length === 0
-            ? 'Nothing can be replayed from WAL or Kafka; the tables have every order.'
-            : `Replays reach back to ${sources.map(([source, lsn]) => `${lsn} from ${source}`).join(', ')}.`,
+          replayableFrom === null
+            ? 'How far back replays reach is not known while no reader streams; npm run replay tells.'
+            : sources.length === 0
+              ? 'Nothing can be replayed from WAL or Kafka; the tables have every order.'
+              : `Replays reach back to ${sources.map(([source, lsn]) => `${from(lsn)} (${source})`).join(', ')}.`,
       }),
       ...describeOpenTransactions(heldPartitions, openTransactions),
     ]);

@@ -67,7 +67,7 @@ test('the first halt is kept, shown in the metrics and logged once; later ones c
   state.halt(new SlotLostError('again'));
 
   const halt = { code: 'SLOT_LOST', message: 'the slot is gone: run adopt', details: { throughLsn: '0/A' } };
-  expect(state.current()).toEqual(halt);
+  expect(state.current()).toEqual({ ...halt, since: expect.stringMatching(/^20.*Z$/) });
   expect(await metrics.render()).toContain('tillstream_halted{code="SLOT_LOST"} 1\n');
   expect(lines).toHaveLength(1);
   expect(lines[0]).toMatchObject({

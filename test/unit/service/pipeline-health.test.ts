@@ -78,7 +78,7 @@ describe('the health of a pipeline', () => {
   it('is halted once the service is, whatever else has failed', () => {
     const { health } = createStage();
     health.failed(withCode('28P01'));
-    const halt = { code: 'SLOT_LOST', message: 'lost', details: {} };
+    const halt = { code: 'SLOT_LOST', message: 'lost', details: {}, since: '2026-11-28T12:00:00.000Z' };
     expect(formatPipelineHealth(health, { current: () => halt }, {})).toMatchObject({
       ready: false,
       body: { state: 'halted', code: 'SLOT_LOST' },

@@ -32,7 +32,12 @@ describe('readiness', () => {
   } as const;
 
   it('is given by the database alone, so that a halted sink serves carts', () => {
-    const halt = { code: 'RECORDS_LOST', message: 'gone', details: { topic: 'live' } };
+    const halt = {
+      code: 'RECORDS_LOST',
+      message: 'gone',
+      details: { topic: 'live' },
+      since: '2026-11-28T12:00:00.000Z',
+    };
     const answer = formatReadiness({ ...condition, sink: createSink('halted'), halt });
     expect(answer.ready).toBe(true);
     expect(answer.body).toMatchObject({ pipeline: 'halted', halted: halt });
@@ -111,7 +116,7 @@ describe('readiness', () => {
         ready: false,
         body: { state: 'waiting', name: 'TOPICS_MISSING', message: expect.stringContaining('live and replay') },
       });
-      const halt = { code: 'TOPIC_REFUSED', message: 'compacted', details: {} };
+      const halt = { code: 'TOPIC_REFUSED', message: 'compacted', details: {}, since: '2026-11-28T12:00:00.000Z' };
       expect(formatPipeline({ ...condition, halt }, working)).toMatchObject({
         ready: false,
         body: { state: 'halted', code: 'TOPIC_REFUSED' },

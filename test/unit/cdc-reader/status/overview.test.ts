@@ -16,12 +16,13 @@ interface Figures {
   readonly lagSeconds?: number;
   readonly written?: number;
   readonly through?: number;
+  readonly streaming?: 0 | 1;
   readonly buckets?: readonly [fast: number, all: number];
 }
 
-function readerText({ published = 0, written = 1_000, through = 1_000 }: Figures): string {
+function readerText({ published = 0, written = 1_000, through = 1_000, streaming = 1 }: Figures): string {
   return `
-tillstream_reader_streaming 1
+tillstream_reader_streaming ${streaming}
 tillstream_reader_orders_read_total ${published}
 tillstream_reader_orders_published_total ${published}
 tillstream_reader_position_lsn{stage="written"} ${written}
@@ -174,8 +175,49 @@ describe('the verdict', () => {
     const streaming = reading('cdc-reader', readerText({}), START_MS, { state: 'streaming' });
     const verdict = verdictOf([...round({}, { 'cdc-reader': streaming }), other]);
     expect(verdict).toMatchObject({ kind: 'to-decide', title: 'no standby: a cdc-reader is away' });
-    const standby = reading('cdc-reader', readerText({}), START_MS, { state: 'standby' });
+    const standby = reading('cdc-reader', readerText({ streaming: 0 }), START_MS, { state: 'standby' });
     expect(verdictOf([...round({}, { 'cdc-reader': standby }), other]).title).toBe('cdc-reader is away');
+  });
+
+  it('is not that of a halted reader while another one streams', () => {
+    const halted = reading('cdc-reader', readerText({ streaming: 0 }), START_MS, {
+      state: 'halted',
+      code: 'SLOT_DROPPED',
+    });
+    const other = { ...reading('cdc-reader', readerText({}), START_MS, { state: 'streaming' }), url: 'http://other' };
+    expect(verdictOf([...round({}, { 'cdc-reader': halted }), other])).toMatchObject({
+      kind: 'to-decide',
+      title: 'no standby: the cdc-reader at cdc-reader is halted: SLOT_DROPPED',
+      command: null,
+    });
+  });
+
+  it('is never idle while no reader streams', () => {
+    const standby = reading('cdc-reader', readerText({ streaming: 0 }), START_MS, { state: 'standby' });
+    expect(verdictOf(round({}, { 'cdc-reader': standby }))).toMatchObject({
+      kind: 'stalled',
+      title: 'no reader streams',
+    });
+  });
+
+  it('says what to set where no sink is known', () => {
+    const alone = round().filter(({ kind }) => kind === 'cdc-reader');
+    expect(verdictOf(alone)).toMatchObject({ kind: 'cannot-tell', title: 'cannot tell: no sink is known' });
+  });
+
+  it('names what a service without states lacks', () => {
+    const broken = { ...reading('order-api', '', START_MS, { database: 'unreachable' }) };
+    expect(verdictOf(round({}, { 'order-api': broken })).title).toBe('order-api is not working: database unreachable');
+  });
+
+  it('does not call a halted partition one that is catching up', () => {
+    const text = `${sinkText({ lagRecords: 9, lagSeconds: 90 })}
+tillstream_halted_partitions{code="UNKNOWN_SCHEMA",topic="orders.placed",partition="0"} 1`;
+    const stored = { topic: 'orders.placed', partition: 0, code: 'UNKNOWN_SCHEMA', message: 'm' };
+    const sink = reading('cart-sink', text, START_MS, { state: 'halted', haltedPartitions: [stored] });
+    const { verdict, ladder } = describeRounds([round({}, { 'cart-sink': sink })], new Map());
+    expect([verdict.title, verdict.others]).toEqual(['orders.placed[0] is halted: UNKNOWN_SCHEMA', []]);
+    expect(ladder.at(-1)!.gapRecords).toBeNull();
   });
 
   it('says since when a service is away', () => {
@@ -233,7 +275,7 @@ describe('the figures', () => {
     expect(safety).toEqual({
       slotsAt: null,
       slots: [],
-      replayableFrom: {},
+      replayableFrom: null,
       heldPartitions: null,
       openTransactions: [],
     });

@@ -1,14 +1,14 @@
 // The figures of a run as a table for people and one JSON object for programs, each beside what must be reached. A stage
 // that did not run has no figures, and its floors are not in the report. Pure.
 
-import type { ReaderDrain } from './drain-reader.ts';
-import type { SinkDrain } from './drain-sink.ts';
-import type { Idle } from './idle.ts';
-import type { Latency } from './latency.ts';
-import { median, percentile } from './measure.ts';
-import type { PostRate } from './post-orders.ts';
-import type { ReplayRate } from './replay-rate.ts';
-import type { ShapeCost } from './shapes.ts';
+import type { ReaderDrain } from '../drain-reader.ts';
+import type { SinkDrain } from '../drain-sink.ts';
+import type { Idle } from '../idle.ts';
+import type { Latency } from '../latency.ts';
+import { median, percentile } from '../measure.ts';
+import type { PostRate } from '../post-orders.ts';
+import type { ReplayRate } from '../replay-rate.ts';
+import type { ShapeCost } from '../shapes.ts';
 
 /** What was measured; lists are runs in turns, so that one index is one moment of the machine. */
 export interface Measured {

@@ -1,6 +1,6 @@
 // The picture of the figures: which way each figure goes.
 import { expect, it } from 'vitest';
-import { share } from '../../../bench/plot.ts';
+import { share } from '../../../../bench/report/plot.ts';
 
 it.each([
   ['a ratio that must be at least 1.4', { value: 0.7, must: 1.4, stretch: 2 }, 0.5],
