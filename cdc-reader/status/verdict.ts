@@ -116,7 +116,7 @@ function findTroubles(reading: ServiceReading, awaySinceMs: number | undefined, 
   const whole = { detail: message ?? null, command: findCommand(message), since };
   if (isStandby) {
     const title = `no standby: the cdc-reader at ${new URL(url).host} ${state === 'halted' ? `is halted: ${code}` : `does not stand by: ${name ?? state}`}`;
-    const detail = `Another reader streams. If what this one names is mended by now, end its process and start it again. It says: ${message}`;
+    const detail = `Another reader streams. If what this one names is mended by now, end its process and start it again. It says: ${message ?? 'nothing'}`;
     return [make({ kind: 'to-decide', title, detail, command: null, since })];
   }
   if (state === 'halted' && code !== undefined)
