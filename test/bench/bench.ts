@@ -245,7 +245,7 @@ async function measureIdleServices(stack: BenchStack): Promise<Idle> {
   await fillIdleCart(env.CART_DATABASE_URL!);
   const oracle = oracleOf(stack, env);
   await oracle.openCarts();
-  say('two minutes without an order');
+  say('three minutes without an order');
   const idle = await measureIdle(stack, env);
   say(`one order at a time: answer of POST to cart p50 ${idle.p50Ms.toFixed(1)} ms`);
   await requireClean(oracle, 'idle');

@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { waitFor } from '../../dev/process/wait-for.ts';
+import type { Service } from '../support/process/service-process.ts';
 import { isCaughtUp, readCommitTimes } from './latency.ts';
 import { cpuSeconds, nowMs, percentile } from './measure.ts';
 import { type BenchStack, query } from './stack.ts';
@@ -11,6 +12,8 @@ import { type BenchStack, query } from './stack.ts';
 export interface Idle {
   /** Shares of one core, 0 to 1. */
   readonly cpu: Readonly<Record<(typeof services)[number], number>>;
+  /** What ten viewers of the console add to the reader's share. */
+  readonly viewersCpu: number;
   readonly measured: number;
   readonly p50Ms: number;
   readonly maxMs: number;
@@ -20,6 +23,7 @@ const services = ['order-api', 'cdc-reader', 'cart-sink'] as const;
 /** Once before what is measured: connections, timers and compiled code come to rest. */
 const quietMs = 60_000;
 const singleOrders = 30;
+const viewers = 10;
 /** Longer than everything that an order sets in motion. */
 const betweenOrdersMs = 700;
 const userId = 'idle-user';
@@ -31,19 +35,28 @@ export async function fillIdleCart(cartsUrl: string): Promise<void> {
   await query(cartsUrl, insert, [randomUUID(), userId, sku, 1_000]);
 }
 
-/** Runs all three services for two minutes without an order, then places single ones. */
+/** Runs all three services for three minutes without an order, in the last one with viewers of the console, then places single ones. */
 export async function measureIdle(stack: BenchStack, env: Record<string, string>): Promise<Idle> {
-  const running = await Promise.all(services.map((name) => stack.startService(name, env)));
+  const running: Service[] = [];
+  const start = async (name: (typeof services)[number], more: Record<string, string> = {}): Promise<Service> => {
+    const service = await stack.startService(name, { ...env, ...more });
+    running.push(service);
+    await service.waitReady({ deadlineMs: 60_000 });
+    return service;
+  };
   try {
-    await Promise.all(running.map((service) => service.waitReady({ deadlineMs: 60_000 })));
+    const [api, sink] = await Promise.all([start('order-api'), start('cart-sink')]);
+    const addresses = { ORDER_API_OPERATIONS_URL: api.url, CART_SINK_OPERATIONS_URLS: sink.url };
+    const measured = [api, await start('cdc-reader', addresses), sink];
     await waitFor('the orders of before to be applied', () => isCaughtUp(env), { deadlineMs: 120_000 });
     await delay(quietMs);
-    const before = running.map(({ pid }) => cpuSeconds(pid));
-    await delay(quietMs);
-    const shares = running.map(({ pid }, index) => (cpuSeconds(pid) - before[index]!) / (quietMs / 1_000));
+    const shares = await measureShares(measured);
+    const stopViewing = await viewConsole(measured[1]!.url, viewers);
+    const viewed = await measureShares(measured);
+    await stopViewing();
     const answeredMs = new Map<string, number>();
     for (let number = 0; number < singleOrders; number += 1) {
-      const orderId = await placeOrder(running[0]!.url);
+      const orderId = await placeOrder(api.url);
       answeredMs.set(orderId, nowMs());
       await delay(betweenOrdersMs);
     }
@@ -54,10 +67,38 @@ export async function measureIdle(stack: BenchStack, env: Record<string, string>
     });
     const latencies = ids.map((id) => Number(applied.get(id)!) / 1_000 - answeredMs.get(id)!);
     const cpu = Object.fromEntries(services.map((name, index) => [name, shares[index]!])) as Idle['cpu'];
-    return { cpu, measured: ids.length, p50Ms: percentile(latencies, 0.5), maxMs: percentile(latencies, 1) };
+    const viewersCpu = viewed[1]! - shares[1]!;
+    return {
+      cpu,
+      viewersCpu,
+      measured: ids.length,
+      p50Ms: percentile(latencies, 0.5),
+      maxMs: percentile(latencies, 1),
+    };
   } finally {
     await Promise.all(running.map((service) => service.stop()));
   }
+}
+
+/** In the order of `services`. */
+async function measureShares(measured: readonly Service[]): Promise<number[]> {
+  const before = measured.map(({ pid }) => cpuSeconds(pid));
+  await delay(quietMs);
+  return measured.map(({ pid }, index) => (cpuSeconds(pid) - before[index]!) / (quietMs / 1_000));
+}
+
+/** Reads the console's events as so many browsers do, until the function that it returns is called. */
+async function viewConsole(url: string, count: number): Promise<() => Promise<void>> {
+  const leaving = new AbortController();
+  const { signal } = leaving;
+  const answers = await Promise.all(Array.from({ length: count }, () => fetch(`${url}/console/events`, { signal })));
+  const reading = answers.map(async ({ body }) => {
+    for await (const _ of body!) if (signal.aborted) return;
+  });
+  return async () => {
+    leaving.abort();
+    await Promise.allSettled(reading);
+  };
 }
 
 async function placeOrder(url: string): Promise<string> {

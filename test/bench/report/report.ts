@@ -75,8 +75,9 @@ export function findFloors(measured: Measured): Floor[] {
       atMost(`COMMIT to COMMIT at ${wantedPerSecond} orders/s, p50 in ms`, p50Ms, 8, 5),
       atMost(`COMMIT to COMMIT at ${wantedPerSecond} orders/s, p99 in ms`, p99Ms, 45, 25),
     ]),
-    ...idles.flatMap(({ cpu, p50Ms }) => [
+    ...idles.flatMap(({ cpu, viewersCpu, p50Ms }) => [
       atMost('idle, highest share of a core in percent', 100 * Math.max(...Object.values(cpu)), 0.5, 0.5),
+      atMost('ten viewers of the console, more of a core in percent', 100 * viewersCpu, 1, 1),
       atMost('one order on an idle pipeline, answer of POST to cart, p50 in ms', p50Ms, 10, 5),
     ]),
     ...besideSlow.flatMap(({ without, beside }) => [
