@@ -92,10 +92,20 @@ describe('a password', () => {
   });
 });
 
+test('the console of the reader knows the operations addresses of the others, and reaches them', () => {
+  const reader = serviceOf('cdc-reader');
+  const names = { ORDER_API_OPERATIONS_URL: 'order-api', CART_SINK_OPERATIONS_URLS: 'cart-sink' };
+  for (const [variable, name] of Object.entries(names)) {
+    const { environment, networks } = serviceOf(name);
+    expect(reader.environment[variable]).toBe(`http://${name}:${environment.OPERATIONS_PORT}`);
+    expect(networks.some((network) => reader.networks.includes(network))).toBe(true);
+  }
+});
+
 describe('every connection', () => {
   const databaseUrls = [...composeServices].flatMap(([name, { environment }]) =>
     Object.entries(environment).flatMap(([variable, value]) =>
-      /_URL$/.test(variable) ? [[name, variable, value]] : [],
+      /_URL$/.test(variable) && !/_OPERATIONS_URL$/.test(variable) ? [[name, variable, value]] : [],
     ),
   ) as [string, string, string][];
 
