@@ -100,7 +100,6 @@ function measureProgress(rounds: readonly Round[], rates: Overview['rates']): Pr
   return {
     isStreaming: reader !== undefined,
     pendingRecords: countPending(round),
-    pendingBytes: (reader && findValue(reader, 'tillstream_reader_lag_bytes')) ?? null,
     lagSeconds: ages.length === 0 ? null : Math.max(...ages),
     publishedPerSecond: rates.published,
     appliedPerSecond: rates.applied,

@@ -2,8 +2,8 @@
 // Guarantees: the worst comes first (halted, waiting, cannot tell, stalled, what somebody must decide about, catching up, idle, in
 // step), and a service that does not answer never counts as well.
 import type { CartsStatus } from '#schemas/carts-status.ts';
-import { findValue } from './prometheus-text.ts';
 import type { ServiceKind, ServiceReading } from './read-service.ts';
+import { streamingReaderOf } from './rounds.ts';
 
 type VerdictKind = 'halted' | 'waiting' | 'cannot-tell' | 'stalled' | 'to-decide' | 'catching-up' | 'idle' | 'in-step';
 
@@ -30,8 +30,6 @@ export interface Progress {
   readonly isStreaming: boolean;
   /** Published and not applied, in records; null: not known. */
   readonly pendingRecords: number | null;
-  /** WAL that is written and not published, in bytes; null: not known. */
-  readonly pendingBytes: number | null;
   readonly lagSeconds: number | null;
   /** Orders a second, of the last seconds; null: not known yet. */
   readonly publishedPerSecond: number | null;
@@ -63,7 +61,7 @@ export function findVerdict(
     findTroubles(
       reading,
       awaySince.get(reading.url),
-      readings.some((other) => other !== reading && streams(other)),
+      streamingReaderOf(readings.filter((other) => other !== reading)) !== undefined,
     ),
   );
   const found = [
@@ -93,9 +91,6 @@ interface Trouble {
   readonly kind: ServiceKind;
   readonly finding: Finding;
 }
-
-const streams = ({ kind, answer }: ServiceReading): boolean =>
-  kind === 'cdc-reader' && answer !== undefined && findValue(answer.metrics, 'tillstream_reader_streaming') === 1;
 
 /** @param isSpare whether another reader streams: then this one is a standby, whatever is wrong with it */
 function findTroubles(reading: ServiceReading, awaySinceMs: number | undefined, isSpare: boolean): Trouble[] {

@@ -2,6 +2,7 @@
 // (an ingress in front of them may ask for one). Guarantees: token and files are read at each use, so renewed ones count; a file
 // that can't be used is a problem of the configuration. The client that knows certificates is loaded only where they are set.
 import { ConfigurationError, optional, secret, text, type Variable } from '#service/environment.ts';
+import { certificatesOf } from '#service/security/certificate-expiry.ts';
 import type { Secret } from '#service/security/secret.ts';
 import { readTlsFiles, type TlsFile, TlsFileError, type TlsFiles } from '#service/security/tls-files.ts';
 
@@ -48,9 +49,7 @@ export function operationsAccessOf(values: Values): OperationsAccess {
     certificate: fileOf(CERTIFICATE, operationsSslCertificate),
     key: fileOf(KEY, operationsSslKey),
   };
-  const certificates = [fileOf(CA, ca), fileOf(CERTIFICATE, operationsSslCertificate)].filter(
-    (one) => one !== undefined,
-  );
+  const certificates = certificatesOf(files);
   if (certificates.length === 0) return { token, fetch, certificates };
   try {
     readTlsFiles(files);
